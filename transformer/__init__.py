@@ -1,0 +1,3 @@
+"""Training, evaluating and using encoder-decoder translation models."""
+
+__version__ = "0.1.0"

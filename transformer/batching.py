@@ -1,0 +1,218 @@
+"""Which pairs make an update, in which order, and how an update is cut into batches of tensors.
+
+An update is a pure function of (seed, epoch, index); cutting it up changes speed only.
+Shape letters: B sentences, S source positions, T target positions, N real target tokens of a batch.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from transformer.prepare import Dataset
+from transformer.tokenizer import Tokenizer
+
+Ints = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sentences that go through the network together, padded to the longest."""
+
+    pairs: Ints
+    """Ids of the sentence pairs."""
+    source_BS: Tensor
+    """Source ids and eos."""
+    input_BT: Tensor
+    """What the decoder reads: its start token, then the target ids."""
+    target_N: Tensor
+    """What it is to answer at each real position: the target ids and eos, sentence after sentence."""
+    places_N: Tensor
+    """Where the real positions are in the flattened (B, T)."""
+    real: int
+    """Tokens of source and target that are not padding."""
+
+    @property
+    def tokens(self) -> int:
+        """Real target tokens."""
+        return len(self.target_N)
+
+    @property
+    def padded(self) -> int:
+        """Tokens of source and target, padding counted."""
+        return self.source_BS.numel() + self.input_BT.numel()
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device."""
+        if device.type == "cpu":
+            return self
+        moved = (t.pin_memory().to(device, non_blocking=True) for t in (self.source_BS, self.input_BT, self.target_N, self.places_N))
+        return Batch(self.pairs, *moved, self.real)
+
+
+@dataclass(frozen=True)
+class Update:
+    """The pairs of one update of the weights, and where in training it stands."""
+
+    epoch: int
+    index: int
+    last: bool
+    """Whether it is the last of its epoch."""
+    pairs: Ints
+
+
+def order(dataset: Dataset, batch_tokens: int, seed: int, epoch: int) -> list[Ints]:
+    """Return the updates of an epoch, each as ids of pairs sorted by length.
+
+    Pairs of like length go together (5.1), which pairs and in which order the updates come is random.
+    """
+    chance = np.random.Philox(key=[seed, epoch])
+    chosen = np.concatenate([_draw(*each, chance) for each in dataset.corpora])
+    source, target = dataset.lengths()
+    source, target = source[chosen], target[chosen] + 1
+    ranked = np.lexsort((chance.random_raw(len(chosen)), source, target))
+    chosen, target = chosen[ranked], target[ranked]
+    group = (np.cumsum(target) - target) // batch_tokens
+    cuts = np.flatnonzero(np.diff(group)) + 1
+    updates = np.split(chosen, cuts)
+    return [updates[i] for i in np.argsort(chance.random_raw(len(updates)), kind="stable")]
+
+
+def _draw(start: int, end: int, weight: float, chance: Any) -> Ints:
+    """Return a corpus's pairs of one epoch: each as often as its weight says, the fraction at random."""
+    whole, rest = int(weight), round((weight % 1) * (end - start))
+    pairs = np.arange(start, end)
+    return np.concatenate([np.tile(pairs, whole), pairs[np.argsort(chance.random_raw(len(pairs)), kind="stable")[:rest]]])
+
+
+def updates(dataset: Dataset, batch_tokens: int, seed: int, epoch: int, index: int) -> Iterator[Update]:
+    """Yield updates without end, from update `index` of `epoch` on."""
+    while True:
+        groups = order(dataset, batch_tokens, seed, epoch)
+        for i in range(index, len(groups)):
+            yield Update(epoch, i, i == len(groups) - 1, groups[i])
+        epoch, index = epoch + 1, 0
+
+
+class Batches:
+    """Cuts updates into batches of at most `limit` tokens a side, padding counted."""
+
+    def __init__(self, dataset: Dataset, tok: Tokenizer, start: int, limit: int, sampling: float, seed: int) -> None:
+        """Take the decoder's start token, and strength and seed of subword sampling (0 is off)."""
+        self.dataset, self.tok, self.start, self.limit = dataset, tok, start, limit
+        self.sampling, self.seed = sampling, seed
+
+    def cut(self, update: Update) -> list[Batch]:
+        """Return the batches of an update, those of the longest sentences last."""
+        source, target = self.dataset.pairs(update.pairs)
+        if self.sampling:
+            source, target = self._sample(source, target, update)
+        lengths = np.array([(len(t) + 1, len(s) + 1) for s, t in zip(source, target, strict=True)])
+        ranked = np.lexsort((lengths[:, 1], lengths[:, 0]))
+        return [self._batch(update.pairs, source, target, chosen) for chosen in _cut(ranked, lengths.max(1), self.limit)]
+
+    def _sample(self, source: list[Ints], target: list[Ints], update: Update) -> tuple[list[Any], list[Any]]:
+        """Return another segmentation of each sentence, drawn from its text after normalisation."""
+        seed = np.random.SeedSequence([self.seed, update.epoch, update.index]).generate_state(1)[0]
+        tok = self.tok
+        texts = tok.source.decode([ids.tolist() for ids in source]), tok.target.decode([ids.tolist() for ids in target])
+        drawn = tok.sample(*texts, self.sampling, int(seed) & 0x7FFFFFFF)
+        kept = []
+        for olds, news in zip((source, target), drawn, strict=True):
+            kept.append([old if tok.unk in old or not new else new for old, new in zip(olds, news, strict=True)])
+        return kept[0], kept[1]
+
+    def _batch(self, pairs: Ints, source: Sequence[Any], target: Sequence[Any], chosen: Ints) -> Batch:
+        pad, eos = self.tok.pad, self.tok.eos
+        sources = [source[i] for i in chosen]
+        targets = [target[i] for i in chosen]
+        source_BS = rectangle(sources, pad, last=eos)
+        input_BT = rectangle(targets, pad, first=self.start)
+        ends = np.array([len(t) + 1 for t in targets])
+        real_BT = np.arange(input_BT.shape[1]) < ends[:, None]
+        answers_BT = rectangle(targets, pad, last=eos)
+        return Batch(
+            pairs[chosen],
+            torch.from_numpy(source_BS),
+            torch.from_numpy(input_BT),
+            torch.from_numpy(answers_BT[real_BT]),
+            torch.from_numpy(np.flatnonzero(real_BT)),
+            real=int(ends.sum()) + sum(len(s) + 1 for s in sources),
+        )
+
+
+def rectangle(rows: Sequence[Any], pad: int, first: int | None = None, last: int | None = None) -> Ints:
+    """Return rows of ids as one (rows, longest) array, with a token before or after each if given."""
+    extra = (first is not None) + (last is not None)
+    lengths = np.array([len(row) + extra for row in rows])
+    filled = np.full((len(rows), int(lengths.max(initial=0))), pad, np.int64)
+    begin = 0 if first is None else 1
+    columns = np.arange(filled.shape[1])
+    text = (columns >= begin) & (columns < begin + (lengths - extra)[:, None])
+    filled[text] = np.concatenate([np.asarray(row, np.int64) for row in rows]) if len(rows) else []
+    if first is not None:
+        filled[:, 0] = first
+    if last is not None:
+        filled[np.arange(len(rows)), lengths - 1] = last
+    return filled
+
+
+def _cut(ranked: Ints, longest: Ints, limit: int) -> Iterator[Ints]:
+    """Yield runs of sentences sorted by length whose rectangle holds at most `limit` tokens (or one sentence)."""
+    start, widest = 0, 0
+    for end, i in enumerate(ranked):
+        grown = max(widest, int(longest[i]))
+        if end > start and grown * (end - start + 1) > limit:
+            yield ranked[start:end]
+            start, grown = end, int(longest[i])
+        widest = grown
+    yield ranked[start:]
+
+
+class Ahead:
+    """Iterates in a thread of its own, a few items ahead of who takes them."""
+
+    def __init__(self, items: Iterator[Any], depth: int = 4) -> None:
+        self.queue: queue.Queue[Any] = queue.Queue(depth)
+        self.stopped = threading.Event()
+        self.thread = threading.Thread(target=self._fill, args=(items,), daemon=True)
+        self.thread.start()
+
+    def _fill(self, items: Iterator[Any]) -> None:
+        try:
+            for item in items:
+                self._put((item, None))
+                if self.stopped.is_set():
+                    return
+            self._put((None, StopIteration()))
+        except BaseException as error:  # handed to who takes the items
+            self._put((None, error))
+
+    def _put(self, item: Any) -> None:
+        while not self.stopped.is_set():
+            try:
+                return self.queue.put(item, timeout=0.2)
+            except queue.Full:
+                continue
+
+    def __iter__(self) -> Ahead:
+        return self
+
+    def __next__(self) -> Any:
+        item, error = self.queue.get()
+        if error is not None:
+            raise error
+        return item
+
+    def close(self) -> None:
+        """Stop the thread; what it read ahead is forgotten."""
+        self.stopped.set()
+        self.thread.join()

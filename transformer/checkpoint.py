@@ -1,0 +1,199 @@
+"""The run directory: what is in it, saved whole or not at all, checked when loaded. No pickle anywhere."""
+
+from __future__ import annotations
+
+import json
+import logging
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from transformer import config, durable, tokenizer
+from transformer.config import Config
+from transformer.errors import CheckpointError
+from transformer.model import Transformer
+from transformer.tokenizer import Tokenizer
+
+FORMAT = 1
+WEIGHTS, TENSORS, STATE = "model.safetensors", "state.safetensors", "state.json"
+LARGEST_HEADER = 100 << 20
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run or model directory: its configuration and tokenizer, and where its checkpoints are."""
+
+    path: Path
+    config: Config
+    tokenizer: Tokenizer
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    def steps(self) -> list[Path]:
+        """Return the checkpoints that training saved, oldest first."""
+        return sorted(self.checkpoints.glob("step-*"))
+
+    def pointer(self, name: str) -> Path | None:
+        """Return the checkpoint that the file `best` or `last` names, if it names one."""
+        file = self.path / name
+        if not file.is_file():
+            return None
+        target = file.read_text(encoding="utf-8").strip()
+        if Path(target).name != target or target in ("", ".", ".."):
+            raise CheckpointError(f"{file} should name a checkpoint, not {target!r}")
+        found = self.checkpoints / target
+        return found if found.is_dir() else None
+
+    def point(self, name: str, checkpoint: Path) -> None:
+        """Let `best` or `last` name a checkpoint."""
+        durable.write_text(self.path / name, checkpoint.name + "\n")
+
+
+def create(path: Path, cfg: Config, tok: Tokenizer) -> Run:
+    """Make a run directory, or bring the configuration of one up to date."""
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "checkpoints").mkdir(exist_ok=True)
+    tok.save(path)
+    durable.write_text(path / "config.yaml", config.dump(cfg))
+    return Run(path, cfg, tok)
+
+
+def open_run(path: Path) -> Run:
+    """Return the run at `path`; raises CheckpointError where there is none."""
+    if not (path / "config.yaml").is_file():
+        what = "no such directory" if not path.exists() else "it has no config.yaml"
+        raise CheckpointError(f"{path} is not a run directory: {what}")
+    return Run(path, config.load(path / "config.yaml"), tokenizer.load(path))
+
+
+def build(cfg: Config, tok: Tokenizer) -> Transformer:
+    """Return the network of this configuration with fresh weights."""
+    start = tok.bos if cfg.model.decoder_start == "bos" else tok.pad
+    return Transformer(cfg.model, tok.sizes, tok.pad, start, cfg.data.max_length)
+
+
+def load_model(run: Run, name: str | None = None) -> tuple[Transformer, Path]:
+    """Return the network with the weights of the named checkpoint, else of the best one that is whole."""
+    found = run.checkpoints / name if name else _best(run)
+    if name and (fault := durable.damage(found)):
+        raise CheckpointError(f"{found} cannot be used: {fault}")
+    with torch.device("meta"):
+        model = build(run.config, run.tokenizer)
+    tensors = load_tensors(found / WEIGHTS, {k: (tuple(v.shape), torch.float32) for k, v in model.state_dict().items()})
+    model = build(run.config, run.tokenizer)
+    model.load_state_dict(tensors)
+    return model.eval(), found
+
+
+def _best(run: Run) -> Path:
+    """Return the checkpoint to use: `best`, else `last`, else the newest, whichever first is whole."""
+    candidates = [run.pointer("best"), run.pointer("last"), *reversed(run.steps())]
+    for each in dict.fromkeys(c for c in candidates if c is not None):
+        fault = durable.damage(each)
+        if fault is None:
+            return each
+        log.warning("checkpoint %s cannot be used: %s; trying another", each, fault)
+    raise CheckpointError(f"{run.path} has no usable checkpoint")
+
+
+def newest(run: Run) -> Path | None:
+    """Return the newest whole checkpoint, or None in a run without any.
+
+    Raises CheckpointError where there are checkpoints but none is whole: that is no reason to start afresh.
+    """
+    steps = run.steps()
+    for each in reversed(steps):
+        fault = durable.damage(each)
+        if fault is None:
+            return each
+        log.warning("checkpoint %s cannot be used: %s; trying the one before", each, fault)
+    if steps:
+        raise CheckpointError(f"no checkpoint in {run.checkpoints} is whole; start over with --fresh")
+    return None
+
+
+def save(
+    path: Path, weights: Mapping[str, Tensor], tensors: Mapping[str, Tensor] | None, state: Mapping[str, Any]
+) -> None:
+    """Write one checkpoint whole: the weights to use, what else training goes on from, and plain values."""
+    with durable.new_folder(path) as folder:
+        _save_tensors(weights, folder / WEIGHTS)
+        if tensors is not None:
+            _save_tensors(tensors, folder / TENSORS)
+        (folder / STATE).write_text(json.dumps({"format": FORMAT, **state}, indent=1) + "\n")
+
+
+def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    plain = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
+    save_file(plain, path, metadata={"format": "pt"})
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Return the plain values of a checkpoint."""
+    try:
+        state = json.loads((path / STATE).read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path / STATE} cannot be read: {error}") from None
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise CheckpointError(f"{path} has format {state.get('format') if isinstance(state, dict) else '?'}; this version reads {FORMAT}")
+    return state
+
+
+def load_tensors(path: Path, expected: Mapping[str, tuple[tuple[int, ...], torch.dtype]] | None = None) -> dict[str, Tensor]:
+    """Return a file's tensors, after comparing their names, shapes and dtypes with those expected."""
+    try:
+        with path.open("rb") as stream:
+            (header,) = struct.unpack("<Q", stream.read(8))
+        if header > LARGEST_HEADER:
+            raise CheckpointError(f"{path} is not a file of tensors: its header claims {header} bytes")
+        with safe_open(path, "pt") as file:
+            if expected is not None:
+                _compare(path, file, expected)
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (OSError, struct.error, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from None
+
+
+def _compare(path: Path, file: Any, expected: Mapping[str, tuple[tuple[int, ...], torch.dtype]]) -> None:
+    names = set(file.keys())
+    if missing := sorted(set(expected) - names):
+        raise CheckpointError(f"{path} lacks {missing[0]}: it belongs to another configuration")
+    if extra := sorted(names - set(expected)):
+        raise CheckpointError(f"{path} has {extra[0]}, which this configuration does not")
+    for name, (shape, _) in expected.items():
+        found = tuple(file.get_slice(name).get_shape())
+        if found != shape:
+            raise CheckpointError(f"{path}: {name} has shape {found}, but this configuration needs {shape}")
+
+
+def average(run: Run, paths: list[Path]) -> dict[str, Tensor]:
+    """Return the mean of the weights of several checkpoints, each of which must be whole."""
+    total: dict[str, Tensor] = {}
+    for path in paths:
+        if fault := durable.damage(path):
+            raise CheckpointError(f"{path} cannot be averaged: {fault}")
+        for name, tensor in load_tensors(path / WEIGHTS).items():
+            total[name] = total[name] + tensor.double() if name in total else tensor.double()
+    return {name: (tensor / len(paths)).float() for name, tensor in total.items()}
+
+
+def prune(run: Run, keep_last: int, best: list[str]) -> None:
+    """Remove checkpoints that are neither among the newest nor named in `best` nor pointed to."""
+    steps = run.steps()
+    kept = {path.name for path in steps[-keep_last:]} | set(best)
+    kept |= {found.name for name in ("best", "last") if (found := run.pointer(name)) is not None}
+    for path in steps:
+        if path.name not in kept:
+            durable.remove(path)

@@ -1,0 +1,326 @@
+"""The command line: reads arguments, prints, and sets the exit code. The one place that does."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformer import __version__, config
+from transformer.errors import CheckpointError, ConfigError, DataError, TransformerError
+
+if TYPE_CHECKING:
+    from transformer.translator import Translation, Translator
+
+log = logging.getLogger(__name__)
+
+INTERRUPTED, TERMINATED = 130, 143
+OVERRIDE = re.compile(r"^[a-z_]+(\.[a-z_]+)+=")
+SHOWN_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    args = parse(argv)
+    try:
+        _start_log()
+        code: int = args.run(args)
+        sys.stdout.flush()
+        return code
+    except TransformerError as error:
+        print(f"transformer {args.command}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python flushes at exit goes nowhere
+        return 0
+    except OSError as error:
+        print(f"transformer {args.command}: {error.strerror or error}: {error.filename or 'standard output'}", file=sys.stderr)
+        if error.filename is None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the arguments; those without a name may stand before, between and behind the options."""
+    top = parser()
+    args, rest = top.parse_known_args(argv)
+    more = getattr(args, "overrides", None)
+    if wrong := [text for text in rest if more is None or (text.startswith("-") and text != "-")]:
+        top.error(f"unrecognized arguments: {' '.join(wrong)}")
+    if rest:
+        more.extend(rest)
+    return args
+
+
+def _start_log() -> None:
+    """Send the log to standard error, one line per record with the time of day."""
+    logger = logging.getLogger("transformer")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(_Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
+        logger.addHandler(handler)
+        logger.propagate = False
+    logger.setLevel(logging.INFO)
+
+
+class _Formatter(logging.Formatter):
+    """Shows control characters of text from elsewhere instead of letting a terminal obey them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return SHOWN_CONTROLS.sub(lambda m: f"\\x{ord(m[0]):02x}", super().format(record))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    top = argparse.ArgumentParser(
+        prog="transformer",
+        description="Train, evaluate and use encoder-decoder translation models.",
+        epilog="start with:  transformer train configs/quickstart.yaml",
+    )
+    top.add_argument("--version", action="version", version=f"transformer {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _train_arguments(_command(commands, "train", _train, "train a model, or go on with a run"))
+    _translate_arguments(_command(commands, "translate", _translate, "translate text"))
+    _evaluate_arguments(_command(commands, "evaluate", _evaluate, "score translations by BLEU and chrF"))
+    scored = _command(commands, "score", _score, "tell how probable given translations are")
+    scored.add_argument("model", metavar="RUN", type=Path, help="run directory")
+    scored.add_argument("--source", type=Path, required=True, help="source text, one sentence per line")
+    scored.add_argument("--target", type=Path, required=True, help="its translation, line by line")
+    scored.add_argument("--json", action="store_true", help="print one JSON object per line")
+    _overrides(scored, "decode.length_penalty=0.6")
+    averaged = _command(commands, "average", _average, "average the weights of checkpoints")
+    averaged.add_argument("model", metavar="RUN", type=Path, help="run directory")
+    averaged.add_argument("--last", type=_positive, required=True, metavar="N", help="newest checkpoints to average")
+    averaged.add_argument("--output", type=Path, metavar="DIR", help="model folder to write (default: RUN-average-N)")
+    told = _command(commands, "info", _info, "tell what is in a run or model folder")
+    told.add_argument("model", metavar="RUN", type=Path, help="run directory")
+    told.add_argument("--json", action="store_true", help="print one JSON object")
+    return top
+
+
+def _command(commands: Any, name: str, run: Callable[[argparse.Namespace], int], purpose: str) -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = commands.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
+    made.set_defaults(run=run)
+    if name not in ("average", "info"):
+        made.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    return made
+
+
+def _overrides(command: argparse.ArgumentParser, example: str) -> None:
+    command.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help=f"setting to change, such as {example}")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _train_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("config", metavar="CONFIG", type=Path, help="YAML file that says what to train")
+    _overrides(command, "train.max_steps=1000")
+    command.add_argument("--run", dest="folder", type=Path, metavar="DIR", help="run directory (default: runs/<config name>)")
+    command.add_argument("--fresh", action="store_true", help="start over; what is in the run directory is moved aside")
+    command.add_argument("--dry-run", action="store_true", help="build everything, do one update, tell sizes and memory")
+    command.add_argument("--print-config", action="store_true", help="print the resolved configuration and stop")
+
+
+def _translate_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("model", metavar="RUN", type=Path, help="run directory")
+    command.add_argument("overrides", metavar="FILE | KEY=VALUE", nargs="*", help="text, one sentence per line (default or -: standard input), and settings such as decode.beam=8")
+    command.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to write (default: standard output)")
+    command.add_argument("--beam", type=_positive, metavar="N", help="the same as decode.beam=N")
+    command.add_argument("--nbest", type=_positive, default=1, metavar="N", help="N best translations of each line, a line each")
+    command.add_argument("--scores", action="store_true", help="put the score and a tab before each translation")
+    command.add_argument("--prefix", type=Path, metavar="FILE", help="what each translation must begin with, line by line")
+    command.add_argument("--json", action="store_true", help="print one JSON object per input line")
+    command.add_argument("--checkpoint", metavar="NAME", help="checkpoint to use (default: the best)")
+
+
+def _evaluate_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("model", metavar="RUN", type=Path, help="run directory")
+    _overrides(command, "decode.beam=5")
+    command.add_argument("--split", choices=("valid", "test"), default="test", help="text that the run names (default: test)")
+    command.add_argument("--source", type=Path, metavar="FILE", help="text to translate, with --reference")
+    command.add_argument("--reference", type=Path, metavar="FILE", help="its reference translation, line by line")
+    command.add_argument("--testset", metavar="NAME", help="a sacreBLEU test set, such as wmt14/full")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    command.add_argument("--checkpoint", metavar="NAME", help="checkpoint to use (default: the best)")
+    command.add_argument("--samples", type=int, default=0, metavar="N", help="also print N translations with source and reference")
+
+
+# ---- commands -------------------------------------------------------------------------------------------
+
+
+def _train(args: argparse.Namespace) -> int:
+    cfg = config.load(args.config, args.overrides)
+    if args.print_config:
+        print(config.dump(cfg), end="")
+        return 0
+    folder = args.folder or Path("runs") / args.config.name.removesuffix(".yaml").removesuffix(".yml")
+    from transformer import runtime, train
+
+    device = runtime.device(args.device)
+    if args.dry_run:
+        print("\n".join(train.dry_run(cfg, folder, device)))
+        return 0
+    why = train.train(cfg, folder, device, args.fresh)
+    command = f"transformer train {args.config} --run {folder}"
+    match why:
+        case "interrupted" | "terminated":
+            log.info("%s and saved; go on with: %s", why, command)
+            return INTERRUPTED if why == "interrupted" else TERMINATED
+        case "time limit":
+            log.info("stopped at the time limit and saved; go on with: %s", command)
+        case _:
+            log.info("finished: %s; next: transformer evaluate %s", why, folder)
+    return 0
+
+
+def _translator(args: argparse.Namespace, overrides: Iterable[str], name: str | None = None) -> tuple[Any, Translator]:
+    from transformer import evaluate, runtime
+
+    return evaluate.load_translator(args.model, overrides, runtime.device(args.device), name)
+
+
+def _translate(args: argparse.Namespace) -> int:
+    overrides = [text for text in args.overrides if OVERRIDE.match(text)]
+    files = [text for text in args.overrides if not OVERRIDE.match(text)]
+    if len(files) > 1:
+        raise ConfigError(f"one file at a time: {files[1]!r} is one too many")
+    if args.beam is not None:
+        overrides.append(f"decode.beam={args.beam}")
+    stdin = not files or files[0] == "-"
+    source = sys.stdin.buffer if stdin else _open(Path(files[0]))
+    _, translator = _translator(args, overrides, args.checkpoint)
+    if stdin and sys.stdin.isatty() and args.output is None:
+        return _prompt(translator, args)
+    prefixes = _text_lines(_open(args.prefix), str(args.prefix)) if args.prefix else None
+    with open(args.output, "wb") if args.output else _StandardOutput() as out:
+        for found in translator.translate(_text_lines(source, "input"), args.nbest, prefixes):
+            out.write(_lines(found, args).encode("utf-8"))
+            out.flush()
+    return 0
+
+
+class _StandardOutput:
+    """Standard output as bytes, left open."""
+
+    def __enter__(self) -> Any:
+        return sys.stdout.buffer
+
+    def __exit__(self, *_: object) -> None:
+        sys.stdout.buffer.flush()
+
+
+def _prompt(translator: Translator, args: argparse.Namespace) -> int:
+    """Translate what is typed, line by line, until the end of input."""
+    import readline  # noqa: F401  (gives `input` editing and history)
+
+    print("Type a sentence; an empty line or Ctrl-D ends.", file=sys.stderr)
+    while True:
+        try:
+            line = input("> ")
+        except EOFError:
+            print(file=sys.stderr)
+            return 0
+        if not line.strip():
+            return 0
+        for found in translator.translate([line], args.nbest):
+            print(SHOWN_CONTROLS.sub("�", _lines(found, args)), end="", flush=True)
+
+
+def _lines(found: list[Translation], args: argparse.Namespace) -> str:
+    """Return what is printed for one input line."""
+    if args.json:
+        entries = [{"text": t.text, "score": round(t.score, 6), "log_prob": round(t.log_prob, 6)} for t in found]
+        return json.dumps({"translations": entries}, ensure_ascii=False) + "\n"
+    return "".join(f"{t.score:.6f}\t{t.text}\n" if args.scores else f"{t.text}\n" for t in found)
+
+
+def _open(path: Path) -> Any:
+    from transformer import corpus
+
+    return corpus.open_bytes(path)
+
+
+def _text_lines(stream: Any, name: str) -> Iterator[str]:
+    """Yield lines of text; bytes that are not UTF-8 become U+FFFD, with a warning."""
+    from transformer import corpus
+
+    for number, (line, whole) in enumerate(corpus.lenient_lines(stream, name), 1):
+        if not whole:
+            log.warning("%s, line %d is not UTF-8: what cannot be read became U+FFFD", name, number)
+        yield line
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    if (args.source is None) != (args.reference is None):
+        raise ConfigError("--source and --reference go together")
+    from transformer import evaluate
+
+    run, translator = _translator(args, args.overrides, args.checkpoint)
+    name, pairs = evaluate.text(run, args.split, args.source, args.reference, args.testset)
+    found = evaluate.evaluate(translator, name, pairs, run.config.data.target)
+    path = evaluate.keep(run, found)
+    if args.json:
+        print(json.dumps(found.as_json(), ensure_ascii=False))
+        return 0
+    print(f"{found.scores.bleu}\n{found.scores.chrf}")
+    print(f"{len(pairs)} sentences of {name} in {found.seconds:.1f} s; translations in {path}")
+    for i in range(min(args.samples, len(pairs))):
+        pick = i * len(pairs) // args.samples
+        shown = (pairs[pick].source, found.translations[pick], pairs[pick].target)
+        print("\n  source       {}\n  translation  {}\n  reference    {}".format(*(SHOWN_CONTROLS.sub("�", s) for s in shown)))
+    return 0
+
+
+def _score(args: argparse.Namespace) -> int:
+    from transformer import corpus
+
+    sources, targets = corpus.read_text(args.source), corpus.read_text(args.target)
+    if len(sources) != len(targets):
+        raise DataError(f"{args.source} has {len(sources)} lines but {args.target} has {len(targets)}")
+    _, translator = _translator(args, args.overrides)
+    for found in translator.score(sources, targets):
+        if args.json:
+            print(json.dumps({"score": round(found.score, 6), "log_prob": round(found.log_prob, 6), "tokens": len(found.ids) + 1}))
+        else:
+            print(f"{found.score:.6f}")
+    return 0
+
+
+def _average(args: argparse.Namespace) -> int:
+    from transformer import checkpoint
+
+    run = checkpoint.open_run(args.model)
+    steps = run.steps()[-args.last :]
+    if len(steps) < args.last:
+        raise CheckpointError(f"{args.model} keeps {len(steps)} checkpoints, fewer than {args.last}; see train.keep_last")
+    folder = args.output or run.path.with_name(f"{run.path.name}-average-{args.last}")
+    if folder.exists():
+        raise CheckpointError(f"{folder} exists already; name another with --output")
+    made = checkpoint.create(folder, run.config, run.tokenizer)
+    path = made.checkpoints / f"average-{steps[-1].name.removeprefix('step-')}"
+    state = {**checkpoint.load_state(steps[-1]), "averaged": [step.name for step in steps]}
+    checkpoint.save(path, checkpoint.average(run, steps), None, state)
+    made.point("best", path)
+    print(f"averaged {', '.join(step.name for step in steps)}; use it with: transformer translate {folder}")
+    return 0
+
+
+def _info(args: argparse.Namespace) -> int:
+    from transformer import checkpoint, info
+
+    found = info.info(checkpoint.open_run(args.model))
+    print(json.dumps(found, ensure_ascii=False) if args.json else info.describe(found))
+    return 0

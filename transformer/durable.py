@@ -1,0 +1,106 @@
+"""Files and folders that appear whole or not at all, and whose damage is noticed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+MANIFEST = "manifest.json"
+TEMPORARY = ".tmp-"
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Give a folder to fill, which becomes `path` when the block ends well and vanishes when it does not.
+
+    Each file is forced to disk, then a manifest with their sizes and SHA-256, then the rename; so `path`
+    never exists half written. A folder already at `path` is replaced.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=path.parent))
+    temporary.chmod(0o777 & ~_umask())
+    try:
+        yield temporary
+        files = {}
+        for file in sorted(temporary.iterdir()):
+            _sync(file)
+            files[file.name] = {"bytes": file.stat().st_size, "sha256": sha256(file)}
+        (temporary / MANIFEST).write_text(json.dumps({"files": files}, indent=1) + "\n")
+        _sync(temporary / MANIFEST)
+        _sync(temporary)
+        if path.exists():
+            remove(path)
+        temporary.rename(path)
+        _sync(path.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def damage(folder: Path, deep: bool = True) -> str | None:
+    """Return what is wrong with a folder made by `new_folder`, or None; `deep` reads every byte."""
+    try:
+        files = json.loads((folder / MANIFEST).read_text())["files"]
+        for name, expected in files.items():
+            if Path(name).name != name or name in (".", ".."):
+                return f"its manifest names a file outside the folder: {name!r}"
+            file = folder / name
+            if not file.is_file() or file.is_symlink():
+                return f"{name} is missing"
+            if file.stat().st_size != expected["bytes"]:
+                return f"{name} has {file.stat().st_size} bytes instead of {expected['bytes']}"
+            if deep and sha256(file) != expected["sha256"]:
+                return f"{name} is damaged: its SHA-256 is not the manifest's"
+    except FileNotFoundError:
+        return f"it has no {MANIFEST}"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"its {MANIFEST} cannot be read ({type(error).__name__})"
+    return None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a small file whole."""
+    temporary = path.with_name(TEMPORARY + path.name)
+    temporary.write_text(text, encoding="utf-8")
+    _sync(temporary)
+    temporary.replace(path)
+    _sync(path.parent)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder so that it is never seen half removed."""
+    grave = folder.with_name(f"{TEMPORARY}removed-{os.getpid()}-{folder.name}")
+    folder.rename(grave)
+    shutil.rmtree(grave, ignore_errors=True)
+
+
+def clean_up(parent: Path) -> None:
+    """Remove what interrupted writers left behind; only for a folder that nobody else writes to."""
+    for stale in parent.glob(f"{TEMPORARY}*"):
+        shutil.rmtree(stale, ignore_errors=True) if stale.is_dir() else stale.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """Return the hexadecimal digest of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

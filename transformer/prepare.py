@@ -1,0 +1,321 @@
+"""Corpora to token ids on disk: sampled for the vocabulary, filtered, encoded in parallel, memory-mapped.
+
+A prepared folder holds, for each side, the ids of all sentences end to end (`source.ids`, `target.ids`) and
+where each begins (`source.starts`, `target.starts`); `rows` lists the pairs that passed the filters, corpus
+after corpus, and `prepared.json` tells counts. It is found again by a fingerprint of everything that decides
+it, and its size in memory does not depend on the size of the corpus.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import random
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transformer import corpus, durable, tokenizer
+from transformer.config import Config, CorpusConfig, DataConfig
+from transformer.corpus import Pair
+from transformer.errors import DataError
+from transformer.tokenizer import Tokenizer
+
+FORMAT = 1
+CHUNK = 10_000
+"""Pairs encoded at once by one thread."""
+
+Ints = NDArray[Any]
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Pairs of id sequences, without bos and eos; in memory or memory-mapped."""
+
+    source_ids: Ints
+    source_starts: Ints
+    target_ids: Ints
+    target_starts: Ints
+    rows: Ints
+    """Of the pairs that count, the place on disk; a pair's id is its index here."""
+    corpora: tuple[tuple[int, int, float], ...]
+    """First pair, end and weight of each corpus."""
+    report: dict[str, Any]
+    """What was read and what was left out, for the log and the model card."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def lengths(self) -> tuple[Ints, Ints]:
+        """Return the number of source and of target ids of every pair."""
+        return np.diff(self.source_starts)[self.rows], np.diff(self.target_starts)[self.rows]
+
+    def pairs(self, chosen: Ints) -> tuple[list[Ints], list[Ints]]:
+        """Return source and target ids of these pairs."""
+        places = self.rows[chosen]
+        sides = ((self.source_ids, self.source_starts), (self.target_ids, self.target_starts))
+        left, right = ([ids[starts[p] : starts[p + 1]] for p in places] for ids, starts in sides)
+        return left, right
+
+
+def from_pairs(pairs: Sequence[Pair], tok: Tokenizer) -> Dataset:
+    """Return a dataset in memory of all these pairs, unfiltered."""
+    source, target = _flatten(tok.encode_source([p.source for p in pairs])), _flatten(
+        tok.encode_target([p.target for p in pairs])
+    )
+    rows = np.arange(len(pairs))
+    return Dataset(*source, *target, rows=rows, corpora=((0, len(pairs), 1.0),), report={"pairs": len(pairs)})
+
+
+def held_out(corpus_cfg: CorpusConfig, data: DataConfig) -> list[Pair]:
+    """Return a validation or test corpus whole, as raw text; raises DataError where it is empty."""
+    pairs = [pair for pair in corpus.pairs(corpus_cfg, data.source, data.target) if pair is not None]
+    if not pairs:
+        raise DataError(f"{corpus.title(corpus_cfg)} is empty")
+    return pairs
+
+
+def train_tokenizer(cfg: Config, folder: Path) -> Tokenizer:
+    """Return the tokenizer for these corpora and settings, learned now or found in `folder`."""
+    settings = {"format": FORMAT, "tokenizer": repr(cfg.tokenizer), "seed": cfg.train.seed}
+    kept = folder / f"tokenizer-{_fingerprint(cfg, settings)}"
+    if durable.damage(kept) is None:
+        log.info("tokenizer: found in %s", kept)
+        return tokenizer.load(kept)
+    sample, total = _sample(_training_pairs(cfg.data), cfg.tokenizer.sample, cfg.train.seed)
+    log.info("tokenizer: learning %s pieces from %s of %s pairs", *map(_n, (cfg.tokenizer.vocab_size, len(sample), total)))
+    tok = tokenizer.train(sample, cfg.tokenizer)
+    with durable.new_folder(kept) as temporary:
+        tok.save(temporary)
+    return tok
+
+
+def prepare(cfg: Config, tok: Tokenizer, held: Iterable[Pair], folder: Path) -> Dataset:
+    """Return the training pairs encoded and filtered, built now or found in `folder`.
+
+    `held` are the pairs of validation and test, which are looked for in the training text.
+    """
+    data = cfg.data
+    secret = hashlib.sha256(b"\0".join(sorted(_digest(side) for pair in held for side in pair)))
+    settings = {
+        "format": FORMAT,
+        "tokenizer": tok.fingerprint,
+        "filters": [data.max_length, data.max_ratio, data.duplicates, data.overlap, data.undecodable],
+        "held": secret.hexdigest(),
+    }
+    kept = folder / f"pairs-{_fingerprint(cfg, settings)}"
+    if durable.damage(kept, deep=False) is None:
+        log.info("training pairs: found in %s", kept)
+    else:
+        with durable.new_folder(kept) as temporary:
+            _build(cfg, tok, {_digest(side) for pair in held for side in pair}, temporary)
+    return _open(kept, [c.weight for c in data.train])
+
+
+def _training_pairs(data: DataConfig) -> Iterator[Pair]:
+    for each in data.train:
+        drop = data.undecodable == "drop"
+        yield from (pair for pair in corpus.pairs(each, data.source, data.target, drop) if pair is not None)
+
+
+def _fingerprint(cfg: Config, settings: dict[str, Any]) -> str:
+    data = cfg.data
+    settings["corpora"] = [corpus.identity(each) for each in data.train]
+    settings["languages"] = [data.source, data.target]
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _sample(pairs: Iterable[Pair], size: int, seed: int) -> tuple[list[Pair], int]:
+    """Return `size` pairs at random, in the order read (reservoir sampling), and how many there were."""
+    chance = random.Random(seed)
+    chosen: list[tuple[int, Pair]] = []
+    total = 0
+    for pair in pairs:
+        if total < size:
+            chosen.append((total, pair))
+        elif (place := int(chance.random() * (total + 1))) < size:
+            chosen[place] = (total, pair)
+        total += 1
+    chosen.sort(key=lambda item: item[0])
+    return [pair for _, pair in chosen], total
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.strip().encode("utf-8", "replace"), digest_size=8).digest()
+
+
+# ---- building -------------------------------------------------------------------------------------------
+
+
+class _Encoded(NamedTuple):
+    """A chunk of pairs of which the unusable ones are gone."""
+
+    source: tuple[Ints, Ints]
+    target: tuple[Ints, Ints]
+    digests: Ints
+    """Of each pair's two sides, (n, 2), 64 bits each."""
+    dropped: Counter[str]
+
+
+def _build(cfg: Config, tok: Tokenizer, held: set[bytes], folder: Path) -> None:
+    """Read, encode and filter everything into `folder`."""
+    counts: list[dict[str, Any]] = []
+    digests: list[Ints] = []
+    lengths: tuple[list[Ints], list[Ints]] = ([], [])
+    with (folder / "source.ids").open("wb") as source, (folder / "target.ids").open("wb") as target:
+        for each in cfg.data.train:
+            dropped: Counter[str] = Counter()
+            kept = 0
+            for chunk in _encoded(each, cfg.data, tok):
+                dropped.update(chunk.dropped)
+                kept += len(chunk.digests)
+                digests.append(chunk.digests)
+                for side, stream, into in zip((chunk.source, chunk.target), (source, target), lengths, strict=True):
+                    _write(side[0], stream)
+                    into.append(np.diff(side[1]))
+            counts.append({"name": corpus.title(each), "read": kept + dropped.total(), "usable": kept, **dropped})
+            log.info("%s: %s", corpus.title(each), _counts(counts[-1]))
+    _finish(folder, cfg.data, counts, np.concatenate([np.zeros((0, 2), np.uint64), *digests]), lengths, held)
+
+
+def _finish(
+    folder: Path,
+    data: DataConfig,
+    counts: list[dict[str, Any]],
+    digests: Ints,
+    lengths: tuple[list[Ints], list[Ints]],
+    held: set[bytes],
+) -> None:
+    """Find duplicates and overlap among all digests, and write what makes the ids a dataset."""
+    for name, side in zip(("source", "target"), lengths, strict=True):
+        starts = np.cumsum(np.concatenate([np.zeros(1, np.int64), *side]))
+        _write(starts, folder / f"{name}.starts")
+    pair_digests = digests[:, 0] * np.uint64(0x9E3779B97F4A7C15) + digests[:, 1]
+    first = np.zeros(len(digests), bool)
+    first[np.unique(pair_digests, return_index=True)[1]] = True
+    known = np.isin(digests, np.frombuffer(b"".join(sorted(held)), np.uint64)).any(1)
+    good = np.ones(len(digests), bool)
+    if data.duplicates == "drop":
+        good &= first
+    if data.overlap == "drop":
+        good &= ~known
+    ends = np.cumsum([0] + [count["usable"] for count in counts])
+    for count, start, end in zip(counts, ends, ends[1:], strict=False):
+        count["duplicates"], count["overlap"] = int((~first[start:end]).sum()), int(known[start:end].sum())
+        count["pairs"] = int(good[start:end].sum())
+    _write(np.flatnonzero(good).astype(np.int64), folder / "rows")
+    total = int(good.sum())
+    for what, number, setting in (
+        ("stand in the training corpora again", int((~first).sum()), data.duplicates),
+        ("have a side that also stands in valid or test", int(known.sum()), data.overlap),
+    ):
+        if number:
+            log.info("%s training pairs %s: %s", _n(number), what, "dropped" if setting == "drop" else "kept")
+    if total == 0:
+        raise DataError("no training pair is left: " + "; ".join(f"{c['name']}: {_counts(c)}" for c in counts))
+    report = {"pairs": total, "corpora": counts, "duplicates": data.duplicates, "overlap": data.overlap}
+    width = "uint16" if (folder / "source.ids").stat().st_size == 0 else _width(folder, lengths)
+    (folder / "prepared.json").write_text(json.dumps({"format": FORMAT, "dtype": width, **report}, indent=1) + "\n")
+
+
+def _width(folder: Path, lengths: tuple[list[Ints], list[Ints]]) -> str:
+    """Return the dtype that the ids were written in."""
+    bytes_each = (folder / "source.ids").stat().st_size // int(sum(part.sum() for part in lengths[0]))
+    return {2: "uint16", 4: "uint32"}[bytes_each]
+
+
+def _encoded(each: CorpusConfig, data: DataConfig, tok: Tokenizer) -> Iterator[_Encoded]:
+    """Yield a corpus in chunks, in order, encoded by all processors; a few chunks are in memory at a time."""
+    pairs = corpus.pairs(each, data.source, data.target, data.undecodable == "drop")
+    threads = max(1, min(8, os.cpu_count() or 1))
+    waiting: deque[Future[_Encoded]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        while chunk := list(islice(pairs, CHUNK)):
+            waiting.append(pool.submit(_encode, chunk, data, tok))
+            if len(waiting) > 2 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _encode(chunk: list[Pair | None], data: DataConfig, tok: Tokenizer) -> _Encoded:
+    pairs = [pair for pair in chunk if pair is not None]
+    source = tok.encode_source([pair.source for pair in pairs])
+    target = tok.encode_target([pair.target for pair in pairs])
+    dropped = Counter(undecodable=len(chunk) - len(pairs))
+    good = []
+    for i, (left, right) in enumerate(zip(source, target, strict=True)):
+        if reason := _unusable(len(left), len(right), data):
+            dropped[reason] += 1
+        else:
+            good.append(i)
+    digests = b"".join(_digest(pairs[i].source) + _digest(pairs[i].target) for i in good)
+    dtype = np.uint16 if max(tok.sizes) <= 1 << 16 else np.uint32
+    return _Encoded(
+        _flatten([source[i] for i in good], dtype),
+        _flatten([target[i] for i in good], dtype),
+        np.frombuffer(digests, np.uint64).reshape(-1, 2),
+        +dropped,
+    )
+
+
+def _unusable(source: int, target: int, data: DataConfig) -> str | None:
+    """Return the filter that a pair of so many tokens fails."""
+    if source == 0 or target == 0:
+        return "empty"
+    if max(source, target) > data.max_length:
+        return "too long"
+    if data.max_ratio is not None and max(source, target) > data.max_ratio * min(source, target):
+        return "ratio"
+    return None
+
+
+def _flatten(rows: Sequence[Sequence[int]], dtype: Any = np.int32) -> tuple[Ints, Ints]:
+    """Return all ids end to end, and where each row begins (with the end of the last)."""
+    starts = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum([len(row) for row in rows], out=starts[1:])
+    ids = np.fromiter((i for row in rows for i in row), dtype, count=int(starts[-1]))
+    return ids, starts
+
+
+def _write(array: Ints, into: BinaryIO | Path) -> None:
+    if isinstance(into, Path):
+        into.write_bytes(np.ascontiguousarray(array).data)
+    else:
+        into.write(np.ascontiguousarray(array).data)
+
+
+def _open(folder: Path, weights: list[float]) -> Dataset:
+    report = json.loads((folder / "prepared.json").read_text())
+    dtype = np.dtype(report.pop("dtype"))
+    ends = np.cumsum([0] + [each["pairs"] for each in report["corpora"]])
+    return Dataset(
+        np.memmap(folder / "source.ids", dtype, "r"),
+        np.fromfile(folder / "source.starts", np.int64),
+        np.memmap(folder / "target.ids", dtype, "r"),
+        np.fromfile(folder / "target.starts", np.int64),
+        np.fromfile(folder / "rows", np.int64),
+        tuple((int(a), int(b), w) for a, b, w in zip(ends[:-1], ends[1:], weights, strict=True)),
+        report,
+    )
+
+
+def _counts(count: dict[str, Any]) -> str:
+    """Return one corpus's counts in words."""
+    left_out = {key: n for key, n in count.items() if key in ("empty", "too long", "ratio", "undecodable") and n}
+    words = [f"{_n(count['usable'])} of {_n(count['read'])} pairs usable"]
+    return ", ".join(words + [f"{_n(n)} {key}" for key, n in left_out.items()])
+
+
+def _n(number: int) -> str:
+    return f"{number:,}"

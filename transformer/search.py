@@ -1,0 +1,235 @@
+"""Greedy and beam search and sampling over any step function; nothing here knows the model.
+
+Shape letters: B sentences, K hypotheses of each, N = B * K rows (a sentence's hypotheses side by side),
+V vocabulary, P prefix positions. A hypothesis's score is its log-probability, eos included, over
+((5 + n) / 6) ** alpha (Wu et al. 2016, section 7), n being its tokens with eos.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class State(Protocol):
+    """What the search asks of a model: the next logits, and to go on with other hypotheses."""
+
+    def step(self, last_N: Tensor) -> Tensor:
+        """Return logits (N, V), float32, after each hypothesis's last id."""
+        ...
+
+    def select(self, rows_N: Tensor, sentences_B: Tensor | None) -> None:
+        """Go on with these rows, and of the sentences with these (None: all)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A finished translation."""
+
+    ids: tuple[int, ...]
+    """Target ids without eos."""
+    log_prob: float
+    """Natural logarithm of the probability of the ids and eos."""
+    score: float
+    """What hypotheses are ranked by."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What to search for, for each of B sentences."""
+
+    start: int
+    """The id that the decoder reads first."""
+    eos: int
+    banned: tuple[int, ...]
+    """Ids that are never chosen; their probability still counts."""
+    limits: Sequence[int]
+    """Most ids of a translation, eos included."""
+    prefixes: Sequence[Sequence[int]] | None = None
+    """Ids that each translation begins with."""
+    alpha: float = 0.6
+    best: int = 1
+    """Hypotheses to return."""
+    device: torch.device = torch.device("cpu")
+    """Where the logits are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How to draw: from the distribution sharpened by `temperature`, cut to `top_k` and `top_p`."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+
+
+def length_penalty(tokens: int, alpha: float) -> float:
+    """Return ((5 + n) / 6) ** alpha."""
+    return float(((5 + tokens) / 6) ** alpha)
+
+
+def score(log_prob: float, tokens: int, alpha: float) -> float:
+    """Return the score of a translation of `tokens` ids, eos included."""
+    return log_prob / length_penalty(tokens, alpha)
+
+
+def beam_search(state: State, beams: int, task: Task) -> list[list[Hypothesis]]:
+    """Return the `task.best` best hypotheses found for each sentence, best first.
+
+    A beam holds `beams` hypotheses, finished ones included; one that finishes keeps its place, so that one
+    beam is greedy search. A sentence is done when none of its live hypotheses can still be among the best.
+    """
+    beam = _Beam(len(task.limits), beams, task)
+    for position in range(max(task.limits, default=0)):
+        candidates = beam.extend(state.step(beam.last_N), position)
+        kept = beam.close(*candidates, position)
+        if kept is not None and not len(kept):
+            break
+        beam.keep(kept)
+        state.select(beam.rows_N, kept)
+    return [sorted(found, key=lambda h: -h.score)[: task.best] for found in beam.finished]
+
+
+@dataclass
+class _Beam:
+    """The live hypotheses of the sentences not yet done, and the finished ones of all."""
+
+    sentences: int
+    beams: int
+    task: Task
+    finished: list[list[Hypothesis]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        device = self.task.device
+        size = (self.sentences, self.beams)
+        self.finished = [[] for _ in range(self.sentences)]
+        self.alive = list(range(self.sentences))
+        self.score_BK = torch.full(size, -math.inf, device=device)
+        self.score_BK[:, 0] = 0.0
+        self.ids_BKT = torch.zeros((*size, 0), dtype=torch.long, device=device)
+        self.parent_BK = torch.arange(self.beams, device=device).repeat(self.sentences, 1)
+        self.last_N = torch.full((self.sentences * self.beams,), self.task.start, device=device)
+        self.rows_N = torch.arange(self.sentences * self.beams, device=device)
+
+    def extend(self, logits_NV: Tensor, position: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return log-probability, parent and id (B, K) of the best continuations, best first."""
+        b, k = len(self.alive), self.beams
+        norm_N1 = logits_NV.logsumexp(-1, keepdim=True)
+        constrain(logits_NV, position, [i for i in self.alive for _ in range(k)], self.task)
+        width = min(k, logits_NV.shape[1])
+        top_NC, id_NC = logits_NV.topk(width, dim=-1)
+        total_BC = (self.score_BK.view(-1, 1) + top_NC - norm_N1).view(b, k * width)
+        total_BK, flat_BK = total_BC.topk(k, dim=-1)
+        parent_BK = flat_BK // width
+        return total_BK, parent_BK, id_NC.view(b, k * width).gather(1, flat_BK)
+
+    def close(self, total_BK: Tensor, parent_BK: Tensor, id_BK: Tensor, position: int) -> Tensor | None:
+        """Take the continuations over, finished ones aside; return the sentences that go on, None for all."""
+        places_B = torch.tensor([self.beams - len(self.finished[i]) for i in self.alive], device=total_BK.device)
+        rank_K = torch.arange(self.beams, device=total_BK.device)
+        total_BK = total_BK.masked_fill(rank_K >= places_B[:, None], -math.inf)
+        past_BKT = self.ids_BKT.gather(1, parent_BK[:, :, None].expand(-1, -1, position))
+        ended_BK = (id_BK == self.task.eos) & (total_BK > -math.inf)
+        for b, k in ended_BK.nonzero().tolist():
+            log_prob = float(total_BK[b, k])
+            ids = tuple(past_BKT[b, k].tolist())
+            found = Hypothesis(ids, log_prob, score(log_prob, position + 1, self.task.alpha))
+            self.finished[self.alive[b]].append(found)
+        self.score_BK = total_BK.masked_fill(ended_BK, -math.inf)
+        self.ids_BKT = torch.cat((past_BKT, id_BK[:, :, None]), dim=2)
+        self.parent_BK = parent_BK
+        live = [b for b, best in enumerate(self.score_BK.amax(1).tolist()) if not self._is_done(self.alive[b], best)]
+        if len(live) == len(self.alive):
+            return None
+        return torch.tensor(live, dtype=torch.long, device=total_BK.device)
+
+    def _is_done(self, sentence: int, best_live: float) -> bool:
+        """Whether no live hypothesis, the best having log-probability `best_live`, can still win."""
+        found, task = self.finished[sentence], self.task
+        if best_live == -math.inf:
+            return True
+        if len(found) < task.best:
+            return False
+        at_best = score(best_live, task.limits[sentence], task.alpha)  # longer costs probability, never gives
+        return sorted((h.score for h in found), reverse=True)[task.best - 1] >= at_best
+
+    def keep(self, kept_B: Tensor | None) -> None:
+        """Drop the sentences that are done, and say which rows the next step continues."""
+        rows_BK = torch.arange(len(self.alive), device=self.parent_BK.device)[:, None] * self.beams + self.parent_BK
+        if kept_B is not None:
+            self.alive = [self.alive[b] for b in kept_B.tolist()]
+            rows_BK, self.score_BK, self.ids_BKT = rows_BK[kept_B], self.score_BK[kept_B], self.ids_BKT[kept_B]
+        self.rows_N = rows_BK.flatten()
+        self.last_N = self.ids_BKT[:, :, -1].flatten()
+
+
+def constrain(logits_NV: Tensor, position: int, sentence_N: Sequence[int], task: Task) -> None:
+    """Put what may not be chosen at `position` to minus infinity: banned ids, all but eos at a sentence's
+    limit, all but the prefix where there is one."""
+    logits_NV[:, list(task.banned)] = -math.inf
+    forced = {}
+    for row, sentence in enumerate(sentence_N):
+        prefix = task.prefixes[sentence] if task.prefixes is not None else ()
+        if position == task.limits[sentence] - 1:
+            forced[row] = task.eos
+        elif position < len(prefix):
+            forced[row] = prefix[position]
+    if forced:
+        rows = torch.tensor(list(forced), device=logits_NV.device)
+        ids = torch.tensor(list(forced.values()), device=logits_NV.device)
+        chosen = logits_NV[rows, ids]
+        logits_NV[rows] = -math.inf
+        logits_NV[rows, ids] = chosen
+
+
+def sample(state: State, uniform_NT: Tensor, sampling: Sampling, task: Task) -> list[list[Hypothesis]]:
+    """Return `task.best` random translations for each sentence, each a function of its row of `uniform_NT`.
+
+    `uniform_NT` holds numbers in [0, 1), a row for each translation and a column for each id.
+    """
+    sentence_N = [b for b in range(len(task.limits)) for _ in range(task.best)]
+    device = uniform_NT.device
+    last_N = torch.full((len(sentence_N),), task.start, device=device)
+    done_N = torch.zeros(len(sentence_N), dtype=torch.bool, device=device)
+    log_prob_N = torch.zeros(len(sentence_N), device=device)
+    ids = []
+    for position in range(max(task.limits, default=0)):
+        logits_NV = state.step(last_N)
+        norm_N = logits_NV.logsumexp(-1)
+        raw_NV = logits_NV.clone()
+        constrain(logits_NV, position, sentence_N, task)
+        last_N = draw(logits_NV, uniform_NT[:, position], sampling).masked_fill(done_N, task.eos)
+        step_N = raw_NV.gather(1, last_N[:, None])[:, 0] - norm_N
+        log_prob_N += step_N.masked_fill(done_N, 0.0)
+        ids.append(last_N)
+        done_N = done_N | (last_N == task.eos)
+        if bool(done_N.all()):
+            break
+    found: list[list[Hypothesis]] = [[] for _ in task.limits]
+    table = torch.stack(ids, 1).tolist() if ids else []
+    for row, log_prob in zip(range(len(table)), log_prob_N.tolist(), strict=True):
+        text = tuple(table[row][: table[row].index(task.eos)])
+        hypothesis = Hypothesis(text, log_prob, score(log_prob, len(text) + 1, task.alpha))
+        found[sentence_N[row]].append(hypothesis)
+    return found
+
+
+def draw(logits_NV: Tensor, uniform_N: Tensor, sampling: Sampling) -> Tensor:
+    """Return one id per row: the first whose cumulative probability, most probable first, exceeds the number."""
+    sorted_NV, order_NV = (logits_NV / sampling.temperature).sort(-1, descending=True, stable=True)
+    if sampling.top_k:
+        sorted_NV[:, sampling.top_k :] = -math.inf
+    p_NV = sorted_NV.softmax(-1)
+    before_NV = p_NV.cumsum(-1) - p_NV
+    p_NV = p_NV.masked_fill(before_NV >= sampling.top_p, 0.0)
+    p_NV[:, 0] = p_NV[:, 0].clamp_min(1e-30)
+    total_NV = p_NV.cumsum(-1)
+    place_N = (total_NV <= uniform_N[:, None] * total_NV[:, -1:]).sum(-1)
+    last_N = (p_NV > 0).sum(-1) - 1
+    return order_NV.gather(1, torch.minimum(place_N, last_N)[:, None])[:, 0]

@@ -1,0 +1,582 @@
+"""Training: from a configuration to a run directory that translates. Run again, it goes on where it was."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from transformer import __version__, batching, card, checkpoint, config, corpus, loss, optim, prepare, runtime, scoring
+from transformer import tokenizer as tokenizers
+from transformer.batching import Ahead, Batch, Batches, Update
+from transformer.checkpoint import Run
+from transformer.config import Config
+from transformer.corpus import Pair
+from transformer.errors import CheckpointError, ConfigError, DataError, TransformerError
+from transformer.journal import Journal, duration, perplexity, train_line, valid_line
+from transformer.loss import LossSum
+from transformer.model import Transformer
+from transformer.prepare import Dataset
+from transformer.tokenizer import Tokenizer
+from transformer.translator import Translator, greedy
+
+CHANGEABLE = (
+    "train.max_steps train.time_limit train.micro_batch_tokens train.log_every train.validate_every train.save_every "
+    "train.keep_last train.keep_best train.patience train.validate_text train.samples train.average_last "
+    "train.tensorboard data.test data.prepared_dir"
+).split()
+"""Settings that a run may go on with after they were changed, besides those of `decode`."""
+
+STOPS = {1: "time limit", signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Progress:
+    """Where training stands; plain values only."""
+
+    step: int = 0
+    """Updates done."""
+    epoch: int = 0
+    """Of the next update."""
+    index: int = 0
+    """Of the next update within its epoch."""
+    tokens: int = 0
+    """Target tokens seen."""
+    seconds: float = 0.0
+    """Of training, over all sittings, without validation and saving."""
+    best: float | None = None
+    """The best validation score so far."""
+    since_best: int = 0
+    """Validations since then."""
+    ranking: list[tuple[float, str]] = field(default_factory=list)
+    """Scores and names of the best checkpoints."""
+    valid: dict[str, float] = field(default_factory=dict)
+    """What the last validation found."""
+
+
+@dataclass
+class Tally:
+    """Sums over the updates since the last line of the log."""
+
+    nll: Tensor
+    skipped: Tensor
+    tokens: int = 0
+    real: int = 0
+    padded: int = 0
+    seconds: float = 0.0
+    waited: float = 0.0
+
+
+class Trainer:
+    """Updates a model's weights, and knows how to stop and go on without a trace."""
+
+    def __init__(self, run: Run, model: Transformer, dataset: Dataset, device: torch.device, ranks: runtime.Ranks) -> None:
+        self.run, self.cfg, self.device, self.ranks = run, run.config, device, ranks
+        self.model, self.dataset = model.to(device), dataset
+        self.parameters = list(model.parameters())
+        self.dtype = runtime.precision(self.cfg.train.precision, device)
+        self.scaler = torch.amp.GradScaler(device.type) if self.dtype == torch.float16 else None
+        self.adam = optim.optimizer(model, self.cfg.train)
+        self.average = [p.detach().clone() for p in self.parameters] if self.cfg.train.ema is not None else None
+        self.progress = Progress()
+        self.tally = self._new_tally()
+        self.norm = torch.zeros((), device=device)
+        self.validated = -1
+
+    def _new_tally(self) -> Tally:
+        zero = torch.zeros((), device=self.device)
+        return Tally(nll=zero, skipped=zero.clone())
+
+    # ---- one update -------------------------------------------------------------------------------------
+
+    def update(self, batches: list[Batch]) -> None:
+        """Move the weights by the gradient of the mean loss over all target tokens of these batches.
+
+        Nothing in here waits for the device: what the log wants is added up there and fetched by `metrics`.
+        """
+        cfg, step = self.cfg.train, self.progress.step + 1
+        seeds = np.random.SeedSequence([cfg.seed, step, self.ranks.rank])
+        torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> 1))
+        tokens = sum(batch.tokens for batch in batches)
+        for batch in batches[self.ranks.rank :: self.ranks.count]:
+            found = self.loss(batch)
+            mean = found.smoothed / tokens
+            (mean if self.scaler is None else self.scaler.scale(mean)).backward()
+            self.tally.nll += found.nll
+        self.ranks.sum_gradients(self.parameters)
+        optim.set_rate(self.adam, optim.rate(step, cfg, self.cfg.model.width))
+        self._apply_gradients()
+        if self.average is not None and cfg.ema is not None:
+            optim.move_average(self.average, self.parameters, cfg.ema, step)
+        self.progress.step = step
+        self.progress.tokens += tokens
+        self.tally.tokens += tokens
+        self.tally.real += sum(batch.real for batch in batches)
+        self.tally.padded += sum(batch.padded for batch in batches)
+
+    def loss(self, batch: Batch) -> LossSum:
+        """Return the summed loss of a batch in training precision."""
+        batch = batch.to(self.device)
+        self.model.compute_dtype = self.dtype
+        hidden_BTD = self.model.hidden(batch.source_BS, batch.input_BT)
+        hidden_ND = hidden_BTD.flatten(0, 1).index_select(0, batch.places_N)
+        smoothing = self.cfg.train.label_smoothing
+        return loss.label_smoothed(hidden_ND, self.model.output_weight, self.model.output_bias, batch.target_N, smoothing)
+
+    def _apply_gradients(self) -> None:
+        """Clip and step; a gradient that is not finite leaves weights and optimizer as they were."""
+        if self.scaler is not None:
+            self.scaler.unscale_(self.adam)
+        self.norm = optim.gradient_norm(self.parameters)
+        bad = (~self.norm.isfinite()).float()
+        self.tally.skipped += bad
+        if self.cfg.train.clip_norm is not None:
+            factor = (self.cfg.train.clip_norm / (self.norm + 1e-6)).clamp(max=1.0)
+            torch._foreach_mul_([p.grad for p in self.parameters], factor)
+        if self.scaler is not None:
+            self.scaler.step(self.adam)
+            self.scaler.update()
+        else:
+            self.adam.found_inf = bad  # the fused kernel skips the step by itself
+            self.adam.step()
+        self.adam.zero_grad(set_to_none=True)
+
+    # ---- the whole training -----------------------------------------------------------------------------
+
+    def fit(self, held: list[Pair] | None, journal: Journal) -> str:
+        """Train until something says stop; return what it was, in words. Saves before it returns."""
+        cfg, watch = self.cfg.train, runtime.Stopwatch()
+        ahead = Ahead(self._cut_updates())
+        try:
+            with runtime.Interruption() as interruption:
+                while (why := self._finished()) is None:
+                    self._timed_update(ahead)
+                    if self._due(cfg.log_every):
+                        self._report(journal, watch)
+                    if self._due(cfg.validate_every) and held is not None:
+                        self._validate(held, journal)
+                    elif self._due(cfg.save_every) or interruption.save:
+                        interruption.save = False
+                        self.save()
+                    if why := self._stopped(interruption, watch):
+                        break
+        finally:
+            ahead.close()
+        self._save_last(held, journal, why)
+        return why
+
+    def _finished(self) -> str | None:
+        """Return why no update is left to do, or None."""
+        cfg, progress = self.cfg.train, self.progress
+        if progress.step >= cfg.max_steps:
+            return f"all {cfg.max_steps:,} steps are done"
+        if cfg.patience is not None and progress.since_best >= cfg.patience:
+            return f"no better {cfg.best} in {progress.since_best} validations"
+        return None
+
+    def _stopped(self, interruption: runtime.Interruption, watch: runtime.Stopwatch) -> str | None:
+        """Return why to stop before the end, or None; all processes agree."""
+        limit = self.cfg.train.time_limit
+        late = limit is not None and watch.seconds >= limit
+        number = int(interruption.stop or late)  # no signal that is waited for has number 1
+        return STOPS.get(self.ranks.agree(number, self.device))
+
+    def _cut_updates(self) -> Iterator[tuple[Update, list[Batch]]]:
+        cfg, tok = self.cfg.train, self.run.tokenizer
+        limit = micro_batch_tokens(self.cfg, self.device, self.ranks.count)
+        cutter = Batches(self.dataset, tok, self.model.start_id, limit, cfg.subword_sampling, cfg.seed)
+        progress = self.progress
+        for update in batching.updates(self.dataset, cfg.batch_tokens, cfg.seed, progress.epoch, progress.index):
+            yield update, cutter.cut(update)
+
+    def _timed_update(self, ahead: Ahead) -> None:
+        started = time.perf_counter()
+        update, batches = next(ahead)
+        got = time.perf_counter()
+        self.model.train()
+        self.update(batches)
+        self.progress.epoch, self.progress.index = (
+            (update.epoch + 1, 0) if update.last else (update.epoch, update.index + 1)
+        )
+        self.tally.waited += got - started
+        self.tally.seconds += time.perf_counter() - started
+        self.progress.seconds += time.perf_counter() - started
+
+    def _due(self, every: int) -> bool:
+        return self.progress.step % every == 0
+
+    def _report(self, journal: Journal, watch: runtime.Stopwatch) -> None:
+        """Log the updates since the last report."""
+        values = self.metrics(watch)
+        if self.ranks.first:
+            log.info("%s", train_line(values))
+            journal.write("train", values)
+            if values["skipped"]:
+                log.warning("%d updates skipped: their gradients were not finite", values["skipped"])
+
+    def metrics(self, watch: runtime.Stopwatch) -> dict[str, Any]:
+        """Return means over the updates since the last call; this waits for the device."""
+        tally, cfg, progress = self.tally, self.cfg.train, self.progress
+        nll, skipped = float(self.ranks.total(tally.nll)), int(tally.skipped)
+        self.tally = self._new_tally()
+        step_seconds = progress.seconds / max(progress.step, 1)
+        left = (cfg.max_steps - progress.step) * step_seconds
+        if cfg.time_limit is not None:
+            left = min(left, max(0.0, cfg.time_limit - watch.seconds))
+        mean = nll / max(tally.tokens, 1)
+        return {
+            "step": progress.step,
+            "epoch": progress.epoch + progress.index / max(self._updates_per_epoch(), 1),
+            "loss": mean,
+            "ppl": perplexity(mean),
+            "rate": optim.rate(progress.step, cfg, self.cfg.model.width),
+            "grad_norm": float(self.norm),
+            "tokens_per_second": tally.tokens / max(tally.seconds, 1e-9),
+            "real": tally.real / max(tally.padded, 1),
+            "data_wait": tally.waited / max(tally.seconds, 1e-9),
+            "skipped": skipped,
+            "tokens": progress.tokens,
+            "seconds": progress.seconds,
+            "seconds_left": left,
+        }
+
+    def _updates_per_epoch(self) -> float:
+        """Return about how many updates an epoch has."""
+        if not hasattr(self, "_epoch_tokens"):
+            target = self.dataset.lengths()[1] + 1
+            self._epoch_tokens = sum(float(target[a:b].sum()) * weight for a, b, weight in self.dataset.corpora)
+        return math.ceil(self._epoch_tokens / self.cfg.train.batch_tokens)
+
+    # ---- validation -------------------------------------------------------------------------------------
+
+    def _validate(self, held: list[Pair], journal: Journal) -> None:
+        """Measure on held-out text, save, and remember whether this is the best so far."""
+        better = False
+        self.validated = self.progress.step
+        if self.ranks.first:
+            values = {"step": self.progress.step, **self.validate(held)}
+            better = self._rank(values)
+            log.info("%s", valid_line(values, better))
+            journal.write("valid", values)
+        if self.ranks.agree(int(better), self.device):
+            self.progress.since_best = 0
+        else:
+            self.progress.since_best += 1
+        self.save(best=better)
+
+    @torch.no_grad()
+    def validate(self, held: list[Pair]) -> dict[str, float]:
+        """Return loss, perplexity and, if asked for, BLEU and chrF of greedy translations."""
+        cfg = self.cfg
+        dataset = prepare.from_pairs(held, self.run.tokenizer)
+        limit = micro_batch_tokens(cfg, self.device, self.ranks.count)
+        cutter = Batches(dataset, self.run.tokenizer, self.model.start_id, limit, 0.0, 0)
+        self.model.eval()
+        with self.averaged():
+            sums = [self.loss(batch) for batch in cutter.cut(Update(0, 0, True, np.arange(len(held))))]
+            mean = sum(float(s.nll) for s in sums) / sum(s.tokens for s in sums)
+            values = {"loss": mean, "ppl": perplexity(mean)}
+            if cfg.train.validate_text:
+                translator = Translator(self.model, self.run.tokenizer, greedy(cfg.decode), cfg.data.max_length, self.device)
+                texts = [found[0].text for found in translator.translate(pair.source for pair in held)]
+                scores = scoring.corpus(texts, [pair.target for pair in held], cfg.data.target)
+                values |= {"bleu": scores.bleu.score, "chrf": scores.chrf.score}
+                _show(held, texts, self.progress.step, cfg.train.samples)
+        return values
+
+    def _rank(self, values: dict[str, float]) -> bool:
+        """Enter a validation into the ranking; return whether it is the best so far."""
+        cfg, progress = self.cfg.train, self.progress
+        progress.valid = {k: v for k, v in values.items() if k != "step"}
+        sign = -1.0 if cfg.best == "loss" else 1.0
+        score = sign * values[cfg.best]
+        ranking = [*progress.ranking, (score, checkpoint_name(progress.step))]
+        progress.ranking = sorted(ranking, key=lambda entry: -entry[0])[: max(cfg.keep_best, 1)]
+        better = progress.best is None or score > progress.best
+        progress.best = score if better else progress.best
+        return better
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Let the model have its averaged weights, if there are any, while the block runs."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def _swap(self) -> None:
+        for p, mean in zip(self.parameters, self.average or [], strict=False):
+            p.data, mean.data = mean.data, p.data
+
+    # ---- saving and going on ----------------------------------------------------------------------------
+
+    def save(self, best: bool = False) -> None:
+        """Write a checkpoint of this step from which training goes on bit for bit."""
+        if self.ranks.first:
+            path = self.run.checkpoints / checkpoint_name(self.progress.step)
+            with self.averaged():
+                weights = {name: p.detach() for name, p in self.model.named_parameters()}
+                checkpoint.save(path, weights, self._state_tensors(), self._state_values())
+            self.run.point("last", path)
+            if best:
+                self.run.point("best", path)
+            checkpoint.prune(self.run, self.cfg.train.keep_last, [name for _, name in self.progress.ranking])
+        self.ranks.wait()
+
+    def _state_tensors(self) -> dict[str, Tensor]:
+        """Return Adam's state and, beside averaged weights, the plain ones."""
+        tensors: dict[str, Tensor] = {}
+        for i, (name, p) in enumerate(self.model.named_parameters()):
+            tensors |= {f"adam.{key}.{name}": value for key, value in self.adam.state.get(p, {}).items()}
+            if self.average is not None:
+                tensors[f"weights.{name}"] = self.average[i]  # swapped: see `save`
+        return tensors
+
+    def _state_values(self) -> dict[str, Any]:
+        return {
+            "progress": vars(self.progress),
+            "scaler": None if self.scaler is None else self.scaler.state_dict(),
+            "tokenizer": self.run.tokenizer.fingerprint,
+            "versions": {"transformer": __version__, "torch": torch.__version__},
+        }
+
+    def restore(self, path: Path) -> None:
+        """Go on from a checkpoint; raises CheckpointError where it does not fit this configuration."""
+        state = checkpoint.load_state(path)
+        if state["tokenizer"] != self.run.tokenizer.fingerprint:
+            raise CheckpointError(f"{path} was trained with another tokenizer than the one in {self.run.path}")
+        names = {name: (tuple(p.shape), torch.float32) for name, p in self.model.named_parameters()}
+        weights = checkpoint.load_tensors(path / checkpoint.WEIGHTS, names)
+        tensors = checkpoint.load_tensors(path / checkpoint.TENSORS)
+        for i, (name, p) in enumerate(self.model.named_parameters()):
+            if self.average is not None:
+                self.average[i].copy_(weights[name])
+            p.data.copy_(tensors[f"weights.{name}"] if self.average is not None else weights[name])
+            kept = {key: tensors[f"adam.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"adam.{key}.{name}" in tensors}
+            if kept:
+                self.adam.state[p] = {key: value.to(self.device) for key, value in kept.items()}
+        if self.scaler is not None:
+            self.scaler.load_state_dict(state["scaler"])
+        self.progress = Progress(**state["progress"])
+        self.progress.ranking = [(score, name) for score, name in self.progress.ranking]
+
+    def _save_last(self, held: list[Pair] | None, journal: Journal, why: str) -> None:
+        """Save where training stopped, and average the last checkpoints if it is complete and was asked for."""
+        complete = self._finished() is not None or why == "time limit"
+        if held is not None and complete and self.validated != self.progress.step:
+            self._validate(held, journal)
+        elif not (self.run.checkpoints / checkpoint_name(self.progress.step)).is_dir():
+            self.save()
+        if self.cfg.train.average_last is not None and self._finished() is not None and self.ranks.first:
+            self._average_last(held, journal)
+
+    def _average_last(self, held: list[Pair] | None, journal: Journal) -> None:
+        """Average the newest checkpoints; the average becomes `best` unless validation says otherwise."""
+        steps = self.run.steps()[-(self.cfg.train.average_last or 1) :]
+        path = self.run.checkpoints / f"average-{self.progress.step:08d}"
+        weights = checkpoint.average(self.run, steps)
+        state = {**self._state_values(), "averaged": [step.name for step in steps]}
+        checkpoint.save(path, weights, None, state)
+        better = True
+        if held is not None:
+            for name, p in self.model.named_parameters():
+                (p if self.average is None else self.average[self._index(name)]).data.copy_(weights[name])
+            best = self.progress.best
+            values = {"step": self.progress.step, **self.validate(held)}
+            score = values[self.cfg.train.best] * (-1.0 if self.cfg.train.best == "loss" else 1.0)
+            better = best is None or score > best
+            log.info("average of %d: %s", len(steps), valid_line(values, better))
+            journal.write("average", values)
+        if better:
+            self.run.point("best", path)
+
+    def _index(self, name: str) -> int:
+        return [n for n, _ in self.model.named_parameters()].index(name)
+
+
+def checkpoint_name(step: int) -> str:
+    """Return the name of the checkpoint of a step; names sort as steps do."""
+    return f"step-{step:08d}"
+
+
+def micro_batch_tokens(cfg: Config, device: torch.device, ranks: int = 1) -> int:
+    """Return how many tokens of a side, padding counted, go through the network at once."""
+    if cfg.train.micro_batch_tokens != "auto":
+        return cfg.train.micro_batch_tokens
+    if device.type != "cuda":
+        return min(cfg.train.batch_tokens, 4096)
+    free, _ = torch.cuda.mem_get_info(device)
+    fitting = int(free * 0.6) // bytes_per_token(cfg)
+    return max(1024, min(math.ceil(1.1 * cfg.train.batch_tokens / ranks), fitting))
+
+
+def bytes_per_token(cfg: Config) -> int:
+    """Return about how many bytes a token's activations take in training (bfloat16)."""
+    model = cfg.model
+    layer = 16 * model.width + 3 * model.feed_forward
+    return 2 * (model.encoder_layers + int(1.6 * model.decoder_layers)) * layer + 12 * model.width
+
+
+def _show(held: list[Pair], texts: list[str], step: int, count: int) -> None:
+    """Log a few translations, other sentences each time."""
+    for i in range(min(count, len(held))):
+        pick = (step * 7919 + i * 104_729) % len(held)
+        source, reference = held[pick]
+        log.info("  source       %s\n            reference    %s\n            translation  %s", source, reference, texts[pick])
+
+
+# ---- the command ----------------------------------------------------------------------------------------
+
+
+def train(cfg: Config, folder: Path, device: torch.device, fresh: bool = False) -> str:
+    """Train into a run directory, or go on with what is there; return in words why it stopped."""
+    ranks, device = runtime.join_ranks(device)
+    if fresh and ranks.first and folder.exists():
+        log.info("moved what was in %s to %s", folder, _move_aside(folder))
+    ranks.wait()
+    started = (folder / "config.yaml").is_file()
+    if started:
+        _check_unchanged(checkpoint.open_run(folder).config, cfg, folder)
+    trainer, held = build(cfg, folder, device, ranks)
+    if started and (newest := checkpoint.newest(trainer.run)) is not None:
+        trainer.restore(newest)
+        log.info("going on from %s", newest)
+        if (why := trainer._finished()) is not None and trainer.run.pointer("best" if held else "last"):
+            return why
+    _log_start(trainer)
+    journal = Journal(folder, cfg.train.tensorboard and ranks.first)
+    with contextlib.closing(journal):
+        why = trainer.fit(held, journal)
+    if ranks.first:
+        card.write(trainer.run, dataset_report=trainer.dataset.report)
+    return why
+
+
+def build(cfg: Config, folder: Path, device: torch.device, ranks: runtime.Ranks, keep: bool = True) -> tuple[Trainer, list[Pair] | None]:
+    """Return a trainer at step 0 and the validation text; `keep` writes the run directory."""
+    for each in (*cfg.data.train, cfg.data.valid, cfg.data.test):
+        if each is not None:
+            corpus.check(each)
+    held = prepare.held_out(cfg.data.valid, cfg.data) if cfg.data.valid is not None else None
+    prepared = Path(cfg.data.prepared_dir).expanduser() if cfg.data.prepared_dir else folder.parent / "prepared"
+    if not ranks.first:
+        ranks.wait()  # the first process prepares, the others find it
+    tok = _tokenizer(cfg, folder, prepared)
+    dataset = prepare.prepare(cfg, tok, [*(held or []), *_test_pairs(cfg)], prepared)
+    run = checkpoint.create(folder, cfg, tok) if keep and ranks.first else Run(folder, cfg, tok)
+    if ranks.first:
+        ranks.wait()
+    torch.manual_seed(cfg.train.seed)
+    model = checkpoint.build(cfg, tok)
+    if cfg.train.init_from is not None:
+        _warm_start(model, Path(cfg.train.init_from))
+    return Trainer(run, model, dataset, device, ranks), held
+
+
+def _tokenizer(cfg: Config, folder: Path, prepared: Path) -> Tokenizer:
+    """Return the run's tokenizer, that of the run it starts from, or one for these corpora."""
+    if (folder / "config.yaml").is_file():
+        return tokenizers.load(folder)
+    if cfg.train.init_from is not None:
+        return tokenizers.load(Path(cfg.train.init_from).expanduser())
+    return prepare.train_tokenizer(cfg, prepared)
+
+
+def _test_pairs(cfg: Config) -> list[Pair]:
+    """Return the test text, to look for it in the training text; without it training goes on, with a warning."""
+    if cfg.data.test is None:
+        return []
+    try:
+        return prepare.held_out(cfg.data.test, cfg.data)
+    except DataError as error:
+        if cfg.data.overlap == "drop":
+            raise
+        log.warning("training text is not compared with the test text: %s", error)
+        return []
+
+
+def _warm_start(model: Transformer, folder: Path) -> None:
+    donor, path = checkpoint.load_model(checkpoint.open_run(folder.expanduser()))
+    try:
+        model.load_state_dict(donor.state_dict())
+    except RuntimeError:
+        raise ConfigError(
+            f"train.init_from: the model in {folder} has another shape; give this run the same `model` settings"
+        ) from None
+    log.info("weights from %s", path)
+
+
+def _check_unchanged(before: Config, now: Config, folder: Path) -> None:
+    """Raise ConfigError where settings changed that a run cannot go on with."""
+    old, new = config.flat(before), config.flat(now)
+    changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    unsafe = [k for k in changed if not k.startswith("decode.") and not any(k == c or k.startswith(c + ".") for c in CHANGEABLE)]
+    if unsafe:
+        listed = ", ".join(f"{key} (was {old.get(key)}, is {new.get(key)})" for key in unsafe)
+        raise ConfigError(
+            f"{folder} was started with other settings: {listed}; "
+            "change them back, name another directory with --run, or start over with --fresh"
+        )
+    if changed:
+        log.info("changed settings: %s", ", ".join(f"{key} = {new.get(key)}" for key in changed))
+
+
+def _move_aside(folder: Path) -> Path:
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    old = folder.with_name(f"{folder.name}.old-{stamp}")
+    try:
+        return folder.rename(old)
+    except OSError as error:
+        raise TransformerError(f"cannot move {folder} to {old}: {error.strerror}") from None
+
+
+def _log_start(trainer: Trainer) -> None:
+    cfg, parameters = trainer.cfg, sum(p.numel() for p in trainer.parameters)
+    updates = trainer._updates_per_epoch()
+    log.info(
+        "%s -> %s: %s pairs, %s updates an epoch, %s parameters, %s on %s",
+        cfg.data.source, cfg.data.target, f"{len(trainer.dataset):,}", f"{updates:,}", f"{parameters:,}",
+        str(trainer.dtype).removeprefix("torch."), runtime.describe(trainer.device),
+    )
+
+
+def dry_run(cfg: Config, folder: Path, device: torch.device) -> list[str]:
+    """Build everything, do one update, and return what was found, line by line; writes no run directory."""
+    trainer, _ = build(cfg, folder, device, runtime.Ranks(), keep=False)
+    _, batches = next(trainer._cut_updates())
+    watch = runtime.Stopwatch()
+    trainer.model.train()
+    trainer.update(batches)
+    values = trainer.metrics(watch)
+    parameters = sum(p.numel() for p in trainer.parameters)
+    fixed = parameters * (4 + 4 + 8 + (4 if trainer.average is not None else 0))
+    widest = max(batch.padded for batch in batches) / 2
+    estimate = fixed + widest * bytes_per_token(cfg) * (2 if trainer.dtype == torch.float32 else 1)
+    lines = [
+        f"parameters        {parameters:,}",
+        f"training pairs    {len(trainer.dataset):,}",
+        f"updates an epoch  {trainer._updates_per_epoch():,}",
+        f"one update        {sum(b.tokens for b in batches):,} target tokens in {len(batches)} batches, {values['real']:.1%} real",
+    ]
+    lines += [f"  batch           source {tuple(b.source_BS.shape)}, target {tuple(b.input_BT.shape)}" for b in batches[:8]]
+    lines += [f"  ... {len(batches) - 8} more"] if len(batches) > 8 else []
+    return [
+        *lines,
+        f"loss              {values['loss']:.3f} (chance: {math.log(trainer.run.tokenizer.sizes[1]):.3f})",
+        f"memory, estimate  {estimate / 2**30:.2f} GiB for weights, optimizer and activations",
+        f"memory, peak      {runtime.peak_memory(device) / 2**30:.2f} GiB in this update, the program included",
+        f"time              {duration(watch.seconds)} for this first update, on {runtime.describe(device)}",
+    ]

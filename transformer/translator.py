@@ -1,0 +1,206 @@
+"""Text in, text out: a model and its tokenizer as a translator. Order of input in, order of input out."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+
+from transformer import batching, runtime, search
+from transformer.config import DecodeConfig
+from transformer.errors import ConfigError
+from transformer.model import Transformer
+from transformer.search import Hypothesis
+from transformer.tokenizer import Tokenizer
+
+SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’»)\]]*\s+|(?<=[。！？])\s*")
+WINDOW = 2000
+"""Lines that are sorted by length together."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Translation:
+    """One way to translate a line."""
+
+    text: str
+    score: float
+    """Log-probability over length penalty, by which translations are ranked; summed over the pieces of a long line."""
+    log_prob: float
+    """Natural logarithm of the probability."""
+    ids: tuple[int, ...]
+    """Target ids without eos."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One sentence to decode, with what its translation must begin with."""
+
+    source: list[int]
+    prefix: list[int]
+
+
+class Translator:
+    """Translates and scores text with one model on one device."""
+
+    def __init__(self, model: Transformer, tok: Tokenizer, cfg: DecodeConfig, max_length: int, device: torch.device) -> None:
+        """Take the longest source, in tokens, that the model translates in one piece."""
+        self.model, self.tok, self.cfg, self.max_length, self.device = model, tok, cfg, max_length, device
+
+    def translate(
+        self, lines: Iterable[str], best: int = 1, prefixes: Iterable[str] | None = None
+    ) -> Iterator[list[Translation]]:
+        """Yield the `best` translations of each line, in order; an empty line has one, empty, of score 0."""
+        if best > self.cfg.beam and not self.cfg.sampling:
+            raise ConfigError(f"{best} translations need a beam of at least {best}, not {self.cfg.beam}")
+        each, starts = iter(lines), iter(prefixes) if prefixes is not None else None
+        first = 1
+        while window := list(islice(each, WINDOW)):
+            begin = list(islice(starts, len(window))) if starts is not None else [""] * len(window)
+            if len(begin) < len(window):
+                raise ConfigError(f"there are fewer prefixes than lines: line {first + len(begin)} has none")
+            yield from self._window(window, begin, best, first)
+            first += len(window)
+
+    def score(self, sources: Sequence[str], targets: Sequence[str]) -> list[Translation]:
+        """Return each given translation with its score; the same that `translate` gives for the same ids."""
+        return self.score_ids(self.tok.encode_source(sources), self.tok.encode_target(targets))
+
+    @torch.inference_mode()
+    def score_ids(self, sources: Sequence[list[int]], targets: Sequence[Sequence[int]]) -> list[Translation]:
+        """Return the log-probability and score of each list of target ids."""
+        log_probs = np.zeros(len(sources))
+        lengths = [max(len(s), len(t)) + 1 for s, t in zip(sources, targets, strict=True)]
+        for chosen in self._batches(lengths):
+            source_BS = self._tensor([sources[i] for i in chosen], last=self.tok.eos)
+            input_BT = self._tensor([targets[i] for i in chosen], first=self.model.start_id)
+            answer_BT = self._tensor([targets[i] for i in chosen], last=self.tok.eos)
+            logits_BTV = self._model()(source_BS, input_BT).float()
+            found_BT = logits_BTV.gather(2, answer_BT[:, :, None])[:, :, 0] - logits_BTV.logsumexp(-1)
+            log_probs[chosen] = found_BT.masked_fill(answer_BT == self.tok.pad, 0.0).double().sum(1).cpu().numpy()
+        texts = self.tok.decode(targets)
+        return [
+            Translation(text, search.score(float(lp), len(ids) + 1, self.cfg.length_penalty), float(lp), tuple(ids))
+            for text, lp, ids in zip(texts, log_probs, targets, strict=True)
+        ]
+
+    def _window(self, lines: list[str], prefixes: list[str], best: int, first: int) -> list[list[Translation]]:
+        """Translate lines, of which the first is line number `first`."""
+        tasks: list[Task] = []
+        owners: list[range] = []
+        for number, (ids, prefix) in enumerate(zip(self.tok.encode_source(lines), prefixes, strict=True), first):
+            pieces = self._pieces(lines[number - first], ids, number)
+            owners.append(range(len(tasks), len(tasks) + len(pieces)))
+            begin = self.tok.encode_target([prefix])[0] if prefix else []
+            tasks.extend(Task(piece, begin if i == 0 else []) for i, piece in enumerate(pieces))
+        found = self._decode(tasks, best)
+        return [self._join([found[i] for i in owner]) for owner in owners]
+
+    def _pieces(self, line: str, ids: list[int], number: int) -> list[list[int]]:
+        """Cut what is longer than the model allows: at sentence ends, else between words, else anywhere."""
+        limit = self.max_length
+        if len(ids) <= limit:
+            return [ids] if ids else []
+        log.warning("line %d has %d tokens, more than the %d this model takes: translated in pieces", number, len(ids), limit)
+        sentences = self.tok.encode_source([s for s in SENTENCE_END.split(line) if s and s.strip()])
+        units: list[list[int]] = []
+        for sentence in sentences:
+            units.extend([sentence] if len(sentence) <= limit else self._words(sentence, limit))
+        return _fill(units, limit)
+
+    def _words(self, ids: list[int], limit: int) -> list[list[int]]:
+        """Cut a sentence before pieces that begin a word."""
+        starts = [i for i, t in enumerate(ids) if i == 0 or self.tok.source.id_to_piece(t).startswith("▁")]
+        words = [ids[a:b] for a, b in zip(starts, [*starts[1:], len(ids)], strict=True)]
+        return _fill([word[i : i + limit] for word in words for i in range(0, len(word), limit)], limit)
+
+    def _join(self, pieces: list[list[Hypothesis]]) -> list[Translation]:
+        """Put the pieces of a line together again, the best of each with the best of each, and so on."""
+        if not pieces:
+            return [Translation("", 0.0, 0.0, ())]
+        joined = []
+        for parts in zip(*pieces, strict=False):
+            text = " ".join(filter(None, self.tok.decode([part.ids for part in parts])))
+            ids = tuple(i for part in parts for i in part.ids)
+            joined.append(Translation(text, sum(p.score for p in parts), sum(p.log_prob for p in parts), ids))
+        return joined
+
+    @torch.inference_mode()
+    def _decode(self, tasks: list[Task], best: int) -> list[list[Hypothesis]]:
+        """Search for each task, in batches of like length, and restore the order."""
+        rows = best if self.cfg.sampling else self.cfg.beam
+        found: list[list[Hypothesis]] = [[]] * len(tasks)
+        for chosen in self._batches([(len(t.source) + 1) * rows for t in tasks]):
+            for i, hypotheses in zip(chosen, self._search([tasks[i] for i in chosen], best), strict=True):
+                found[i] = hypotheses
+        return found
+
+    def _search(self, tasks: list[Task], best: int) -> list[list[Hypothesis]]:
+        cfg, tok = self.cfg, self.tok
+        limits = [len(t.source) + max(cfg.max_extra, 1) + len(t.prefix) for t in tasks]
+        work = search.Task(
+            start=self.model.start_id,
+            eos=tok.eos,
+            banned=tuple({tok.pad, tok.bos, tok.unk}),
+            limits=limits,
+            prefixes=[t.prefix for t in tasks],
+            alpha=cfg.length_penalty,
+            best=best,
+            device=self.device,
+        )
+        source_BS = self._tensor([t.source for t in tasks], last=tok.eos)
+        if not cfg.sampling:
+            return search.beam_search(self._model().start(source_BS, cfg.beam), cfg.beam, work)
+        numbers = np.stack([_uniform(t.source, k, cfg.seed, max(limits)) for t in tasks for k in range(best)])
+        uniform_NT = torch.from_numpy(numbers).to(self.device)
+        how = search.Sampling(temperature=cfg.temperature, top_k=cfg.top_k, top_p=cfg.top_p)
+        return search.sample(self._model().start(source_BS, best), uniform_NT, how, work)
+
+    def _model(self) -> Transformer:
+        """Return the model set to decode: no dropout, the configured precision."""
+        self.model.eval()
+        self.model.compute_dtype = runtime.DTYPES[self.cfg.precision]
+        return self.model
+
+    def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        """Yield sentences by falling length in groups of at most `batch_tokens`, padding counted."""
+        ranked = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+        while ranked:
+            size = max(1, self.cfg.batch_tokens // max(1, lengths[ranked[0]]))
+            yield ranked[:size]
+            ranked = ranked[size:]
+
+    def _tensor(self, rows: Sequence[Any], first: int | None = None, last: int | None = None) -> torch.Tensor:
+        return torch.from_numpy(batching.rectangle(rows, self.tok.pad, first, last)).to(self.device)
+
+
+def greedy(cfg: DecodeConfig) -> DecodeConfig:
+    """Return the settings of greedy search."""
+    return replace(cfg, beam=1, sampling=False)
+
+
+def _fill(units: list[list[int]], limit: int) -> list[list[int]]:
+    """Join neighbouring units into pieces of at most `limit` ids."""
+    pieces: list[list[int]] = []
+    for unit in units:
+        if pieces and len(pieces[-1]) + len(unit) <= limit:
+            pieces[-1] = pieces[-1] + unit
+        else:
+            pieces.append(unit)
+    return pieces
+
+
+def _uniform(source: list[int], which: int, seed: int, count: int) -> Any:
+    """Return `count` numbers in [0, 1) that depend on the sentence, the seed and which sample it is, alone."""
+    digest = hashlib.blake2b(np.array(source, np.int64).tobytes(), digest_size=8).digest()
+    key = [int.from_bytes(digest, "little"), (seed << 32) | which]
+    bits = np.random.Philox(key=key).random_raw(count)
+    return ((bits >> np.uint64(40)).astype(np.float32)) * np.float32(2**-24)
