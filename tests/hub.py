@@ -31,9 +31,7 @@ Files = Mapping[str, bytes]
 
 SACREBLEU_FIELDS = {"docid": "document", "genre": "news", "origlang": "en"}
 
-_API = re.compile(
-    r"/api/datasets/(?P<repo>[^/]+(?:/[^/]+)?)(?:/(?P<what>revision|tree|paths-info)/(?P<rest>.+))?"
-)
+_API = re.compile(r"/api/datasets/(?P<repo>[^/]+(?:/[^/]+)?)(?:/(?P<what>revision|tree|paths-info)/(?P<rest>.+))?")
 _RESOLVE = re.compile(r"/datasets/(?P<repo>[^/]+(?:/[^/]+)?)/resolve/(?P<rest>.+)")
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
@@ -75,9 +73,7 @@ def jsonl_files(splits: Mapping[str, Pairs], languages: tuple[str, str] = ("en",
     return files
 
 
-def fill_sacrebleu(
-    folder: Path, test_set: str, pair: str, sources: Sequence[str], references: Sequence[str]
-) -> None:
+def fill_sacrebleu(folder: Path, test_set: str, pair: str, sources: Sequence[str], references: Sequence[str]) -> None:
     """Writes a test set as sacrebleu keeps it once downloaded; `SACREBLEU` has to name `folder`."""
     directory = folder / test_set
     directory.mkdir(parents=True, exist_ok=True)

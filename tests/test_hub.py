@@ -147,9 +147,7 @@ def test_data_stream_without_a_download(world: World, tmp_path: Path) -> None:
 
 
 def test_a_revision_is_a_commit(world: World, tmp_path: Path) -> None:
-    calls = [
-        ([WMT14, "de-en"], {"split": "test", "revision": name}) for name in (world.old, world.new, "main")
-    ]
+    calls = [([WMT14, "de-en"], {"split": "test", "revision": name}) for name in (world.old, world.new, "main")]
     unknown = ([WMT14, "de-en"], {"revision": "f" * 40})
     old, new, main, missing = load(world.server.environment(tmp_path), *calls, unknown)
     assert old["rows"][0]["translation"]["en"] == "old test sentence 0."
@@ -204,9 +202,7 @@ def test_a_question_for_the_newest_commit_tells_at_once_whether_there_is_a_netwo
     assert run(ASK, closed, WMT14, HF_HUB_OFFLINE="1")[0] == "OfflineModeIsEnabled"
 
 
-def test_a_second_process_downloads_nothing_and_offline_mode_uses_the_cache(
-    world: World, tmp_path: Path
-) -> None:
+def test_a_second_process_downloads_nothing_and_offline_mode_uses_the_cache(world: World, tmp_path: Path) -> None:
     environment = world.server.environment(tmp_path)
     call = ([WMT14, "de-en"], {"split": "test", "revision": world.old})
     [first] = load(environment, call)
@@ -301,14 +297,10 @@ def test_the_tree_lists_one_level_or_all(world: World) -> None:
         ("directory", "fr-en"),
         ("file", "README.md"),
     ]
-    everything = json.loads(
-        request(world.server, "GET", f"/api/datasets/{WMT14}/tree/main?recursive=true")[2]
-    )
+    everything = json.loads(request(world.server, "GET", f"/api/datasets/{WMT14}/tree/main?recursive=true")[2])
     assert len(everything) == 9
     inner = json.loads(request(world.server, "GET", f"/api/datasets/{WMT14}/tree/{world.old}/fr-en")[2])
-    assert [entry["path"] for entry in inner] == [
-        f"fr-en/{split}-00000-of-00001.parquet" for split in sorted(SIZES)
-    ]
+    assert [entry["path"] for entry in inner] == [f"fr-en/{split}-00000-of-00001.parquet" for split in sorted(SIZES)]
 
 
 def test_paths_info_describes_the_paths_asked_for(world: World) -> None:

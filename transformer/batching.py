@@ -20,6 +20,9 @@ from torch import Tensor
 from transformer.prepare import Dataset
 from transformer.tokenizer import Tokenizer
 
+ALIKE = 2048
+"""Target tokens of neighbouring pairs that are to be alike in length."""
+
 Ints = NDArray[Any]
 
 
@@ -54,7 +57,10 @@ class Batch:
         """Return the batch on a device."""
         if device.type == "cpu":
             return self
-        moved = (t.pin_memory().to(device, non_blocking=True) for t in (self.source_BS, self.input_BT, self.target_N, self.places_N))
+        moved = (
+            t.pin_memory().to(device, non_blocking=True)
+            for t in (self.source_BS, self.input_BT, self.target_N, self.places_N)
+        )
         return Batch(self.pairs, *moved, self.real)
 
 
@@ -67,10 +73,11 @@ class Update:
     last: bool
     """Whether it is the last of its epoch."""
     pairs: Ints
+    """Ids of the pairs; neighbours are alike in length."""
 
 
 def order(dataset: Dataset, batch_tokens: int, seed: int, epoch: int) -> list[Ints]:
-    """Return the updates of an epoch, each as ids of pairs sorted by length.
+    """Return the updates of an epoch, each as ids of pairs.
 
     Pairs of like length go together (5.1), which pairs and in which order the updates come is random.
     """
@@ -78,7 +85,7 @@ def order(dataset: Dataset, batch_tokens: int, seed: int, epoch: int) -> list[In
     chosen = np.concatenate([_draw(*each, chance) for each in dataset.corpora])
     source, target = dataset.lengths()
     source, target = source[chosen], target[chosen] + 1
-    ranked = np.lexsort((chance.random_raw(len(chosen)), source, target))
+    ranked = arrange(source, target, target.sum() / min(batch_tokens, ALIKE), chance.random_raw(len(chosen)))
     chosen, target = chosen[ranked], target[ranked]
     group = (np.cumsum(target) - target) // batch_tokens
     cuts = np.flatnonzero(np.diff(group)) + 1
@@ -86,11 +93,27 @@ def order(dataset: Dataset, batch_tokens: int, seed: int, epoch: int) -> list[In
     return [updates[i] for i in np.argsort(chance.random_raw(len(updates)), kind="stable")]
 
 
+def arrange(source: Ints, target: Ints, groups: float, tie: Ints) -> Ints:
+    """Return an order in which neighbours are alike in both lengths, to be cut into about `groups` parts.
+
+    Pairs go by target length into as many bands as the square root of `groups` says, of equal size in tokens, and in each
+    band by source length, up and down in turn, so that neither side is padded much.
+    """
+    ranked = np.lexsort((tie, source, target))
+    bands = max(1, round(1.25 * groups**0.5))
+    mass = np.cumsum(target[ranked])
+    band = np.empty(len(ranked), np.int64)
+    band[ranked] = (mass - target[ranked]) * bands // max(1, mass[-1])
+    return np.lexsort((tie, np.where(band % 2, -source, source), band))
+
+
 def _draw(start: int, end: int, weight: float, chance: Any) -> Ints:
     """Return a corpus's pairs of one epoch: each as often as its weight says, the fraction at random."""
     whole, rest = int(weight), round((weight % 1) * (end - start))
     pairs = np.arange(start, end)
-    return np.concatenate([np.tile(pairs, whole), pairs[np.argsort(chance.random_raw(len(pairs)), kind="stable")[:rest]]])
+    return np.concatenate(
+        [np.tile(pairs, whole), pairs[np.argsort(chance.random_raw(len(pairs)), kind="stable")[:rest]]]
+    )
 
 
 def updates(dataset: Dataset, batch_tokens: int, seed: int, epoch: int, index: int) -> Iterator[Update]:
@@ -111,19 +134,21 @@ class Batches:
         self.sampling, self.seed = sampling, seed
 
     def cut(self, update: Update) -> list[Batch]:
-        """Return the batches of an update, those of the longest sentences last."""
+        """Return the batches of an update."""
         source, target = self.dataset.pairs(update.pairs)
         if self.sampling:
             source, target = self._sample(source, target, update)
-        lengths = np.array([(len(t) + 1, len(s) + 1) for s, t in zip(source, target, strict=True)])
-        ranked = np.lexsort((lengths[:, 1], lengths[:, 0]))
-        return [self._batch(update.pairs, source, target, chosen) for chosen in _cut(ranked, lengths.max(1), self.limit)]
+        longest = np.array([max(len(s), len(t)) + 1 for s, t in zip(source, target, strict=True)])
+        return [self._batch(update.pairs, source, target, chosen) for chosen in _cut(longest, self.limit)]
 
     def _sample(self, source: list[Ints], target: list[Ints], update: Update) -> tuple[list[Any], list[Any]]:
         """Return another segmentation of each sentence, drawn from its text after normalisation."""
         seed = np.random.SeedSequence([self.seed, update.epoch, update.index]).generate_state(1)[0]
         tok = self.tok
-        texts = tok.source.decode([ids.tolist() for ids in source]), tok.target.decode([ids.tolist() for ids in target])
+        texts = (
+            tok.source.decode([ids.tolist() for ids in source]),
+            tok.target.decode([ids.tolist() for ids in target]),
+        )
         drawn = tok.sample(*texts, self.sampling, int(seed) & 0x7FFFFFFF)
         kept = []
         for olds, news in zip((source, target), drawn, strict=True):
@@ -165,16 +190,15 @@ def rectangle(rows: Sequence[Any], pad: int, first: int | None = None, last: int
     return filled
 
 
-def _cut(ranked: Ints, longest: Ints, limit: int) -> Iterator[Ints]:
-    """Yield runs of sentences sorted by length whose rectangle holds at most `limit` tokens (or one sentence)."""
+def _cut(longest: Ints, limit: int) -> Iterator[Ints]:
+    """Yield runs of neighbours whose rectangle holds at most `limit` tokens (or one sentence)."""
     start, widest = 0, 0
-    for end, i in enumerate(ranked):
-        grown = max(widest, int(longest[i]))
-        if end > start and grown * (end - start + 1) > limit:
-            yield ranked[start:end]
-            start, grown = end, int(longest[i])
-        widest = grown
-    yield ranked[start:]
+    for end, length in enumerate(longest.tolist()):
+        widest = max(widest, length)
+        if end > start and widest * (end - start + 1) > limit:
+            yield np.arange(start, end)
+            start, widest = end, length
+    yield np.arange(start, len(longest))
 
 
 class Ahead:
@@ -199,7 +223,8 @@ class Ahead:
     def _put(self, item: Any) -> None:
         while not self.stopped.is_set():
             try:
-                return self.queue.put(item, timeout=0.2)
+                self.queue.put(item, timeout=0.2)
+                return
             except queue.Full:
                 continue
 
@@ -211,6 +236,19 @@ class Ahead:
         if error is not None:
             raise error
         return item
+
+    def take(self, most: int) -> list[Any]:
+        """Wait for an item and return it with those that are there already; nothing at the end."""
+        found: list[Any] = []
+        while len(found) < most and (not found or not self.queue.empty()):
+            item, error = self.queue.get()
+            if error is not None:
+                self.queue.put((None, error))  # for the next call
+                if found or isinstance(error, StopIteration):
+                    return found
+                raise error
+            found.append(item)
+        return found
 
     def close(self) -> None:
         """Stop the thread; what it read ahead is forgotten."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-from pathlib import Path
 from typing import Any
 
 import sacrebleu
@@ -50,7 +49,9 @@ def _scores(run: Run) -> str:
         for key, name in (("bleu", "BLEU"), ("chrf", "chrF")):
             one = found[key]
             spread = f" ± {one['confidence']:.2f}" if "confidence" in one else ""
-            rows.append(f"| {found['name']} | {found['sentences']} | {name} {one['score']:.2f}{spread} | `{one['signature']}` |")
+            rows.append(
+                f"| {found['name']} | {found['sentences']} | {name} {one['score']:.2f}{spread} | `{one['signature']}` |"
+            )
     valid = _last_valid(run)
     head = ["## Scores\n", "| text | sentences | score | signature |", "|---|---|---|---|"]
     return "\n".join([*(head + rows if rows else ["## Scores\n"]), "", *([valid, ""] if valid else [])])
@@ -62,7 +63,9 @@ def _last_valid(run: Run) -> str:
         return ""
     progress = checkpoint.load_state(path)["progress"]
     found = ", ".join(f"{key} {value:.3f}" for key, value in progress["valid"].items())
-    trained = f"{progress['step']:,} updates, {progress['tokens']:,} target tokens, {progress['seconds']:,.0f} s of training"
+    trained = (
+        f"{progress['step']:,} updates, {progress['tokens']:,} target tokens, {progress['seconds']:,.0f} s of training"
+    )
     return f"Trained for {trained}." + (f" Last validation: {found}." if found else "")
 
 
@@ -74,7 +77,10 @@ def _data(run: Run) -> str:
     keys = list(dict.fromkeys(key for each in report["corpora"] for key in each))
     rows = ["| " + " | ".join(str(each.get(key, 0)) for key in keys) + " |" for each in report["corpora"]]
     head = ["| " + " | ".join(keys) + " |", "|" + "---|" * len(keys)]
-    note = f"{report['pairs']:,} pairs trained on; duplicates: {report['duplicates']}, overlap with valid or test: {report['overlap']}."
+    note = (
+        f"{report['pairs']:,} pairs trained on; "
+        f"duplicates: {report['duplicates']}, overlap with valid or test: {report['overlap']}."
+    )
     return "\n".join(["## Training data\n", *head, *rows, "", note, ""])
 
 

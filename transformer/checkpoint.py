@@ -147,11 +147,15 @@ def load_state(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path / STATE} cannot be read: {error}") from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise CheckpointError(f"{path} has format {state.get('format') if isinstance(state, dict) else '?'}; this version reads {FORMAT}")
+        raise CheckpointError(
+            f"{path} has format {state.get('format') if isinstance(state, dict) else '?'}; this version reads {FORMAT}"
+        )
     return state
 
 
-def load_tensors(path: Path, expected: Mapping[str, tuple[tuple[int, ...], torch.dtype]] | None = None) -> dict[str, Tensor]:
+def load_tensors(
+    path: Path, expected: Mapping[str, tuple[tuple[int, ...], torch.dtype]] | None = None
+) -> dict[str, Tensor]:
     """Return a file's tensors, after comparing their names, shapes and dtypes with those expected."""
     try:
         with path.open("rb") as stream:

@@ -42,7 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python flushes at exit goes nowhere
         return 0
     except OSError as error:
-        print(f"transformer {args.command}: {error.strerror or error}: {error.filename or 'standard output'}", file=sys.stderr)
+        print(
+            f"transformer {args.command}: {error.strerror or error}: {error.filename or 'standard output'}",
+            file=sys.stderr,
+        )
         if error.filename is None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -64,11 +67,24 @@ def _start_log() -> None:
     """Send the log to standard error, one line per record with the time of day."""
     logger = logging.getLogger("transformer")
     if not logger.handlers:
-        handler = logging.StreamHandler()
+        handler = _Handler()
         handler.setFormatter(_Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
         logger.addHandler(handler)
         logger.propagate = False
     logger.setLevel(logging.INFO)
+
+
+class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes above a progress bar, where one is shown."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "tqdm" in sys.modules and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            tqdm.write(self.format(record), file=sys.stderr)
+        else:
+            self.stream = sys.stderr
+            super().emit(record)
 
 
 class _Formatter(logging.Formatter):
@@ -106,8 +122,12 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _command(commands: Any, name: str, run: Callable[[argparse.Namespace], int], purpose: str) -> argparse.ArgumentParser:
-    made: argparse.ArgumentParser = commands.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
+def _command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], purpose: str
+) -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = commands.add_parser(
+        name, help=purpose, description=purpose[0].upper() + purpose[1:] + "."
+    )
     made.set_defaults(run=run)
     if name not in ("average", "info"):
         made.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
@@ -128,20 +148,37 @@ def _positive(text: str) -> int:
 def _train_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("config", metavar="CONFIG", type=Path, help="YAML file that says what to train")
     _overrides(command, "train.max_steps=1000")
-    command.add_argument("--run", dest="folder", type=Path, metavar="DIR", help="run directory (default: runs/<config name>)")
+    command.add_argument(
+        "--run", dest="folder", type=Path, metavar="DIR", help="run directory (default: runs/<config name>)"
+    )
     command.add_argument("--fresh", action="store_true", help="start over; what is in the run directory is moved aside")
-    command.add_argument("--dry-run", action="store_true", help="build everything, do one update, tell sizes and memory")
+    command.add_argument(
+        "--dry-run", action="store_true", help="build everything, do one update, tell sizes and memory"
+    )
     command.add_argument("--print-config", action="store_true", help="print the resolved configuration and stop")
 
 
 def _translate_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", metavar="RUN", type=Path, help="run directory")
-    command.add_argument("overrides", metavar="FILE | KEY=VALUE", nargs="*", help="text, one sentence per line (default or -: standard input), and settings such as decode.beam=8")
+    command.add_argument(
+        "overrides",
+        metavar="FILE | KEY=VALUE",
+        nargs="*",
+        help="text, one sentence per line (default or -: standard input), and settings such as decode.beam=8",
+    )
     command.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to write (default: standard output)")
     command.add_argument("--beam", type=_positive, metavar="N", help="the same as decode.beam=N")
-    command.add_argument("--nbest", type=_positive, default=1, metavar="N", help="N best translations of each line, a line each")
+    command.add_argument(
+        "--nbest",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="N best translations of each line, a line each",
+    )
     command.add_argument("--scores", action="store_true", help="put the score and a tab before each translation")
-    command.add_argument("--prefix", type=Path, metavar="FILE", help="what each translation must begin with, line by line")
+    command.add_argument(
+        "--prefix", type=Path, metavar="FILE", help="what each translation must begin with, line by line"
+    )
     command.add_argument("--json", action="store_true", help="print one JSON object per input line")
     command.add_argument("--checkpoint", metavar="NAME", help="checkpoint to use (default: the best)")
 
@@ -149,13 +186,21 @@ def _translate_arguments(command: argparse.ArgumentParser) -> None:
 def _evaluate_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", metavar="RUN", type=Path, help="run directory")
     _overrides(command, "decode.beam=5")
-    command.add_argument("--split", choices=("valid", "test"), default="test", help="text that the run names (default: test)")
+    command.add_argument(
+        "--split", choices=("valid", "test"), default="test", help="text that the run names (default: test)"
+    )
     command.add_argument("--source", type=Path, metavar="FILE", help="text to translate, with --reference")
     command.add_argument("--reference", type=Path, metavar="FILE", help="its reference translation, line by line")
     command.add_argument("--testset", metavar="NAME", help="a sacreBLEU test set, such as wmt14/full")
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.add_argument("--checkpoint", metavar="NAME", help="checkpoint to use (default: the best)")
-    command.add_argument("--samples", type=int, default=0, metavar="N", help="also print N translations with source and reference")
+    command.add_argument(
+        "--samples",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also print N translations with source and reference",
+    )
 
 
 # ---- commands -------------------------------------------------------------------------------------------
@@ -167,13 +212,13 @@ def _train(args: argparse.Namespace) -> int:
         print(config.dump(cfg), end="")
         return 0
     folder = args.folder or Path("runs") / args.config.name.removesuffix(".yaml").removesuffix(".yml")
-    from transformer import runtime, train
+    from transformer import launch, runtime
 
     device = runtime.device(args.device)
     if args.dry_run:
-        print("\n".join(train.dry_run(cfg, folder, device)))
+        print("\n".join(launch.dry_run(cfg, folder, device)))
         return 0
-    why = train.train(cfg, folder, device, args.fresh)
+    why = launch.train(cfg, folder, device, args.fresh)
     command = f"transformer train {args.config} --run {folder}"
     match why:
         case "interrupted" | "terminated":
@@ -204,12 +249,31 @@ def _translate(args: argparse.Namespace) -> int:
     _, translator = _translator(args, overrides, args.checkpoint)
     if stdin and sys.stdin.isatty() and args.output is None:
         return _prompt(translator, args)
-    prefixes = _text_lines(_open(args.prefix), str(args.prefix)) if args.prefix else None
+    prefixes = list(_text_lines(_open(args.prefix), str(args.prefix))) if args.prefix else None
     with open(args.output, "wb") if args.output else _StandardOutput() as out:
-        for found in translator.translate(_text_lines(source, "input"), args.nbest, prefixes):
+        for found in _stream(translator, _text_lines(source, "input"), args.nbest, prefixes):
             out.write(_lines(found, args).encode("utf-8"))
             out.flush()
     return 0
+
+
+def _stream(
+    translator: Translator, lines: Iterator[str], best: int, prefixes: list[str] | None
+) -> Iterator[list[Translation]]:
+    """Translate whatever has been read so far, and meanwhile read on; so a pipe gets answers before it ends."""
+    from tqdm import tqdm
+
+    from transformer.batching import Ahead
+    from transformer.translator import WINDOW
+
+    ahead, done = Ahead(lines, WINDOW), 0
+    with tqdm(unit=" lines", disable=None, leave=False) as bar:
+        while ready := ahead.take(WINDOW):
+            begin = prefixes[done : done + len(ready)] if prefixes is not None else None
+            for found in translator.translate(ready, best, begin, first=done + 1):
+                yield found
+                bar.update()
+            done += len(ready)
 
 
 class _StandardOutput:
@@ -280,7 +344,11 @@ def _evaluate(args: argparse.Namespace) -> int:
     for i in range(min(args.samples, len(pairs))):
         pick = i * len(pairs) // args.samples
         shown = (pairs[pick].source, found.translations[pick], pairs[pick].target)
-        print("\n  source       {}\n  translation  {}\n  reference    {}".format(*(SHOWN_CONTROLS.sub("�", s) for s in shown)))
+        print(
+            "\n  source       {}\n  translation  {}\n  reference    {}".format(
+                *(SHOWN_CONTROLS.sub("�", s) for s in shown)
+            )
+        )
     return 0
 
 
@@ -293,7 +361,15 @@ def _score(args: argparse.Namespace) -> int:
     _, translator = _translator(args, args.overrides)
     for found in translator.score(sources, targets):
         if args.json:
-            print(json.dumps({"score": round(found.score, 6), "log_prob": round(found.log_prob, 6), "tokens": len(found.ids) + 1}))
+            print(
+                json.dumps(
+                    {
+                        "score": round(found.score, 6),
+                        "log_prob": round(found.log_prob, 6),
+                        "tokens": len(found.ids) + 1,
+                    }
+                )
+            )
         else:
             print(f"{found.score:.6f}")
     return 0
@@ -305,7 +381,9 @@ def _average(args: argparse.Namespace) -> int:
     run = checkpoint.open_run(args.model)
     steps = run.steps()[-args.last :]
     if len(steps) < args.last:
-        raise CheckpointError(f"{args.model} keeps {len(steps)} checkpoints, fewer than {args.last}; see train.keep_last")
+        raise CheckpointError(
+            f"{args.model} keeps {len(steps)} checkpoints, fewer than {args.last}; see train.keep_last"
+        )
     folder = args.output or run.path.with_name(f"{run.path.name}-average-{args.last}")
     if folder.exists():
         raise CheckpointError(f"{folder} exists already; name another with --output")

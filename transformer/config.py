@@ -22,6 +22,8 @@ from transformer.errors import ConfigError
 LARGEST_FILE = 1 << 20
 """Bytes; a configuration larger than this is not one."""
 
+COMMAND_LINE = "command line"
+
 Fraction = Annotated[float, (0.0, 0.999)]
 Count = Annotated[int, (1, 10**12)]
 
@@ -249,7 +251,7 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Config:
         raise ConfigError(f"{path} holds no configuration: expected sections such as `data:` and `model:`")
     for override in overrides:
         _put(root, override)
-    config = _Reader(str(path)).build(Config, root, "")
+    config = _Reader().build(Config, root, "")
     assert isinstance(config, Config)
     return config
 
@@ -260,7 +262,7 @@ def override(config: Config, overrides: Iterable[str]) -> Config:
     assert isinstance(root, yaml.MappingNode)
     for text in overrides:
         _put(root, text)
-    changed = _Reader("the configuration").build(Config, root, "")
+    changed = _Reader().build(Config, root, "")
     assert isinstance(changed, Config)
     return changed
 
@@ -304,7 +306,9 @@ def _parse(text: str, name: str) -> yaml.Node:
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
                 line = event.start_mark.line + 1
                 raise ConfigError(f"{name}, line {line}: YAML anchors and aliases are not supported")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        loader = yaml.SafeLoader(text)
+        loader.name = name
+        node: yaml.Node | None = loader.get_single_node()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
@@ -325,7 +329,7 @@ def _put(root: yaml.MappingNode, override: str) -> None:
     for depth, key in enumerate(keys):
         found = [i for i, (name, _) in enumerate(node.value) if name.value == key]
         if depth == len(keys) - 1:
-            value = _parse(text, f"the value of {dotted}")
+            value = _parse(text, COMMAND_LINE)
             node.value = [pair for i, pair in enumerate(node.value) if i not in found]
             node.value.append((_key(key), value))
             return
@@ -345,12 +349,9 @@ def _key(name: str) -> yaml.ScalarNode:
 class _Reader:
     """Builds dataclasses from nodes, by the types of their fields."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-
     def fail(self, node: yaml.Node, sentence: str) -> ConfigError:
         mark = node.start_mark
-        place = f"{self.name}, line {mark.line + 1}" if mark is not None else "command line"
+        place = f"{mark.name}, line {mark.line + 1}" if mark and mark.name != COMMAND_LINE else COMMAND_LINE
         return ConfigError(f"{sentence} ({place})")
 
     def build(self, cls: type, node: yaml.Node, dotted: str) -> Any:
@@ -395,7 +396,7 @@ class _Reader:
                     return value
             elif kind is not type(None):
                 return self.read(kind, node, dotted)
-        raise self.fail(node, f"{dotted} must be {describe(Union[kinds])}, not {_show(node)}")
+        raise self.fail(node, f"{dotted} must be {describe_any(kinds)}, not {_show(node)}")
 
     def read_tuple(self, kinds: tuple[Any, ...], node: yaml.Node, dotted: str) -> tuple[Any, ...]:
         """Read a list; one item may stand without brackets."""
@@ -453,11 +454,16 @@ def describe(kind: Any) -> str:
     if origin is Literal:
         return " or ".join(f"`{value}`" for value in args)
     if origin in (Union, types.UnionType):
-        return " or ".join("`null`" if a is type(None) else describe(a) for a in args)
+        return describe_any(args)
     if origin is tuple:
         return f"a list of {len(args)}" if args[-1] is not ... else "one or a list of them"
     names = {int: "a whole number", float: "a number", str: "text", bool: "`true` or `false`"}
     return names.get(kind, "a section")
+
+
+def describe_any(kinds: tuple[Any, ...]) -> str:
+    """Return in words that a value may be of any of these types."""
+    return " or ".join("`null`" if kind is type(None) else describe(kind) for kind in kinds)
 
 
 def _required(f: dataclasses.Field[Any]) -> bool:

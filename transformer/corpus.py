@@ -1,11 +1,17 @@
-"""Parallel text from wherever it lives, as pairs of raw strings; nothing else reaches files of text or the network."""
+"""Parallel text from wherever it lives, as pairs of raw strings; the one place that reaches the network."""
 
 from __future__ import annotations
 
 import bz2
 import gzip
 import hashlib
+import logging
 import lzma
+import os
+import socket
+import sys
+import urllib.parse
+import urllib.request
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
@@ -16,7 +22,15 @@ from typing import IO, Any, NamedTuple
 from transformer.config import CorpusConfig
 from transformer.errors import DataError
 
-OPENERS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+OPENERS: dict[bytes, Callable[..., Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\x00": lzma.open,
+}
+PATIENCE = 10.0
+"""Seconds to wait for an answer from the network."""
+
+log = logging.getLogger(__name__)
 DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 
@@ -66,7 +80,10 @@ def identity(corpus: CorpusConfig) -> dict[str, Any]:
         with _plain(Path(name)) as stream:
             digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
     if digests:
-        known = {"kind": next(k for k in ("files", "tsv", "parquet", "json") if k in known), "sha256": digests}
+        known = {
+            "kind": next(k for k in ("files", "tsv", "parquet", "json") if k in known),
+            "sha256": digests,
+        }
     return known
 
 
@@ -154,9 +171,7 @@ def _tsv(path: Path, drop: bool) -> Iterator[Pair | None]:
 
 
 def _undecodable(path: Path, number: int) -> DataError:
-    return DataError(
-        f"{path}, line {number} is not UTF-8; mend it, or leave such lines out with data.undecodable=drop"
-    )
+    return DataError(f"{path}, line {number} is not UTF-8; mend it, or leave such lines out with data.undecodable=drop")
 
 
 def _local_files(corpus: CorpusConfig) -> tuple[str, ...]:
@@ -182,7 +197,8 @@ def open_bytes(path: Path) -> IO[bytes]:
     head = plain.peek(6)[:6]  # type: ignore[attr-defined]
     for magic, opener in OPENERS.items():
         if head.startswith(magic):
-            opened: IO[bytes] = opener(plain)
+            plain.close()
+            opened: IO[bytes] = opener(path.expanduser(), "rb")
             return opened
     return plain
 
@@ -200,21 +216,27 @@ def _testset(name: str, source: str, target: str) -> tuple[Path, Path]:
         raise DataError(f"sacreBLEU has no test set {name!r}; see `sacrebleu --list`")
     if pair not in sacrebleu.get_langpairs_for_testset(name):
         raise DataError(f"sacreBLEU's test set {name} has no language pair {pair}")
+    patience = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(PATIENCE)  # sacreBLEU would wait for ever
     try:
         found = sacrebleu.get_source_file(name, pair), sacrebleu.get_reference_files(name, pair)[0]
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, SystemExit) as error:
         raise DataError(
             f"test set {name} {pair} is not in sacreBLEU's folder and cannot be downloaded ({error}); "
             "run once with a network, or give the text with --source and --reference"
         ) from None
+    finally:
+        socket.setdefaulttimeout(patience)
     return Path(found[0]), Path(found[1])
 
 
 def _dataset(corpus: CorpusConfig, source: str, target: str) -> Any:
     """Return rows from Hugging Face `datasets`, memory-mapped by it."""
+    files = corpus.parquet or corpus.json
+    if files is None:
+        _without_waiting()
     import datasets
 
-    files = corpus.parquet or corpus.json
     if files is not None:
         check(corpus)
         kind = "parquet" if corpus.parquet else "json"
@@ -224,21 +246,46 @@ def _dataset(corpus: CorpusConfig, source: str, target: str) -> Any:
         except (datasets.exceptions.DatasetGenerationError, ValueError, OSError) as error:
             raise DataError(f"cannot read {title(corpus)} as {kind}: {_first_line(error)}") from None
     assert corpus.dataset is not None
+    name, revision = corpus.dataset, corpus.revision
     try:
-        return datasets.load_dataset(
-            corpus.dataset, corpus.name, split=corpus.split, revision=corpus.revision
-        )
+        rows = datasets.load_dataset(name, corpus.name, split=corpus.split, revision=revision)
     except datasets.exceptions.DatasetNotFoundError as error:
-        raise DataError(
-            f"no dataset {corpus.dataset!r} on the Hugging Face Hub, or no access to it: {_first_line(error)}"
-        ) from None
-    except (ConnectionError, OSError) as error:
+        raise DataError(f"no such dataset on the Hugging Face Hub, or no access to it: {_first_line(error)}") from None
+    except OSError as error:
         raise DataError(
             f"cannot download {title(corpus)}: {_first_line(error)}; "
             "run once with a network, or use files of your own with data.*.files"
         ) from None
     except (ValueError, RuntimeError) as error:
-        raise DataError(f"cannot load {title(corpus)}: {_first_line(error)}{_order_hint(corpus, source, target)}") from None
+        hint = _order_hint(corpus, source, target)
+        raise DataError(f"cannot load {title(corpus)}: {_first_line(error)}{hint}") from None
+    commit = Path(rows.cache_files[0]["filename"]).parent.name if rows.cache_files else ""
+    if revision is not None and len(revision) == 40 and commit != revision:  # offline, any cached commit is taken
+        raise DataError(
+            f"{title(corpus)}: revision {revision} is not downloaded, only {commit}; run once with a network"
+        )
+    return rows
+
+
+def _without_waiting() -> None:
+    """Let `datasets` use what it has downloaded where the Hub cannot be reached.
+
+    Without this it tries again for half a minute. It reads the variable when imported, which is why this is
+    the one place that sets one.
+    """
+    endpoint = urllib.parse.urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+    host, port = endpoint.hostname or "", endpoint.port or (443 if endpoint.scheme == "https" else 80)
+    if "datasets" in sys.modules or (urllib.request.getproxies() and not urllib.request.proxy_bypass(host)):
+        return
+    try:
+        socket.create_connection((host, port), PATIENCE).close()
+    except OSError as error:
+        log.warning(
+            "%s cannot be reached (%s): only what was downloaded before is used",
+            host,
+            error.strerror or error,
+        )
+        os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def _order_hint(corpus: CorpusConfig, source: str, target: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from transformer import card, checkpoint, corpus, durable, prepare, runtime, scoring
 from transformer.checkpoint import Run
@@ -40,7 +41,9 @@ class Evaluation:
         }
 
 
-def load_translator(path: Path, overrides: Iterable[str], device: torch.device, name: str | None = None) -> tuple[Run, Translator]:
+def load_translator(
+    path: Path, overrides: Iterable[str], device: torch.device, name: str | None = None
+) -> tuple[Run, Translator]:
     """Return a run and its translator; overrides may change how it decodes and what it is tested on."""
     run = checkpoint.open_run(path)
     cfg = _override(run.config, overrides)
@@ -59,7 +62,9 @@ def _override(cfg: Config, overrides: Iterable[str]) -> Config:
     return config.override(cfg, overrides) if overrides else cfg
 
 
-def text(run: Run, split: str, source: Path | None, reference: Path | None, testset: str | None) -> tuple[str, list[Pair]]:
+def text(
+    run: Run, split: str, source: Path | None, reference: Path | None, testset: str | None
+) -> tuple[str, list[Pair]]:
     """Return the name and the pairs of the text to evaluate on."""
     data = run.config.data
     if source is not None and reference is not None:
@@ -80,7 +85,10 @@ def text(run: Run, split: str, source: Path | None, reference: Path | None, test
 def evaluate(translator: Translator, name: str, pairs: list[Pair], target: str) -> Evaluation:
     """Translate the sources and score the translations."""
     watch = runtime.Stopwatch()
-    translations = [found[0].text for found in translator.translate(pair.source for pair in pairs)]
+    found = tqdm(
+        translator.translate(pair.source for pair in pairs), total=len(pairs), unit=" lines", disable=None, leave=False
+    )
+    translations = [each[0].text for each in found]
     seconds = watch.seconds
     scores = scoring.corpus(translations, [pair.target for pair in pairs], target, interval=True)
     return Evaluation(name, translations, scores, seconds)

@@ -42,7 +42,10 @@ def describe(found: dict[str, Any]) -> str:
         f"vocabulary   {' and '.join(f'{size:,}' for size in found['vocabulary'])}",
     ]
     if progress := found["progress"]:
-        lines.append(f"trained      {progress['step']:,} updates, {progress['tokens']:,} target tokens, {progress['seconds']:,.0f} s")
+        lines.append(
+            f"trained      {progress['step']:,} updates, {progress['tokens']:,} target tokens, "
+            f"{progress['seconds']:,.0f} s"
+        )
         if progress["valid"]:
             lines.append("validation   " + ", ".join(f"{k} {v:.3f}" for k, v in progress["valid"].items()))
     for each in found["checkpoints"]:

@@ -56,7 +56,8 @@ def train_line(values: Mapping[str, Any]) -> str:
     return (
         f"step {values['step']:,}  epoch {values['epoch']:.2f}  loss {values['loss']:.3f}  "
         f"ppl {values['ppl']:.2f}  rate {values['rate']:.2e}  norm {values['grad_norm']:.2f}  "
-        f"{values['tokens_per_second']:,.0f} tokens/s  {values['real']:.1%} real  {duration(values['seconds_left'])} left"
+        f"{values['tokens_per_second']:,.0f} tokens/s  {values['real']:.1%} real  "
+        f"{duration(values['seconds_left'])} left"
     )
 
 

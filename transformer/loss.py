@@ -25,7 +25,9 @@ class LossSum:
     tokens: int
 
 
-def label_smoothed(hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, target_N: Tensor, smoothing: float) -> LossSum:
+def label_smoothed(
+    hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, target_N: Tensor, smoothing: float
+) -> LossSum:
     """Project hidden states to logits and compare them with the targets.
 
     `smoothing` of the probability is spread evenly over the vocabulary. Projection and loss are one, so that
@@ -40,7 +42,12 @@ class _ProjectedLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, target_N: Tensor, smoothing: float
+        ctx: Any,
+        hidden_ND: Tensor,
+        weight_VD: Tensor,
+        bias_V: Tensor | None,
+        target_N: Tensor,
+        smoothing: float,
     ) -> tuple[Tensor, Tensor]:
         w_VD = weight_VD.to(hidden_ND.dtype)
         b_V = None if bias_V is None else bias_V.to(hidden_ND.dtype)

@@ -70,8 +70,9 @@ class Dataset:
 
 def from_pairs(pairs: Sequence[Pair], tok: Tokenizer) -> Dataset:
     """Return a dataset in memory of all these pairs, unfiltered."""
-    source, target = _flatten(tok.encode_source([p.source for p in pairs])), _flatten(
-        tok.encode_target([p.target for p in pairs])
+    source, target = (
+        _flatten(tok.encode_source([p.source for p in pairs])),
+        _flatten(tok.encode_target([p.target for p in pairs])),
     )
     rows = np.arange(len(pairs))
     return Dataset(*source, *target, rows=rows, corpora=((0, len(pairs), 1.0),), report={"pairs": len(pairs)})
@@ -93,7 +94,10 @@ def train_tokenizer(cfg: Config, folder: Path) -> Tokenizer:
         log.info("tokenizer: found in %s", kept)
         return tokenizer.load(kept)
     sample, total = _sample(_training_pairs(cfg.data), cfg.tokenizer.sample, cfg.train.seed)
-    log.info("tokenizer: learning %s pieces from %s of %s pairs", *map(_n, (cfg.tokenizer.vocab_size, len(sample), total)))
+    log.info(
+        "tokenizer: learning %s pieces from %s of %s pairs",
+        *map(_n, (cfg.tokenizer.vocab_size, len(sample), total)),
+    )
     tok = tokenizer.train(sample, cfg.tokenizer)
     with durable.new_folder(kept) as temporary:
         tok.save(temporary)
@@ -312,7 +316,7 @@ def _open(folder: Path, weights: list[float]) -> Dataset:
 
 def _counts(count: dict[str, Any]) -> str:
     """Return one corpus's counts in words."""
-    left_out = {key: n for key, n in count.items() if key in ("empty", "too long", "ratio", "undecodable") and n}
+    left_out = {key: count[key] for key in ("empty", "too long", "ratio", "undecodable") if count.get(key)}
     words = [f"{_n(count['usable'])} of {_n(count['read'])} pairs usable"]
     return ", ".join(words + [f"{_n(n)} {key}" for key, n in left_out.items()])
 

@@ -164,7 +164,11 @@ class _Beam:
         rows_BK = torch.arange(len(self.alive), device=self.parent_BK.device)[:, None] * self.beams + self.parent_BK
         if kept_B is not None:
             self.alive = [self.alive[b] for b in kept_B.tolist()]
-            rows_BK, self.score_BK, self.ids_BKT = rows_BK[kept_B], self.score_BK[kept_B], self.ids_BKT[kept_B]
+            rows_BK, self.score_BK, self.ids_BKT = (
+                rows_BK[kept_B],
+                self.score_BK[kept_B],
+                self.ids_BKT[kept_B],
+            )
         self.rows_N = rows_BK.flatten()
         self.last_N = self.ids_BKT[:, :, -1].flatten()
 
@@ -222,7 +226,7 @@ def sample(state: State, uniform_NT: Tensor, sampling: Sampling, task: Task) -> 
 
 def draw(logits_NV: Tensor, uniform_N: Tensor, sampling: Sampling) -> Tensor:
     """Return one id per row: the first whose cumulative probability, most probable first, exceeds the number."""
-    sorted_NV, order_NV = (logits_NV / sampling.temperature).sort(-1, descending=True, stable=True)
+    sorted_NV, order_NV = (logits_NV / sampling.temperature).sort(dim=-1, descending=True, stable=True)
     if sampling.top_k:
         sorted_NV[:, sampling.top_k :] = -math.inf
     p_NV = sorted_NV.softmax(-1)

@@ -60,7 +60,9 @@ class Tokenizer:
         """Return the ids of each text."""
         return self.target.encode([clean(text) for text in texts], num_threads=threads)
 
-    def sample(self, sources: Sequence[str], targets: Sequence[str], strength: float, seed: int) -> tuple[list[list[int]], list[list[int]]]:
+    def sample(
+        self, sources: Sequence[str], targets: Sequence[str], strength: float, seed: int
+    ) -> tuple[list[list[int]], list[list[int]]]:
         """Return random segmentations, a pure function of texts, strength and seed.
 
         `strength` is the share of merges dropped (BPE-dropout, Provilkov et al. 2020) or the smoothing of
@@ -101,7 +103,9 @@ def load(folder: Path) -> Tokenizer:
     for name in file_names(joint):
         path = folder / name
         if not path.is_file():
-            raise CheckpointError(f"{folder} has no tokenizer: expected tokenizer.model, or source.model and target.model")
+            raise CheckpointError(
+                f"{folder} has no tokenizer: expected tokenizer.model, or source.model and target.model"
+            )
         if path.stat().st_size > LARGEST_MODEL:
             raise CheckpointError(f"{path} is larger than a tokenizer can be ({LARGEST_MODEL} bytes)")
         models.append(path.read_bytes())
@@ -139,7 +143,9 @@ def _train(texts: list[str], cfg: TokenizerConfig) -> bytes:
             minloglevel=2,
         )
     except RuntimeError as error:
-        raise DataError(f"cannot learn a vocabulary of {cfg.vocab_size} pieces from this text: {_reason(error)}") from None
+        raise DataError(
+            f"cannot learn a vocabulary of {cfg.vocab_size} pieces from this text: {_reason(error)}"
+        ) from None
     return model.getvalue()
 
 

@@ -15,27 +15,28 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
-from transformer import __version__, batching, card, checkpoint, config, corpus, loss, optim, prepare, runtime, scoring
-from transformer import tokenizer as tokenizers
+from transformer import (
+    __version__,
+    batching,
+    checkpoint,
+    loss,
+    optim,
+    prepare,
+    runtime,
+    scoring,
+)
 from transformer.batching import Ahead, Batch, Batches, Update
 from transformer.checkpoint import Run
 from transformer.config import Config
 from transformer.corpus import Pair
-from transformer.errors import CheckpointError, ConfigError, DataError, TransformerError
-from transformer.journal import Journal, duration, perplexity, train_line, valid_line
+from transformer.errors import CheckpointError
+from transformer.journal import Journal, perplexity, train_line, valid_line
 from transformer.loss import LossSum
 from transformer.model import Transformer
 from transformer.prepare import Dataset
-from transformer.tokenizer import Tokenizer
 from transformer.translator import Translator, greedy
-
-CHANGEABLE = (
-    "train.max_steps train.time_limit train.micro_batch_tokens train.log_every train.validate_every train.save_every "
-    "train.keep_last train.keep_best train.patience train.validate_text train.samples train.average_last "
-    "train.tensorboard data.test data.prepared_dir"
-).split()
-"""Settings that a run may go on with after they were changed, besides those of `decode`."""
 
 STOPS = {1: "time limit", signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
@@ -82,7 +83,9 @@ class Tally:
 class Trainer:
     """Updates a model's weights, and knows how to stop and go on without a trace."""
 
-    def __init__(self, run: Run, model: Transformer, dataset: Dataset, device: torch.device, ranks: runtime.Ranks) -> None:
+    def __init__(
+        self, run: Run, model: Transformer, dataset: Dataset, device: torch.device, ranks: runtime.Ranks
+    ) -> None:
         self.run, self.cfg, self.device, self.ranks = run, run.config, device, ranks
         self.model, self.dataset = model.to(device), dataset
         self.parameters = list(model.parameters())
@@ -133,7 +136,9 @@ class Trainer:
         hidden_BTD = self.model.hidden(batch.source_BS, batch.input_BT)
         hidden_ND = hidden_BTD.flatten(0, 1).index_select(0, batch.places_N)
         smoothing = self.cfg.train.label_smoothing
-        return loss.label_smoothed(hidden_ND, self.model.output_weight, self.model.output_bias, batch.target_N, smoothing)
+        return loss.label_smoothed(
+            hidden_ND, self.model.output_weight, self.model.output_bias, batch.target_N, smoothing
+        )
 
     def _apply_gradients(self) -> None:
         """Clip and step; a gradient that is not finite leaves weights and optimizer as they were."""
@@ -158,11 +163,12 @@ class Trainer:
     def fit(self, held: list[Pair] | None, journal: Journal) -> str:
         """Train until something says stop; return what it was, in words. Saves before it returns."""
         cfg, watch = self.cfg.train, runtime.Stopwatch()
-        ahead = Ahead(self._cut_updates())
+        ahead = Ahead(self.cut_updates())
         try:
-            with runtime.Interruption() as interruption:
-                while (why := self._finished()) is None:
+            with runtime.Interruption() as interruption, self._bar() as bar:
+                while (why := self.finished()) is None:
                     self._timed_update(ahead)
+                    bar.update()
                     if self._due(cfg.log_every):
                         self._report(journal, watch)
                     if self._due(cfg.validate_every) and held is not None:
@@ -177,7 +183,14 @@ class Trainer:
         self._save_last(held, journal, why)
         return why
 
-    def _finished(self) -> str | None:
+    def _bar(self) -> Any:
+        """Return a progress bar, shown on a terminal only."""
+        hidden = None if self.ranks.first else True
+        return tqdm(
+            initial=self.progress.step, total=self.cfg.train.max_steps, unit=" updates", disable=hidden, leave=False
+        )
+
+    def finished(self) -> str | None:
         """Return why no update is left to do, or None."""
         cfg, progress = self.cfg.train, self.progress
         if progress.step >= cfg.max_steps:
@@ -193,7 +206,7 @@ class Trainer:
         number = int(interruption.stop or late)  # no signal that is waited for has number 1
         return STOPS.get(self.ranks.agree(number, self.device))
 
-    def _cut_updates(self) -> Iterator[tuple[Update, list[Batch]]]:
+    def cut_updates(self) -> Iterator[tuple[Update, list[Batch]]]:
         cfg, tok = self.cfg.train, self.run.tokenizer
         limit = micro_batch_tokens(self.cfg, self.device, self.ranks.count)
         cutter = Batches(self.dataset, tok, self.model.start_id, limit, cfg.subword_sampling, cfg.seed)
@@ -238,7 +251,7 @@ class Trainer:
         mean = nll / max(tally.tokens, 1)
         return {
             "step": progress.step,
-            "epoch": progress.epoch + progress.index / max(self._updates_per_epoch(), 1),
+            "epoch": progress.epoch + progress.index / max(self.updates_per_epoch(), 1),
             "loss": mean,
             "ppl": perplexity(mean),
             "rate": optim.rate(progress.step, cfg, self.cfg.model.width),
@@ -252,7 +265,7 @@ class Trainer:
             "seconds_left": left,
         }
 
-    def _updates_per_epoch(self) -> float:
+    def updates_per_epoch(self) -> float:
         """Return about how many updates an epoch has."""
         if not hasattr(self, "_epoch_tokens"):
             target = self.dataset.lengths()[1] + 1
@@ -289,7 +302,9 @@ class Trainer:
             mean = sum(float(s.nll) for s in sums) / sum(s.tokens for s in sums)
             values = {"loss": mean, "ppl": perplexity(mean)}
             if cfg.train.validate_text:
-                translator = Translator(self.model, self.run.tokenizer, greedy(cfg.decode), cfg.data.max_length, self.device)
+                translator = Translator(
+                    self.model, self.run.tokenizer, greedy(cfg.decode), cfg.data.max_length, self.device
+                )
                 texts = [found[0].text for found in translator.translate(pair.source for pair in held)]
                 scores = scoring.corpus(texts, [pair.target for pair in held], cfg.data.target)
                 values |= {"bleu": scores.bleu.score, "chrf": scores.chrf.score}
@@ -365,7 +380,11 @@ class Trainer:
             if self.average is not None:
                 self.average[i].copy_(weights[name])
             p.data.copy_(tensors[f"weights.{name}"] if self.average is not None else weights[name])
-            kept = {key: tensors[f"adam.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"adam.{key}.{name}" in tensors}
+            kept = {
+                key: tensors[f"adam.{key}.{name}"]
+                for key in ("step", "exp_avg", "exp_avg_sq")
+                if f"adam.{key}.{name}" in tensors
+            }
             if kept:
                 self.adam.state[p] = {key: value.to(self.device) for key, value in kept.items()}
         if self.scaler is not None:
@@ -375,12 +394,12 @@ class Trainer:
 
     def _save_last(self, held: list[Pair] | None, journal: Journal, why: str) -> None:
         """Save where training stopped, and average the last checkpoints if it is complete and was asked for."""
-        complete = self._finished() is not None or why == "time limit"
+        complete = self.finished() is not None or why == "time limit"
         if held is not None and complete and self.validated != self.progress.step:
             self._validate(held, journal)
         elif not (self.run.checkpoints / checkpoint_name(self.progress.step)).is_dir():
             self.save()
-        if self.cfg.train.average_last is not None and self._finished() is not None and self.ranks.first:
+        if self.cfg.train.average_last is not None and self.finished() is not None and self.ranks.first:
             self._average_last(held, journal)
 
     def _average_last(self, held: list[Pair] | None, journal: Journal) -> None:
@@ -435,148 +454,9 @@ def _show(held: list[Pair], texts: list[str], step: int, count: int) -> None:
     for i in range(min(count, len(held))):
         pick = (step * 7919 + i * 104_729) % len(held)
         source, reference = held[pick]
-        log.info("  source       %s\n            reference    %s\n            translation  %s", source, reference, texts[pick])
-
-
-# ---- the command ----------------------------------------------------------------------------------------
-
-
-def train(cfg: Config, folder: Path, device: torch.device, fresh: bool = False) -> str:
-    """Train into a run directory, or go on with what is there; return in words why it stopped."""
-    ranks, device = runtime.join_ranks(device)
-    if fresh and ranks.first and folder.exists():
-        log.info("moved what was in %s to %s", folder, _move_aside(folder))
-    ranks.wait()
-    started = (folder / "config.yaml").is_file()
-    if started:
-        _check_unchanged(checkpoint.open_run(folder).config, cfg, folder)
-    trainer, held = build(cfg, folder, device, ranks)
-    if started and (newest := checkpoint.newest(trainer.run)) is not None:
-        trainer.restore(newest)
-        log.info("going on from %s", newest)
-        if (why := trainer._finished()) is not None and trainer.run.pointer("best" if held else "last"):
-            return why
-    _log_start(trainer)
-    journal = Journal(folder, cfg.train.tensorboard and ranks.first)
-    with contextlib.closing(journal):
-        why = trainer.fit(held, journal)
-    if ranks.first:
-        card.write(trainer.run, dataset_report=trainer.dataset.report)
-    return why
-
-
-def build(cfg: Config, folder: Path, device: torch.device, ranks: runtime.Ranks, keep: bool = True) -> tuple[Trainer, list[Pair] | None]:
-    """Return a trainer at step 0 and the validation text; `keep` writes the run directory."""
-    for each in (*cfg.data.train, cfg.data.valid, cfg.data.test):
-        if each is not None:
-            corpus.check(each)
-    held = prepare.held_out(cfg.data.valid, cfg.data) if cfg.data.valid is not None else None
-    prepared = Path(cfg.data.prepared_dir).expanduser() if cfg.data.prepared_dir else folder.parent / "prepared"
-    if not ranks.first:
-        ranks.wait()  # the first process prepares, the others find it
-    tok = _tokenizer(cfg, folder, prepared)
-    dataset = prepare.prepare(cfg, tok, [*(held or []), *_test_pairs(cfg)], prepared)
-    run = checkpoint.create(folder, cfg, tok) if keep and ranks.first else Run(folder, cfg, tok)
-    if ranks.first:
-        ranks.wait()
-    torch.manual_seed(cfg.train.seed)
-    model = checkpoint.build(cfg, tok)
-    if cfg.train.init_from is not None:
-        _warm_start(model, Path(cfg.train.init_from))
-    return Trainer(run, model, dataset, device, ranks), held
-
-
-def _tokenizer(cfg: Config, folder: Path, prepared: Path) -> Tokenizer:
-    """Return the run's tokenizer, that of the run it starts from, or one for these corpora."""
-    if (folder / "config.yaml").is_file():
-        return tokenizers.load(folder)
-    if cfg.train.init_from is not None:
-        return tokenizers.load(Path(cfg.train.init_from).expanduser())
-    return prepare.train_tokenizer(cfg, prepared)
-
-
-def _test_pairs(cfg: Config) -> list[Pair]:
-    """Return the test text, to look for it in the training text; without it training goes on, with a warning."""
-    if cfg.data.test is None:
-        return []
-    try:
-        return prepare.held_out(cfg.data.test, cfg.data)
-    except DataError as error:
-        if cfg.data.overlap == "drop":
-            raise
-        log.warning("training text is not compared with the test text: %s", error)
-        return []
-
-
-def _warm_start(model: Transformer, folder: Path) -> None:
-    donor, path = checkpoint.load_model(checkpoint.open_run(folder.expanduser()))
-    try:
-        model.load_state_dict(donor.state_dict())
-    except RuntimeError:
-        raise ConfigError(
-            f"train.init_from: the model in {folder} has another shape; give this run the same `model` settings"
-        ) from None
-    log.info("weights from %s", path)
-
-
-def _check_unchanged(before: Config, now: Config, folder: Path) -> None:
-    """Raise ConfigError where settings changed that a run cannot go on with."""
-    old, new = config.flat(before), config.flat(now)
-    changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
-    unsafe = [k for k in changed if not k.startswith("decode.") and not any(k == c or k.startswith(c + ".") for c in CHANGEABLE)]
-    if unsafe:
-        listed = ", ".join(f"{key} (was {old.get(key)}, is {new.get(key)})" for key in unsafe)
-        raise ConfigError(
-            f"{folder} was started with other settings: {listed}; "
-            "change them back, name another directory with --run, or start over with --fresh"
+        log.info(
+            "  source       %s\n            reference    %s\n            translation  %s",
+            source,
+            reference,
+            texts[pick],
         )
-    if changed:
-        log.info("changed settings: %s", ", ".join(f"{key} = {new.get(key)}" for key in changed))
-
-
-def _move_aside(folder: Path) -> Path:
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    old = folder.with_name(f"{folder.name}.old-{stamp}")
-    try:
-        return folder.rename(old)
-    except OSError as error:
-        raise TransformerError(f"cannot move {folder} to {old}: {error.strerror}") from None
-
-
-def _log_start(trainer: Trainer) -> None:
-    cfg, parameters = trainer.cfg, sum(p.numel() for p in trainer.parameters)
-    updates = trainer._updates_per_epoch()
-    log.info(
-        "%s -> %s: %s pairs, %s updates an epoch, %s parameters, %s on %s",
-        cfg.data.source, cfg.data.target, f"{len(trainer.dataset):,}", f"{updates:,}", f"{parameters:,}",
-        str(trainer.dtype).removeprefix("torch."), runtime.describe(trainer.device),
-    )
-
-
-def dry_run(cfg: Config, folder: Path, device: torch.device) -> list[str]:
-    """Build everything, do one update, and return what was found, line by line; writes no run directory."""
-    trainer, _ = build(cfg, folder, device, runtime.Ranks(), keep=False)
-    _, batches = next(trainer._cut_updates())
-    watch = runtime.Stopwatch()
-    trainer.model.train()
-    trainer.update(batches)
-    values = trainer.metrics(watch)
-    parameters = sum(p.numel() for p in trainer.parameters)
-    fixed = parameters * (4 + 4 + 8 + (4 if trainer.average is not None else 0))
-    widest = max(batch.padded for batch in batches) / 2
-    estimate = fixed + widest * bytes_per_token(cfg) * (2 if trainer.dtype == torch.float32 else 1)
-    lines = [
-        f"parameters        {parameters:,}",
-        f"training pairs    {len(trainer.dataset):,}",
-        f"updates an epoch  {trainer._updates_per_epoch():,}",
-        f"one update        {sum(b.tokens for b in batches):,} target tokens in {len(batches)} batches, {values['real']:.1%} real",
-    ]
-    lines += [f"  batch           source {tuple(b.source_BS.shape)}, target {tuple(b.input_BT.shape)}" for b in batches[:8]]
-    lines += [f"  ... {len(batches) - 8} more"] if len(batches) > 8 else []
-    return [
-        *lines,
-        f"loss              {values['loss']:.3f} (chance: {math.log(trainer.run.tokenizer.sizes[1]):.3f})",
-        f"memory, estimate  {estimate / 2**30:.2f} GiB for weights, optimizer and activations",
-        f"memory, peak      {runtime.peak_memory(device) / 2**30:.2f} GiB in this update, the program included",
-        f"time              {duration(watch.seconds)} for this first update, on {runtime.describe(device)}",
-    ]

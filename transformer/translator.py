@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any
 
 import numpy as np
@@ -51,20 +51,25 @@ class Task:
 class Translator:
     """Translates and scores text with one model on one device."""
 
-    def __init__(self, model: Transformer, tok: Tokenizer, cfg: DecodeConfig, max_length: int, device: torch.device) -> None:
+    def __init__(
+        self, model: Transformer, tok: Tokenizer, cfg: DecodeConfig, max_length: int, device: torch.device
+    ) -> None:
         """Take the longest source, in tokens, that the model translates in one piece."""
         self.model, self.tok, self.cfg, self.max_length, self.device = model, tok, cfg, max_length, device
 
     def translate(
-        self, lines: Iterable[str], best: int = 1, prefixes: Iterable[str] | None = None
+        self, lines: Iterable[str], best: int = 1, prefixes: Iterable[str] | None = None, first: int = 1
     ) -> Iterator[list[Translation]]:
-        """Yield the `best` translations of each line, in order; an empty line has one, empty, of score 0."""
+        """Yield the `best` translations of each line, in order; an empty line has one, empty, of score 0.
+
+        `prefixes` are what translations must begin with; `first` is the number of the first line, for warnings.
+        """
         if best > self.cfg.beam and not self.cfg.sampling:
             raise ConfigError(f"{best} translations need a beam of at least {best}, not {self.cfg.beam}")
-        each, starts = iter(lines), iter(prefixes) if prefixes is not None else None
-        first = 1
+        each = iter(lines)
+        starts = iter(prefixes) if prefixes is not None else repeat("")
         while window := list(islice(each, WINDOW)):
-            begin = list(islice(starts, len(window))) if starts is not None else [""] * len(window)
+            begin = list(islice(starts, len(window)))
             if len(begin) < len(window):
                 raise ConfigError(f"there are fewer prefixes than lines: line {first + len(begin)} has none")
             yield from self._window(window, begin, best, first)
@@ -109,7 +114,12 @@ class Translator:
         limit = self.max_length
         if len(ids) <= limit:
             return [ids] if ids else []
-        log.warning("line %d has %d tokens, more than the %d this model takes: translated in pieces", number, len(ids), limit)
+        log.warning(
+            "line %d has %d tokens, more than the %d this model takes: translated in pieces",
+            number,
+            len(ids),
+            limit,
+        )
         sentences = self.tok.encode_source([s for s in SENTENCE_END.split(line) if s and s.strip()])
         units: list[list[int]] = []
         for sentence in sentences:

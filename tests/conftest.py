@@ -1,0 +1,115 @@
+"""What many tests need: a toy language pair, its tokenizer, and a model that has learned it."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from transformer import checkpoint, config, launch, tokenizer
+from transformer.config import Config, TokenizerConfig
+from transformer.corpus import Pair
+from transformer.tokenizer import Tokenizer
+from transformer.translator import Translator
+
+ENGLISH = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+GERMAN = ["null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun"]
+CPU = torch.device("cpu")
+
+torch.set_num_threads(1)  # the models are so small that threads would only wait for each other
+
+
+def toy_pairs(count: int, seed: int, longest: int = 6) -> list[Pair]:
+    """Numbers spelled digit by digit, and the German digits in reverse order."""
+    chance = random.Random(seed)
+    pairs = []
+    for _ in range(count):
+        digits = [chance.randrange(10) for _ in range(chance.randint(1, longest))]
+        pairs.append(Pair(" ".join(ENGLISH[d] for d in digits), " ".join(GERMAN[d] for d in reversed(digits))))
+    return pairs
+
+
+def write_pairs(folder: Path, stem: str, pairs: list[Pair]) -> str:
+    """Write two aligned files and return the value of `files` in YAML."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for side, language in enumerate(("en", "de")):
+        (folder / f"{stem}.{language}").write_text("".join(f"{pair[side]}\n" for pair in pairs), encoding="utf-8")
+    return f"['{folder}/{stem}.en', '{folder}/{stem}.de']"
+
+
+TINY = """\
+data:
+  source: en
+  target: de
+  train: {{files: {train}}}
+  valid: {{files: {valid}}}
+  test: {{files: {test}}}
+tokenizer: {{vocab_size: 60, byte_fallback: false}}
+model: {{width: 32, heads: 2, feed_forward: 64, encoder_layers: 1, decoder_layers: 1, dropout: 0.1}}
+train:
+  max_steps: 12
+  batch_tokens: 200
+  micro_batch_tokens: 100
+  precision: float32
+  warmup_steps: 10
+  peak_rate: 5e-3
+  log_every: 4
+  validate_every: 6
+  save_every: 3
+  samples: 0
+"""
+
+
+@pytest.fixture
+def tiny_file(tmp_path: Path) -> Path:
+    """A configuration file of a run that takes a second."""
+    files = {
+        "train": write_pairs(tmp_path, "train", toy_pairs(150, 1)),
+        "valid": write_pairs(tmp_path, "valid", toy_pairs(10, 2)),
+        "test": write_pairs(tmp_path, "test", toy_pairs(10, 3)),
+    }
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY.format(**files), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def tiny(tiny_file: Path) -> Config:
+    """The configuration of a run that takes a second."""
+    return config.load(tiny_file)
+
+
+@pytest.fixture(scope="session")
+def tok() -> Tokenizer:
+    """A tokenizer of the toy languages that can also spell anything in bytes."""
+    return tokenizer.train(toy_pairs(300, 0), TokenizerConfig(vocab_size=340))
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run directory whose model has learned the toy task well."""
+    folder = tmp_path_factory.mktemp("trained")
+    files = {
+        "train": write_pairs(folder, "train", toy_pairs(3000, 1)),
+        "valid": write_pairs(folder, "valid", toy_pairs(50, 2)),
+        "test": write_pairs(folder, "test", toy_pairs(100, 3)),
+    }
+    path = folder / "toy.yaml"
+    path.write_text(TINY.format(**files), encoding="utf-8")
+    overrides = """
+        train.max_steps=500 train.batch_tokens=400 train.micro_batch_tokens=auto train.rate=linear train.warmup_steps=50
+        train.validate_every=250 train.save_every=125 train.log_every=100 model.width=64 model.feed_forward=128
+        tokenizer.byte_fallback=true tokenizer.vocab_size=340 data.max_length=40
+    """
+    launch.train(config.load(path, overrides.split()), folder / "run", CPU)
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def translator(trained_run: Path) -> Translator:
+    """A translator with beam 4 of the trained toy model."""
+    run = checkpoint.open_run(trained_run)
+    model, _ = checkpoint.load_model(run)
+    return Translator(model, run.tokenizer, run.config.decode, run.config.data.max_length, CPU)

@@ -1,0 +1,165 @@
+"""Which pairs make an update is a pure function; how it is cut loses nothing."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from transformer import batching, prepare
+from transformer.batching import Ahead, Batches
+from transformer.prepare import Dataset
+from transformer.tokenizer import Tokenizer
+
+
+def dataset(lengths: list[tuple[int, int]], weights: tuple[float, ...] = (1.0,)) -> Dataset:
+    """A dataset whose pair i has these numbers of source and target ids, cut into corpora of equal size."""
+    source = prepare._flatten([[10 + i % 50] * s for i, (s, _) in enumerate(lengths)])
+    target = prepare._flatten([[10 + i % 50] * t for i, (_, t) in enumerate(lengths)])
+    ends = np.linspace(0, len(lengths), len(weights) + 1).astype(int)
+    corpora = tuple((int(a), int(b), w) for a, b, w in zip(ends[:-1], ends[1:], weights, strict=True))
+    return Dataset(*source, *target, rows=np.arange(len(lengths)), corpora=corpora, report={})
+
+
+def sentences(count: int, seed: int = 1) -> list[tuple[int, int]]:
+    """Lengths spread like those of real text: log-normal, the sides alike but not the same."""
+    chance = random.Random(seed)
+    made = []
+    for _ in range(count):
+        source = max(1, min(200, round(chance.lognormvariate(2.8, 0.6))))
+        made.append((source, max(1, round(source * chance.lognormvariate(0.05, 0.2)))))
+    return made
+
+
+def epoch(data: Dataset, tokens: int, seed: int, number: int) -> list[list[int]]:
+    return [update.tolist() for update in batching.order(data, tokens, seed, number)]
+
+
+def test_order_is_a_function_of_seed_and_epoch() -> None:
+    data = dataset(sentences(500))
+    first = epoch(data, 300, 1, 0)
+    assert epoch(data, 300, 1, 0) == first
+    assert epoch(data, 300, 1, 1) != first
+    assert epoch(data, 300, 2, 0) != first
+
+
+@pytest.mark.parametrize("tokens", [1, 30, 300, 10**6])
+def test_an_epoch_has_every_pair_once(tokens: int) -> None:
+    data = dataset(sentences(500))
+    assert sorted(i for update in epoch(data, tokens, 1, 3) for i in update) == list(range(500))
+
+
+def test_weights_say_how_often() -> None:
+    data = dataset(sentences(300), weights=(2.0, 0.5, 1.0))
+    seen = [Counter(i for update in epoch(data, 300, 1, n) for i in update) for n in range(2)]
+    for counts in seen:
+        assert all(counts[i] == 2 for i in range(100))
+        assert sum(counts[i] for i in range(100, 200)) == 50
+        assert all(counts[i] == 1 for i in range(200, 300))
+    assert {i for i in range(100, 200) if seen[0][i]} != {i for i in range(100, 200) if seen[1][i]}
+
+
+def test_updates_are_as_large_as_asked() -> None:
+    lengths = sentences(3000)
+    sizes = [sum(lengths[i][1] + 1 for i in update) for update in epoch(dataset(lengths), 1000, 1, 0)]
+    assert max(sizes) < 1000 + 200
+    assert sum(sizes) / len(sizes) == pytest.approx(1000, rel=0.05)
+
+
+def test_going_on_in_the_middle_is_going_on() -> None:
+    data = dataset(sentences(200))
+    whole = batching.updates(data, 300, 1, 0, 0)
+    items = [next(whole) for _ in range(40)]
+    middle = items[17]
+    again = batching.updates(data, 300, 1, middle.epoch, middle.index)
+    for item in items[17:]:
+        other = next(again)
+        assert (other.epoch, other.index, other.last, other.pairs.tolist()) == (
+            item.epoch, item.index, item.last, item.pairs.tolist(),
+        )  # fmt: skip
+
+
+def cutter(data: Dataset, tok: Tokenizer, limit: int, sampling: float = 0.0) -> Batches:
+    return Batches(data, tok, tok.bos, limit, sampling, 1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    limit=st.integers(1, 400),
+    lengths=st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=40),
+)
+def test_cutting_loses_nothing(tok: Tokenizer, limit: int, lengths: list[tuple[int, int]]) -> None:
+    data = dataset(lengths)
+    update = next(batching.updates(data, 10**6, 1, 0, 0))
+    batches = cutter(data, tok, limit).cut(update)
+    assert sorted(i for batch in batches for i in batch.pairs.tolist()) == list(range(len(lengths)))
+    assert sum(batch.tokens for batch in batches) == sum(t + 1 for _, t in lengths)
+    assert sum(batch.real for batch in batches) == sum(s + t + 2 for s, t in lengths)
+    for batch in batches:
+        widest = max(batch.source_BS.shape[1], batch.input_BT.shape[1])
+        assert len(batch.pairs) * widest <= limit or len(batch.pairs) == 1
+        check(batch, data, tok)
+
+
+def check(batch: batching.Batch, data: Dataset, tok: Tokenizer) -> None:
+    """Each row holds its pair, with start token, eos and padding where they belong."""
+    answers = iter(batch.target_N.tolist())
+    places = []
+    for row, i in enumerate(batch.pairs.tolist()):
+        (source,), (target,) = data.pairs(np.array([i]))
+        source_row, input_row = batch.source_BS[row].tolist(), batch.input_BT[row].tolist()
+        assert source_row == [*source, tok.eos] + [tok.pad] * (len(source_row) - len(source) - 1)
+        assert input_row == [tok.bos, *target] + [tok.pad] * (len(input_row) - len(target) - 1)
+        assert [next(answers) for _ in range(len(target) + 1)] == [*target, tok.eos]
+        places += [row * len(input_row) + t for t in range(len(target) + 1)]
+    assert batch.places_N.tolist() == places
+
+
+@pytest.mark.parametrize(("update", "micro"), [(1024, 1024), (2048, 2048), (4096, 2048)])
+def test_nearly_all_tokens_are_real(tok: Tokenizer, update: int, micro: int) -> None:
+    data = dataset(sentences(30_000))
+    cut = cutter(data, tok, micro)
+    batches = [b for u in list(_take(batching.updates(data, update, 1, 0, 0), 100)) for b in cut.cut(u)]
+    assert sum(b.real for b in batches) / sum(b.padded for b in batches) > 0.95
+
+
+def _take(items: Any, count: int) -> Any:
+    for _, item in zip(range(count), items, strict=False):
+        if item.epoch:
+            return
+        yield item
+
+
+def test_subword_sampling_is_a_function_of_the_update(tok: Tokenizer) -> None:
+    pairs = prepare.from_pairs([prepare.Pair("seven eight nine", "neun acht sieben")] * 20, tok)
+    updates = batching.updates(pairs, 40, 1, 0, 0)
+    first, second = next(updates), next(updates)
+    cut = cutter(pairs, tok, 100, sampling=0.5)
+    drawn = [[b.target_N.tolist() for b in cut.cut(u)] for u in (first, first, second)]
+    assert drawn[0] == drawn[1]
+    assert drawn[0] != drawn[2]
+    for batch in cut.cut(first):
+        rows = [[i for i in row if i not in (tok.pad, tok.bos)] for row in batch.input_BT.tolist()]
+        assert set(tok.decode(rows)) == {"neun acht sieben"}
+
+
+def test_reading_ahead_keeps_order_and_hands_on_errors() -> None:
+    assert list(Ahead(iter(range(50)))) == list(range(50))
+
+    def broken() -> Any:
+        yield 1
+        raise ZeroDivisionError
+
+    ahead = Ahead(broken())
+    assert next(ahead) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(ahead)
+    endless = Ahead(iter(int, 1))
+    next(endless)
+    endless.close()
+    assert not endless.thread.is_alive()

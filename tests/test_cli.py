@@ -1,0 +1,333 @@
+"""The command as its users meet it: exit codes, one sentence for a mistake, n lines for n lines."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import toy_pairs, write_pairs
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from transformer import cli
+
+COMMAND = [sys.executable, "-m", "transformer"]
+
+
+def run(*args: object, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": ""}
+    return subprocess.run([*COMMAND, *map(str, args)], capture_output=True, check=False, env=environment, **options)
+
+
+def call(*args: object, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    """Run a command in this process."""
+    code = cli.main([str(arg) for arg in args])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_help_is_quick_and_needs_no_torch() -> None:
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        done = run("--help")
+        seconds.append(time.perf_counter() - started)
+        assert done.returncode == 0
+        assert b"translate" in done.stdout
+    assert min(seconds) < 0.3
+    code = "import sys; from transformer import cli; cli.parser(); sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "sentence"),
+    [
+        (
+            ["train", "none.yaml"],
+            2,
+            "transformer train: cannot read the configuration none.yaml: No such file or directory",
+        ),
+        (["translate", "nowhere"], 1, "transformer translate: nowhere is not a run directory: no such directory"),
+        (["info", "nowhere"], 1, "transformer info: nowhere is not a run directory: no such directory"),
+        (["translate", "nowhere", "--device", "quantum"], 2, "unknown device 'quantum'; use auto, cpu, cuda or cuda:N"),
+        (["translate", "nowhere", "a", "b"], 2, "transformer translate: one file at a time: 'b' is one too many"),
+        (["evaluate", "nowhere", "--source", "x"], 2, "transformer evaluate: --source and --reference go together"),
+        (["score", "x", "--source", "none", "--target", "none"], 1, "transformer score: no such file: none"),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    args: list[str], code: int, sentence: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    found, out, err = call(*args, capsys=capsys)
+    assert (found, out) == (code, "")
+    assert err.count("\n") == 1
+    assert sentence in err
+
+
+@pytest.mark.parametrize("args", [["fly"], [], ["train"], ["average", "x", "--last", "0"], ["info", "x", "a.b=1"]])
+def test_wrong_usage_is_2(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(args)
+    assert caught.value.code == 2
+
+
+def test_cuda_that_is_not_there_is_said(trained_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    code, _, err = call("translate", trained_run, "--device", "cuda", os.devnull, capsys=capsys)
+    assert code == 2
+    assert "device cuda was asked for, but" in err
+
+
+def test_unknown_keys_exit_2(tiny_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = call("train", tiny_file, "train.max_step=3", capsys=capsys)
+    assert (code, err) == (
+        2,
+        "transformer train: unknown key train.max_step; did you mean train.max_steps? (command line)\n",
+    )
+
+
+def test_print_config_loads_again(tiny_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call("train", tiny_file, "--print-config", "model.width=64", capsys=capsys)
+    (tmp_path / "again.yaml").write_text(out)
+    assert (code, call("train", tmp_path / "again.yaml", "--print-config", capsys=capsys)[1]) == (0, out)
+    assert "width: 64" in out
+
+
+def test_dry_run(tiny_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call("train", tiny_file, "--dry-run", "--run", tmp_path / "run", capsys=capsys)
+    assert code == 0
+    assert "parameters" in out
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def whole_path(tiny_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    code, _, err = call("train", tiny_file, "--run", tmp_path / "run", capsys=capsys)
+    assert code == 0
+    assert "finished: all 12 steps are done; next: transformer evaluate" in err
+    return tmp_path / "run"
+
+
+def test_train_again_says_it_is_finished(whole_path: Path, tiny_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = call("train", tiny_file, "--run", whole_path, capsys=capsys)
+    assert code == 0
+    assert "finished: all 12 steps are done" in err
+    assert "step 4 " not in err
+
+
+def test_average_makes_a_model_folder(whole_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call("average", whole_path, "--last", 3, capsys=capsys)
+    assert code == 0
+    folder = whole_path.with_name("run-average-3")
+    assert str(folder) in out
+    assert call("translate", folder, os.devnull, capsys=capsys)[0] == 0
+    assert call("average", whole_path, "--last", 3, capsys=capsys)[0] == 1
+    assert "fewer than 99" in call("average", whole_path, "--last", 99, capsys=capsys)[2]
+
+
+def test_info(trained_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call("info", trained_run, capsys=capsys)
+    assert code == 0
+    assert "en -> de" in out
+    assert "500 updates" in out
+    found = json.loads(call("info", trained_run, "--json", capsys=capsys)[1])
+    assert found["source"] == "en"
+    assert all(each["damage"] is None for each in found["checkpoints"])
+
+
+def test_evaluate_prints_the_contracts_object(trained_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call("evaluate", trained_run, "--json", capsys=capsys)
+    assert code == 0
+    found = json.loads(out)
+    assert found["sentences"] == 100
+    assert found["seconds"] > 0
+    assert found["bleu"]["score"] > 90
+    assert found["bleu"]["signature"].startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
+    assert found["chrf"]["score"] > 90
+    code, out, _ = call("evaluate", trained_run, "--samples", 2, "--split", "valid", "decode.beam=2", capsys=capsys)
+    assert code == 0
+    assert out.count("reference ") == 2
+    assert "±" in out
+    assert "BLEU" in (trained_run / "README.md").read_text()
+    assert len((trained_run / "evaluations" / "valid.txt").read_text().splitlines()) == 50
+
+
+def test_evaluate_refuses_files_of_different_length(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a").write_text("one\ntwo\n")
+    (tmp_path / "b").write_text("eins\n")
+    code, _, err = call(
+        "evaluate", trained_run, "--source", tmp_path / "a", "--reference", tmp_path / "b", capsys=capsys
+    )
+    assert code == 1
+    assert "has 2 lines but" in err
+    assert "has 1\n" in err
+
+
+def test_score_agrees_with_translate(trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_pairs(tmp_path, "x", toy_pairs(20, 31))
+    _, out, _ = call("translate", trained_run, tmp_path / "x.en", "--scores", capsys=capsys)
+    rows = [line.split("\t") for line in out.splitlines()]
+    (tmp_path / "hyp").write_text("".join(f"{text}\n" for _, text in rows))
+    code, scored, _ = call(
+        "score", trained_run, "--source", tmp_path / "x.en", "--target", tmp_path / "hyp", capsys=capsys
+    )
+    assert code == 0
+    assert [float(s) for s in scored.split()] == pytest.approx([float(score) for score, _ in rows], abs=1e-3)
+
+
+def feed(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    class Input:
+        buffer = io.BytesIO(content)
+
+        @staticmethod
+        def isatty() -> bool:
+            return False
+
+    monkeypatch.setattr(sys, "stdin", Input)
+
+
+def translate(trained_run: Path, content: bytes, *args: str) -> bytes:
+    """Translate bytes through the real command, in this process."""
+
+    class Output:
+        buffer = io.BytesIO()
+
+        def flush(self) -> None: ...
+
+    with pytest.MonkeyPatch.context() as patch:
+        feed(patch, content)
+        patch.setattr(sys, "stdout", Output())
+        assert cli.main(["translate", str(trained_run), "--beam", "1", "decode.max_extra=3", *args]) == 0
+        return Output.buffer.getvalue()
+
+
+ODD = ["", "\r", "one\r", "\ufeffone", "one\u2028two\x85three\x0bfour\x0cfive", "\x00\x1b[31m", "</s> <pad> <2de>"]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.one_of(
+        st.binary(max_size=120),
+        st.lists(st.sampled_from(ODD), max_size=8).map(lambda lines: "\n".join(lines).encode()),
+        st.text(max_size=60).map(lambda text: text.encode("utf-8", "surrogatepass")),
+    )
+)
+def test_any_bytes_in_as_many_lines_out(trained_run: Path, content: bytes) -> None:
+    out = translate(trained_run, content)
+    expected = content.count(b"\n") + (content != b"" and not content.endswith(b"\n"))
+    assert out.count(b"\n") == expected
+    assert not out or out.endswith(b"\n")
+    assert len(out.decode("utf-8").splitlines()) == expected  # not one character that anyone takes for a line end
+
+
+def test_json_nbest_and_output_file(trained_run: Path, tmp_path: Path) -> None:
+    found = json.loads(translate(trained_run, b"one two\n", "--json", "--nbest", "2", "decode.beam=3", "--beam", "3"))
+    assert found["translations"][0]["text"] == "zwei eins"
+    assert len(found["translations"]) == 2
+    assert translate(trained_run, b"one two\n", "-o", str(tmp_path / "out")) == b""
+    assert (tmp_path / "out").read_text() == "zwei eins\n"
+
+
+def test_invalid_utf8_is_warned_of_by_line(trained_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    translate(trained_run, b"one\n\xff two\nthree\n")
+    assert "input, line 2 is not UTF-8" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_closed_pipe_ends_quietly(trained_run: Path) -> None:
+    lines = "\n".join(["one two three"] * 5000)
+    shell = f"printf '%s\\n' \"$LINES_IN\" | '{sys.executable}' -m transformer translate '{trained_run}' --beam 1 | head -n 1"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {shell}"],
+        env={**os.environ, "LINES_IN": lines, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout == "drei zwei eins\n"
+    assert done.stderr == ""
+    assert done.returncode == 0
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_sentence(trained_run: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [*COMMAND, "translate", str(trained_run), "--beam", "1"],
+            input=b"one\n", stdout=full, stderr=subprocess.PIPE, check=False, env=environment,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == b"transformer translate: No space left on device: standard output\n"
+
+
+@pytest.mark.slow
+def test_answers_come_before_the_input_ends(trained_run: Path) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "translate", str(trained_run)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with process:
+        for line, answer in ((b"one two\n", b"zwei eins\n"), (b"three\n", b"drei\n")):
+            process.stdin.write(line)
+            process.stdin.flush()
+            assert process.stdout.readline() == answer
+        process.stdin.close()
+    assert process.returncode == 0
+
+
+@pytest.mark.slow
+def test_prompt_on_a_terminal(trained_run: Path) -> None:
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "translate", str(trained_run)], stdin=slave, stdout=slave, stderr=slave, close_fds=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TERM": "dumb"},
+    )  # fmt: skip
+    os.close(slave)
+    read = read_until(master, b"> ")
+    os.write(master, b"one two three\n")
+    read = read_until(master, b"\n> ")
+    assert b"drei zwei eins\r\n" in read
+    os.write(master, b"\x04")
+    assert process.wait(20) == 0
+    os.close(master)
+
+
+def read_until(descriptor: int, end: bytes) -> bytes:
+    read = b""
+    while not read.endswith(end):
+        read += os.read(descriptor, 1000)
+    return read
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_in_a_real_process(tiny_file: Path, tmp_path: Path, number: int, code: int) -> None:
+    command = [*COMMAND, "train", str(tiny_file), "--run", str(tmp_path / "run"), "train.max_steps=100000"]
+    process = subprocess.Popen(
+        [*command, "train.log_every=1", "train.validate_text=false"], stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "step 5 " in line:
+            process.send_signal(number)
+            break
+    rest = process.stderr.read()
+    assert process.wait(30) == code
+    assert "and saved; go on with: transformer train" in rest
+    assert (tmp_path / "run" / "last").exists()
+    process.stderr.close()

@@ -1,0 +1,42 @@
+"""What is written about the program is true of it."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+from transformer import config
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_configuration_loads(path: Path) -> None:
+    assert config.load(path).data.train
+
+
+def test_wmt_configurations_are_the_papers() -> None:
+    base, big = (config.load(ROOT / "configs" / f"wmt14_en_de_{size}.yaml") for size in ("base", "big"))
+    assert base.model == config.ModelConfig()
+    assert (big.model.width, big.model.heads, big.model.feed_forward, big.model.dropout) == (1024, 16, 4096, 0.3)
+    assert (base.train.max_steps, big.train.max_steps) == (100_000, 300_000)
+    assert (base.train.average_last, big.train.average_last) == (5, 20)
+
+
+def test_the_reference_is_current() -> None:
+    page = runpy.run_path(str(ROOT / "scripts" / "config_reference.py"))["reference"]()
+    assert (ROOT / "docs" / "config.md").read_text(encoding="utf-8") == page, "run: make docs"
+
+
+def test_files_that_the_readme_names_exist() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (ROOT / link).exists(), link
+    for path in re.findall(r"\b(?:configs|scripts|docs)/[\w./-]+\.(?:yaml|py|md)", text):
+        assert (ROOT / path).exists(), path
+    for command in re.findall(r"^make (\w+)", text, re.MULTILINE):
+        assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(), re.MULTILINE), command

@@ -1,0 +1,77 @@
+"""Text to ids and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import toy_pairs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from transformer import tokenizer
+from transformer.config import TokenizerConfig
+from transformer.errors import CheckpointError, DataError
+from transformer.tokenizer import Tokenizer
+
+
+def test_decode_undoes_encode(tok: Tokenizer) -> None:
+    texts = [pair.target for pair in toy_pairs(50, 9)]
+    assert tok.decode(tok.encode_target(texts)) == texts
+
+
+@settings(max_examples=200)
+@given(st.text(st.characters(codec="utf-8"), max_size=60))
+def test_nothing_is_unknown_with_bytes_and_no_control_comes_out(tok: Tokenizer, text: str) -> None:
+    ids = tok.encode_target([text])[0]
+    assert not {tok.unk, tok.pad, tok.bos, tok.eos} & set(ids)
+    out = tok.decode([ids])[0]
+    assert not tokenizer.CONTROLS.search(out)
+
+
+def test_text_that_looks_like_control_symbols_is_text(tok: Tokenizer) -> None:
+    ids = tok.encode_target(["</s> <pad> <s> <unk> <0x41>"])[0]
+    assert not {tok.unk, tok.pad, tok.bos, tok.eos} & set(ids)
+
+
+@settings(max_examples=50)
+@given(st.lists(st.integers(3, 300), max_size=30))
+def test_any_ids_decode_to_one_line(tok: Tokenizer, ids: list[int]) -> None:
+    assert not tokenizer.CONTROLS.search(tok.decode([ids])[0])
+
+
+def test_training_is_deterministic() -> None:
+    cfg = TokenizerConfig(vocab_size=60, byte_fallback=False)
+    assert tokenizer.train(toy_pairs(100, 1), cfg).models == tokenizer.train(toy_pairs(100, 1), cfg).models
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_sampling_is_a_function_of_the_seed(kind: str) -> None:
+    made = tokenizer.train(toy_pairs(100, 1), TokenizerConfig(kind=kind, vocab_size=300))  # type: ignore[arg-type]
+    texts = [pair.source for pair in toy_pairs(20, 5)], [pair.target for pair in toy_pairs(20, 5)]
+    first = made.sample(*texts, 0.3, 7)
+    assert made.sample(*texts, 0.3, 7) == first
+    assert made.sample(*texts, 0.3, 8) != first
+    assert made.decode(first[1]) == texts[1]
+
+
+def test_one_vocabulary_per_side(tmp_path: Path) -> None:
+    made = tokenizer.train(toy_pairs(100, 1), TokenizerConfig(joint=False, vocab_size=300))
+    made.save(tmp_path)
+    loaded = tokenizer.load(tmp_path)
+    assert not loaded.joint
+    assert loaded.fingerprint == made.fingerprint
+    assert loaded.encode_source(["one two"]) == made.encode_source(["one two"]) != made.encode_target(["one two"])
+
+
+def test_bad_files_are_sentences(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="has no tokenizer"):
+        tokenizer.load(tmp_path)
+    (tmp_path / "tokenizer.model").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="is empty"):
+        tokenizer.load(tmp_path)
+    (tmp_path / "tokenizer.model").write_bytes(b"nonsense" * 100)
+    with pytest.raises(CheckpointError, match="not a SentencePiece model"):
+        tokenizer.load(tmp_path)
+    with pytest.raises(DataError, match="every training line is empty"):
+        tokenizer.train([("", " ")], TokenizerConfig())

@@ -1,0 +1,302 @@
+"""Training goes on bit for bit, however it was stopped and however its updates are cut."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import CPU
+from torch import Tensor
+
+from transformer import batching, checkpoint, config, launch, runtime, train
+from transformer.config import Config
+from transformer.errors import CheckpointError, ConfigError
+
+
+def tensors(folder: Path, step: int) -> dict[str, Tensor]:
+    """All tensors of a checkpoint: weights, optimizer and averages."""
+    path = folder / "checkpoints" / train.checkpoint_name(step)
+    files = ("model.safetensors", "state.safetensors")
+    return {f"{file}/{k}": v for file in files for k, v in checkpoint.load_tensors(path / file).items()}
+
+
+def assert_same(one: dict[str, Tensor], other: dict[str, Tensor], exact: bool = True) -> None:
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        if exact:
+            assert torch.equal(tensor, other[name]), name
+        else:
+            torch.testing.assert_close(tensor, other[name], atol=2e-5, rtol=2e-4, msg=name)
+
+
+FEATURES = [
+    [],
+    ["train.ema=0.9", "train.subword_sampling=0.2", "model.attention_dropout=0.1", "model.activation_dropout=0.1"],
+    ["tokenizer.kind=unigram", "train.subword_sampling=0.2", "train.clip_norm=0.5", "train.rate=cosine"],
+]
+
+
+@pytest.mark.parametrize("overrides", FEATURES)
+def test_going_on_equals_never_having_stopped(tiny: Config, tmp_path: Path, overrides: list[str]) -> None:
+    cfg = config.override(tiny, overrides)
+    launch.train(cfg, tmp_path / "whole", CPU)
+    for steps in (3, 4, 9, 12):  # mid-epoch and at saves, at steps that save by themselves and that do not
+        launch.train(config.override(cfg, [f"train.max_steps={steps}"]), tmp_path / "parts", CPU)
+        if "train.rate=cosine" in overrides:  # whose rate depends on max_steps: stop by signal instead
+            break
+    if "train.rate=cosine" in overrides:
+        stop_after(cfg, tmp_path / "signalled", 7)
+        launch.train(cfg, tmp_path / "signalled", CPU)
+        assert_same(tensors(tmp_path / "whole", 12), tensors(tmp_path / "signalled", 12))
+    else:
+        assert_same(tensors(tmp_path / "whole", 12), tensors(tmp_path / "parts", 12))
+
+
+def stop_after(cfg: Config, folder: Path, step: int, number: int = signal.SIGTERM) -> str:
+    """Train and let a signal come during update `step`."""
+    original = train.Trainer.update
+
+    def update(self: Any, batches: Any) -> None:
+        original(self, batches)
+        if self.progress.step == step:
+            os.kill(os.getpid(), number)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train.Trainer, "update", update)
+        return launch.train(cfg, folder, CPU)
+
+
+@pytest.mark.parametrize(("number", "why"), [(signal.SIGTERM, "terminated"), (signal.SIGINT, "interrupted")])
+def test_signals_save_and_stop(tiny: Config, tmp_path: Path, number: int, why: str) -> None:
+    assert stop_after(tiny, tmp_path / "run", 5, number) == why
+    assert (tmp_path / "run" / "last").read_text() == "step-00000005\n"
+
+
+def test_sigusr1_saves_and_goes_on(tiny: Config, tmp_path: Path) -> None:
+    assert stop_after(tiny, tmp_path / "run", 5, signal.SIGUSR1) == "all 12 steps are done"
+    assert (tmp_path / "run" / "checkpoints" / "step-00000005").is_dir()
+
+
+def test_a_finished_run_says_so(tiny: Config, tmp_path: Path) -> None:
+    launch.train(tiny, tmp_path / "run", CPU)
+    before = (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert launch.train(tiny, tmp_path / "run", CPU) == "all 12 steps are done"
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == before
+
+
+SMOOTH = ["model.dropout=0", "train.adam_epsilon=1e-4"]
+"""Without dropout, whose draws go with the batches, and without Adam's blowing up of gradients that are only rounding
+(that of the keys' bias is zero on paper: softmax does not see it)."""
+
+
+@pytest.mark.parametrize("limit", ["1", "30", "37", "1000"])
+def test_the_same_weights_however_updates_are_cut(tiny: Config, tmp_path: Path, limit: str) -> None:
+    cfg = config.override(tiny, [*SMOOTH, "train.max_steps=3"])
+    for name, tokens in (("whole", "auto"), ("cut", limit)):
+        launch.train(config.override(cfg, [f"train.micro_batch_tokens={tokens}"]), tmp_path / name, CPU)
+    assert_same(tensors(tmp_path / "whole", 3), tensors(tmp_path / "cut", 3), exact=False)
+
+
+def test_the_same_run_twice_is_the_same_and_another_seed_is_not(tiny: Config, tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        launch.train(config.override(tiny, [f"train.seed={seed}", "train.max_steps=3"]), tmp_path / name, CPU)
+    assert_same(tensors(tmp_path / "a", 3), tensors(tmp_path / "b", 3))
+    names = ("a", "c")
+    a, c = (tensors(tmp_path / n, 3)["model.safetensors/target_embedding.weight"] for n in names)
+    assert not torch.equal(a, c)
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does(tiny_file: Path, tmp_path: Path) -> None:
+    overrides = [*SMOOTH, "train.max_steps=6", "train.micro_batch_tokens=60", "train.ema=0.9"]
+    launch.train(config.load(tiny_file, overrides), tmp_path / "one", CPU)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    script = Path(__file__).parent.parent / "scripts" / "train.py"
+    done = subprocess.run(
+        [*command, "--", str(script), str(tiny_file), *overrides, "--run", str(tmp_path / "two"), "--device", "cpu"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert_same(tensors(tmp_path / "one", 6), tensors(tmp_path / "two", 6), exact=False)
+
+
+def test_no_update_waits_for_the_device(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fetches a value from a GPU makes the program wait for it: none of these is called in an update."""
+    trainer, _ = launch.build(tiny, tmp_path / "run", CPU, runtime.Ranks())
+    (_, batches) = next(trainer.cut_updates())
+    for name in ("item", "tolist", "__bool__", "__float__", "__int__", "cpu", "numpy"):
+        monkeypatch.setattr(torch.Tensor, name, property(lambda self, name=name: pytest.fail(f"{name} waits")))
+    trainer.model.train()
+    trainer.update(batches)
+    monkeypatch.undo()
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing(tiny: Config, tmp_path: Path) -> None:
+    trainer, _ = launch.build(tiny, tmp_path / "run", CPU, runtime.Ranks())
+    updates = trainer.cut_updates()
+    trainer.update(next(updates)[1])
+    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    moments = {k: v.clone() for k, v in trainer.adam.state[trainer.parameters[0]].items()}
+    trainer.parameters[3].register_hook(lambda grad: grad * float("nan"))
+    trainer.update(next(updates)[1])
+    assert all(torch.equal(before[name], p) for name, p in trainer.model.named_parameters())
+    assert all(torch.equal(moments[k], v) for k, v in trainer.adam.state[trainer.parameters[0]].items())
+    assert trainer.metrics(runtime.Stopwatch())["skipped"] == 1
+
+
+def test_float16_scales_its_loss(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The path of GPUs, on a CPU."""
+    monkeypatch.setattr(runtime, "precision", lambda name, on: torch.float16)
+    cfg = config.override(tiny, ["train.clip_norm=1.0", "train.max_steps=9"])
+    launch.train(cfg, tmp_path / "run", CPU)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines if line["kind"] == "train"]
+    assert losses[-1] < losses[0]
+    state = checkpoint.load_state(tmp_path / "run" / "checkpoints" / "step-00000009")
+    assert state["scaler"]["scale"] > 0
+
+
+def test_changed_settings_are_listed(tiny: Config, tmp_path: Path) -> None:
+    launch.train(config.override(tiny, ["train.max_steps=3"]), tmp_path / "run", CPU)
+    with pytest.raises(ConfigError) as caught:
+        launch.train(
+            config.override(tiny, ["model.dropout=0.2", "train.seed=5", "train.log_every=7"]), tmp_path / "run", CPU
+        )
+    assert str(caught.value) == (
+        f"{tmp_path}/run was started with other settings: model.dropout (was 0.1, is 0.2), train.seed (was 1, is 5); "
+        "change them back, name another directory with --run, or start over with --fresh"
+    )
+    launch.train(config.override(tiny, ["train.log_every=2", "decode.beam=2"]), tmp_path / "run", CPU)
+    launch.train(config.override(tiny, ["train.seed=5"]), tmp_path / "run", CPU, fresh=True)
+    assert len(list(tmp_path.glob("run.old-*"))) == 1
+
+
+def test_time_limit(tiny: Config, tmp_path: Path) -> None:
+    assert launch.train(config.override(tiny, ["train.time_limit=0"]), tmp_path / "run", CPU) == "time limit"
+    assert (tmp_path / "run" / "last").read_text() == "step-00000001\n"
+
+
+def test_patience(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = iter([3.0, 2.0, 2.5, 2.2, 2.1])
+    monkeypatch.setattr(train.Trainer, "validate", lambda self, held: {"loss": next(losses), "ppl": 1.0})
+    cfg = config.override(
+        tiny, ["train.patience=2", "train.validate_every=2", "train.max_steps=100", "train.keep_last=1"]
+    )
+    assert launch.train(cfg, tmp_path / "run", CPU) == "no better loss in 2 validations"
+    assert (tmp_path / "run" / "best").read_text() == "step-00000004\n"
+    assert [p.name for p in sorted((tmp_path / "run" / "checkpoints").iterdir())] == ["step-00000004", "step-00000008"]
+    assert launch.train(cfg, tmp_path / "run", CPU) == "no better loss in 2 validations"
+
+
+def test_warm_start_takes_tokenizer_and_weights(tiny: Config, tmp_path: Path) -> None:
+    launch.train(config.override(tiny, ["train.max_steps=3"]), tmp_path / "first", CPU)
+    cfg = config.override(tiny, [f"train.init_from={tmp_path / 'first'}", "tokenizer.vocab_size=20"])
+    trainer, _ = launch.build(cfg, tmp_path / "second", CPU, runtime.Ranks())
+    donor = tensors(tmp_path / "first", 3)
+    for name, p in trainer.model.named_parameters():
+        assert torch.equal(p, donor[f"model.safetensors/{name}"])
+    with pytest.raises(ConfigError, match="has another shape"):
+        launch.build(config.override(cfg, ["model.width=16"]), tmp_path / "third", CPU, runtime.Ranks())
+
+
+def test_average_of_the_last(tiny: Config, tmp_path: Path) -> None:
+    launch.train(config.override(tiny, ["train.average_last=3", "train.keep_last=3"]), tmp_path / "run", CPU)
+    name = "model.safetensors/target_embedding.weight"
+    parts = [tensors(tmp_path / "run", step)[name].double() for step in (6, 9, 12)]
+    found = checkpoint.load_tensors(tmp_path / "run" / "checkpoints" / "average-00000012" / "model.safetensors")
+    torch.testing.assert_close(found["target_embedding.weight"].double(), sum(parts) / 3)  # type: ignore[operator]
+
+
+def test_ema_is_what_is_kept(tiny: Config, tmp_path: Path) -> None:
+    launch.train(config.override(tiny, ["train.ema=0.9"]), tmp_path / "run", CPU)
+    found = tensors(tmp_path / "run", 12)
+    name = "target_embedding.weight"
+    assert not torch.equal(found[f"model.safetensors/{name}"], found[f"state.safetensors/weights.{name}"])
+
+
+def damage(path: Path) -> None:
+    content = bytearray((path / "model.safetensors").read_bytes())
+    content[-5] ^= 1
+    (path / "model.safetensors").write_bytes(bytes(content))
+
+
+def test_a_damaged_checkpoint_is_passed_over(tiny: Config, tmp_path: Path) -> None:
+    launch.train(tiny, tmp_path / "whole", CPU)
+    launch.train(config.override(tiny, ["train.max_steps=9"]), tmp_path / "run", CPU)
+    damage(tmp_path / "run" / "checkpoints" / "step-00000009")
+    launch.train(tiny, tmp_path / "run", CPU)
+    assert_same(tensors(tmp_path / "whole", 12), tensors(tmp_path / "run", 12))
+    for path in (tmp_path / "run" / "checkpoints").iterdir():
+        damage(path)
+    with pytest.raises(CheckpointError, match="no checkpoint in .* is whole"):
+        launch.train(config.override(tiny, ["train.max_steps=15"]), tmp_path / "run", CPU)
+
+
+def test_every_variant_trains(tiny: Config, tmp_path: Path) -> None:
+    overrides = [
+        [
+            "tokenizer.joint=false",
+            "model.tied=none",
+            "model.norm=pre",
+            "model.activation=swish",
+            "model.output_bias=true",
+        ],
+        ["model.tied=target", "model.decoder_start=pad", "train.precision=bfloat16", "train.rate=linear"],
+        ["train.validate_text=false", "data.test=null", "train.weight_decay=0.01", "train.rate=constant"],
+        ["data.valid=null", "train.tensorboard=false"],
+    ]
+    for i, each in enumerate(overrides):
+        launch.train(config.override(tiny, [*each, "train.max_steps=6"]), tmp_path / str(i), CPU)
+        run = checkpoint.open_run(tmp_path / str(i))
+        model, _ = checkpoint.load_model(run)
+        assert model.cfg == run.config.model
+
+
+def test_every_pair_is_trained_on_once_an_epoch_across_stops(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    original = train.Trainer.update
+
+    def update(self: Any, batches: list[batching.Batch]) -> None:
+        seen.extend(i for batch in batches for i in batch.pairs.tolist())
+        original(self, batches)
+
+    monkeypatch.setattr(train.Trainer, "update", update)
+    steps = 0
+    while len(seen) < 150:
+        steps += 1
+        cut = config.override(tiny, [f"train.max_steps={steps}", f"train.micro_batch_tokens={20 + 30 * (steps % 3)}"])
+        launch.train(cut, tmp_path / "run", CPU)
+    assert sorted(seen) == list(range(150))
+
+
+def test_the_log_has_what_a_person_wants(tiny: Config, tmp_path: Path) -> None:
+    launch.train(tiny, tmp_path / "run", CPU)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["kind"], line["step"]) for line in lines] == [
+        ("train", 4), ("valid", 6), ("train", 8), ("train", 12), ("valid", 12),
+    ]  # fmt: skip
+    wanted = "step epoch loss ppl rate grad_norm tokens_per_second real data_wait skipped tokens seconds seconds_left"
+    assert set(wanted.split()) <= set(lines[0])
+    assert {"loss", "ppl", "bleu", "chrf"} <= set(lines[1])
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert "150 pairs trained on" in card
+    assert "## Configuration" in card
+
+
+def test_dry_run_leaves_no_run(tiny: Config, tmp_path: Path) -> None:
+    lines = launch.dry_run(tiny, tmp_path / "run", CPU)
+    text = "\n".join(lines)
+    for word in ("parameters", "training pairs", "source (", "memory, estimate", "loss"):
+        assert word in text
+    assert not (tmp_path / "run").exists()
+    assert threading.active_count() < 10

@@ -1,0 +1,184 @@
+"""Starting a training run, going on with one, and rehearsing one."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import time
+from pathlib import Path
+
+import torch
+
+from transformer import card, checkpoint, config, corpus, prepare, runtime
+from transformer import tokenizer as tokenizers
+from transformer.checkpoint import Run
+from transformer.config import Config
+from transformer.corpus import Pair
+from transformer.errors import ConfigError, DataError, TransformerError
+from transformer.journal import Journal, duration
+from transformer.model import Transformer
+from transformer.tokenizer import Tokenizer
+from transformer.train import Trainer, bytes_per_token
+
+CHANGEABLE = (
+    *(
+        f"train.{key}"
+        for key in ("max_steps", "time_limit", "micro_batch_tokens", "tensorboard", "average_last", "samples")
+    ),
+    *(f"train.{key}" for key in ("log_every", "validate_every", "save_every", "keep_last", "keep_best", "patience")),
+    *("train.validate_text", "data.test", "data.prepared_dir", "decode"),
+)
+"""Settings, or sections, that a run may go on with after they were changed."""
+
+log = logging.getLogger(__name__)
+
+
+def train(cfg: Config, folder: Path, device: torch.device, fresh: bool = False) -> str:
+    """Train into a run directory, or go on with what is there; return in words why it stopped."""
+    ranks, device = runtime.join_ranks(device)
+    if fresh and ranks.first and folder.exists():
+        log.info("moved what was in %s to %s", folder, _move_aside(folder))
+    ranks.wait()
+    started = (folder / "config.yaml").is_file()
+    if started:
+        _check_unchanged(checkpoint.open_run(folder).config, cfg, folder)
+    trainer, held = build(cfg, folder, device, ranks)
+    if started and (newest := checkpoint.newest(trainer.run)) is not None:
+        trainer.restore(newest)
+        log.info("going on from %s", newest)
+        if (why := trainer.finished()) is not None and trainer.run.pointer("best" if held else "last"):
+            return why
+    _log_start(trainer)
+    journal = Journal(folder, cfg.train.tensorboard and ranks.first)
+    with contextlib.closing(journal):
+        why = trainer.fit(held, journal)
+    if ranks.first:
+        card.write(trainer.run, dataset_report=trainer.dataset.report)
+    return why
+
+
+def build(
+    cfg: Config, folder: Path, device: torch.device, ranks: runtime.Ranks, keep: bool = True
+) -> tuple[Trainer, list[Pair] | None]:
+    """Return a trainer at step 0 and the validation text; `keep` writes the run directory."""
+    for each in (*cfg.data.train, cfg.data.valid, cfg.data.test):
+        if each is not None:
+            corpus.check(each)
+    held = prepare.held_out(cfg.data.valid, cfg.data) if cfg.data.valid is not None else None
+    prepared = Path(cfg.data.prepared_dir).expanduser() if cfg.data.prepared_dir else folder.parent / "prepared"
+    if not ranks.first:
+        ranks.wait()  # the first process prepares, the others find it
+    tok = _tokenizer(cfg, folder, prepared)
+    dataset = prepare.prepare(cfg, tok, [*(held or []), *_test_pairs(cfg)], prepared)
+    run = checkpoint.create(folder, cfg, tok) if keep and ranks.first else Run(folder, cfg, tok)
+    if ranks.first:
+        ranks.wait()
+    torch.manual_seed(cfg.train.seed)
+    model = checkpoint.build(cfg, tok)
+    if cfg.train.init_from is not None:
+        _warm_start(model, Path(cfg.train.init_from))
+    return Trainer(run, model, dataset, device, ranks), held
+
+
+def _tokenizer(cfg: Config, folder: Path, prepared: Path) -> Tokenizer:
+    """Return the run's tokenizer, that of the run it starts from, or one for these corpora."""
+    if (folder / "config.yaml").is_file():
+        return tokenizers.load(folder)
+    if cfg.train.init_from is not None:
+        return tokenizers.load(Path(cfg.train.init_from).expanduser())
+    return prepare.train_tokenizer(cfg, prepared)
+
+
+def _test_pairs(cfg: Config) -> list[Pair]:
+    """Return the test text, to look for it in the training text; without it training goes on, with a warning."""
+    if cfg.data.test is None:
+        return []
+    try:
+        return prepare.held_out(cfg.data.test, cfg.data)
+    except DataError as error:
+        if cfg.data.overlap == "drop":
+            raise
+        log.warning("training text is not compared with the test text: %s", error)
+        return []
+
+
+def _warm_start(model: Transformer, folder: Path) -> None:
+    donor, path = checkpoint.load_model(checkpoint.open_run(folder.expanduser()))
+    try:
+        model.load_state_dict(donor.state_dict())
+    except RuntimeError:
+        raise ConfigError(
+            f"train.init_from: the model in {folder} has another shape; give this run the same `model` settings"
+        ) from None
+    log.info("weights from %s", path)
+
+
+def _check_unchanged(before: Config, now: Config, folder: Path) -> None:
+    """Raise ConfigError where settings changed that a run cannot go on with."""
+    old, new = config.flat(before), config.flat(now)
+    changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    unsafe = [key for key in changed if not any(key == safe or key.startswith(f"{safe}.") for safe in CHANGEABLE)]
+    if unsafe:
+        listed = ", ".join(f"{key} (was {old.get(key)}, is {new.get(key)})" for key in unsafe)
+        raise ConfigError(
+            f"{folder} was started with other settings: {listed}; "
+            "change them back, name another directory with --run, or start over with --fresh"
+        )
+    if changed:
+        log.info("changed settings: %s", ", ".join(f"{key} = {new.get(key)}" for key in changed))
+
+
+def _move_aside(folder: Path) -> Path:
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    old = folder.with_name(f"{folder.name}.old-{stamp}")
+    try:
+        return folder.rename(old)
+    except OSError as error:
+        raise TransformerError(f"cannot move {folder} to {old}: {error.strerror}") from None
+
+
+def _log_start(trainer: Trainer) -> None:
+    cfg, parameters = trainer.cfg, sum(p.numel() for p in trainer.parameters)
+    updates = trainer.updates_per_epoch()
+    log.info(
+        "%s -> %s: %s pairs, %s updates an epoch, %s parameters, %s on %s",
+        cfg.data.source,
+        cfg.data.target,
+        f"{len(trainer.dataset):,}",
+        f"{updates:,}",
+        f"{parameters:,}",
+        str(trainer.dtype).removeprefix("torch."),
+        runtime.describe(trainer.device),
+    )
+
+
+def dry_run(cfg: Config, folder: Path, device: torch.device) -> list[str]:
+    """Build everything, do one update, and return what was found, line by line; writes no run directory."""
+    trainer, _ = build(cfg, folder, device, runtime.Ranks(), keep=False)
+    _, batches = next(trainer.cut_updates())
+    watch = runtime.Stopwatch()
+    trainer.model.train()
+    trainer.update(batches)
+    values = trainer.metrics(watch)
+    parameters = sum(p.numel() for p in trainer.parameters)
+    fixed = parameters * (4 + 4 + 8 + (4 if trainer.average is not None else 0))
+    widest = max(batch.padded for batch in batches) / 2
+    estimate = fixed + widest * bytes_per_token(cfg) * (2 if trainer.dtype == torch.float32 else 1)
+    lines = [
+        f"parameters        {parameters:,}",
+        f"training pairs    {len(trainer.dataset):,}",
+        f"updates an epoch  {trainer.updates_per_epoch():,}",
+        f"one update        {sum(b.tokens for b in batches):,} target tokens, {values['real']:.1%} real tokens",
+    ]
+    lines += [
+        f"  batch           source {tuple(b.source_BS.shape)}, target {tuple(b.input_BT.shape)}" for b in batches[:8]
+    ]
+    lines += [f"  ... {len(batches) - 8} more"] if len(batches) > 8 else []
+    return [
+        *lines,
+        f"loss              {values['loss']:.3f} (chance: {math.log(trainer.run.tokenizer.sizes[1]):.3f})",
+        f"memory, estimate  {estimate / 2**30:.2f} GiB for weights, optimizer and activations",
+        f"memory, peak      {runtime.peak_memory(device) / 2**30:.2f} GiB in this update, the program included",
+        f"time              {duration(watch.seconds)} for this first update, on {runtime.describe(device)}",
+    ]
