@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import toy_pairs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -146,6 +147,23 @@ def test_subword_sampling_is_a_function_of_the_update(tok: Tokenizer) -> None:
     for batch in cut.cut(first):
         rows = [[i for i in row if i not in (tok.pad, tok.bos)] for row in batch.input_BT.tolist()]
         assert set(tok.decode(rows)) == {"neun acht sieben"}
+
+
+def test_sampled_sentences_are_still_mostly_real_tokens(tok: Tokenizer) -> None:
+    pairs = prepare.from_pairs(toy_pairs(2000, 3, longest=20), tok)
+    cut = cutter(pairs, tok, 500, sampling=0.1)
+    batches = [b for u in _take(batching.updates(pairs, 2000, 1, 0, 0), 10) for b in cut.cut(u)]
+    assert sum(b.real for b in batches) / sum(b.padded for b in batches) > 0.9
+
+
+def test_reading_ahead_gives_what_is_there() -> None:
+    ahead = Ahead(iter(range(10)))
+    found: list[int] = []
+    while ready := ahead.take(3):
+        assert len(ready) <= 3
+        found += ready
+    assert found == list(range(10))
+    assert ahead.take(3) == []
 
 
 def test_reading_ahead_keeps_order_and_hands_on_errors() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -177,6 +178,38 @@ def test_changed_settings_are_listed(tiny: Config, tmp_path: Path) -> None:
     launch.train(config.override(tiny, ["train.log_every=2", "decode.beam=2"]), tmp_path / "run", CPU)
     launch.train(config.override(tiny, ["train.seed=5"]), tmp_path / "run", CPU, fresh=True)
     assert len(list(tmp_path.glob("run.old-*"))) == 1
+
+
+def test_one_writer_at_a_time(tiny: Config, tmp_path: Path) -> None:
+    from transformer import durable
+
+    launch.train(config.override(tiny, ["train.max_steps=3"]), tmp_path / "run", CPU)
+    (tmp_path / "run" / "checkpoints" / ".tmp-stale").mkdir()
+    with durable.only_writer(tmp_path / "run") as alone:
+        assert alone
+        with pytest.raises(CheckpointError, match="another training is writing to"):
+            launch.train(tiny, tmp_path / "run", CPU)
+    launch.train(tiny, tmp_path / "run", CPU)
+    assert not list((tmp_path / "run" / "checkpoints").glob(".tmp-*"))
+
+
+def test_what_was_left_of_the_end_is_done(tiny: Config, tmp_path: Path) -> None:
+    """Killed after the last update, before the averaging and the card."""
+    cfg = config.override(tiny, ["train.average_last=2"])
+    launch.train(cfg, tmp_path / "run", CPU)
+    (tmp_path / "run" / "README.md").unlink()
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "average-00000012")
+    assert launch.train(cfg, tmp_path / "run", CPU) == "all 12 steps are done"
+    assert (tmp_path / "run" / "README.md").exists()
+    assert (tmp_path / "run" / "checkpoints" / "average-00000012").is_dir()
+
+
+def test_tensorboard_that_is_not_there_is_a_sentence(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ConfigError, match="pip install tensorboard"):
+        launch.train(config.override(tiny, ["train.tensorboard=true"]), tmp_path / "run", CPU)
 
 
 def test_time_limit(tiny: Config, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,11 +14,21 @@ import pytest
 from conftest import toy_pairs
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-SMALL = """
-    model.width=32 model.heads=2 model.feed_forward=64 model.encoder_layers=1 model.decoder_layers=1
-    tokenizer.vocab_size=300 train.max_steps=4 train.batch_tokens=300 train.validate_every=4 train.save_every=4
-    train.average_last=null train.log_every=2 train.precision=float32
-""".split()
+SMALL = [
+    "model.width=32",
+    "model.heads=2",
+    "model.feed_forward=64",
+    "model.encoder_layers=1",
+    "model.decoder_layers=1",
+    "tokenizer.vocab_size=300",
+    "train.max_steps=4",
+    "train.batch_tokens=300",
+    "train.validate_every=4",
+    "train.save_every=4",
+    "train.average_last=null",
+    "train.log_every=2",
+    "train.precision=float32",
+]
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +61,21 @@ def test_wmt14_trains_and_evaluates_as_configured(wmt: hub.Hub, tmp_path: Path) 
     again = [*SMALL, "train.max_steps=5"]
     done = command(environment, "train", CONFIGS / "wmt14_en_de_base.yaml", "--run", tmp_path / "run", *again)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_multi30k_trains_as_configured(tmp_path: Path) -> None:
+    pairs = [tuple(pair) for pair in toy_pairs(200, 1)]
+    with hub.Hub() as server:
+        server.push(
+            "bentrevett/multi30k", hub.jsonl_files({"train": pairs, "validation": pairs[:9], "test": pairs[:9]})
+        )
+        environment = server.environment(tmp_path)
+        done = command(environment, "train", CONFIGS / "multi30k_en_de.yaml", "--run", tmp_path / "run", *SMALL)
+        assert done.returncode == 0, done.stderr
+        done = command(environment, "evaluate", tmp_path / "run", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["sentences"] == 9
 
 
 @pytest.mark.slow

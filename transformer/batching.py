@@ -96,8 +96,8 @@ def order(dataset: Dataset, batch_tokens: int, seed: int, epoch: int) -> list[In
 def arrange(source: Ints, target: Ints, groups: float, tie: Ints) -> Ints:
     """Return an order in which neighbours are alike in both lengths, to be cut into about `groups` parts.
 
-    Pairs go by target length into as many bands as the square root of `groups` says, of equal size in tokens, and in each
-    band by source length, up and down in turn, so that neither side is padded much.
+    Pairs go by target length into as many bands as the square root of `groups` says, of equal size in tokens, and in
+    each band by source length, up and down in turn, so that neither side is padded much.
     """
     ranked = np.lexsort((tie, source, target))
     bands = max(1, round(1.25 * groups**0.5))
@@ -105,6 +105,12 @@ def arrange(source: Ints, target: Ints, groups: float, tie: Ints) -> Ints:
     band = np.empty(len(ranked), np.int64)
     band[ranked] = (mass - target[ranked]) * bands // max(1, mass[-1])
     return np.lexsort((tie, np.where(band % 2, -source, source), band))
+
+
+def _by_length(source: Sequence[Any], target: Sequence[Any], limit: int) -> Ints:
+    """Return an order of these sentences in which neighbours are alike, to be cut by `limit`."""
+    lengths = np.array([(len(s) + 1, len(t) + 1) for s, t in zip(source, target, strict=True)])
+    return arrange(lengths[:, 0], lengths[:, 1], lengths.max(1).sum() / limit, np.zeros(len(lengths)))
 
 
 def _draw(start: int, end: int, weight: float, chance: Any) -> Ints:
@@ -135,11 +141,14 @@ class Batches:
 
     def cut(self, update: Update) -> list[Batch]:
         """Return the batches of an update."""
-        source, target = self.dataset.pairs(update.pairs)
+        pairs = update.pairs
+        source, target = self.dataset.pairs(pairs)
         if self.sampling:
             source, target = self._sample(source, target, update)
+            ranked = _by_length(source, target, self.limit)  # the new lengths are others than those it was made by
+            pairs, source, target = pairs[ranked], [source[i] for i in ranked], [target[i] for i in ranked]
         longest = np.array([max(len(s), len(t)) + 1 for s, t in zip(source, target, strict=True)])
-        return [self._batch(update.pairs, source, target, chosen) for chosen in _cut(longest, self.limit)]
+        return [self._batch(pairs, source, target, chosen) for chosen in _cut(longest, self.limit)]
 
     def _sample(self, source: list[Ints], target: list[Ints], update: Update) -> tuple[list[Any], list[Any]]:
         """Return another segmentation of each sentence, drawn from its text after normalisation."""

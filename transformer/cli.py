@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -288,8 +289,8 @@ class _StandardOutput:
 
 def _prompt(translator: Translator, args: argparse.Namespace) -> int:
     """Translate what is typed, line by line, until the end of input."""
-    import readline  # noqa: F401  (gives `input` editing and history)
-
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401  (gives `input` editing and history)
     print("Type a sentence; an empty line or Ctrl-D ends.", file=sys.stderr)
     while True:
         try:

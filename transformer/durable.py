@@ -73,6 +73,23 @@ def write_text(path: Path, text: str) -> None:
     _sync(path.parent)
 
 
+@contextmanager
+def only_writer(folder: Path) -> Iterator[bool]:
+    """Give whether this process is the only one that writes to a folder; it is while the block runs."""
+    try:
+        import fcntl
+    except ImportError:  # a system without such locks
+        yield True
+        return
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        yield True
+
+
 def remove(folder: Path) -> None:
     """Remove a folder so that it is never seen half removed."""
     grave = folder.with_name(f"{TEMPORARY}removed-{os.getpid()}-{folder.name}")

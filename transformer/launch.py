@@ -10,16 +10,16 @@ from pathlib import Path
 
 import torch
 
-from transformer import card, checkpoint, config, corpus, prepare, runtime
+from transformer import card, checkpoint, config, corpus, durable, prepare, runtime
 from transformer import tokenizer as tokenizers
 from transformer.checkpoint import Run
 from transformer.config import Config
 from transformer.corpus import Pair
-from transformer.errors import ConfigError, DataError, TransformerError
+from transformer.errors import CheckpointError, ConfigError, DataError, TransformerError
 from transformer.journal import Journal, duration
 from transformer.model import Transformer
 from transformer.tokenizer import Tokenizer
-from transformer.train import Trainer, bytes_per_token
+from transformer.train import Progress, Trainer, bytes_per_token, finished
 
 CHANGEABLE = (
     *(
@@ -41,20 +41,40 @@ def train(cfg: Config, folder: Path, device: torch.device, fresh: bool = False) 
         log.info("moved what was in %s to %s", folder, _move_aside(folder))
     ranks.wait()
     started = (folder / "config.yaml").is_file()
+    newest = None
     if started:
-        _check_unchanged(checkpoint.open_run(folder).config, cfg, folder)
+        run = checkpoint.open_run(folder)
+        _check_unchanged(run.config, cfg, folder)
+        newest = checkpoint.newest(run)
+        if newest is not None and (why := _finished(newest, cfg, folder)):
+            return why
     trainer, held = build(cfg, folder, device, ranks)
-    if started and (newest := checkpoint.newest(trainer.run)) is not None:
+    with durable.only_writer(folder) if ranks.first else contextlib.nullcontext(True) as alone:
+        if not alone:
+            raise CheckpointError(f"another training is writing to {folder}; wait for it, or name another with --run")
+        return _go(trainer, held, newest)
+
+
+def _finished(newest: Path, cfg: Config, folder: Path) -> str | None:
+    """Return why nothing is left to do in a run, or None; its card is the last thing that is written."""
+    progress = Progress(**checkpoint.load_state(newest)["progress"])
+    return finished(progress, cfg) if (folder / "README.md").exists() else None
+
+
+def _go(trainer: Trainer, held: list[Pair] | None, newest: Path | None) -> str:
+    """Train from the newest checkpoint or from the start, and write the card."""
+    run, first = trainer.run, trainer.ranks.first
+    if first:
+        durable.clean_up(run.checkpoints)
+        (run.path / "README.md").unlink(missing_ok=True)
+    if newest is not None:
         trainer.restore(newest)
         log.info("going on from %s", newest)
-        if (why := trainer.finished()) is not None and trainer.run.pointer("best" if held else "last"):
-            return why
     _log_start(trainer)
-    journal = Journal(folder, cfg.train.tensorboard and ranks.first)
-    with contextlib.closing(journal):
+    with contextlib.closing(Journal(run.path, trainer.cfg.train.tensorboard and first)) as journal:
         why = trainer.fit(held, journal)
-    if ranks.first:
-        card.write(trainer.run, dataset_report=trainer.dataset.report)
+    if first:
+        card.write(run, dataset_report=trainer.dataset.report)
     return why
 
 

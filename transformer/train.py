@@ -38,7 +38,7 @@ from transformer.model import Transformer
 from transformer.prepare import Dataset
 from transformer.translator import Translator, greedy
 
-STOPS = {1: "time limit", signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+WISHES = ("", "save", "time limit", "interrupted", "terminated")
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +65,8 @@ class Progress:
     """Scores and names of the best checkpoints."""
     valid: dict[str, float] = field(default_factory=dict)
     """What the last validation found."""
+    validated: int = -1
+    """The step of the last validation."""
 
 
 @dataclass
@@ -96,7 +98,6 @@ class Trainer:
         self.progress = Progress()
         self.tally = self._new_tally()
         self.norm = torch.zeros((), device=device)
-        self.validated = -1
 
     def _new_tally(self) -> Tally:
         zero = torch.zeros((), device=self.device)
@@ -173,10 +174,13 @@ class Trainer:
                         self._report(journal, watch)
                     if self._due(cfg.validate_every) and held is not None:
                         self._validate(held, journal)
-                    elif self._due(cfg.save_every) or interruption.save:
-                        interruption.save = False
+                    elif self._due(cfg.save_every):
                         self.save()
-                    if why := self._stopped(interruption, watch):
+                    wish = self._wish(interruption, watch)
+                    if wish == "save":
+                        self.save()
+                    elif wish:
+                        why = wish
                         break
         finally:
             ahead.close()
@@ -192,21 +196,21 @@ class Trainer:
 
     def finished(self) -> str | None:
         """Return why no update is left to do, or None."""
-        cfg, progress = self.cfg.train, self.progress
-        if progress.step >= cfg.max_steps:
-            return f"all {cfg.max_steps:,} steps are done"
-        if cfg.patience is not None and progress.since_best >= cfg.patience:
-            return f"no better {cfg.best} in {progress.since_best} validations"
-        return None
+        return finished(self.progress, self.cfg)
 
-    def _stopped(self, interruption: runtime.Interruption, watch: runtime.Stopwatch) -> str | None:
-        """Return why to stop before the end, or None; all processes agree."""
+    def _wish(self, interruption: runtime.Interruption, watch: runtime.Stopwatch) -> str:
+        """Return what signals and clock ask for, one of WISHES; all processes agree on the most urgent."""
         limit = self.cfg.train.time_limit
         late = limit is not None and watch.seconds >= limit
-        number = int(interruption.stop or late)  # no signal that is waited for has number 1
-        return STOPS.get(self.ranks.agree(number, self.device))
+        wish = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", None: "time limit" if late else ""}[
+            interruption.stop
+        ]
+        wish = wish or ("save" if interruption.save else "")
+        interruption.save = False
+        return WISHES[self.ranks.agree(WISHES.index(wish), self.device)]
 
     def cut_updates(self) -> Iterator[tuple[Update, list[Batch]]]:
+        """Yield the updates from where training stands on, cut into batches."""
         cfg, tok = self.cfg.train, self.run.tokenizer
         limit = micro_batch_tokens(self.cfg, self.device, self.ranks.count)
         cutter = Batches(self.dataset, tok, self.model.start_id, limit, cfg.subword_sampling, cfg.seed)
@@ -277,7 +281,7 @@ class Trainer:
     def _validate(self, held: list[Pair], journal: Journal) -> None:
         """Measure on held-out text, save, and remember whether this is the best so far."""
         better = False
-        self.validated = self.progress.step
+        self.progress.validated = self.progress.step
         if self.ranks.first:
             values = {"step": self.progress.step, **self.validate(held)}
             better = self._rank(values)
@@ -395,7 +399,7 @@ class Trainer:
     def _save_last(self, held: list[Pair] | None, journal: Journal, why: str) -> None:
         """Save where training stopped, and average the last checkpoints if it is complete and was asked for."""
         complete = self.finished() is not None or why == "time limit"
-        if held is not None and complete and self.validated != self.progress.step:
+        if held is not None and complete and self.progress.validated != self.progress.step:
             self._validate(held, journal)
         elif not (self.run.checkpoints / checkpoint_name(self.progress.step)).is_dir():
             self.save()
@@ -411,8 +415,9 @@ class Trainer:
         checkpoint.save(path, weights, None, state)
         better = True
         if held is not None:
-            for name, p in self.model.named_parameters():
-                (p if self.average is None else self.average[self._index(name)]).data.copy_(weights[name])
+            names = [name for name, _ in self.model.named_parameters()]
+            for name, p in zip(names, self.average or self.parameters, strict=True):
+                p.data.copy_(weights[name])
             best = self.progress.best
             values = {"step": self.progress.step, **self.validate(held)}
             score = values[self.cfg.train.best] * (-1.0 if self.cfg.train.best == "loss" else 1.0)
@@ -422,8 +427,15 @@ class Trainer:
         if better:
             self.run.point("best", path)
 
-    def _index(self, name: str) -> int:
-        return [n for n, _ in self.model.named_parameters()].index(name)
+
+def finished(progress: Progress, cfg: Config) -> str | None:
+    """Return why no update is left to do, or None."""
+    patience = cfg.train.patience
+    if progress.step >= cfg.train.max_steps:
+        return f"all {cfg.train.max_steps:,} steps are done"
+    if patience is not None and progress.since_best >= patience:
+        return f"no better {cfg.train.best} in {progress.since_best} validations"
+    return None
 
 
 def checkpoint_name(step: int) -> str:
@@ -436,7 +448,7 @@ def micro_batch_tokens(cfg: Config, device: torch.device, ranks: int = 1) -> int
     if cfg.train.micro_batch_tokens != "auto":
         return cfg.train.micro_batch_tokens
     if device.type != "cuda":
-        return min(cfg.train.batch_tokens, 4096)
+        return min(math.ceil(cfg.train.batch_tokens / ranks), 4096)
     free, _ = torch.cuda.mem_get_info(device)
     fitting = int(free * 0.6) // bytes_per_token(cfg)
     return max(1024, min(math.ceil(1.1 * cfg.train.batch_tokens / ranks), fitting))
