@@ -30,12 +30,11 @@ not here is refused.
 def meanings(cls: type) -> dict[str, str]:
     """Return the text under each field of a dataclass."""
     body = ast.parse(inspect.getsource(cls)).body[0].body  # type: ignore[attr-defined]
-    pairs = zip(body, body[1:], strict=False)
-    return {
-        field.target.id: str(text.value.value)
-        for field, text in pairs
-        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr)
-    }
+    found = {}
+    for field, text in zip(body, body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+            found[ast.unparse(field.target)] = str(ast.literal_eval(text.value))
+    return found
 
 
 def default(field: dataclasses.Field[Any]) -> str:

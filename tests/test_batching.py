@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from transformer import batching, prepare
 from transformer.batching import Ahead, Batches
+from transformer.corpus import Pair
 from transformer.prepare import Dataset
 from transformer.tokenizer import Tokenizer
 
@@ -137,7 +138,7 @@ def _take(items: Any, count: int) -> Any:
 
 
 def test_subword_sampling_is_a_function_of_the_update(tok: Tokenizer) -> None:
-    pairs = prepare.from_pairs([prepare.Pair("seven eight nine", "neun acht sieben")] * 20, tok)
+    pairs = prepare.from_pairs([Pair("seven eight nine", "neun acht sieben")] * 20, tok)
     updates = batching.updates(pairs, 40, 1, 0, 0)
     first, second = next(updates), next(updates)
     cut = cutter(pairs, tok, 100, sampling=0.5)

@@ -130,7 +130,13 @@ def copy_layer(ours: Any, theirs: Any) -> None:
 def test_layers_equal_torchs(model: Transformer) -> None:
     """Written by others from the same paper: with the same weights, the same numbers."""
     cfg = model.cfg
-    kind = {"d_model": 16, "nhead": 4, "dim_feedforward": 32, "batch_first": True, "norm_first": cfg.norm == "pre"}
+    kind: dict[str, Any] = {
+        "d_model": 16,
+        "nhead": 4,
+        "dim_feedforward": 32,
+        "batch_first": True,
+        "norm_first": cfg.norm == "pre",
+    }
     encoder = [nn.TransformerEncoderLayer(**kind) for _ in range(2)]
     decoder = [nn.TransformerDecoderLayer(**kind) for _ in range(2)]
     for ours, theirs in zip([*model.encoder, *model.decoder], [*encoder, *decoder], strict=True):
@@ -143,8 +149,8 @@ def test_layers_equal_torchs(model: Transformer) -> None:
     memory = model.encoder_norm(x) if model.encoder_norm is not None else x
     y = model._embed(model.target_embedding, target, 0)
     mask = torch.full((7, 7), float("-inf")).triu(1)
-    for layer in decoder:
-        y = layer(y, memory, tgt_mask=mask, memory_key_padding_mask=source == PAD)
+    for block in decoder:
+        y = block(y, memory, tgt_mask=mask, memory_key_padding_mask=source == PAD)
     y = model.decoder_norm(y) if model.decoder_norm is not None else y
     torch.testing.assert_close(model.hidden(source, target), y, atol=1e-5, rtol=1e-5)
 

@@ -22,7 +22,7 @@ class Language:
     """A step function whose distribution depends on the sentence and all ids so far."""
 
     def __init__(self, sentences: Sequence[int], beams: int) -> None:
-        self.history = [(s, ()) for s in sentences for _ in range(beams)]
+        self.history: list[tuple[int, tuple[int, ...]]] = [(s, ()) for s in sentences for _ in range(beams)]
 
     def step(self, last_n: Tensor) -> Tensor:
         self.history = [(s, (*past, int(i))) for (s, past), i in zip(self.history, last_n, strict=True)]
@@ -38,7 +38,8 @@ def logits(sentence: int, past: tuple[int, ...]) -> Tensor:
 
 
 def log_prob(sentence: int, ids: tuple[int, ...]) -> float:
-    total, past = 0.0, (START,)
+    total = 0.0
+    past: tuple[int, ...] = (START,)
     for i in (*ids, EOS):
         total += float(logits(sentence, past).log_softmax(0)[i])
         past = (*past, i)
@@ -75,7 +76,8 @@ def test_a_wide_beam_finds_what_brute_force_finds(sentence: int, alpha: float) -
 
 @pytest.mark.parametrize("sentence", range(20))
 def test_one_beam_is_greedy(sentence: int) -> None:
-    past, ids = (START,), []
+    past: tuple[int, ...] = (START,)
+    ids: list[int] = []
     while len(ids) < 5:
         choices = logits(sentence, past)
         choices[START] = -math.inf

@@ -65,7 +65,7 @@ def test_wmt14_trains_and_evaluates_as_configured(wmt: hub.Hub, tmp_path: Path) 
 
 @pytest.mark.slow
 def test_multi30k_trains_as_configured(tmp_path: Path) -> None:
-    pairs = [tuple(pair) for pair in toy_pairs(200, 1)]
+    pairs = [(pair.source, pair.target) for pair in toy_pairs(200, 1)]
     with hub.Hub() as server:
         server.push(
             "bentrevett/multi30k", hub.jsonl_files({"train": pairs, "validation": pairs[:9], "test": pairs[:9]})

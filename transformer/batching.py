@@ -57,11 +57,9 @@ class Batch:
         """Return the batch on a device."""
         if device.type == "cpu":
             return self
-        moved = (
-            t.pin_memory().to(device, non_blocking=True)
-            for t in (self.source_BS, self.input_BT, self.target_N, self.places_N)
-        )
-        return Batch(self.pairs, *moved, self.real)
+        tensors = (self.source_BS, self.input_BT, self.target_N, self.places_N)
+        source, inputs, target, places = (t.pin_memory().to(device, non_blocking=True) for t in tensors)
+        return Batch(self.pairs, source, inputs, target, places, self.real)
 
 
 @dataclass(frozen=True)

@@ -56,10 +56,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Return the arguments; those without a name may stand before, between and behind the options."""
     top = parser()
     args, rest = top.parse_known_args(argv)
-    more = getattr(args, "overrides", None)
+    more: list[str] | None = getattr(args, "overrides", None)
     if wrong := [text for text in rest if more is None or (text.startswith("-") and text != "-")]:
         top.error(f"unrecognized arguments: {' '.join(wrong)}")
-    if rest:
+    if more is not None:
         more.extend(rest)
     return args
 

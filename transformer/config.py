@@ -304,7 +304,7 @@ def _parse(text: str, name: str) -> yaml.Node:
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                line = event.start_mark.line + 1
+                line = event.start_mark.line + 1 if event.start_mark else "?"
                 raise ConfigError(f"{name}, line {line}: YAML anchors and aliases are not supported")
         loader = yaml.SafeLoader(text)
         loader.name = name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import hashlib
+import io
 import logging
 import lzma
 import os
@@ -179,7 +180,7 @@ def _local_files(corpus: CorpusConfig) -> tuple[str, ...]:
     return tuple(str(Path(name).expanduser()) for name in found)
 
 
-def _plain(path: Path) -> IO[bytes]:
+def _plain(path: Path) -> io.BufferedReader:
     path = path.expanduser()
     if not path.exists():
         raise DataError(f"no such file: {path}")
@@ -194,7 +195,7 @@ def _plain(path: Path) -> IO[bytes]:
 def open_bytes(path: Path) -> IO[bytes]:
     """Open for reading bytes; what a file is, its first bytes say, not its name."""
     plain = _plain(path)
-    head = plain.peek(6)[:6]  # type: ignore[attr-defined]
+    head = plain.peek(6)[:6]
     for magic, opener in OPENERS.items():
         if head.startswith(magic):
             plain.close()

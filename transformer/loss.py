@@ -41,7 +41,7 @@ class _ProjectedLoss(torch.autograd.Function):
     """d loss / d logits is softmax - (1 - smoothing) * onehot - smoothing / V; the last two go in as rank-one sums."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         hidden_ND: Tensor,
         weight_VD: Tensor,
@@ -73,7 +73,7 @@ class _ProjectedLoss(torch.autograd.Function):
         return smoothed, nll_sum
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Any, ...]:
         found = ctx.grads
         ctx.grads = None
         bias = None if found.bias_V is None else found.bias_V * grad

@@ -8,7 +8,7 @@ the id of padding. The arithmetic runs in `compute_dtype`, the weights keep thei
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -246,7 +246,8 @@ class FeedForward(nn.Module):
         super().__init__()
         self.inner = Linear(cfg.width, cfg.feed_forward)
         self.out = Linear(cfg.feed_forward, cfg.width)
-        self.activation = {"relu": F.relu, "gelu": F.gelu, "swish": F.silu}[cfg.activation]
+        kinds: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu, "swish": F.silu}
+        self.activation = kinds[cfg.activation]
         self.dropout = cfg.activation_dropout
 
     def forward(self, x: Tensor) -> Tensor:

@@ -207,7 +207,10 @@ def _finish(
     pair_digests = digests[:, 0] * np.uint64(0x9E3779B97F4A7C15) + digests[:, 1]
     first = np.zeros(len(digests), bool)
     first[np.unique(pair_digests, return_index=True)[1]] = True
-    known = np.isin(digests, np.frombuffer(b"".join(sorted(held)), np.uint64)).any(1)
+    secret = np.frombuffer(b"".join(sorted(held)), np.uint64)
+    known = np.zeros(len(digests), bool)
+    for side in (0, 1):
+        known |= np.isin(digests[:, side], secret)
     good = np.ones(len(digests), bool)
     if data.duplicates == "drop":
         good &= first

@@ -150,12 +150,12 @@ class Trainer:
         self.tally.skipped += bad
         if self.cfg.train.clip_norm is not None:
             factor = (self.cfg.train.clip_norm / (self.norm + 1e-6)).clamp(max=1.0)
-            torch._foreach_mul_([p.grad for p in self.parameters], factor)
+            torch._foreach_mul_([p.grad for p in self.parameters if p.grad is not None], factor)
         if self.scaler is not None:
             self.scaler.step(self.adam)
             self.scaler.update()
         else:
-            self.adam.found_inf = bad  # the fused kernel skips the step by itself
+            self.adam.found_inf = bad  # type: ignore[attr-defined]  # the fused kernel skips the step by itself
             self.adam.step()
         self.adam.zero_grad(set_to_none=True)
 
@@ -202,9 +202,9 @@ class Trainer:
         """Return what signals and clock ask for, one of WISHES; all processes agree on the most urgent."""
         limit = self.cfg.train.time_limit
         late = limit is not None and watch.seconds >= limit
-        wish = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", None: "time limit" if late else ""}[
-            interruption.stop
-        ]
+        wish = "time limit" if late else ""
+        if interruption.stop is not None:
+            wish = "interrupted" if interruption.stop == signal.SIGINT else "terminated"
         wish = wish or ("save" if interruption.save else "")
         interruption.save = False
         return WISHES[self.ranks.agree(WISHES.index(wish), self.device)]
