@@ -143,7 +143,7 @@ def test_info(trained_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = call("info", trained_run, capsys=capsys)
     assert code == 0
     assert "en -> de" in out
-    assert "500 updates" in out
+    assert "600 updates" in out
     found = json.loads(call("info", trained_run, "--json", capsys=capsys)[1])
     assert found["source"] == "en"
     assert all(each["damage"] is None for each in found["checkpoints"])
@@ -242,6 +242,12 @@ def test_json_nbest_and_output_file(trained_run: Path, tmp_path: Path) -> None:
     assert len(found["translations"]) == 2
     assert translate(trained_run, b"one two\n", "-o", str(tmp_path / "out")) == b""
     assert (tmp_path / "out").read_text() == "zwei eins\n"
+
+
+def test_a_file_is_never_translated_onto_itself(trained_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("one\n")
+    assert cli.main(["translate", str(trained_run), str(tmp_path / "x"), "-o", str(tmp_path / "x")]) == 2
+    assert (tmp_path / "x").read_text() == "one\n"
 
 
 def test_invalid_utf8_is_warned_of_by_line(trained_run: Path, capsys: pytest.CaptureFixture[str]) -> None:

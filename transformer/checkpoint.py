@@ -137,7 +137,10 @@ def save(
 
 def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     plain = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
-    save_file(plain, path, metadata={"format": "pt"})
+    try:
+        save_file(plain, path, metadata={"format": "pt"})
+    except SafetensorError as error:  # a full disk, for one
+        raise CheckpointError(f"cannot write {path.name} of a checkpoint into {path.parent.parent}: {error}") from None
 
 
 def load_state(path: Path) -> dict[str, Any]:

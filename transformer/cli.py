@@ -67,7 +67,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def _start_log() -> None:
     """Send the log to standard error, one line per record with the time of day."""
     logger = logging.getLogger("transformer")
-    if not logger.handlers:
+    if not any(isinstance(handler, _Handler) for handler in logger.handlers):
         handler = _Handler()
         handler.setFormatter(_Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
         logger.addHandler(handler)
@@ -246,16 +246,32 @@ def _translate(args: argparse.Namespace) -> int:
     if args.beam is not None:
         overrides.append(f"decode.beam={args.beam}")
     stdin = not files or files[0] == "-"
-    source = sys.stdin.buffer if stdin else _open(Path(files[0]))
-    _, translator = _translator(args, overrides, args.checkpoint)
-    if stdin and sys.stdin.isatty() and args.output is None:
-        return _prompt(translator, args)
-    prefixes = list(_text_lines(_open(args.prefix), str(args.prefix))) if args.prefix else None
-    with open(args.output, "wb") if args.output else _StandardOutput() as out:
+    with contextlib.ExitStack() as opened:
+        source = sys.stdin.buffer if stdin else opened.enter_context(_open(Path(files[0])))
+        prefixes = None
+        if args.prefix is not None:
+            prefixes = list(_text_lines(opened.enter_context(_open(args.prefix)), str(args.prefix)))
+        _, translator = _translator(args, overrides, args.checkpoint)
+        translator.check(args.nbest)
+        if stdin and sys.stdin.isatty() and args.output is None:
+            return _prompt(translator, args)
+        out = opened.enter_context(_output(args.output, Path(files[0]) if not stdin else None))
         for found in _stream(translator, _text_lines(source, "input"), args.nbest, prefixes):
             out.write(_lines(found, args).encode("utf-8"))
             out.flush()
     return 0
+
+
+@contextlib.contextmanager
+def _output(path: Path | None, source: Path | None) -> Iterator[Any]:
+    """Give the file to write to, or standard output, which stays open."""
+    if path is None:
+        yield sys.stdout.buffer
+        return
+    if source is not None and path.exists() and path.samefile(source):
+        raise ConfigError(f"{path} is the text to translate; write the translation to another file")
+    with path.open("wb") as file:
+        yield file
 
 
 def _stream(
@@ -275,16 +291,6 @@ def _stream(
                 yield found
                 bar.update()
             done += len(ready)
-
-
-class _StandardOutput:
-    """Standard output as bytes, left open."""
-
-    def __enter__(self) -> Any:
-        return sys.stdout.buffer
-
-    def __exit__(self, *_: object) -> None:
-        sys.stdout.buffer.flush()
 
 
 def _prompt(translator: Translator, args: argparse.Namespace) -> int:

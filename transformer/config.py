@@ -189,7 +189,7 @@ class TrainConfig:
     samples: Annotated[int, (0, 100)] = 3
     """Translations shown in the log at each validation."""
     average_last: Annotated[int, (1, 10_000)] | None = None
-    """At the end, also average the weights of this many newest checkpoints and let that be `best`."""
+    """At the end, average the weights of this many newest checkpoints; that is `best` unless it validates worse."""
     tensorboard: bool = False
     """Whether to write the metrics for TensorBoard too, into `tensorboard` in the run directory."""
 

@@ -184,7 +184,7 @@ def _plain(path: Path) -> io.BufferedReader:
     path = path.expanduser()
     if not path.exists():
         raise DataError(f"no such file: {path}")
-    if not path.is_file() and not path.is_fifo():
+    if not (path.is_file() or path.is_fifo() or path.is_char_device()):
         raise DataError(f"{path} is not a file")
     try:
         return path.open("rb")

@@ -57,6 +57,11 @@ class Translator:
         """Take the longest source, in tokens, that the model translates in one piece."""
         self.model, self.tok, self.cfg, self.max_length, self.device = model, tok, cfg, max_length, device
 
+    def check(self, best: int) -> None:
+        """Raise ConfigError where `best` translations of a line cannot be found with these settings."""
+        if best > self.cfg.beam and not self.cfg.sampling:
+            raise ConfigError(f"{best} translations need a beam of at least {best}, not {self.cfg.beam}")
+
     def translate(
         self, lines: Iterable[str], best: int = 1, prefixes: Iterable[str] | None = None, first: int = 1
     ) -> Iterator[list[Translation]]:
@@ -64,8 +69,7 @@ class Translator:
 
         `prefixes` are what translations must begin with; `first` is the number of the first line, for warnings.
         """
-        if best > self.cfg.beam and not self.cfg.sampling:
-            raise ConfigError(f"{best} translations need a beam of at least {best}, not {self.cfg.beam}")
+        self.check(best)
         each = iter(lines)
         starts = iter(prefixes) if prefixes is not None else repeat("")
         while window := list(islice(each, WINDOW)):
