@@ -88,7 +88,7 @@ def test_multi30k_trains_as_configured(tmp_path: Path) -> None:
             "data.train={dataset: wmt/wmt14, name: de-en, split: dev}",
             "Should be one of ['train', 'validation', 'test']",
         ),
-        ("data.train={dataset: wmt/wmt14, name: fr-en}", "holds the languages fr, en, not en and de"),
+        ("data.train={dataset: wmt/wmt14, name: fr-en}", "holds the languages en, fr, not en and de"),
         ("data.test={testset: wmt00}", "sacreBLEU has no test set 'wmt00'"),
     ],
 )

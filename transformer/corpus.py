@@ -311,7 +311,7 @@ def _columns(rows: Any, source: str, target: str, name: str) -> Iterator[Pair]:
         if nested:
             first = batch["translation"][0]
             if not {source, target} <= set(first):
-                raise DataError(f"{name} holds the languages {', '.join(first)}, not {source} and {target}")
+                raise DataError(f"{name} holds the languages {', '.join(sorted(first))}, not {source} and {target}")
             yield from (Pair(row[source] or "", row[target] or "") for row in batch["translation"])
         else:
             both = zip(batch[source], batch[target], strict=True)

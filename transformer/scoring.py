@@ -64,7 +64,15 @@ def _score(name: str, metric: Any, translations: Sequence[str], references: Sequ
     plain = metric.corpus_score(list(translations), [list(references)])
     signature = metric.get_signature().format(short=False)
     detail = f" ({'/'.join(f'{p:.1f}' for p in plain.precisions)} BP {plain.bp:.3f})" if name == "BLEU" else ""
-    spread = None
-    if interval and len(references) > 1:
-        spread = float(metric.corpus_score(list(translations), [list(references)], n_bootstrap=RESAMPLES)._ci)
+    spread = _interval(metric, list(translations), [list(references)]) if interval else None
     return Score(name, float(plain.score), str(signature), spread, detail)
+
+
+def _interval(metric: Any, translations: list[str], references: list[list[str]]) -> float | None:
+    """Return half the width of the 95 % confidence interval, or None where there is none."""
+    if len(translations) < 2:
+        return None
+    try:
+        return float(metric.corpus_score(translations, references, n_bootstrap=RESAMPLES)._ci)
+    except TypeError:  # sacreBLEU 2.6 cannot average where some resamples score exactly zero
+        return None
