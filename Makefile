@@ -20,10 +20,10 @@ help:
 
 setup: .venv/ok
 
-$(QUICK)/train.en: scripts/make_quickstart_corpus.py | .venv/ok
+$(QUICK)/test.de: scripts/make_quickstart_corpus.py | .venv/ok
 	$(BIN)/python scripts/make_quickstart_corpus.py $(QUICK)
 
-quickstart: .venv/ok $(QUICK)/train.en
+quickstart: .venv/ok $(QUICK)/test.de
 	$(BIN)/python -m transformer train configs/quickstart.yaml
 	$(BIN)/python -m transformer evaluate runs/quickstart --samples 6
 

@@ -3,6 +3,7 @@
 # files europarl-v7.en-fr.train.{en,fr}.gz, newstest2013.en-fr.{en,fr}.gz and newstest2014.en-fr.{en,fr}.gz.
 set -euo pipefail
 folder=${1:?folder with europarl-v7.en-fr.train.en.gz and so on}
+folder=$(cd "$folder" && pwd)
 shift
 cd "$(dirname "$0")/.."
 run=${RUN:-runs/europarl_en_fr}

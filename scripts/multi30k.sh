@@ -3,6 +3,7 @@
 # val.en, val.de, test2016.en, test2016.de) and, if you like, further settings: scripts/multi30k.sh FOLDER train.seed=2
 set -euo pipefail
 folder=${1:?folder with train.en, train.de, val.en, val.de, test2016.en, test2016.de}
+folder=$(cd "$folder" && pwd)
 shift
 cd "$(dirname "$0")/.."
 run=${RUN:-runs/multi30k_en_de}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import struct
 from pathlib import Path
@@ -54,8 +55,10 @@ def test_pointers_stay_inside(copy: Path) -> None:
 
 def remake(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
     """Put other weights into a checkpoint, with a manifest that fits."""
+    state = (folder / "state.json").read_text()
     with durable.new_folder(folder) as new:
         save_file(tensors, new / "model.safetensors")
+        (new / "state.json").write_text(state)
 
 
 @pytest.mark.parametrize(
@@ -82,6 +85,23 @@ def test_files_that_hold_no_tensors(tmp_path: Path, content: bytes) -> None:
         checkpoint.load_tensors(tmp_path / "x")
 
 
+def test_another_format_is_refused(copy: Path) -> None:
+    state = json.loads((best(copy) / "state.json").read_text())
+    tensors = checkpoint.load_tensors(best(copy) / "model.safetensors")
+    with durable.new_folder(best(copy)) as new:
+        save_file(tensors, new / "model.safetensors")
+        (new / "state.json").write_text(json.dumps({**state, "format": 99}))
+    with pytest.raises(CheckpointError, match="has format 99; this version reads 1"):
+        checkpoint.load_model(checkpoint.open_run(copy))
+
+
+def test_checkpoints_by_name(copy: Path) -> None:
+    run = checkpoint.open_run(copy)
+    assert checkpoint.load_model(run, "best")[1] == best(copy)
+    with pytest.raises(CheckpointError, match="has no checkpoint 'step-9'; there are: step-"):
+        checkpoint.load_model(run, "step-9")
+
+
 def test_a_swapped_tokenizer_is_noticed(copy: Path, tok: object) -> None:
     from transformer import tokenizer as tokenizers
     from transformer.config import TokenizerConfig
@@ -90,6 +110,8 @@ def test_a_swapped_tokenizer_is_noticed(copy: Path, tok: object) -> None:
 
     other = tokenizers.train([("a b c", "d e f")] * 3, TokenizerConfig(vocab_size=300))
     other.save(copy)
+    with pytest.raises(CheckpointError, match="another tokenizer"):
+        checkpoint.load_model(checkpoint.open_run(copy))
     cfg = config.load(copy / "config.yaml")
     trainer, _ = build(cfg, copy, torch.device("cpu"), Ranks())
     with pytest.raises(CheckpointError, match="another tokenizer"):

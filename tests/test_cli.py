@@ -299,6 +299,24 @@ def test_answers_come_before_the_input_ends(trained_run: Path) -> None:
 
 
 @pytest.mark.slow
+def test_ctrl_c_while_waiting_for_input(trained_run: Path) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "translate", str(trained_run)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process:
+        process.stdin.write(b"one two\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == b"zwei eins\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        assert process.stderr.read() == b""
+
+
+@pytest.mark.slow
 def test_prompt_on_a_terminal(trained_run: Path) -> None:
     master, slave = pty.openpty()
     process = subprocess.Popen(

@@ -77,6 +77,9 @@ def test_yaml_is_read_by_the_type_of_the_field(tmp_path: Path) -> None:
         ("", [], "{path} holds no configuration: expected sections such as `data:` and `model:`"),
         ("a: [", [], "{path}, line 1: not valid YAML"),
         ("a: &x 1\nb: *x\n", [], "{path}, line 1: YAML anchors and aliases are not supported"),
+        (GOOD + "[a]: 1\n", [], "a key of the configuration must be plain text ({path}, line 5)"),
+        (GOOD, [f"train.max_steps={'9' * 400}"], "train.max_steps must be a whole number from 1 to 1e+12, not '" + "9" * 57 + "...' (command line)"),
+        (GOOD, ["train.average_last=9"], "train.average_last 9 needs train.keep_last to be as large, not 5 ({path}, line 1)"),
         (GOOD + "train: !!python/object:os.system {}\n", [], ""),
     ],
 )  # fmt: skip

@@ -201,10 +201,10 @@ def test_what_was_left_of_the_end_is_done(tiny: Config, tmp_path: Path) -> None:
     """Killed after the last update, before the averaging and the card."""
     cfg = config.override(tiny, ["train.average_last=2"])
     launch.train(cfg, tmp_path / "run", CPU)
-    (tmp_path / "run" / "README.md").unlink()
+    (tmp_path / "run" / "finished").unlink()
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "average-00000012")
     assert launch.train(cfg, tmp_path / "run", CPU) == "all 12 steps are done"
-    assert (tmp_path / "run" / "README.md").exists()
+    assert (tmp_path / "run" / "finished").exists()
     assert (tmp_path / "run" / "checkpoints" / "average-00000012").is_dir()
 
 
@@ -214,6 +214,36 @@ def test_tensorboard_that_is_not_there_is_a_sentence(
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ConfigError, match="pip install tensorboard"):
         launch.train(config.override(tiny, ["train.tensorboard=true"]), tmp_path / "run", CPU)
+
+
+def test_other_text_is_noticed(tiny: Config, tmp_path: Path) -> None:
+    launch.train(config.override(tiny, ["train.max_steps=3"]), tmp_path / "run", CPU)
+    with (tmp_path / "train.en").open("a") as en, (tmp_path / "train.de").open("a") as de:
+        en.write("one\n")
+        de.write("eins\n")
+    with pytest.raises(CheckpointError, match="was trained on other text"):
+        launch.train(tiny, tmp_path / "run", CPU)
+
+
+def test_a_donor_is_needed_once(tiny: Config, tmp_path: Path) -> None:
+    launch.train(config.override(tiny, ["train.max_steps=3"]), tmp_path / "first", CPU)
+    cfg = config.override(tiny, [f"train.init_from={tmp_path / 'first'}"])
+    launch.train(config.override(cfg, ["train.max_steps=3"]), tmp_path / "second", CPU)
+    shutil.rmtree(tmp_path / "first")
+    assert launch.train(cfg, tmp_path / "second", CPU) == "all 12 steps are done"
+
+
+def test_a_signal_in_the_last_validation_loses_nothing(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def validate(self: Any, held: Any) -> dict[str, float]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert (tmp_path / "run" / "checkpoints" / "step-00000004").is_dir()
+        return {"loss": 1.0, "ppl": 1.0}
+
+    monkeypatch.setattr(train.Trainer, "validate", validate)
+    cfg = config.override(tiny, ["train.max_steps=4", "train.save_every=100", "train.validate_every=100"])
+    assert launch.train(cfg, tmp_path / "run", CPU) == "all 4 steps are done"
 
 
 def test_time_limit(tiny: Config, tmp_path: Path) -> None:

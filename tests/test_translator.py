@@ -137,12 +137,25 @@ def test_long_lines_are_cut_translated_and_joined(
 
 
 def test_pieces_lose_nothing(translator: Translator) -> None:
-    for line in ("one two. three! four? " * 20, "one " * 200, "a" * 300, "eins 二 三。四五！" * 30):
+    for line in (
+        "one two. three! four? " * 20,
+        "one " * 200,
+        "a" * 300,
+        "eins 二 三。四五！" * 30,
+        'He said "Go." (So he left.) Bye! ' * 9,
+    ):
         ids = translator.tok.encode_source([line])[0]
         pieces = translator._pieces(line, ids, 1)
         assert all(0 < len(piece) <= translator.max_length for piece in pieces)
         joined = "".join(translator.tok.source.decode(p).replace(" ", "") for p in pieces)
         assert joined == translator.tok.source.decode(ids).replace(" ", "")
+
+
+def test_prefixes_may_hold_what_is_never_chosen(translator: Translator) -> None:
+    tasks = [Task(translator.tok.encode_source(["one"])[0], [translator.tok.unk, translator.tok.unk])]
+    for engine in (translator, changed(translator, sampling=True)):
+        (found,) = engine._decode(tasks, 1)
+        assert found[0].ids[:2] == (translator.tok.unk,) * 2
 
 
 def test_translations_stay_within_their_limit(translator: Translator) -> None:

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from transformer.errors import DataError
 from transformer.prepare import Dataset
 from transformer.tokenizer import Tokenizer
 
@@ -81,6 +82,8 @@ def order(dataset: Dataset, batch_tokens: int, seed: int, epoch: int) -> list[In
     """
     chance = np.random.Philox(key=[seed, epoch])
     chosen = np.concatenate([_draw(*each, chance) for each in dataset.corpora])
+    if not len(chosen):
+        raise DataError("an epoch has no pair: the weights of data.train are too small for so little text")
     source, target = dataset.lengths()
     source, target = source[chosen], target[chosen] + 1
     ranked = arrange(source, target, target.sum() / min(batch_tokens, ALIKE), chance.random_raw(len(chosen)))

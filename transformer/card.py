@@ -12,6 +12,7 @@ import torch
 
 from transformer import __version__, checkpoint, config, durable
 from transformer.checkpoint import Run
+from transformer.errors import CheckpointError
 
 REPORT = "data.json"
 
@@ -26,8 +27,9 @@ def write(run: Run, dataset_report: dict[str, Any] | None = None) -> None:
 
 def _head(run: Run) -> str:
     data, model = run.config.data, run.config.model
+    languages = "".join(f'- "{language}"\n' for language in (data.source, data.target))
     return (
-        f"---\nlanguage:\n- {data.source}\n- {data.target}\npipeline_tag: translation\n---\n"
+        f"---\nlanguage:\n{languages}pipeline_tag: translation\n---\n"
         f"# {run.path.name}: {data.source} to {data.target}\n\n"
         f"A Transformer with {model.encoder_layers} encoder and {model.decoder_layers} decoder layers of width "
         f"{model.width}, {model.heads} heads, feed-forward {model.feed_forward}, {model.norm}-norm.\n"
@@ -37,8 +39,8 @@ def _head(run: Run) -> str:
 def _use(run: Run) -> str:
     return (
         "## Use\n\n```\n"
-        f"echo 'Text to translate.' | transformer translate {run.path}\n"
-        f"transformer evaluate {run.path}\n```\n"
+        f"echo 'Text to translate.' | transformer translate {run.path.name}\n"
+        f"transformer evaluate {run.path.name}\n```\n"
     )
 
 
@@ -61,7 +63,10 @@ def _last_valid(run: Run) -> str:
     path = run.pointer("last")
     if path is None:
         return ""
-    progress = checkpoint.load_state(path)["progress"]
+    try:
+        progress = checkpoint.load_state(path)["progress"]
+    except CheckpointError:
+        return ""
     found = ", ".join(f"{key} {value:.3f}" for key, value in progress["valid"].items())
     trained = (
         f"{progress['step']:,} updates, {progress['tokens']:,} target tokens, {progress['seconds']:,.0f} s of training"

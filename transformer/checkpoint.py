@@ -50,11 +50,14 @@ class Run:
         file = self.path / name
         if not file.is_file():
             return None
-        target = file.read_text(encoding="utf-8").strip()
+        target = file.read_text(encoding="utf-8", errors="replace").strip()
         if Path(target).name != target or target in ("", ".", ".."):
             raise CheckpointError(f"{file} should name a checkpoint, not {target!r}")
         found = self.checkpoints / target
-        return found if found.is_dir() else None
+        if not found.is_dir():
+            log.warning("%s names %s, which is not there", file, target)
+            return None
+        return found
 
     def point(self, name: str, checkpoint: Path) -> None:
         """Let `best` or `last` name a checkpoint."""
@@ -86,15 +89,26 @@ def build(cfg: Config, tok: Tokenizer) -> Transformer:
 
 def load_model(run: Run, name: str | None = None) -> tuple[Transformer, Path]:
     """Return the network with the weights of the named checkpoint, else of the best one that is whole."""
-    found = run.checkpoints / name if name else _best(run)
-    if name and (fault := durable.damage(found)):
-        raise CheckpointError(f"{found} cannot be used: {fault}")
+    found = _named(run, name) if name else _best(run)
+    if load_state(found).get("tokenizer") != run.tokenizer.fingerprint:
+        raise CheckpointError(f"{found} was trained with another tokenizer than the one in {run.path}")
     with torch.device("meta"):
         model = build(run.config, run.tokenizer)
-    tensors = load_tensors(found / WEIGHTS, {k: (tuple(v.shape), torch.float32) for k, v in model.state_dict().items()})
+    tensors = load_tensors(found / WEIGHTS, {k: tuple(v.shape) for k, v in model.state_dict().items()})
     model = build(run.config, run.tokenizer)
     model.load_state_dict(tensors)
     return model.eval(), found
+
+
+def _named(run: Run, name: str) -> Path:
+    """Return the checkpoint of this name, or that `best` or `last` name; raises CheckpointError unless it is whole."""
+    found = run.pointer(name) if name in ("best", "last") else run.checkpoints / name
+    if found is None or not found.is_dir() or found.parent != run.checkpoints:
+        there = ", ".join(path.name for path in sorted(run.checkpoints.glob("*-*"))) or "none"
+        raise CheckpointError(f"{run.path} has no checkpoint {name!r}; there are: {there}")
+    if fault := durable.damage(found):
+        raise CheckpointError(f"{found} cannot be used: {fault}")
+    return found
 
 
 def _best(run: Run) -> Path:
@@ -156,10 +170,8 @@ def load_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def load_tensors(
-    path: Path, expected: Mapping[str, tuple[tuple[int, ...], torch.dtype]] | None = None
-) -> dict[str, Tensor]:
-    """Return a file's tensors, after comparing their names, shapes and dtypes with those expected."""
+def load_tensors(path: Path, expected: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, Tensor]:
+    """Return a file's tensors, after comparing names and shapes with those expected, and dtypes with float32."""
     try:
         with path.open("rb") as stream:
             (header,) = struct.unpack("<Q", stream.read(8))
@@ -173,16 +185,28 @@ def load_tensors(
         raise CheckpointError(f"{path} cannot be read: {error}") from None
 
 
-def _compare(path: Path, file: Any, expected: Mapping[str, tuple[tuple[int, ...], torch.dtype]]) -> None:
+def _compare(path: Path, file: Any, expected: Mapping[str, tuple[int, ...]]) -> None:
     names = set(file.keys())
     if missing := sorted(set(expected) - names):
         raise CheckpointError(f"{path} lacks {missing[0]}: it belongs to another configuration")
     if extra := sorted(names - set(expected)):
         raise CheckpointError(f"{path} has {extra[0]}, which this configuration does not")
-    for name, (shape, _) in expected.items():
-        found = tuple(file.get_slice(name).get_shape())
-        if found != shape:
+    for name, shape in expected.items():
+        part = file.get_slice(name)
+        if tuple(part.get_shape()) != shape:
+            found = tuple(part.get_shape())
             raise CheckpointError(f"{path}: {name} has shape {found}, but this configuration needs {shape}")
+        if part.get_dtype() != "F32":
+            raise CheckpointError(f"{path}: {name} holds {part.get_dtype()} numbers instead of F32")
+
+
+def whole(paths: list[Path]) -> list[Path]:
+    """Return those checkpoints that are not damaged, and warn of the others."""
+    faults = {path: durable.damage(path) for path in paths}
+    for path, fault in faults.items():
+        if fault:
+            log.warning("%s is left out: %s", path, fault)
+    return [path for path, fault in faults.items() if not fault]
 
 
 def average(run: Run, paths: list[Path]) -> dict[str, Tensor]:

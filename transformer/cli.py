@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -32,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _start_log()
         code: int = args.run(args)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # which is closed where it is None
+            sys.stdout.flush()
         return code
     except TransformerError as error:
         print(f"transformer {args.command}: {error}", file=sys.stderr)
@@ -43,11 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python flushes at exit goes nowhere
         return 0
     except OSError as error:
-        print(
-            f"transformer {args.command}: {error.strerror or error}: {error.filename or 'standard output'}",
-            file=sys.stderr,
-        )
-        if error.filename is None:
+        writes = "the run directory" if args.command == "train" else "standard output"
+        where = error.filename or writes
+        print(f"transformer {args.command}: {error.strerror or error}: {where}", file=sys.stderr)
+        if error.filename is None and sys.stdout is not None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
@@ -140,10 +141,9 @@ def _overrides(command: argparse.ArgumentParser, example: str) -> None:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
 
 
 def _train_arguments(command: argparse.ArgumentParser) -> None:
@@ -212,7 +212,7 @@ def _train(args: argparse.Namespace) -> int:
     if args.print_config:
         print(config.dump(cfg), end="")
         return 0
-    folder = args.folder or Path("runs") / args.config.name.removesuffix(".yaml").removesuffix(".yml")
+    folder = args.folder or _run_folder(args.config)
     from transformer import launch, runtime
 
     device = runtime.device(args.device)
@@ -220,7 +220,7 @@ def _train(args: argparse.Namespace) -> int:
         print("\n".join(launch.dry_run(cfg, folder, device)))
         return 0
     why = launch.train(cfg, folder, device, args.fresh)
-    command = f"transformer train {args.config} --run {folder}"
+    command = shlex.join(["transformer", "train", str(args.config), *args.overrides, "--run", str(folder)])
     match why:
         case "interrupted" | "terminated":
             log.info("%s and saved; go on with: %s", why, command)
@@ -232,7 +232,16 @@ def _train(args: argparse.Namespace) -> int:
     return 0
 
 
-def _translator(args: argparse.Namespace, overrides: Iterable[str], name: str | None = None) -> tuple[Any, Translator]:
+def _run_folder(path: Path) -> Path:
+    """Return the run directory of a configuration: `runs/<its name>`, or where it lies if that is a run."""
+    if path.name == "config.yaml" and (path.parent / "checkpoints").is_dir():
+        return path.parent
+    return Path("runs") / path.name.removesuffix(".yaml").removesuffix(".yml")
+
+
+def _translator(
+    args: argparse.Namespace, overrides: Iterable[str], name: str | None = None
+) -> tuple[Any, Translator, str]:
     from transformer import evaluate, runtime
 
     return evaluate.load_translator(args.model, overrides, runtime.device(args.device), name)
@@ -246,20 +255,29 @@ def _translate(args: argparse.Namespace) -> int:
     if args.beam is not None:
         overrides.append(f"decode.beam={args.beam}")
     stdin = not files or files[0] == "-"
-    with contextlib.ExitStack() as opened:
-        source = sys.stdin.buffer if stdin else opened.enter_context(_open(Path(files[0])))
-        prefixes = None
-        if args.prefix is not None:
-            prefixes = list(_text_lines(opened.enter_context(_open(args.prefix)), str(args.prefix)))
-        _, translator = _translator(args, overrides, args.checkpoint)
-        translator.check(args.nbest)
-        if stdin and sys.stdin.isatty() and args.output is None:
-            return _prompt(translator, args)
-        out = opened.enter_context(_output(args.output, Path(files[0]) if not stdin else None))
+    source = _standard_input() if stdin else _open(Path(files[0]))
+    prefixes = None
+    if args.prefix is not None:
+        with _open(args.prefix) as file:
+            prefixes = list(_text_lines(file, str(args.prefix)))
+    _, translator, _ = _translator(args, overrides, args.checkpoint)
+    translator.check(args.nbest)
+    if stdin and sys.stdin.isatty() and sys.stdout.isatty() and args.output is None:
+        return _prompt(translator, args)
+    with _output(args.output, Path(files[0]) if not stdin else None) as out:
         for found in _stream(translator, _text_lines(source, "input"), args.nbest, prefixes):
             out.write(_lines(found, args).encode("utf-8"))
             out.flush()
+    source.close()
     return 0
+
+
+def _standard_input() -> Any:
+    """Return standard input as bytes, apart from Python's own: a thread may still be reading it at the end."""
+    try:
+        return os.fdopen(os.dup(sys.stdin.fileno()), "rb")
+    except (AttributeError, OSError):  # not a real file, as in tests
+        return sys.stdin.buffer
 
 
 @contextlib.contextmanager
@@ -291,6 +309,8 @@ def _stream(
                 yield found
                 bar.update()
             done += len(ready)
+    if prefixes is not None and len(prefixes) > done:
+        log.warning("%d prefixes are left over: there are more of them than lines", len(prefixes) - done)
 
 
 def _prompt(translator: Translator, args: argparse.Namespace) -> int:
@@ -339,15 +359,20 @@ def _evaluate(args: argparse.Namespace) -> int:
         raise ConfigError("--source and --reference go together")
     from transformer import evaluate
 
-    run, translator = _translator(args, args.overrides, args.checkpoint)
+    run, translator, used = _translator(args, args.overrides, args.checkpoint)
     name, pairs = evaluate.text(run, args.split, args.source, args.reference, args.testset)
     found = evaluate.evaluate(translator, name, pairs, run.config.data.target)
-    path = evaluate.keep(run, found)
     if args.json:
         print(json.dumps(found.as_json(), ensure_ascii=False))
+    else:
+        print(f"{found.scores.bleu}\n{found.scores.chrf}")
+        print(f"{len(pairs)} sentences of {name} in {found.seconds:.1f} s with {used}")
+    try:
+        log.info("translations in %s", evaluate.keep(run, found))
+    except (OSError, TransformerError) as error:
+        log.warning("translations and scores could not be kept in %s: %s", run.path, error)
+    if args.json:
         return 0
-    print(f"{found.scores.bleu}\n{found.scores.chrf}")
-    print(f"{len(pairs)} sentences of {name} in {found.seconds:.1f} s; translations in {path}")
     for i in range(min(args.samples, len(pairs))):
         pick = i * len(pairs) // args.samples
         shown = (pairs[pick].source, found.translations[pick], pairs[pick].target)
@@ -365,7 +390,7 @@ def _score(args: argparse.Namespace) -> int:
     sources, targets = corpus.read_text(args.source), corpus.read_text(args.target)
     if len(sources) != len(targets):
         raise DataError(f"{args.source} has {len(sources)} lines but {args.target} has {len(targets)}")
-    _, translator = _translator(args, args.overrides)
+    _, translator, _ = _translator(args, args.overrides)
     for found in translator.score(sources, targets):
         if args.json:
             print(
@@ -391,13 +416,15 @@ def _average(args: argparse.Namespace) -> int:
         raise CheckpointError(
             f"{args.model} keeps {len(steps)} checkpoints, fewer than {args.last}; see train.keep_last"
         )
-    folder = args.output or run.path.with_name(f"{run.path.name}-average-{args.last}")
+    path = run.path.resolve()
+    folder = args.output or path.with_name(f"{path.name}-average-{args.last}")
     if folder.exists():
         raise CheckpointError(f"{folder} exists already; name another with --output")
+    weights = checkpoint.average(run, steps)
+    state = {**checkpoint.load_state(steps[-1]), "averaged": [step.name for step in steps]}
     made = checkpoint.create(folder, run.config, run.tokenizer)
     path = made.checkpoints / f"average-{steps[-1].name.removeprefix('step-')}"
-    state = {**checkpoint.load_state(steps[-1]), "averaged": [step.name for step in steps]}
-    checkpoint.save(path, checkpoint.average(run, steps), None, state)
+    checkpoint.save(path, weights, None, state)
     made.point("best", path)
     print(f"averaged {', '.join(step.name for step in steps)}; use it with: transformer translate {folder}")
     return 0

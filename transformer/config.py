@@ -162,8 +162,8 @@ class TrainConfig:
     """Decoupled weight decay of the matrices, times the rate, each update."""
     label_smoothing: Fraction = 0.1
     """Share of each target's probability that is spread evenly over the vocabulary."""
-    clip_norm: Annotated[float, (0.0, 10**9)] | None = None
-    """Largest norm of an update's gradient; a longer one is scaled down to it."""
+    clip_norm: Annotated[float, (1e-9, 10**9)] | None = None
+    """Largest norm of an update's gradient; a longer one is scaled down to it; null is off."""
     ema: Annotated[float, (0.0, 0.999999)] | None = None
     """Decay of an exponential moving average of the weights, which is then what is validated and kept."""
     subword_sampling: Annotated[float, (0.0, 1.0)] = 0.0
@@ -360,6 +360,8 @@ class _Reader:
         hints = get_type_hints(cls, include_extras=True)
         given: dict[str, tuple[yaml.Node, Any]] = {}
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise self.fail(key, f"a key of {dotted or 'the configuration'} must be plain text")
             path = f"{dotted}.{key.value}".lstrip(".")
             if key.value in given:
                 raise self.fail(key, f"{path} is set twice")
@@ -433,7 +435,7 @@ def _scalar(kind: Any, node: yaml.Node) -> Any:
         number = kind(node.value.replace("_", "")) if kind is int else float(node.value.replace("_", ""))
     except ValueError:
         return _WRONG
-    return number if math.isfinite(number) else _WRONG
+    return number if isinstance(number, int) or math.isfinite(number) else _WRONG
 
 
 def _is_null(node: yaml.Node) -> bool:
@@ -497,6 +499,10 @@ def _complaint(built: Any, dotted: str) -> str | None:
             return "model.tied: all needs one vocabulary for both sides; set tokenizer.joint or model.tied"
         case Config(data=data, train=train) if data.valid is None and train.patience is not None:
             return "train.patience needs data.valid to look at"
+        case Config(train=train) if (train.average_last or 0) > train.keep_last:
+            return (
+                f"train.average_last {train.average_last} needs train.keep_last to be as large, not {train.keep_last}"
+            )
         case Config(train=train) if train.best != "loss" and not train.validate_text:
             return f"train.best: {train.best} needs train.validate_text: true"
         case DataConfig(source=source, target=target) if source == target:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import glob
 import gzip
 import hashlib
 import io
@@ -61,7 +62,10 @@ def pairs(corpus: CorpusConfig, source: str, target: str, drop: bool = False) ->
 def check(corpus: CorpusConfig) -> None:
     """Raise DataError at once for local files that are not there, before any work is done."""
     for name in _local_files(corpus):
-        open_bytes(Path(name)).close()
+        if not Path(name).exists():
+            raise DataError(f"no such file: {name}")
+        if not Path(name).is_file():
+            raise DataError(f"{name} is not a file that can be read twice")
 
 
 def title(corpus: CorpusConfig) -> str:
@@ -172,11 +176,15 @@ def _tsv(path: Path, drop: bool) -> Iterator[Pair | None]:
 
 
 def _undecodable(path: Path, number: int) -> DataError:
-    return DataError(f"{path}, line {number} is not UTF-8; mend it, or leave such lines out with data.undecodable=drop")
+    return DataError(
+        f"{path}, line {number} is not UTF-8; mend it, or leave such lines out of training with data.undecodable=drop"
+    )
 
 
 def _local_files(corpus: CorpusConfig) -> tuple[str, ...]:
-    found = corpus.files or corpus.parquet or corpus.json or ((corpus.tsv,) if corpus.tsv else ())
+    found = corpus.files or ((corpus.tsv,) if corpus.tsv else ())
+    for pattern in corpus.parquet or corpus.json or ():
+        found += tuple(sorted(glob.glob(str(Path(pattern).expanduser())))) or (pattern,)
     return tuple(str(Path(name).expanduser()) for name in found)
 
 

@@ -25,6 +25,7 @@ class Evaluation:
     """What came out, and how long it took."""
 
     name: str
+    """Of the text."""
     translations: list[str]
     scores: Scores
     seconds: float
@@ -43,13 +44,13 @@ class Evaluation:
 
 def load_translator(
     path: Path, overrides: Iterable[str], device: torch.device, name: str | None = None
-) -> tuple[Run, Translator]:
-    """Return a run and its translator; overrides may change how it decodes and what it is tested on."""
+) -> tuple[Run, Translator, str]:
+    """Return a run, its translator and its checkpoint's name; overrides may change decoding and text."""
     run = checkpoint.open_run(path)
     cfg = _override(run.config, overrides)
-    model, _ = checkpoint.load_model(run, name)
+    model, path = checkpoint.load_model(run, name)
     translator = Translator(model.to(device), run.tokenizer, cfg.decode, cfg.data.max_length, device)
-    return Run(run.path, cfg, run.tokenizer), translator
+    return Run(run.path, cfg, run.tokenizer), translator, path.name
 
 
 def _override(cfg: Config, overrides: Iterable[str]) -> Config:
@@ -67,6 +68,8 @@ def text(
 ) -> tuple[str, list[Pair]]:
     """Return the name and the pairs of the text to evaluate on."""
     data = run.config.data
+    if source is not None and testset is not None:
+        raise ConfigError("--testset and --source are two ways to say what to evaluate on; give one")
     if source is not None and reference is not None:
         sources, references = corpus.read_text(source), corpus.read_text(reference)
         if len(sources) != len(references):

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -31,34 +32,55 @@ CHANGEABLE = (
 )
 """Settings, or sections, that a run may go on with after they were changed."""
 
+FINISHED = "finished"
+"""The file that says that nothing is left to do, not even averaging."""
+
 log = logging.getLogger(__name__)
 
 
 def train(cfg: Config, folder: Path, device: torch.device, fresh: bool = False) -> str:
     """Train into a run directory, or go on with what is there; return in words why it stopped."""
     ranks, device = runtime.join_ranks(device)
+    for each in (*cfg.data.train, cfg.data.valid, cfg.data.test):
+        if each is not None:
+            corpus.check(each)
+    folder = folder.resolve()
     if fresh and ranks.first and folder.exists():
-        log.info("moved what was in %s to %s", folder, _move_aside(folder))
+        with _alone(folder):
+            log.info("moved what was in %s to %s", folder, _move_aside(folder))
     ranks.wait()
-    started = (folder / "config.yaml").is_file()
+    with _alone(folder) if ranks.first else contextlib.nullcontext():
+        return _train_alone(cfg, folder, device, ranks)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Raise CheckpointError unless nobody else is training into this folder; nobody can while the block runs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with durable.only_writer(folder) as alone:
+        if not alone:
+            raise CheckpointError(f"another training is writing to {folder}; wait for it, or name another with --run")
+        yield
+
+
+def _train_alone(cfg: Config, folder: Path, device: torch.device, ranks: runtime.Ranks) -> str:
     newest = None
-    if started:
+    if (folder / "config.yaml").is_file():
         run = checkpoint.open_run(folder)
         _check_unchanged(run.config, cfg, folder)
         newest = checkpoint.newest(run)
         if newest is not None and (why := _finished(newest, cfg, folder)):
+            if ranks.first and run.config != cfg:
+                checkpoint.create(folder, cfg, run.tokenizer)
             return why
-    trainer, held = build(cfg, folder, device, ranks)
-    with durable.only_writer(folder) if ranks.first else contextlib.nullcontext(True) as alone:
-        if not alone:
-            raise CheckpointError(f"another training is writing to {folder}; wait for it, or name another with --run")
-        return _go(trainer, held, newest)
+    trainer, held = build(cfg, folder, device, ranks, fresh=newest is None)
+    return _go(trainer, held, newest)
 
 
 def _finished(newest: Path, cfg: Config, folder: Path) -> str | None:
-    """Return why nothing is left to do in a run, or None; its card is the last thing that is written."""
+    """Return why nothing is left to do in a run, or None."""
     progress = Progress(**checkpoint.load_state(newest)["progress"])
-    return finished(progress, cfg) if (folder / "README.md").exists() else None
+    return finished(progress, cfg) if (folder / FINISHED).exists() else None
 
 
 def _go(trainer: Trainer, held: list[Pair] | None, newest: Path | None) -> str:
@@ -66,7 +88,7 @@ def _go(trainer: Trainer, held: list[Pair] | None, newest: Path | None) -> str:
     run, first = trainer.run, trainer.ranks.first
     if first:
         durable.clean_up(run.checkpoints)
-        (run.path / "README.md").unlink(missing_ok=True)
+        (run.path / FINISHED).unlink(missing_ok=True)
     if newest is not None:
         trainer.restore(newest)
         log.info("going on from %s", newest)
@@ -75,35 +97,37 @@ def _go(trainer: Trainer, held: list[Pair] | None, newest: Path | None) -> str:
         why = trainer.fit(held, journal)
     if first:
         card.write(run, dataset_report=trainer.dataset.report)
+        if trainer.finished():
+            durable.write_text(run.path / FINISHED, why + "\n")
     return why
 
 
 def build(
-    cfg: Config, folder: Path, device: torch.device, ranks: runtime.Ranks, keep: bool = True
+    cfg: Config, folder: Path, device: torch.device, ranks: runtime.Ranks, keep: bool = True, fresh: bool = True
 ) -> tuple[Trainer, list[Pair] | None]:
-    """Return a trainer at step 0 and the validation text; `keep` writes the run directory."""
-    for each in (*cfg.data.train, cfg.data.valid, cfg.data.test):
-        if each is not None:
-            corpus.check(each)
+    """Return a trainer at step 0 and the validation text.
+
+    `keep` writes the run directory; unless `fresh`, weights are about to be restored and need no donor.
+    """
     held = prepare.held_out(cfg.data.valid, cfg.data) if cfg.data.valid is not None else None
     prepared = Path(cfg.data.prepared_dir).expanduser() if cfg.data.prepared_dir else folder.parent / "prepared"
     if not ranks.first:
         ranks.wait()  # the first process prepares, the others find it
-    tok = _tokenizer(cfg, folder, prepared)
+    tok = _tokenizer(cfg, folder if keep else None, prepared)
     dataset = prepare.prepare(cfg, tok, [*(held or []), *_test_pairs(cfg)], prepared)
     run = checkpoint.create(folder, cfg, tok) if keep and ranks.first else Run(folder, cfg, tok)
     if ranks.first:
         ranks.wait()
     torch.manual_seed(cfg.train.seed)
     model = checkpoint.build(cfg, tok)
-    if cfg.train.init_from is not None:
+    if cfg.train.init_from is not None and fresh:
         _warm_start(model, Path(cfg.train.init_from))
     return Trainer(run, model, dataset, device, ranks), held
 
 
-def _tokenizer(cfg: Config, folder: Path, prepared: Path) -> Tokenizer:
+def _tokenizer(cfg: Config, folder: Path | None, prepared: Path) -> Tokenizer:
     """Return the run's tokenizer, that of the run it starts from, or one for these corpora."""
-    if (folder / "config.yaml").is_file():
+    if folder is not None and (folder / "config.yaml").is_file():
         return tokenizers.load(folder)
     if cfg.train.init_from is not None:
         return tokenizers.load(Path(cfg.train.init_from).expanduser())

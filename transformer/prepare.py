@@ -3,7 +3,7 @@
 A prepared folder holds, for each side, the ids of all sentences end to end (`source.ids`, `target.ids`) and
 where each begins (`source.starts`, `target.starts`); `rows` lists the pairs that passed the filters, corpus
 after corpus, and `prepared.json` tells counts. It is found again by a fingerprint of everything that decides
-it, and its size in memory does not depend on the size of the corpus.
+it. The ids stay on disk; in memory are some tens of bytes for each pair.
 """
 
 from __future__ import annotations
@@ -110,20 +110,23 @@ def prepare(cfg: Config, tok: Tokenizer, held: Iterable[Pair], folder: Path) -> 
     `held` are the pairs of validation and test, which are looked for in the training text.
     """
     data = cfg.data
-    secret = hashlib.sha256(b"\0".join(sorted(_digest(side) for pair in held for side in pair)))
+    held = list(held)
+    secret = hashlib.sha256(b"\0".join(sorted(_digest(side) for pair in held for side in pair))).hexdigest()
     settings = {
         "format": FORMAT,
         "tokenizer": tok.fingerprint,
         "filters": [data.max_length, data.max_ratio, data.duplicates, data.overlap, data.undecodable],
-        "held": secret.hexdigest(),
+        "dropped with": secret if data.overlap == "drop" else None,
     }
+    text = _fingerprint(cfg, settings)  # decides the pairs; the rest only what is said about them
+    settings["held"] = secret
     kept = folder / f"pairs-{_fingerprint(cfg, settings)}"
     if durable.damage(kept, deep=False) is None:
         log.info("training pairs: found in %s", kept)
     else:
         with durable.new_folder(kept) as temporary:
             _build(cfg, tok, {_digest(side) for pair in held for side in pair}, temporary)
-    return _open(kept, [c.weight for c in data.train])
+    return _open(kept, [c.weight for c in data.train], text)
 
 
 def _training_pairs(data: DataConfig) -> Iterator[Pair]:
@@ -209,8 +212,8 @@ def _finish(
     first[np.unique(pair_digests, return_index=True)[1]] = True
     secret = np.frombuffer(b"".join(sorted(held)), np.uint64)
     known = np.zeros(len(digests), bool)
-    for side in (0, 1):
-        known |= np.isin(digests[:, side], secret)
+    for column in (0, 1):
+        known |= np.isin(digests[:, column], secret)
     good = np.ones(len(digests), bool)
     if data.duplicates == "drop":
         good &= first
@@ -302,7 +305,7 @@ def _write(array: Ints, into: BinaryIO | Path) -> None:
         into.write(np.ascontiguousarray(array).data)
 
 
-def _open(folder: Path, weights: list[float]) -> Dataset:
+def _open(folder: Path, weights: list[float], fingerprint: str) -> Dataset:
     report = json.loads((folder / "prepared.json").read_text())
     dtype = np.dtype(report.pop("dtype"))
     ends = np.cumsum([0] + [each["pairs"] for each in report["corpora"]])
@@ -313,7 +316,7 @@ def _open(folder: Path, weights: list[float]) -> Dataset:
         np.fromfile(folder / "target.starts", np.int64),
         np.fromfile(folder / "rows", np.int64),
         tuple((int(a), int(b), w) for a, b, w in zip(ends[:-1], ends[1:], weights, strict=True)),
-        report,
+        {**report, "fingerprint": fingerprint},
     )
 
 

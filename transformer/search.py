@@ -93,7 +93,8 @@ def beam_search(state: State, beams: int, task: Task) -> list[list[Hypothesis]]:
             break
         beam.keep(kept)
         state.select(beam.rows_N, kept)
-    return [sorted(found, key=lambda h: -h.score)[: task.best] for found in beam.finished]
+    nothing = [Hypothesis((), -math.inf, -math.inf)]  # of a model whose numbers are not finite
+    return [sorted(found, key=lambda h: -h.score)[: task.best] or nothing for found in beam.finished]
 
 
 @dataclass
@@ -176,7 +177,6 @@ class _Beam:
 def constrain(logits_NV: Tensor, position: int, sentence_N: Sequence[int], task: Task) -> None:
     """Put what may not be chosen at `position` to minus infinity: banned ids, all but eos at a sentence's
     limit, all but the prefix where there is one."""
-    logits_NV[:, list(task.banned)] = -math.inf
     forced = {}
     for row, sentence in enumerate(sentence_N):
         prefix = task.prefixes[sentence] if task.prefixes is not None else ()
@@ -184,12 +184,12 @@ def constrain(logits_NV: Tensor, position: int, sentence_N: Sequence[int], task:
             forced[row] = task.eos
         elif position < len(prefix):
             forced[row] = prefix[position]
-    if forced:
-        rows = torch.tensor(list(forced), device=logits_NV.device)
-        ids = torch.tensor(list(forced.values()), device=logits_NV.device)
-        chosen = logits_NV[rows, ids]
-        logits_NV[rows] = -math.inf
-        logits_NV[rows, ids] = chosen
+    rows = torch.tensor(list(forced), dtype=torch.long, device=logits_NV.device)
+    ids = torch.tensor(list(forced.values()), dtype=torch.long, device=logits_NV.device)
+    chosen = logits_NV[rows, ids]  # before the ban: a prefix may hold what is banned
+    logits_NV[:, list(task.banned)] = -math.inf
+    logits_NV[rows] = -math.inf
+    logits_NV[rows, ids] = chosen
 
 
 def sample(state: State, uniform_NT: Tensor, sampling: Sampling, task: Task) -> list[list[Hypothesis]]:

@@ -98,6 +98,7 @@ class Trainer:
         self.progress = Progress()
         self.tally = self._new_tally()
         self.norm = torch.zeros((), device=device)
+        self.saved = -1
 
     def _new_tally(self) -> Tally:
         zero = torch.zeros((), device=self.device)
@@ -182,9 +183,10 @@ class Trainer:
                     elif wish:
                         why = wish
                         break
+                ahead.close()
+                self._save_last(held, journal, why)
         finally:
             ahead.close()
-        self._save_last(held, journal, why)
         return why
 
     def _bar(self) -> Any:
@@ -344,6 +346,7 @@ class Trainer:
 
     def save(self, best: bool = False) -> None:
         """Write a checkpoint of this step from which training goes on bit for bit."""
+        self.saved = self.progress.step
         if self.ranks.first:
             path = self.run.checkpoints / checkpoint_name(self.progress.step)
             with self.averaged():
@@ -369,6 +372,7 @@ class Trainer:
             "progress": vars(self.progress),
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
             "tokenizer": self.run.tokenizer.fingerprint,
+            "data": self.dataset.report.get("fingerprint"),
             "versions": {"transformer": __version__, "torch": torch.__version__},
         }
 
@@ -377,7 +381,11 @@ class Trainer:
         state = checkpoint.load_state(path)
         if state["tokenizer"] != self.run.tokenizer.fingerprint:
             raise CheckpointError(f"{path} was trained with another tokenizer than the one in {self.run.path}")
-        names = {name: (tuple(p.shape), torch.float32) for name, p in self.model.named_parameters()}
+        if state["data"] != self.dataset.report.get("fingerprint"):
+            raise CheckpointError(
+                f"{path} was trained on other text than data.train names now; put it back, or start over with --fresh"
+            )
+        names = {name: tuple(p.shape) for name, p in self.model.named_parameters()}
         weights = checkpoint.load_tensors(path / checkpoint.WEIGHTS, names)
         tensors = checkpoint.load_tensors(path / checkpoint.TENSORS)
         for i, (name, p) in enumerate(self.model.named_parameters()):
@@ -394,21 +402,22 @@ class Trainer:
         if self.scaler is not None:
             self.scaler.load_state_dict(state["scaler"])
         self.progress = Progress(**state["progress"])
+        self.saved = self.progress.step
         self.progress.ranking = [(score, name) for score, name in self.progress.ranking]
 
     def _save_last(self, held: list[Pair] | None, journal: Journal, why: str) -> None:
         """Save where training stopped, and average the last checkpoints if it is complete and was asked for."""
         complete = self.finished() is not None or why == "time limit"
+        if self.saved != self.progress.step:
+            self.save()
         if held is not None and complete and self.progress.validated != self.progress.step:
             self._validate(held, journal)
-        elif not (self.run.checkpoints / checkpoint_name(self.progress.step)).is_dir():
-            self.save()
         if self.cfg.train.average_last is not None and self.finished() is not None and self.ranks.first:
             self._average_last(held, journal)
 
     def _average_last(self, held: list[Pair] | None, journal: Journal) -> None:
         """Average the newest checkpoints; the average becomes `best` unless validation says otherwise."""
-        steps = self.run.steps()[-(self.cfg.train.average_last or 1) :]
+        steps = checkpoint.whole(self.run.steps()[-(self.cfg.train.average_last or 1) :])
         path = self.run.checkpoints / f"average-{self.progress.step:08d}"
         weights = checkpoint.average(self.run, steps)
         state = {**self._state_values(), "averaged": [step.name for step in steps]}

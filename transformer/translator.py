@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice, repeat
+from itertools import islice, pairwise, repeat
 from typing import Any
 
 import numpy as np
@@ -81,7 +81,9 @@ class Translator:
 
     def score(self, sources: Sequence[str], targets: Sequence[str]) -> list[Translation]:
         """Return each given translation with its score; the same that `translate` gives for the same ids."""
-        return self.score_ids(self.tok.encode_source(sources), self.tok.encode_target(targets))
+        found = self.score_ids(self.tok.encode_source(sources), self.tok.encode_target(targets))
+        empty = Translation("", 0.0, 0.0, ())
+        return [one if source.strip() or one.ids else empty for source, one in zip(sources, found, strict=True)]
 
     @torch.inference_mode()
     def score_ids(self, sources: Sequence[list[int]], targets: Sequence[Sequence[int]]) -> list[Translation]:
@@ -111,7 +113,8 @@ class Translator:
             begin = self.tok.encode_target([prefix])[0] if prefix else []
             tasks.extend(Task(piece, begin if i == 0 else []) for i, piece in enumerate(pieces))
         found = self._decode(tasks, best)
-        return [self._join([found[i] for i in owner]) for owner in owners]
+        joined = [self._join([found[i] for i in owner]) for owner in owners]
+        return [each + each[-1:] * (best - len(each)) for each in joined]  # an empty line has but one translation
 
     def _pieces(self, line: str, ids: list[int], number: int) -> list[list[int]]:
         """Cut what is longer than the model allows: at sentence ends, else between words, else anywhere."""
@@ -124,7 +127,8 @@ class Translator:
             len(ids),
             limit,
         )
-        sentences = self.tok.encode_source([s for s in SENTENCE_END.split(line) if s and s.strip()])
+        cuts = [0, *(match.end() for match in SENTENCE_END.finditer(line)), len(line)]
+        sentences = self.tok.encode_source([s for a, b in pairwise(cuts) if (s := line[a:b]).strip()])
         units: list[list[int]] = []
         for sentence in sentences:
             units.extend([sentence] if len(sentence) <= limit else self._words(sentence, limit))
