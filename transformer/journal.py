@@ -18,13 +18,13 @@ class Journal:
     """Writes `metrics.jsonl` in a run directory, and TensorBoard's files if asked to."""
 
     def __init__(self, folder: Path, tensorboard: bool) -> None:
+        self.board = _tensorboard(folder / "tensorboard") if tensorboard else None
         path = folder / "metrics.jsonl"
         before = path.read_bytes() if path.exists() else b""
         torn = before != b"" and not before.endswith(b"\n")
         self.file = path.open("a", encoding="utf-8")
         if torn:  # by a kill in the middle of a line
             self.file.write("\n")
-        self.board = _tensorboard(folder / "tensorboard") if tensorboard else None
 
     def write(self, kind: str, values: Mapping[str, Any]) -> None:
         """Append one JSON object; `kind` is `train` or `valid`."""
