@@ -87,7 +87,7 @@ def test_cuda_that_is_not_there_is_said(trained_run: Path, capsys: pytest.Captur
 
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    code, _, err = call("translate", trained_run, "--device", "cuda", os.devnull, capsys=capsys)
+    code, _, err = call("evaluate", trained_run, "--device", "cuda", capsys=capsys)
     assert code == 2
     assert "device cuda was asked for, but" in err
 

@@ -127,7 +127,8 @@ def test_long_lines_are_cut_translated_and_joined(
     monkeypatch.setattr(logging.getLogger("transformer"), "propagate", True)
     lines = ["one two", " ".join(pair.source + "." for pair in toy_pairs(30, 13)), "two " * 1000, "x" * 5000]
     found = texts(list(translator.translate(lines)))
-    assert [record.args[0] for record in caplog.records if record.args] == [2, 3, 4]  # type: ignore[index]
+    warned = [record.args[0] for record in caplog.records if record.args]  # type: ignore[index]
+    assert list(dict.fromkeys(warned)) == [2, 3, 4]
     assert found[0] == "zwei eins"
     for line, text in zip(lines[1:], found[1:], strict=True):
         pieces = translator._pieces(line, translator.tok.encode_source([line])[0], 1)

@@ -256,19 +256,27 @@ def _translate(args: argparse.Namespace) -> int:
         overrides.append(f"decode.beam={args.beam}")
     stdin = not files or files[0] == "-"
     source = _standard_input() if stdin else _open(Path(files[0]))
+    try:
+        return _translate_from(source, Path(files[0]) if not stdin else None, overrides, args)
+    finally:
+        if not stdin and not Path(files[0]).is_fifo():  # to close a pipe is to wait for who writes into it
+            source.close()
+
+
+def _translate_from(source: Any, path: Path | None, overrides: list[str], args: argparse.Namespace) -> int:
+    """Translate what can be read from `source`, which is the file at `path` unless that is None."""
     prefixes = None
     if args.prefix is not None:
         with _open(args.prefix) as file:
             prefixes = list(_text_lines(file, str(args.prefix)))
     _, translator, _ = _translator(args, overrides, args.checkpoint)
     translator.check(args.nbest)
-    if stdin and sys.stdin.isatty() and sys.stdout.isatty() and args.output is None:
+    if path is None and sys.stdin.isatty() and sys.stdout.isatty() and args.output is None:
         return _prompt(translator, args)
-    with _output(args.output, Path(files[0]) if not stdin else None) as out:
+    with _output(args.output, path) as out:
         for found in _stream(translator, _text_lines(source, "input"), args.nbest, prefixes):
             out.write(_lines(found, args).encode("utf-8"))
             out.flush()
-    source.close()
     return 0
 
 
