@@ -3,7 +3,7 @@
     python scripts/preparation_growth.py SOURCE TARGET [--sizes 10000 40000 160000 640000]
 
 Each size is prepared in a process of its own, with a vocabulary learned once from the first 10,000 pairs; memory is
-that process's largest resident set, of which the row for 0 pairs is what the program takes by itself.
+that process's largest resident set (Linux), of which the row for 0 pairs is what the program takes by itself.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -31,7 +30,8 @@ def measure(folder: Path, pairs: int) -> dict[str, float]:
         prepare.prepare(cfg, tokenizer.load(folder), [], folder / "prepared")
     seconds = time.perf_counter() - started
     written = sum(f.stat().st_size for f in (folder / "prepared").glob("pairs-*/*") if f.is_file()) if pairs else 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    status = Path("/proc/self/status").read_text()  # getrusage would tell the parent's peak where that is larger
+    peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
     return {"seconds": seconds, "peak_mib": peak, "written_mib": written / 2**20}
 
 
