@@ -183,7 +183,6 @@ class Trainer:
                     elif wish:
                         why = wish
                         break
-                ahead.close()
                 self._save_last(held, journal, why)
         finally:
             ahead.close()
@@ -321,13 +320,17 @@ class Trainer:
         """Enter a validation into the ranking; return whether it is the best so far."""
         cfg, progress = self.cfg.train, self.progress
         progress.valid = {k: v for k, v in values.items() if k != "step"}
-        sign = -1.0 if cfg.best == "loss" else 1.0
-        score = sign * values[cfg.best]
+        score = self._merit(values)
         ranking = [*progress.ranking, (score, checkpoint_name(progress.step))]
         progress.ranking = sorted(ranking, key=lambda entry: -entry[0])[: max(cfg.keep_best, 1)]
         better = progress.best is None or score > progress.best
         progress.best = score if better else progress.best
         return better
+
+    def _merit(self, values: dict[str, float]) -> float:
+        """Return the validation score that decides, so that more is better."""
+        best = self.cfg.train.best
+        return -values[best] if best == "loss" else values[best]
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
@@ -429,8 +432,7 @@ class Trainer:
                 p.data.copy_(weights[name])
             best = self.progress.best
             values = {"step": self.progress.step, **self.validate(held)}
-            score = values[self.cfg.train.best] * (-1.0 if self.cfg.train.best == "loss" else 1.0)
-            better = best is None or score > best
+            better = best is None or self._merit(values) > best
             log.info("average of %d: %s", len(steps), valid_line(values, better))
             journal.write("average", values)
         if better:
