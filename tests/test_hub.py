@@ -20,8 +20,9 @@ MULTI30K = "bentrevett/multi30k"
 SIZES = {"train": 300, "validation": 20, "test": 10}
 
 # Reads a list of [arguments, keyword arguments], prints what `load_dataset` makes of each as a list in JSON.
+# It leaves without Python's tidying up, in which threads of pyarrow may abort the process (apache/arrow#34314).
 LOAD = """
-import json, sys, time
+import json, os, sys, time
 naps = []
 time.sleep = naps.append
 from datasets import load_dataset
@@ -35,7 +36,8 @@ for arguments, options in json.loads(sys.argv[1]):
         kinds = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__]
         result = {"kinds": kinds, "message": str(error)}
     results.append(result | {"naps": list(naps)})
-print(json.dumps(results))
+print(json.dumps(results), flush=True)
+os._exit(0)
 """
 
 # Reads a list of [function, arguments], prints what sacrebleu makes of each as a list in JSON.

@@ -1,8 +1,6 @@
 """`python -m transformer` is the `transformer` command."""
 
-import sys
-
-from transformer.cli import main
+from transformer.cli import command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

@@ -12,7 +12,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from transformer import __version__, config
 from transformer.errors import CheckpointError, ConfigError, DataError, TransformerError
@@ -51,6 +51,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.filename is None and sys.stdout is not None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def command(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run one command and leave the process with its exit code.
+
+    Leaves without Python's own tidying up: there, threads of pyarrow may abort a process that has done all its
+    work (apache/arrow#34314), and freeing what torch holds takes time that nobody gains from.
+    """
+    code = main(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            with contextlib.suppress(OSError):
+                stream.flush()
+    os._exit(code)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
