@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-ROWS = 2048
-"""Tokens whose logits exist at once."""
+from transformer.linear import Layouts, product
+
+ROWS = {"cpu": 512, "cuda": 4096}
+"""Tokens whose logits exist at once: on CPU so few that they stay in its caches."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,19 @@ class LossSum:
 
 
 def label_smoothed(
-    hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, target_N: Tensor, smoothing: float
+    hidden_ND: Tensor,
+    weight_VD: Tensor,
+    bias_V: Tensor | None,
+    target_N: Tensor,
+    smoothing: float,
+    layouts: Layouts | None = None,
 ) -> LossSum:
     """Project hidden states to logits and compare them with the targets.
 
     `smoothing` of the probability is spread evenly over the vocabulary. Projection and loss are one, so that
     the logits of a whole batch never exist, and gradients are ready when the loss is.
     """
-    smoothed, nll = _ProjectedLoss.apply(hidden_ND, weight_VD, bias_V, target_N, smoothing)
+    smoothed, nll = _ProjectedLoss.apply(hidden_ND, weight_VD, bias_V, target_N, smoothing, layouts or Layouts())
     return LossSum(smoothed, nll, len(target_N))
 
 
@@ -48,25 +54,27 @@ class _ProjectedLoss(torch.autograd.Function):
         bias_V: Tensor | None,
         target_N: Tensor,
         smoothing: float,
+        layouts: Layouts,
     ) -> tuple[Tensor, Tensor]:
-        w_VD = weight_VD.to(hidden_ND.dtype)
         b_V = None if bias_V is None else bias_V.to(hidden_ND.dtype)
         wants = any(ctx.needs_input_grad[:3])
-        grads = _Gradients(hidden_ND, weight_VD, bias_V) if wants else None
+        grads = _Gradients(hidden_ND, weight_VD, bias_V, layouts) if wants else None
+        into = layouts.forward(weight_VD, hidden_ND.dtype)
         nll_sum = hidden_ND.new_zeros((), dtype=torch.float32)
         flat_sum = hidden_ND.new_zeros((), dtype=torch.float32)
         mean_D = weight_VD.float().mean(0)
         mean_bias = 0.0 if bias_V is None else bias_V.float().mean()
-        for rows in range(0, len(target_N), ROWS):
-            h, target = hidden_ND[rows : rows + ROWS], target_N[rows : rows + ROWS]
-            logits = F.linear(h, w_VD, b_V)
+        size = ROWS[hidden_ND.device.type]
+        for rows in range(0, len(target_N), size):
+            h, target = hidden_ND[rows : rows + size], target_N[rows : rows + size]
+            logits = product(h, into, b_V)
             p = logits.softmax(-1)
             # The largest probability cannot underflow, so this log-sum-exp is exact in every precision.
             lse = logits.amax(-1).float() - p.amax(-1).float().log()
             nll_sum += (lse - logits.gather(1, target[:, None])[:, 0].float()).sum()
             flat_sum += (lse - h.float() @ mean_D - mean_bias).sum()
             if grads is not None:
-                grads.add(rows, p, h, w_VD, target, smoothing)
+                grads.add(rows, p, h, target, smoothing)
         ctx.grads = grads
         smoothed = (1 - smoothing) * nll_sum + smoothing * flat_sum
         ctx.mark_non_differentiable(nll_sum)
@@ -77,22 +85,24 @@ class _ProjectedLoss(torch.autograd.Function):
         found = ctx.grads
         ctx.grads = None
         bias = None if found.bias_V is None else found.bias_V * grad
-        return found.hidden_ND.mul_(grad), found.weight_VD.mul_(grad), bias, None, None
+        return found.hidden_ND.mul_(grad), found.weight_VD.mul_(grad), bias, None, None, None
 
 
 class _Gradients:
     """Of the summed smoothed loss, gathered rows by rows."""
 
-    def __init__(self, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None) -> None:
+    def __init__(self, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, layouts: Layouts) -> None:
+        self.w_VD = weight_VD.detach().to(hidden_ND.dtype)
+        self.w_sum_D = weight_VD.detach().sum(0, dtype=torch.float32).to(hidden_ND.dtype)
+        self.back = layouts.backward(weight_VD, hidden_ND.dtype)
         self.hidden_ND = torch.empty_like(hidden_ND)
         self.weight_VD = torch.zeros_like(weight_VD, dtype=torch.float32)
         self.bias_V = None if bias_V is None else torch.zeros_like(bias_V, dtype=torch.float32)
 
-    def add(self, first: int, p: Tensor, h: Tensor, w_VD: Tensor, target: Tensor, smoothing: float) -> None:
-        even, peak = smoothing / len(w_VD), 1 - smoothing
-        into = self.hidden_ND[first : first + len(h)]
-        torch.mm(p, w_VD, out=into)
-        into.sub_(w_VD.sum(0, dtype=torch.float32).to(into.dtype), alpha=even).sub_(w_VD[target], alpha=peak)
+    def add(self, first: int, p: Tensor, h: Tensor, target: Tensor, smoothing: float) -> None:
+        even, peak = smoothing / len(self.w_VD), 1 - smoothing
+        hidden = product(p, self.back).sub_(self.w_sum_D, alpha=even).sub_(self.w_VD[target], alpha=peak)
+        self.hidden_ND[first : first + len(h)] = hidden
         self.weight_VD += p.t() @ h
         self.weight_VD -= even * h.sum(0, dtype=torch.float32)
         self.weight_VD.index_add_(0, target, h.float(), alpha=-peak)

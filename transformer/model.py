@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from transformer.config import ModelConfig
+from transformer.linear import Layouts, Linear, affine
 
 
 class Transformer(nn.Module):
@@ -33,6 +34,7 @@ class Transformer(nn.Module):
             self.source_embedding = nn.Embedding(sizes[0], cfg.width)
         if cfg.tied == "none":
             self.output = nn.Embedding(sizes[1], cfg.width)
+        self.output_layouts = Layouts()
         self.output_bias = nn.Parameter(torch.zeros(sizes[1])) if cfg.output_bias else None
         self.encoder = nn.ModuleList(EncoderLayer(cfg) for _ in range(cfg.encoder_layers))
         self.decoder = nn.ModuleList(DecoderLayer(cfg) for _ in range(cfg.decoder_layers))
@@ -70,8 +72,7 @@ class Transformer(nn.Module):
 
     def project(self, hidden: Tensor) -> Tensor:
         """Return logits (…, V) of hidden states (…, D)."""
-        bias = None if self.output_bias is None else self.output_bias.to(hidden.dtype)
-        return F.linear(hidden, self.output_weight.to(hidden.dtype), bias)
+        return affine(hidden, self.output_weight, self.output_bias, self.output_layouts)
 
     def encode(self, source_BS: Tensor) -> tuple[Tensor, Tensor]:
         """Return the encoder's last layer (B, S, D) and what to add to attention scores over it (B, 1, 1, S)."""
@@ -193,7 +194,7 @@ class Residual(nn.Module):
 
     def after(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the sum of the sub-layer's input and its output `y`."""
-        total = x + dropout(y, self.dropout, self.training)
+        total = add_dropped(x, y, self.dropout, self.training)
         return self.norm(total) if self.post else total
 
 
@@ -246,32 +247,23 @@ class FeedForward(nn.Module):
         super().__init__()
         self.inner = Linear(cfg.width, cfg.feed_forward)
         self.out = Linear(cfg.feed_forward, cfg.width)
-        kinds: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu, "swish": F.silu}
-        self.activation = kinds[cfg.activation]
+        kinds: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "swish": F.silu}
+        self.activation = kinds.get(cfg.activation)  # None is relu, which is part of the product
         self.dropout = cfg.activation_dropout
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.out(dropout(self.activation(self.inner(x)), self.dropout, self.training))
-
-
-class Linear(nn.Module):
-    """An affine map whose weights are cast to the dtype of its input; `blocks` matrices in one."""
-
-    def __init__(self, inputs: int, outputs: int, blocks: int = 1) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(outputs, inputs))
-        self.bias = nn.Parameter(torch.empty(outputs))
-        self.block = outputs // blocks
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight.to(x.dtype), self.bias.to(x.dtype))
+        y = self.inner(x, relu=True) if self.activation is None else self.activation(self.inner(x))
+        return self.out(dropout(y, self.dropout, self.training))
 
 
 class LayerNorm(nn.LayerNorm):
-    """Layer normalisation whose weights are cast to the dtype of its input; sums are float32 inside."""
+    """Layer normalisation of an input in any dtype; sums are float32 inside."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
+        weight, bias = self.weight, self.bias
+        if x.is_cuda:  # where both must have one dtype
+            weight, bias = weight.to(x.dtype), bias.to(x.dtype)
+        return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
 
 
 def split_heads(x_BTD: Tensor, heads: int, parts: int) -> tuple[Tensor, ...]:
@@ -296,19 +288,44 @@ def attend(q_BHTE: Tensor, k_BHSE: Tensor, v_BHSE: Tensor, bias: Tensor | None, 
 
 
 def dropout(x: Tensor, rate: float, training: bool) -> Tensor:
-    """Zero a random share `rate` of the elements and scale the others up, while training.
-
-    On CPU the random bits are drawn 64 at a time and used 16 by 16, which is several times faster than a draw per
-    element; rates are thereby rounded to multiples of 2 ** -16.
-    """
+    """Zero a random share `rate` of the elements and scale the others up, while training."""
     if not training or rate == 0:
         return x
-    if x.is_cuda:
-        return F.dropout(x, rate)
-    words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-    bits = words.view(torch.int16)[: x.numel()].view(x.shape)
-    kept = bits >= round(rate * 2**16) - 2**15
-    return x * kept.to(x.dtype).mul_(1 / (1 - rate))
+    return F.dropout(x, rate) if x.is_cuda else x * keep_mask(x, rate)
+
+
+def add_dropped(x: Tensor, y: Tensor, rate: float, training: bool) -> Tensor:
+    """Return `x + dropout(y)`."""
+    if not training or rate == 0 or x.is_cuda:
+        return x + dropout(y, rate, training)
+    total: Tensor = _AddMasked.apply(x, y, keep_mask(y, rate))
+    return total
+
+
+def keep_mask(like: Tensor, rate: float) -> Tensor:
+    """Return zeros for a random share `rate` of the elements and what scales the others up.
+
+    The random bits are drawn 63 at a time and used 15 or 16 by 15 or 16, which is several times faster than a draw
+    per element; rates are thereby rounded to multiples of 2 ** -15.
+    """
+    words = torch.empty((like.numel() + 3) // 4, dtype=torch.int64).random_().mul_(2)  # the highest bit is never set
+    bits = words.view(torch.int16)[: like.numel()].view(like.shape)
+    mask = torch.empty(like.shape, dtype=like.dtype)
+    return torch.ge(bits, round(rate * 2**15) * 2 - 2**15, out=mask).mul_(1 / (1 - rate))
+
+
+class _AddMasked(torch.autograd.Function):
+    """x + y * mask in one pass over memory."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
+        ctx.save_for_backward(mask)
+        return torch.addcmul(x, y, mask)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        (mask,) = ctx.saved_tensors
+        return grad, grad * mask, None
 
 
 def sinusoids(length: int, width: int) -> Tensor:

@@ -31,7 +31,7 @@ from transformer.errors import DataError
 from transformer.tokenizer import Tokenizer
 
 FORMAT = 1
-CHUNK = 10_000
+CHUNK = 4_000
 """Pairs encoded at once by one thread."""
 
 Ints = NDArray[Any]
@@ -70,10 +70,7 @@ class Dataset:
 
 def from_pairs(pairs: Sequence[Pair], tok: Tokenizer) -> Dataset:
     """Return a dataset in memory of all these pairs, unfiltered."""
-    source, target = (
-        _flatten(tok.encode_source([p.source for p in pairs])),
-        _flatten(tok.encode_target([p.target for p in pairs])),
-    )
+    source, target = map(_flatten, tok.encode_pairs([p.source for p in pairs], [p.target for p in pairs]))
     rows = np.arange(len(pairs))
     return Dataset(*source, *target, rows=rows, corpora=((0, len(pairs), 1.0),), report={"pairs": len(pairs)})
 
@@ -260,12 +257,11 @@ def _encoded(each: CorpusConfig, data: DataConfig, tok: Tokenizer) -> Iterator[_
 
 def _encode(chunk: list[Pair | None], data: DataConfig, tok: Tokenizer) -> _Encoded:
     pairs = [pair for pair in chunk if pair is not None]
-    source = tok.encode_source([pair.source for pair in pairs])
-    target = tok.encode_target([pair.target for pair in pairs])
+    source, target = tok.encode_pairs([pair.source for pair in pairs], [pair.target for pair in pairs])
     dropped = Counter(undecodable=len(chunk) - len(pairs))
     good = []
-    for i, (left, right) in enumerate(zip(source, target, strict=True)):
-        if reason := _unusable(len(left), len(right), data):
+    for i, (left, right) in enumerate(zip(map(len, source), map(len, target), strict=True)):
+        if reason := _unusable(left, right, data):
             dropped[reason] += 1
         else:
             good.append(i)
@@ -290,12 +286,11 @@ def _unusable(source: int, target: int, data: DataConfig) -> str | None:
     return None
 
 
-def _flatten(rows: Sequence[Sequence[int]], dtype: Any = np.int32) -> tuple[Ints, Ints]:
+def _flatten(rows: Sequence[Ints], dtype: Any = np.int32) -> tuple[Ints, Ints]:
     """Return all ids end to end, and where each row begins (with the end of the last)."""
     starts = np.zeros(len(rows) + 1, np.int64)
     np.cumsum([len(row) for row in rows], out=starts[1:])
-    ids = np.fromiter((i for row in rows for i in row), dtype, count=int(starts[-1]))
-    return ids, starts
+    return np.concatenate([np.zeros(0, np.int32), *rows]).astype(dtype), starts
 
 
 def _write(array: Ints, into: BinaryIO | Path) -> None:

@@ -137,9 +137,9 @@ class Trainer:
         self.model.compute_dtype = self.dtype
         hidden_BTD = self.model.hidden(batch.source_BS, batch.input_BT)
         hidden_ND = hidden_BTD.flatten(0, 1).index_select(0, batch.places_N)
-        smoothing = self.cfg.train.label_smoothing
+        model, smoothing = self.model, self.cfg.train.label_smoothing
         return loss.label_smoothed(
-            hidden_ND, self.model.output_weight, self.model.output_bias, batch.target_N, smoothing
+            hidden_ND, model.output_weight, model.output_bias, batch.target_N, smoothing, model.output_layouts
         )
 
     def _apply_gradients(self) -> None:
@@ -158,6 +158,7 @@ class Trainer:
         else:
             self.adam.found_inf = bad  # type: ignore[attr-defined]  # the fused kernel skips the step by itself
             self.adam.step()
+        torch.autograd.graph.increment_version(self.parameters)  # which the fused kernel forgets, and Layouts go by
         self.adam.zero_grad(set_to_none=True)
 
     # ---- the whole training -----------------------------------------------------------------------------
@@ -394,7 +395,8 @@ class Trainer:
         for i, (name, p) in enumerate(self.model.named_parameters()):
             if self.average is not None:
                 self.average[i].copy_(weights[name])
-            p.data.copy_(tensors[f"weights.{name}"] if self.average is not None else weights[name])
+            with torch.no_grad():
+                p.copy_(tensors[f"weights.{name}"] if self.average is not None else weights[name])
             kept = {
                 key: tensors[f"adam.{key}.{name}"]
                 for key in ("step", "exp_avg", "exp_avg_sq")
@@ -429,7 +431,8 @@ class Trainer:
         if held is not None:
             names = [name for name, _ in self.model.named_parameters()]
             for name, p in zip(names, self.average or self.parameters, strict=True):
-                p.data.copy_(weights[name])
+                with torch.no_grad():
+                    p.copy_(weights[name])
             best = self.progress.best
             values = {"step": self.progress.step, **self.validate(held)}
             better = best is None or self._merit(values) > best
@@ -458,11 +461,13 @@ def micro_batch_tokens(cfg: Config, device: torch.device, ranks: int = 1) -> int
     """Return how many tokens of a side, padding counted, go through the network at once."""
     if cfg.train.micro_batch_tokens != "auto":
         return cfg.train.micro_batch_tokens
-    if device.type != "cuda":
-        return min(math.ceil(cfg.train.batch_tokens / ranks), 4096)
+    share = cfg.train.batch_tokens / ranks
+    if device.type != "cuda":  # a tensor of activations of some million elements stays in the caches
+        parts = max(1, round(share * cfg.model.width / 2**20))
+        return math.ceil(1.15 * share / parts)
     free, _ = torch.cuda.mem_get_info(device)
     fitting = int(free * 0.6) // bytes_per_token(cfg)
-    return max(1024, min(math.ceil(1.1 * cfg.train.batch_tokens / ranks), fitting))
+    return max(1024, min(math.ceil(1.1 * share), fitting))
 
 
 def bytes_per_token(cfg: Config) -> int:
