@@ -162,10 +162,7 @@ def timed(args: argparse.Namespace, size: Size) -> int:
 
 
 def describe_updates(job: dict[str, Any]) -> dict[str, float]:
-    """Return means over the timed updates, and the operations of training that each target token stands for.
-
-    Real tokens only. Multiplications with weights and of attention count, each with its two gradients.
-    """
+    """Return means over the timed updates, and the operations that each target token stands for; real tokens only."""
     updates = json.loads(Path(job["updates"]).read_text())[job["warm"] : job["warm"] + job["timed"]]
     lengths = {side: [[len(row) + 1 for row in update[side]] for update in updates] for side in ("source", "target")}
     total = {side: sum(map(sum, found)) for side, found in lengths.items()}
@@ -173,15 +170,24 @@ def describe_updates(job: dict[str, Any]) -> dict[str, float]:
     sentences = sum(map(len, lengths["target"]))
     s, t = total["source"] / sentences, total["target"] / sentences
     size = job["size"]
-    layers, d, f = size["layers"], size["width"], size["feed_forward"]
-    source = layers * (4 * d**2 + 2 * d * f) + layers * 2 * d**2 + layers * 2 * d * s
-    target = layers * (6 * d**2 + 2 * d * f) + job["vocabulary"] * d + layers * (2 * d * t / 2 + 2 * d * s)
+    shape = size["layers"], size["width"], size["feed_forward"], job["vocabulary"]
     return {
         "source_tokens": total["source"] / len(updates),
         "target_tokens": total["target"] / len(updates),
         "padding": 1 - sum(total.values()) / padded,
-        "flops_per_target_token": 6 * (source * s / t + target),
+        "flops_per_target_token": training_flops(*shape, s, t),
     }
+
+
+def training_flops(layers: int, width: int, feed_forward: int, vocabulary: int, source: float, target: float) -> float:
+    """Return the operations of training for each target token, of sentences of these mean lengths.
+
+    Multiplications with weights and of attention count, each with its two gradients; as many layers on each side.
+    """
+    d, f = width, feed_forward
+    source_macs = layers * (4 * d**2 + 2 * d * f) + layers * 2 * d**2 + layers * 2 * d * source
+    target_macs = layers * (6 * d**2 + 2 * d * f) + vocabulary * d + layers * (2 * d * target / 2 + 2 * d * source)
+    return 6 * (source_macs * source / target + target_macs)
 
 
 # ---- environments and processes -------------------------------------------------------------------------

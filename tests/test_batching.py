@@ -8,21 +8,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import toy_pairs
+from conftest import CPU, toy_pairs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transformer import batching, prepare
+from transformer import batching, config, prepare
 from transformer.batching import Ahead, Batches
 from transformer.corpus import Pair
 from transformer.prepare import Dataset
 from transformer.tokenizer import Tokenizer
+from transformer.train import micro_batch_tokens
 
 
 def dataset(lengths: list[tuple[int, int]], weights: tuple[float, ...] = (1.0,)) -> Dataset:
     """A dataset whose pair i has these numbers of source and target ids, cut into corpora of equal size."""
-    source = prepare._flatten([[10 + i % 50] * s for i, (s, _) in enumerate(lengths)])
-    target = prepare._flatten([[10 + i % 50] * t for i, (_, t) in enumerate(lengths)])
+    source = prepare._flatten([np.full(s, 10 + i % 50, np.int32) for i, (s, _) in enumerate(lengths)])
+    target = prepare._flatten([np.full(t, 10 + i % 50, np.int32) for i, (_, t) in enumerate(lengths)])
     ends = np.linspace(0, len(lengths), len(weights) + 1).astype(int)
     corpora = tuple((int(a), int(b), w) for a, b, w in zip(ends[:-1], ends[1:], weights, strict=True))
     return Dataset(*source, *target, rows=np.arange(len(lengths)), corpora=corpora, report={})
@@ -122,12 +123,41 @@ def check(batch: batching.Batch, data: Dataset, tok: Tokenizer) -> None:
     assert batch.places_N.tolist() == places
 
 
-@pytest.mark.parametrize(("update", "micro"), [(1024, 1024), (2048, 2048), (4096, 2048)])
-def test_nearly_all_tokens_are_real(tok: Tokenizer, update: int, micro: int) -> None:
+@pytest.mark.parametrize("width", [256, 512])
+@pytest.mark.parametrize("tokens", [1024, 2048, 4096])
+def test_nearly_all_tokens_are_real(tok: Tokenizer, tokens: int, width: int) -> None:
+    """As training cuts them on CPU, for a small model and for the paper's base."""
     data = dataset(sentences(30_000))
-    cut = cutter(data, tok, micro)
-    batches = [b for u in list(_take(batching.updates(data, update, 1, 0, 0), 100)) for b in cut.cut(u)]
+    settings = config.TrainConfig(batch_tokens=tokens), config.ModelConfig(width=width)
+    cfg = config.Config(
+        data=config.DataConfig(source="en", target="de", train=()), train=settings[0], model=settings[1]
+    )
+    cut = cutter(data, tok, micro_batch_tokens(cfg, CPU))
+    batches = [b for u in list(_take(batching.updates(data, tokens, 1, 0, 0), 100)) for b in cut.cut(u)]
     assert sum(b.real for b in batches) / sum(b.padded for b in batches) > 0.95
+
+
+def test_the_order_is_not_biased() -> None:
+    """Where in an epoch a pair comes says nothing about its length, and its neighbours change from epoch to epoch."""
+    lengths = sentences(30_000)
+    data = dataset(lengths)
+    orders = [epoch(data, 2048, 1, number) for number in range(8)]
+    target = np.array([t for _, t in lengths])
+    for updates in orders:
+        means = np.array([target[update].mean() for update in updates])
+        ranks = np.argsort(np.argsort(means))
+        assert abs(np.corrcoef(np.arange(len(means)), ranks)[0, 1]) < 4 / len(means) ** 0.5
+    places = np.empty((len(orders), len(lengths)))
+    for number, updates in enumerate(orders):
+        for place, update in enumerate(updates):
+            places[number, update] = place / len(updates)
+    assert abs(np.corrcoef(places[0], places[1])[0, 1]) < 0.1
+    long, short = target > np.quantile(target, 0.9), target < np.quantile(target, 0.1)
+    assert places[:, long].mean() == pytest.approx(0.5, abs=0.05)
+    assert places[:, short].mean() == pytest.approx(0.5, abs=0.05)
+    groups = [{i: set(update) for update in updates for i in update} for updates in orders[:2]]
+    same = [len(groups[0][i] & groups[1][i]) / len(groups[0][i]) for i in range(0, 30_000, 50)]
+    assert sum(same) / len(same) < 0.6
 
 
 def _take(items: Any, count: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -9,15 +10,18 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import CPU
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from transformer import batching, checkpoint, config, launch, runtime, train
+from transformer import batching, checkpoint, config, launch, optim, runtime, train
 from transformer.config import Config
 from transformer.errors import CheckpointError, ConfigError
 
@@ -115,6 +119,20 @@ def test_the_same_run_twice_is_the_same_and_another_seed_is_not(tiny: Config, tm
     assert not torch.equal(a, c)
 
 
+def test_two_workers_train_what_one_does(tiny: Config, tmp_path: Path) -> None:
+    """And, dropout included, the same bit for bit each time, however the threads take turns."""
+    cfg = config.override(tiny, ["train.max_steps=6", "train.micro_batch_tokens=40", "train.adam_epsilon=1e-4"])
+    launch.train(cfg, tmp_path / "one", CPU)
+    torch.set_num_threads(2)
+    try:
+        for name in ("two", "again"):
+            launch.train(cfg, tmp_path / name, CPU)
+    finally:
+        torch.set_num_threads(1)
+    assert_same(tensors(tmp_path / "one", 6), tensors(tmp_path / "two", 6), exact=False)
+    assert_same(tensors(tmp_path / "two", 6), tensors(tmp_path / "again", 6))
+
+
 @pytest.mark.slow
 def test_two_processes_train_what_one_does(tiny_file: Path, tmp_path: Path) -> None:
     overrides = [*SMOOTH, "train.max_steps=6", "train.micro_batch_tokens=60", "train.ema=0.9"]
@@ -142,6 +160,69 @@ def test_no_update_waits_for_the_device(tiny: Config, tmp_path: Path, monkeypatc
     trainer.model.train()
     trainer.update(batches)
     monkeypatch.undo()
+
+
+class Operations(TorchDispatchMode):
+    """Counts what is computed while it is entered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.counts[str(func)] += 1
+        return func(*args, **kwargs or {})
+
+
+def test_an_update_has_no_loop_over_tokens_and_fetches_no_value(tiny: Config, tmp_path: Path) -> None:
+    """The number of operations is the same for five times the tokens, and reading a tensor's value is none of them."""
+    counts = []
+    for tokens in (200, 1000):
+        cfg = config.override(tiny, [f"train.batch_tokens={tokens}", "train.micro_batch_tokens=2000"])
+        trainer, _ = launch.build(cfg, tmp_path / "run", CPU, runtime.Ranks(), keep=False)
+        updates = trainer.cut_updates()
+        trainer.model.train()
+        trainer.update(next(updates)[1])  # makes Adam's state
+        _, batches = next(updates)
+        with Operations() as found:
+            trainer.update(batches)
+        assert len(batches) == 1
+        counts.append(found.counts)
+    assert counts[0].total() > 100
+    assert counts[0] == counts[1] + Counter()
+    assert not [name for name in counts[0] if "_local_scalar_dense" in name or "nonzero" in name]
+
+
+def test_a_run_is_the_same_as_a_plain_loop_of_torchs(tiny: Config, tmp_path: Path) -> None:
+    """Twenty losses, against torch's own cross-entropy, clipping and AdamW on padded tensors."""
+    cfg = config.override(tiny, [*SMOOTH, "train.clip_norm=0.5", "train.weight_decay=0.01"])
+    trainer, _ = launch.build(cfg, tmp_path / "run", CPU, runtime.Ranks(), keep=False)
+    model, pad = copy.deepcopy(trainer.model), trainer.model.pad
+    groups = [[p for p in model.parameters() if (p.ndim > 1) is matrix] for matrix in (True, False)]
+    adam = torch.optim.AdamW(
+        [{"params": groups[0], "weight_decay": 0.01}, {"params": groups[1], "weight_decay": 0.0}],
+        lr=0.0, betas=cfg.train.adam_betas, eps=cfg.train.adam_epsilon,
+    )  # fmt: skip
+    ours, theirs = [], []
+    for step, (_, batches) in zip(range(1, 21), trainer.cut_updates(), strict=False):
+        trainer.update(batches)
+        ours.append(trainer.metrics(runtime.Stopwatch())["loss"])
+        tokens, total = sum(batch.tokens for batch in batches), 0.0
+        for batch in batches:
+            answers_BT = torch.full_like(batch.input_BT, pad)
+            answers_BT.view(-1)[batch.places_N] = batch.target_N
+            logits_BTV = model(batch.source_BS, batch.input_BT)
+            flat = (logits_BTV.flatten(0, 1), answers_BT.flatten())
+            smoothed = F.cross_entropy(*flat, ignore_index=pad, label_smoothing=0.1, reduction="sum")
+            (smoothed / tokens).backward()
+            total += float(F.cross_entropy(*flat, ignore_index=pad, reduction="sum").detach())
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        for group in adam.param_groups:
+            group["lr"] = optim.rate(step, cfg.train, cfg.model.width)
+        adam.step()
+        adam.zero_grad()
+        theirs.append(total / tokens)
+    assert ours == pytest.approx(theirs, rel=2e-4)
 
 
 def test_a_gradient_that_is_not_finite_changes_nothing(tiny: Config, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Shape letters: B sentences, S source positions, T target positions, N real targe
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 from collections.abc import Iterator, Sequence
@@ -200,8 +201,24 @@ def rectangle(rows: Sequence[Any], pad: int, first: int | None = None, last: int
     return filled
 
 
-def _cut(longest: Ints, limit: int) -> Iterator[Ints]:
-    """Yield runs of neighbours whose rectangle holds at most `limit` tokens (or one sentence)."""
+def _cut(longest: Ints, limit: int) -> list[Ints]:
+    """Return runs of neighbours whose rectangle holds at most `limit` tokens (or one sentence).
+
+    Where the limit lets them, they are an even number and about equal, for two workers.
+    """
+    runs = list(_fill(longest, limit))
+    count = 2 * math.ceil(len(runs) / 2)
+    if len(runs) == 1 or count > len(longest):
+        return runs
+    mass = np.cumsum(longest)
+    cuts = np.searchsorted(mass, mass[-1] * np.arange(1, count) / count)
+    equal = [run for run in np.split(np.arange(len(longest)), cuts) if len(run)]
+    fits = all(longest[run].max() * len(run) <= limit or len(run) == 1 for run in equal)
+    return equal if fits else runs
+
+
+def _fill(longest: Ints, limit: int) -> Iterator[Ints]:
+    """Yield runs that are each as full as can be."""
     start, widest = 0, 0
     for end, length in enumerate(longest.tolist()):
         widest = max(widest, length)

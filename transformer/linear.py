@@ -22,6 +22,9 @@ class Layouts:
     def __init__(self) -> None:
         self._made: dict[str, tuple[Any, Tensor]] = {}
 
+    def __deepcopy__(self, memo: Any) -> Layouts:
+        return Layouts()  # a copy of a model makes its own
+
     def forward(self, weight: Tensor, dtype: torch.dtype) -> Tensor:
         """Return the layout for `x @ weight.T`."""
         return self._layout("forward", weight, dtype)
@@ -29,6 +32,11 @@ class Layouts:
     def backward(self, weight: Tensor, dtype: torch.dtype) -> Tensor:
         """Return the layout for `gradient @ weight`."""
         return self._layout("backward", weight, dtype)
+
+    def renew(self, weight: Tensor, dtype: torch.dtype) -> None:
+        """Make both layouts now if they are not up to date."""
+        self.forward(weight, dtype)
+        self.backward(weight, dtype)
 
     def _layout(self, use: str, weight: Tensor, dtype: torch.dtype) -> Tensor:
         state = (weight.data_ptr(), weight._version, weight.device, dtype)

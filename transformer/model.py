@@ -7,8 +7,10 @@ the id of padding. The arithmetic runs in `compute_dtype`, the weights keep thei
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import torch
@@ -51,6 +53,11 @@ class Transformer(nn.Module):
                 for block in module.weight.split(module.block):  # q, k and v side by side are three matrices
                     nn.init.xavier_uniform_(block)
                 nn.init.zeros_(module.bias)
+
+    def layouts(self) -> list[tuple[Layouts, Tensor]]:
+        """Return what holds the layouts of each weight that is multiplied by, with that weight."""
+        found = [(each.layouts, each.weight) for each in self.modules() if isinstance(each, Linear)]
+        return [*found, (self.output_layouts, self.output_weight)]
 
     @property
     def output_weight(self) -> Tensor:
@@ -260,10 +267,8 @@ class LayerNorm(nn.LayerNorm):
     """Layer normalisation of an input in any dtype; sums are float32 inside."""
 
     def forward(self, x: Tensor) -> Tensor:
-        weight, bias = self.weight, self.bias
-        if x.is_cuda:  # where both must have one dtype
-            weight, bias = weight.to(x.dtype), bias.to(x.dtype)
-        return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
+        dtype = x.dtype if x.is_cuda else self.weight.dtype  # on CUDA input and weights must have one
+        return F.layer_norm(x, self.normalized_shape, self.weight.to(dtype), self.bias.to(dtype), self.eps)
 
 
 def split_heads(x_BTD: Tensor, heads: int, parts: int) -> tuple[Tensor, ...]:
@@ -287,6 +292,29 @@ def attend(q_BHTE: Tensor, k_BHSE: Tensor, v_BHSE: Tensor, bias: Tensor | None, 
     return x_BHTE.transpose(1, 2).flatten(2)
 
 
+class _Draws(threading.local):
+    """The generator of a thread's draws on CPU; None is torch's own, for which threads would wait in turn."""
+
+    generator: torch.Generator | None = None
+
+
+_draws = _Draws()
+
+
+@contextlib.contextmanager
+def dropout_from(seed: int, device: torch.device) -> Iterator[None]:
+    """Let the draws of this thread be a function of `seed` while the block runs."""
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+        yield
+        return
+    _draws.generator = torch.Generator().manual_seed(seed)
+    try:
+        yield
+    finally:
+        _draws.generator = None
+
+
 def dropout(x: Tensor, rate: float, training: bool) -> Tensor:
     """Zero a random share `rate` of the elements and scale the others up, while training."""
     if not training or rate == 0:
@@ -308,7 +336,9 @@ def keep_mask(like: Tensor, rate: float) -> Tensor:
     The random bits are drawn 63 at a time and used 15 or 16 by 15 or 16, which is several times faster than a draw
     per element; rates are thereby rounded to multiples of 2 ** -15.
     """
-    words = torch.empty((like.numel() + 3) // 4, dtype=torch.int64).random_().mul_(2)  # the highest bit is never set
+    words = (
+        torch.empty((like.numel() + 3) // 4, dtype=torch.int64).random_(generator=_draws.generator).mul_(2)
+    )  # the highest bit is never set
     bits = words.view(torch.int16)[: like.numel()].view(like.shape)
     mask = torch.empty(like.shape, dtype=like.dtype)
     return torch.ge(bits, round(rate * 2**15) * 2 - 2**15, out=mask).mul_(1 / (1 - rate))

@@ -8,15 +8,18 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed
 
 from transformer.errors import DeviceError
 
+T = TypeVar("T")
+R = TypeVar("R")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -122,6 +125,32 @@ class Interruption:
             raise KeyboardInterrupt
         else:
             self.stop = number
+
+
+class Workers:
+    """Threads that work side by side on the batches of an update, each with its share of the cores.
+
+    On CPU, two batches at once keep the cores busier than one batch whose every operation is spread over them: nobody
+    waits at the end of each operation, and what cannot be spread (random draws, Python) is done twice at a time.
+    """
+
+    def __init__(self, on: torch.device) -> None:
+        cores = torch.get_num_threads()
+        self.count = 2 if on.type == "cpu" and cores > 1 else 1
+        self._pool = ThreadPoolExecutor(self.count) if self.count > 1 else None
+        if self._pool is not None:
+            together = threading.Barrier(self.count)
+
+            def start(_: int) -> None:
+                torch.set_num_threads(cores // self.count)  # of the calling thread
+                together.wait()  # so that each thread does this once
+
+            list(self._pool.map(start, range(self.count)))
+            torch.set_num_threads(cores)
+
+    def map(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        """Return what the function makes of each item."""
+        return [function(item) for item in items] if self._pool is None else list(self._pool.map(function, items))
 
 
 @dataclass(frozen=True)

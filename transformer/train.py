@@ -34,7 +34,7 @@ from transformer.corpus import Pair
 from transformer.errors import CheckpointError
 from transformer.journal import Journal, perplexity, train_line, valid_line
 from transformer.loss import LossSum
-from transformer.model import Transformer
+from transformer.model import Transformer, dropout_from
 from transformer.prepare import Dataset
 from transformer.translator import Translator, greedy
 
@@ -92,6 +92,7 @@ class Trainer:
         self.model, self.dataset = model.to(device), dataset
         self.parameters = list(model.parameters())
         self.dtype = runtime.precision(self.cfg.train.precision, device)
+        self.workers = runtime.Workers(device)
         self.scaler = torch.amp.GradScaler(device.type) if self.dtype == torch.float16 else None
         self.adam = optim.optimizer(model, self.cfg.train)
         self.average = [p.detach().clone() for p in self.parameters] if self.cfg.train.ema is not None else None
@@ -112,14 +113,19 @@ class Trainer:
         Nothing in here waits for the device: what the log wants is added up there and fetched by `metrics`.
         """
         cfg, step = self.cfg.train, self.progress.step + 1
-        seeds = np.random.SeedSequence([cfg.seed, step, self.ranks.rank])
-        torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> 1))
         tokens = sum(batch.tokens for batch in batches)
-        for batch in batches[self.ranks.rank :: self.ranks.count]:
-            found = self.loss(batch)
-            mean = found.smoothed / tokens
-            (mean if self.scaler is None else self.scaler.scale(mean)).backward()
-            self.tally.nll += found.nll
+        seeds = np.random.SeedSequence([cfg.seed, step]).generate_state(len(batches), np.uint64) >> np.uint64(1)
+        mine = list(zip(batches, seeds.tolist(), strict=True))[self.ranks.rank :: self.ranks.count]
+        shares = [mine[i :: self.workers.count] for i in range(self.workers.count)]
+        self.model.compute_dtype = self.dtype
+        self.workers.map(lambda each: each[0].renew(each[1], self.dtype), self.model.layouts())
+        sums = self.workers.map(lambda share: self._sum_of_gradients(share, tokens), [s for s in shares if s])
+        for number, (gradients, nll) in enumerate(sums):
+            self.tally.nll += nll
+            if number:
+                torch._foreach_add_(sums[0][0], gradients)
+        for p, gradient in zip(self.parameters, sums[0][0] if sums else [], strict=False):
+            p.grad = gradient
         self.ranks.sum_gradients(self.parameters)
         optim.set_rate(self.adam, optim.rate(step, cfg, self.cfg.model.width))
         self._apply_gradients()
@@ -131,10 +137,24 @@ class Trainer:
         self.tally.real += sum(batch.real for batch in batches)
         self.tally.padded += sum(batch.padded for batch in batches)
 
+    def _sum_of_gradients(self, share: list[tuple[Batch, int]], tokens: int) -> tuple[list[Tensor], Tensor]:
+        """Return the gradients of the loss per token, one for each parameter, and the summed nll of these batches."""
+        gradients: list[Tensor] = []
+        nll = torch.zeros((), device=self.device)
+        for batch, seed in share:
+            with dropout_from(seed, self.device):
+                found = self.loss(batch)
+            mean = found.smoothed / tokens
+            parts = torch.autograd.grad(mean if self.scaler is None else self.scaler.scale(mean), self.parameters)
+            if gradients:
+                torch._foreach_add_(gradients, parts)
+            gradients = gradients or list(parts)
+            nll += found.nll
+        return gradients, nll
+
     def loss(self, batch: Batch) -> LossSum:
         """Return the summed loss of a batch in training precision."""
         batch = batch.to(self.device)
-        self.model.compute_dtype = self.dtype
         hidden_BTD = self.model.hidden(batch.source_BS, batch.input_BT)
         hidden_ND = hidden_BTD.flatten(0, 1).index_select(0, batch.places_N)
         model, smoothing = self.model, self.cfg.train.label_smoothing
@@ -303,6 +323,7 @@ class Trainer:
         limit = micro_batch_tokens(cfg, self.device, self.ranks.count)
         cutter = Batches(dataset, self.run.tokenizer, self.model.start_id, limit, 0.0, 0)
         self.model.eval()
+        self.model.compute_dtype = self.dtype
         with self.averaged():
             sums = [self.loss(batch) for batch in cutter.cut(Update(0, 0, True, np.arange(len(held))))]
             mean = sum(float(s.nll) for s in sums) / sum(s.tokens for s in sums)
@@ -463,7 +484,7 @@ def micro_batch_tokens(cfg: Config, device: torch.device, ranks: int = 1) -> int
         return cfg.train.micro_batch_tokens
     share = cfg.train.batch_tokens / ranks
     if device.type != "cuda":  # a tensor of activations of some million elements stays in the caches
-        parts = max(1, round(share * cfg.model.width / 2**20))
+        parts = 2 * max(1, round(share * cfg.model.width / 2**20))  # of which two are worked on at a time
         return math.ceil(1.15 * share / parts)
     free, _ = torch.cuda.mem_get_info(device)
     fitting = int(free * 0.6) // bytes_per_token(cfg)

@@ -1,0 +1,110 @@
+"""Products with weights are torch's own, to rounding, whichever layout is multiplied; and layouts never grow stale."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import CPU
+from torch import Tensor, nn
+
+from transformer import config, launch, linear, runtime
+from transformer.config import Config
+from transformer.linear import Layouts
+
+PRECISIONS = [torch.float32, torch.bfloat16]
+
+
+def plain(device: str, dtype: torch.dtype) -> bool:
+    """What `linear.packs` says on a machine without oneDNN."""
+    return False
+
+
+@pytest.fixture(params=["packed", "plain"])
+def layout(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to multiply."""
+    if request.param == "plain":
+        monkeypatch.setattr(linear, "packs", plain)
+
+
+@pytest.mark.usefixtures("layout")
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("with_bias", [False, True])
+@pytest.mark.parametrize("dtype", PRECISIONS)
+def test_products_and_gradients_are_torchs(dtype: torch.dtype, with_bias: bool, relu: bool) -> None:
+    torch.manual_seed(1)
+    x = torch.randn(3, 5, 24).to(dtype).requires_grad_()
+    weight = nn.Parameter(torch.randn(40, 24))
+    bias = nn.Parameter(torch.randn(40)) if with_bias else None
+    given = [tensor for tensor in (x, weight, bias) if tensor is not None]
+    wanted = F.linear(x.float(), weight.to(dtype).float(), None if bias is None else bias.to(dtype).float())
+    wanted = wanted.relu() if relu else wanted
+    found = linear.affine(x, weight, bias, Layouts(), relu)
+    assert found.dtype == dtype
+    upstream = torch.randn(3, 5, 40).to(dtype)
+    atol, rtol = (1e-4, 1e-4) if dtype == torch.float32 else (0.15, 0.03)
+    torch.testing.assert_close(found.float(), wanted, atol=atol, rtol=rtol)
+    for ours, theirs in zip(
+        torch.autograd.grad(found, given, upstream), torch.autograd.grad(wanted, given, upstream.float()), strict=True
+    ):
+        torch.testing.assert_close(ours.float(), theirs.float(), atol=atol, rtol=rtol)
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+def test_layouts_follow_the_weight(dtype: torch.dtype) -> None:
+    weight, layouts, x = nn.Parameter(torch.randn(16, 16)), Layouts(), torch.randn(4, 16).to(dtype)
+
+    def product() -> Tensor:
+        return linear.product(x, layouts.forward(weight, dtype))
+
+    first = product()
+    assert torch.equal(product(), first)
+    made = layouts.forward(weight, dtype)
+    assert layouts.forward(weight, dtype) is made
+    with torch.no_grad():
+        weight.mul_(2)
+    assert torch.equal(product(), 2 * first)
+    other = torch.zeros(16, 16)
+    weight.data, other = other, weight.data  # as averaged weights are swapped in, and out again
+    assert not product().any()
+    weight.data, other = other, weight.data
+    assert torch.equal(product(), 2 * first)
+
+
+def test_layouts_made_while_translating_serve_training() -> None:
+    affine = linear.Linear(8, 8)
+    with torch.no_grad():
+        affine.weight.normal_()
+        affine.bias.zero_()
+    x = torch.randn(2, 8)
+    with torch.inference_mode():
+        expected = affine(x).clone()
+    y = affine(x.requires_grad_())
+    y.sum().backward()
+    assert torch.equal(y, expected)
+    assert affine.weight.grad is not None
+
+
+def curve(cfg: Config, folder: Path) -> list[float]:
+    """The loss of each of twenty updates."""
+    trainer, _ = launch.build(cfg, folder, CPU, runtime.Ranks(), keep=False)
+    trainer.model.train()
+    losses = []
+    for _, (_, batches) in zip(range(20), trainer.cut_updates(), strict=False):
+        trainer.update(batches)
+        losses.append(trainer.metrics(runtime.Stopwatch())["loss"])
+    return losses
+
+
+@pytest.mark.parametrize(("precision", "rounding"), [("float32", 1e-4), ("bfloat16", 2e-2)])
+def test_the_loss_curve_is_that_of_plain_products(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, rounding: float
+) -> None:
+    """Under one seed, dropout included; a layout that was not renewed would stand still."""
+    cfg = config.override(tiny, [f"train.precision={precision}", "train.max_steps=20"])
+    fast = curve(cfg, tmp_path)
+    monkeypatch.setattr(linear, "packs", plain)
+    assert fast == pytest.approx(curve(cfg, tmp_path), rel=rounding)
+    assert fast[-1] < 0.9 * fast[0]
