@@ -16,14 +16,16 @@ from transformer import batching, config, prepare
 from transformer.batching import Ahead, Batches
 from transformer.corpus import Pair
 from transformer.prepare import Dataset
-from transformer.tokenizer import Tokenizer
+from transformer.tokenizer import Flat, Tokenizer
 from transformer.train import micro_batch_tokens
 
 
 def dataset(lengths: list[tuple[int, int]], weights: tuple[float, ...] = (1.0,)) -> Dataset:
     """A dataset whose pair i has these numbers of source and target ids, cut into corpora of equal size."""
-    source = prepare._flatten([np.full(s, 10 + i % 50, np.int32) for i, (s, _) in enumerate(lengths)])
-    target = prepare._flatten([np.full(t, 10 + i % 50, np.int32) for i, (_, t) in enumerate(lengths)])
+    source, target = (
+        prepare._starting(Flat(np.repeat(10 + np.arange(len(side)) % 50, side), np.array(side)))
+        for side in zip(*lengths, strict=True)
+    )
     ends = np.linspace(0, len(lengths), len(weights) + 1).astype(int)
     corpora = tuple((int(a), int(b), w) for a, b, w in zip(ends[:-1], ends[1:], weights, strict=True))
     return Dataset(*source, *target, rows=np.arange(len(lengths)), corpora=corpora, report={})

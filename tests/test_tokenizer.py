@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from conftest import toy_pairs
@@ -75,3 +77,29 @@ def test_bad_files_are_sentences(tmp_path: Path) -> None:
         tokenizer.load(tmp_path)
     with pytest.raises(DataError, match="every training line is empty"):
         tokenizer.train([("", " ")], TokenizerConfig())
+
+
+ODD = ["", " ", "a  b", "\u2581x \u2581 y", "ﬁne ½ ™", "x\u00a0y", "日本語 テスト", "e\u0301te\u0301", "\u200b z", "İ ı", "<s> </s> <unk>",
+       "a" * 200, "\ufffd", " lead", "trail ", "one\u3000two"]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.one_of(st.text(max_size=30), st.sampled_from(ODD), st.text("one two three\u2581", max_size=40))))
+def test_many_texts_are_encoded_as_each_alone(kind: Literal["bpe", "unigram"], texts: list[str]) -> None:
+    tok = _made(kind)
+    source, target = tok.encode_pairs(texts, texts[::-1])
+    for side, found in ((texts, source), (texts[::-1], target)):
+        alone = [tok.encode_source([text])[0] for text in side]
+        assert found.lengths.tolist() == [len(ids) for ids in alone]
+        assert found.ids.tolist() == [i for ids in alone for i in ids]
+
+
+@cache
+def _made(kind: Literal["bpe", "unigram"]) -> Tokenizer:
+    return tokenizer.train(toy_pairs(300, 0), TokenizerConfig(vocab_size=320, kind=kind))
+
+
+def test_words_are_looked_up_where_pieces_end_with_them() -> None:
+    assert tokenizer._goes_by_words(_made("bpe").source)
+    assert not tokenizer._goes_by_words(_made("unigram").source)

@@ -28,7 +28,7 @@ from transformer import corpus, durable, tokenizer
 from transformer.config import Config, CorpusConfig, DataConfig
 from transformer.corpus import Pair
 from transformer.errors import DataError
-from transformer.tokenizer import Tokenizer
+from transformer.tokenizer import Flat, Tokenizer
 
 FORMAT = 1
 CHUNK = 4_000
@@ -70,7 +70,7 @@ class Dataset:
 
 def from_pairs(pairs: Sequence[Pair], tok: Tokenizer) -> Dataset:
     """Return a dataset in memory of all these pairs, unfiltered."""
-    source, target = map(_flatten, tok.encode_pairs([p.source for p in pairs], [p.target for p in pairs]))
+    source, target = map(_starting, tok.encode_pairs([p.source for p in pairs], [p.target for p in pairs]))
     rows = np.arange(len(pairs))
     return Dataset(*source, *target, rows=rows, corpora=((0, len(pairs), 1.0),), report={"pairs": len(pairs)})
 
@@ -122,7 +122,7 @@ def prepare(cfg: Config, tok: Tokenizer, held: Iterable[Pair], folder: Path) -> 
         log.info("training pairs: found in %s", kept)
     else:
         with durable.new_folder(kept) as temporary:
-            _build(cfg, tok, {_digest(side) for pair in held for side in pair}, temporary)
+            _build(cfg, tok, {_hash(side) for pair in held for side in pair}, temporary)
     return _open(kept, [c.weight for c in data.train], text)
 
 
@@ -154,6 +154,11 @@ def _sample(pairs: Iterable[Pair], size: int, seed: int) -> tuple[list[Pair], in
     return [pair for _, pair in chosen], total
 
 
+def _hash(text: str) -> int:
+    """Return 64 bits by which texts are told apart while this process runs; Python's own are the cheapest."""
+    return hash(text.strip())
+
+
 def _digest(text: str) -> bytes:
     return hashlib.blake2b(text.strip().encode("utf-8", "replace"), digest_size=8).digest()
 
@@ -171,7 +176,7 @@ class _Encoded(NamedTuple):
     dropped: Counter[str]
 
 
-def _build(cfg: Config, tok: Tokenizer, held: set[bytes], folder: Path) -> None:
+def _build(cfg: Config, tok: Tokenizer, held: set[int], folder: Path) -> None:
     """Read, encode and filter everything into `folder`."""
     counts: list[dict[str, Any]] = []
     digests: list[Ints] = []
@@ -198,7 +203,7 @@ def _finish(
     counts: list[dict[str, Any]],
     digests: Ints,
     lengths: tuple[list[Ints], list[Ints]],
-    held: set[bytes],
+    held: set[int],
 ) -> None:
     """Find duplicates and overlap among all digests, and write what makes the ids a dataset."""
     for name, side in zip(("source", "target"), lengths, strict=True):
@@ -207,7 +212,7 @@ def _finish(
     pair_digests = digests[:, 0] * np.uint64(0x9E3779B97F4A7C15) + digests[:, 1]
     first = np.zeros(len(digests), bool)
     first[np.unique(pair_digests, return_index=True)[1]] = True
-    secret = np.frombuffer(b"".join(sorted(held)), np.uint64)
+    secret = np.array(list(held), np.int64).view(np.uint64)
     known = np.zeros(len(digests), bool)
     for column in (0, 1):
         known |= np.isin(digests[:, column], secret)
@@ -258,39 +263,28 @@ def _encoded(each: CorpusConfig, data: DataConfig, tok: Tokenizer) -> Iterator[_
 def _encode(chunk: list[Pair | None], data: DataConfig, tok: Tokenizer) -> _Encoded:
     pairs = [pair for pair in chunk if pair is not None]
     source, target = tok.encode_pairs([pair.source for pair in pairs], [pair.target for pair in pairs])
+    short, long = np.minimum(source.lengths, target.lengths), np.maximum(source.lengths, target.lengths)
     dropped = Counter(undecodable=len(chunk) - len(pairs))
-    good = []
-    for i, (left, right) in enumerate(zip(map(len, source), map(len, target), strict=True)):
-        if reason := _unusable(left, right, data):
-            dropped[reason] += 1
-        else:
-            good.append(i)
-    digests = b"".join(_digest(pairs[i].source) + _digest(pairs[i].target) for i in good)
+    good = np.ones(len(pairs), bool)
+    for reason, bad in (
+        ("empty", short == 0),
+        ("too long", long > data.max_length),
+        ("ratio", long > data.max_ratio * short if data.max_ratio is not None else ~good),
+    ):
+        dropped[reason] = int((good & bad).sum())
+        good &= ~bad
+    hashes = np.fromiter((_hash(side) for pair in pairs for side in pair), np.int64, 2 * len(pairs))
     dtype = np.uint16 if max(tok.sizes) <= 1 << 16 else np.uint32
-    return _Encoded(
-        _flatten([source[i] for i in good], dtype),
-        _flatten([target[i] for i in good], dtype),
-        np.frombuffer(digests, np.uint64).reshape(-1, 2),
-        +dropped,
+    left, right = (
+        _starting(Flat(side.ids[np.repeat(good, side.lengths)].astype(dtype), side.lengths[good]))
+        for side in (source, target)
     )
+    return _Encoded(left, right, hashes.view(np.uint64).reshape(-1, 2)[good], +dropped)
 
 
-def _unusable(source: int, target: int, data: DataConfig) -> str | None:
-    """Return the filter that a pair of so many tokens fails."""
-    if source == 0 or target == 0:
-        return "empty"
-    if max(source, target) > data.max_length:
-        return "too long"
-    if data.max_ratio is not None and max(source, target) > data.max_ratio * min(source, target):
-        return "ratio"
-    return None
-
-
-def _flatten(rows: Sequence[Ints], dtype: Any = np.int32) -> tuple[Ints, Ints]:
-    """Return all ids end to end, and where each row begins (with the end of the last)."""
-    starts = np.zeros(len(rows) + 1, np.int64)
-    np.cumsum([len(row) for row in rows], out=starts[1:])
-    return np.concatenate([np.zeros(0, np.int32), *rows]).astype(dtype), starts
+def _starting(side: Flat) -> tuple[Ints, Ints]:
+    """Return all ids end to end, and where each text begins (with the end of the last)."""
+    return side.ids, np.concatenate([np.zeros(1, np.int64), np.cumsum(side.lengths)])
 
 
 def _write(array: Ints, into: BinaryIO | Path) -> None:

@@ -1,0 +1,125 @@
+"""Measure what training needs besides arithmetic: preparing text, starting, and batches.
+
+    python scripts/bench_data.py SOURCE TARGET [--pairs 200000] [--rounds 5]
+
+Prints, for the first pairs of two aligned files (plain or compressed): preparation, whole, against SentencePiece's own
+multi-threaded encoding of the same text, which only makes ids in memory (in turns); the seconds from the command to the
+first update of a run whose text is prepared; and for a small and a base model the share of real tokens and the share of
+the time of an update that is spent waiting for its batch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from transformer import batching, config, corpus, launch, prepare, runtime
+from transformer.batching import Ahead, Batches
+from transformer.config import Config, CorpusConfig
+from transformer.train import micro_batch_tokens
+
+CPU = torch.device("cpu")
+MODELS = {
+    "small": "{width: 256, heads: 4, feed_forward: 1024, encoder_layers: 3, decoder_layers: 3}",
+    "base": "{width: 512, heads: 8, feed_forward: 2048, encoder_layers: 6, decoder_layers: 6}",
+}
+
+
+def preparation(cfg: Config, texts: list[list[str]], folder: Path, rounds: int) -> Iterator[str]:
+    """Yield rows: SentencePiece alone, and preparation from files to files."""
+    tok = prepare.train_tokenizer(cfg, folder)
+    alone, ours = [], []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        for side, lines in zip((tok.source, tok.target), texts, strict=True):
+            side.encode(lines, num_threads=os.cpu_count() or 1)
+        alone.append(len(texts[0]) / (time.perf_counter() - started))
+        for kept in folder.glob("pairs-*"):
+            shutil.rmtree(kept)
+        started = time.perf_counter()
+        prepare.prepare(cfg, tok, [], folder)
+        ours.append(len(texts[0]) / (time.perf_counter() - started))
+    ratios = sorted(b / a for a, b in zip(alone, ours, strict=True))
+    yield f"| SentencePiece's encode, {os.cpu_count()} threads, pairs/s | {statistics.median(alone):,.0f} |"
+    yield f"| preparation, from files to files, pairs/s | {statistics.median(ours):,.0f} |"
+    yield f"| ratio, median (least to most) | {statistics.median(ratios):.2f} ({ratios[0]:.2f}–{ratios[-1]:.2f}) |"
+
+
+def start(path: Path, folder: Path, rounds: int) -> Iterator[str]:
+    """Yield a row: seconds from the command to the first update."""
+    seconds = []
+    for number in range(rounds):
+        command = [sys.executable, "-m", "transformer", "train", str(path), "--run", str(folder / f"run{number}")]
+        started = time.perf_counter()
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "step 1 " in line:
+                seconds.append(time.perf_counter() - started)
+        process.wait()
+    yield f"| from the command to the first update, prepared, seconds | {statistics.median(seconds):.2f} |"
+
+
+def batches(cfg: Config, name: str, folder: Path, count: int) -> Iterator[str]:
+    """Yield rows: the share of real tokens of many updates, and of time waited in some."""
+    trainer, _ = launch.build(cfg, folder / name, CPU, runtime.Ranks(), keep=False)
+    cut = Batches(trainer.dataset, trainer.run.tokenizer, trainer.model.start_id, micro_batch_tokens(cfg, CPU), 0.0, 1)
+    updates = batching.updates(trainer.dataset, cfg.train.batch_tokens, 1, 0, 0)
+    found = [batch for update in itertools.islice(updates, 200) for batch in cut.cut(update)]
+    share = sum(batch.real for batch in found) / sum(batch.padded for batch in found)
+    yield f"| {name}: real tokens, 200 updates | {share:.1%} |"
+    ahead = Ahead(trainer.cut_updates())
+    for number in range(count + 1):
+        trainer._timed_update(ahead)
+        if number == 0:
+            trainer.metrics(runtime.Stopwatch())  # the first waits for the epoch to be ordered
+    values = trainer.metrics(runtime.Stopwatch())
+    ahead.close()
+    yield f"| {name}: share of an update's time waiting for its batch, {count} updates | {values['data_wait']:.2%} |"
+
+
+def main() -> None:
+    """Measure everything and print one table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    parser.add_argument("--pairs", type=int, default=200_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    files = CorpusConfig(files=(str(args.source), str(args.target)))
+    pairs = [pair for pair in itertools.islice(corpus.pairs(files, "en", "xx"), args.pairs) if pair is not None]
+    texts = [[pair[side] for pair in pairs] for side in (0, 1)]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for side, lines in enumerate(texts):
+            (folder / f"text.{side}").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        path = folder / "config.yaml"
+        path.write_text(
+            f"data: {{source: en, target: xx, max_length: 200, train: {{files: ['{folder}/text.0', '{folder}/text.1']}}}}\n"
+            f"tokenizer: {{vocab_size: 8000}}\nmodel: {MODELS['small']}\n"
+            "train: {max_steps: 1, batch_tokens: 4096, log_every: 1}\n"
+        )
+        cfg = config.load(path)
+        print(f"| {len(pairs):,} pairs of {args.source.name} and {args.target.name} | |\n|---|---|")
+        for row in preparation(cfg, texts, folder / "prepared", args.rounds):
+            print(row, flush=True)
+        for row in start(path, folder, args.rounds):
+            print(row, flush=True)
+        for model, count in (("small", 30), ("base", 6)):
+            for row in batches(config.override(cfg, [f"model={MODELS[model]}"]), model, folder, count):
+                print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()
