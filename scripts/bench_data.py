@@ -106,7 +106,8 @@ def main() -> None:
             (folder / f"text.{side}").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         path = folder / "config.yaml"
         path.write_text(
-            f"data: {{source: en, target: xx, max_length: 200, train: {{files: ['{folder}/text.0', '{folder}/text.1']}}}}\n"
+            f"data: {{source: en, target: xx, max_length: 200, "
+            f"train: {{files: ['{folder}/text.0', '{folder}/text.1']}}}}\n"
             f"tokenizer: {{vocab_size: 8000}}\nmodel: {MODELS['small']}\n"
             "train: {max_steps: 1, batch_tokens: 4096, log_every: 1}\n"
         )

@@ -79,8 +79,21 @@ def test_bad_files_are_sentences(tmp_path: Path) -> None:
         tokenizer.train([("", " ")], TokenizerConfig())
 
 
-ODD = ["", " ", "a  b", "\u2581x \u2581 y", "ﬁne ½ ™", "x\u00a0y", "日本語 テスト", "e\u0301te\u0301", "\u200b z", "İ ı", "<s> </s> <unk>",
-       "a" * 200, "\ufffd", " lead", "trail ", "one\u3000two"]  # fmt: skip
+ODD = [
+    *(
+        "",
+        " ",
+        "a  b",
+        "\u2581x \u2581 y",
+        "ﬁne ½ ™",
+        "x\u00a0y",
+        "日本語 テスト",
+        "e\u0301te\u0301",
+        "\u200b z",
+        "İ ı",
+    ),
+    *("<s> </s> <unk>", "a" * 200, "\ufffd", " lead", "trail ", "one\u3000two"),
+]
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
