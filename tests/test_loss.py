@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -45,17 +43,10 @@ def test_sums_add_up() -> None:
     torch.testing.assert_close(whole.nll, parts[0].nll + parts[1].nll)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_very_improbable_targets_stay_exact(dtype: torch.dtype) -> None:
-    hidden, weight = torch.tensor([[40.0]], dtype=dtype), torch.tensor([[1.0], [-1.0]])
-    found = loss.label_smoothed(hidden, weight, None, torch.tensor([1]), 0.0)
-    assert float(found.nll) == pytest.approx(80.0, rel=1e-3)
-
-
-def test_the_most_improbable_target_counts_for_something_finite() -> None:
+def test_very_improbable_targets_stay_exact() -> None:
     hidden, weight = torch.tensor([[1000.0]]), torch.tensor([[1.0], [-1.0]])
     found = loss.label_smoothed(hidden, weight, None, torch.tensor([1]), 0.0)
-    assert float(found.nll) == pytest.approx(126 * math.log(2))
+    assert float(found.nll) == 2000.0
 
 
 def test_bfloat16_is_near_float32() -> None:

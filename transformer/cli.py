@@ -56,10 +56,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def command(argv: Sequence[str] | None = None) -> NoReturn:
     """Run one command and leave the process with its exit code.
 
-    Leaves without Python's own tidying up: there, threads of pyarrow may abort a process that has done all its
-    work (apache/arrow#34314), and freeing what torch holds takes time that nobody gains from.
+    Where pyarrow was used, it leaves without Python's own tidying up: there, threads of pyarrow may abort a process
+    that has done all its work (apache/arrow#34314).
     """
     code = main(argv)
+    if "pyarrow" not in sys.modules:
+        sys.exit(code)
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             with contextlib.suppress(OSError):

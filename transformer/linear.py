@@ -14,16 +14,22 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 class Layouts:
-    """The layouts of one weight of shape (outputs, inputs)."""
+    """The layouts of one weight of shape (outputs, inputs).
+
+    That the weight has changed is told by its storage and its version, as autograd counts them. Who changes a weight
+    behind autograd's back, through `.data` or in a kernel that does not count, says so with
+    `torch.autograd.graph.increment_version`.
+    """
 
     def __init__(self) -> None:
         self._made: dict[str, tuple[Any, Tensor]] = {}
 
-    def __deepcopy__(self, memo: Any) -> Layouts:
-        return Layouts()  # a copy of a model makes its own
+    def __reduce__(self) -> Any:
+        return Layouts, ()  # a copy of a model makes its own
 
     def forward(self, weight: Tensor, dtype: torch.dtype) -> Tensor:
         """Return the layout for `x @ weight.T`."""
@@ -39,12 +45,18 @@ class Layouts:
         self.backward(weight, dtype)
 
     def _layout(self, use: str, weight: Tensor, dtype: torch.dtype) -> Tensor:
+        if weight.is_inference():  # has no version to go by
+            return _layout(use, weight, dtype)
         state = (weight.data_ptr(), weight._version, weight.device, dtype)
         if use not in self._made or self._made[use][0] != state:
             with torch.inference_mode(False), torch.no_grad():
-                matrix = (weight if use == "forward" else weight.t()).to(dtype)
-                self._made[use] = (state, _pack(matrix) if packs(weight.device.type, dtype) else matrix)
+                self._made[use] = (state, _layout(use, weight, dtype))
         return self._made[use][1]
+
+
+def _layout(use: str, weight: Tensor, dtype: torch.dtype) -> Tensor:
+    matrix = (weight if use == "forward" else weight.t()).to(dtype)
+    return _pack(matrix) if packs(weight.device.type, dtype) else matrix
 
 
 def product(x: Tensor, layout: Tensor, bias: Tensor | None = None, relu: bool = False) -> Tensor:
@@ -89,14 +101,15 @@ class _Affine(torch.autograd.Function):
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         x, weight, y = ctx.saved_tensors
         if ctx.relu:
             grad = torch.ops.aten.threshold_backward(grad, y, 0)
         x_grad = product(grad, ctx.layouts.backward(weight, grad.dtype)) if ctx.needs_input_grad[0] else None
-        rows = grad.flatten(0, -2)
+        rows = grad.reshape(-1, grad.shape[-1])
         bias_grad = rows.sum(0) if ctx.has_bias else None
-        return x_grad, rows.t() @ x.flatten(0, -2), bias_grad, None, None
+        return x_grad, rows.t() @ x.reshape(-1, x.shape[-1]), bias_grad, None, None
 
 
 @cache

@@ -16,9 +16,6 @@ from transformer.linear import Layouts, product
 ROWS = {"cpu": 1024, "cuda": 4096}
 """Tokens whose logits exist at once: on CPU so few that they stay in its caches."""
 
-SMALLEST = 2.0**-126
-"""The smallest probability told from none: no token counts for more than 87.3 nats."""
-
 
 @dataclass(frozen=True)
 class LossSum:
@@ -71,13 +68,13 @@ class _ProjectedLoss(torch.autograd.Function):
         for rows in range(0, len(target_N), size):
             h, target = hidden_ND[rows : rows + size], target_N[rows : rows + size]
             logits = product(h, into, b_V)
-            p = logits.softmax(-1, dtype=torch.float32 if logits.dtype == torch.float16 else None)
-            nll = -p.gather(1, target[:, None])[:, 0].float().clamp_min(SMALLEST).log()
-            lse = nll + logits.gather(1, target[:, None])[:, 0].float()
-            nll_sum += nll.sum()
+            p = logits.softmax(-1)
+            # The largest probability cannot underflow, so this log-sum-exp is exact in every precision.
+            lse = logits.amax(-1).float() - p.amax(-1).float().log()
+            nll_sum += (lse - logits.gather(1, target[:, None])[:, 0].float()).sum()
             flat_sum += (lse - h.float() @ mean_D - mean_bias).sum()
             if grads is not None:
-                grads.add(rows, p.to(h.dtype), h, target, smoothing)
+                grads.add(rows, p, h, target, smoothing)
         ctx.grads = grads
         smoothed = (1 - smoothing) * nll_sum + smoothing * flat_sum
         ctx.mark_non_differentiable(nll_sum)

@@ -341,7 +341,7 @@ def keep_mask(like: Tensor, rate: float) -> Tensor:
     )  # the highest bit is never set
     bits = words.view(torch.int16)[: like.numel()].view(like.shape)
     mask = torch.empty(like.shape, dtype=like.dtype)
-    return torch.ge(bits, round(rate * 2**15) * 2 - 2**15, out=mask).mul_(1 / (1 - rate))
+    return torch.ge(bits, min(round(rate * 2**15) * 2 - 2**15, 2**15 - 1), out=mask).mul_(1 / (1 - rate))
 
 
 class _AddMasked(torch.autograd.Function):

@@ -123,6 +123,7 @@ def prepare(cfg: Config, tok: Tokenizer, held: Iterable[Pair], folder: Path) -> 
     else:
         with durable.new_folder(kept) as temporary:
             _build(cfg, tok, {_hash(side) for pair in held for side in pair}, temporary)
+        tok.forget_words()
     return _open(kept, [c.weight for c in data.train], text)
 
 

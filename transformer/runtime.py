@@ -142,15 +142,18 @@ class Workers:
             together = threading.Barrier(self.count)
 
             def start(_: int) -> None:
+                torch.get_num_threads()  # a thread's first question sets its number, which would undo the next line
                 torch.set_num_threads(cores // self.count)  # of the calling thread
-                together.wait()  # so that each thread does this once
+                together.wait(60)  # so that each thread does this once
 
             list(self._pool.map(start, range(self.count)))
             torch.set_num_threads(cores)
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
         """Return what the function makes of each item."""
-        return [function(item) for item in items] if self._pool is None else list(self._pool.map(function, items))
+        if self._pool is None or len(items) == 1:  # which has all the cores
+            return [function(item) for item in items]
+        return list(self._pool.map(function, items))
 
 
 @dataclass(frozen=True)

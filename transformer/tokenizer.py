@@ -88,6 +88,10 @@ class Tokenizer:
         )
         return left, right
 
+    def forget_words(self) -> None:
+        """Give back the memory that `encode_pairs` keeps words in."""
+        self._coders = []
+
     def sample(
         self, sources: Sequence[str], targets: Sequence[str], strength: float, seed: int
     ) -> tuple[list[list[int]], list[list[int]]]:

@@ -114,7 +114,7 @@ class Trainer:
         """
         cfg, step = self.cfg.train, self.progress.step + 1
         tokens = sum(batch.tokens for batch in batches)
-        seeds = np.random.SeedSequence([cfg.seed, step]).generate_state(len(batches), np.uint64) >> np.uint64(1)
+        seeds = np.random.SeedSequence([cfg.seed, step]).generate_state(len(batches), np.uint32)
         mine = list(zip(batches, seeds.tolist(), strict=True))[self.ranks.rank :: self.ranks.count]
         shares = [mine[i :: self.workers.count] for i in range(self.workers.count)]
         self.model.compute_dtype = self.dtype
@@ -366,6 +366,7 @@ class Trainer:
     def _swap(self) -> None:
         for p, mean in zip(self.parameters, self.average or [], strict=False):
             p.data, mean.data = mean.data, p.data
+        torch.autograd.graph.increment_version(self.parameters)  # other values, which their versions do not tell
 
     # ---- saving and going on ----------------------------------------------------------------------------
 
