@@ -8,6 +8,7 @@ when the weight has changed, so once an update in training and once for good in 
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import Any
 
@@ -15,6 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+for _name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+    # oneDNN keeps what it compiled for each shape of operands, 1,024 of them in two places. Hardly a batch has the shape
+    # of another, so that takes gigabytes and gives nothing; the layers of one batch are served by a few. These are read
+    # at the first product.
+    os.environ.setdefault(_name, "64")
 
 
 class Layouts:
