@@ -139,6 +139,15 @@ def test_nearly_all_tokens_are_real(tok: Tokenizer, tokens: int, width: int) -> 
     assert sum(b.real for b in batches) / sum(b.padded for b in batches) > 0.95
 
 
+def test_an_update_is_cut_into_equal_halves() -> None:
+    longest = np.repeat([5, 6, 7, 8], 50)
+    runs = batching._cut(longest, 1000)
+    assert len(runs) == 2
+    assert np.concatenate(runs).tolist() == list(range(200))
+    first, second = (int(longest[run].sum()) for run in runs)
+    assert first == pytest.approx(second, rel=0.02)
+
+
 def test_the_order_is_not_biased() -> None:
     """Where in an epoch a pair comes says nothing about its length, and its neighbours change from epoch to epoch."""
     lengths = sentences(30_000)

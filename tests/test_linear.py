@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from pathlib import Path
 
 import pytest
@@ -85,6 +87,29 @@ def test_layouts_made_while_translating_serve_training() -> None:
     y.sum().backward()
     assert torch.equal(y, expected)
     assert affine.weight.grad is not None
+
+
+def test_layouts_do_not_travel_with_copies() -> None:
+    affine = linear.Linear(8, 8)
+    nn.init.ones_(affine.weight)
+    nn.init.zeros_(affine.bias)
+    expected = affine(torch.ones(1, 8))
+    assert torch.equal(copy.deepcopy(affine)(torch.ones(1, 8)), expected)
+    assert torch.equal(pickle.loads(pickle.dumps(affine))(torch.ones(1, 8)), expected)  # noqa: S301
+
+
+def test_weights_without_a_version_and_one_dimension() -> None:
+    with torch.inference_mode():
+        affine = linear.Linear(8, 8)
+        nn.init.ones_(affine.weight)
+        nn.init.zeros_(affine.bias)
+        first = affine(torch.ones(8)).clone()
+        affine.weight.mul_(2)
+        assert torch.equal(affine(torch.ones(8)), 2 * first)
+    plain = linear.Linear(8, 8)
+    x = torch.ones(8, requires_grad=True)
+    plain(x).sum().backward()
+    assert x.grad is not None
 
 
 def curve(cfg: Config, folder: Path) -> list[float]:

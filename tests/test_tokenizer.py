@@ -113,6 +113,15 @@ def _made(kind: Literal["bpe", "unigram"]) -> Tokenizer:
     return tokenizer.train(toy_pairs(300, 0), TokenizerConfig(vocab_size=320, kind=kind))
 
 
+def test_words_that_are_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokenizer._Words, "most", 10)
+    tok = _made("bpe")
+    words = tokenizer._Words(tok.source)
+    texts = [f"one {number} two" for number in range(100)]
+    assert words.encode(texts) == tokenizer._Sentences(tok.source).encode(texts)
+    assert 0 < len(words) <= 10
+
+
 def test_words_are_looked_up_where_pieces_end_with_them() -> None:
     assert tokenizer._goes_by_words(_made("bpe").source)
     assert not tokenizer._goes_by_words(_made("unigram").source)

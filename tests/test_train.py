@@ -21,7 +21,7 @@ from conftest import CPU
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from transformer import batching, checkpoint, config, launch, optim, runtime, train
+from transformer import batching, checkpoint, config, launch, model, optim, runtime, train
 from transformer.config import Config
 from transformer.errors import CheckpointError, ConfigError
 
@@ -133,6 +133,49 @@ def test_two_workers_train_what_one_does(tiny: Config, tmp_path: Path) -> None:
     assert_same(tensors(tmp_path / "two", 6), tensors(tmp_path / "again", 6))
 
 
+def test_workers_keep_to_their_share_of_the_cores() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        workers = runtime.Workers(CPU)
+        assert workers.count == 2
+
+        def threads(_: int) -> int:
+            torch.randn(1 << 20).add_(1)  # an operation that is spread over the cores
+            return torch.get_num_threads()
+
+        assert workers.map(threads, range(6)) == [2] * 6
+        assert torch.get_num_threads() == 4
+        assert workers.map(threads, [0]) == [4]  # alone, with all of them
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_dropout_draws_anew_in_each_step_and_batch(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[bytes] = []
+    original = model.keep_mask
+
+    def noted(like: Tensor, rate: float) -> Tensor:
+        mask = original(like, rate)
+        drawn.append((mask.flatten()[:64] > 0).numpy().tobytes())
+        return mask
+
+    monkeypatch.setattr(model, "keep_mask", noted)
+    for _ in range(2):
+        trainer, _ = launch.build(tiny, tmp_path / "run", CPU, runtime.Ranks(), keep=False)
+        trainer.model.train()
+        updates = trainer.cut_updates()
+        for _ in range(2):
+            batches = next(updates)[1]
+            assert len(batches) > 1
+            trainer.update(batches)
+    half = len(drawn) // 2
+    assert drawn[:half] == drawn[half:]
+    assert len(set(drawn)) == half
+
+
 @pytest.mark.slow
 def test_two_processes_train_what_one_does(tiny_file: Path, tmp_path: Path) -> None:
     overrides = [*SMOOTH, "train.max_steps=6", "train.micro_batch_tokens=60", "train.ema=0.9"]
@@ -197,8 +240,8 @@ def test_a_run_is_the_same_as_a_plain_loop_of_torchs(tiny: Config, tmp_path: Pat
     """Twenty losses, against torch's own cross-entropy, clipping and AdamW on padded tensors."""
     cfg = config.override(tiny, [*SMOOTH, "train.clip_norm=0.5", "train.weight_decay=0.01"])
     trainer, _ = launch.build(cfg, tmp_path / "run", CPU, runtime.Ranks(), keep=False)
-    model, pad = copy.deepcopy(trainer.model), trainer.model.pad
-    groups = [[p for p in model.parameters() if (p.ndim > 1) is matrix] for matrix in (True, False)]
+    plain, pad = copy.deepcopy(trainer.model), trainer.model.pad
+    groups = [[p for p in plain.parameters() if (p.ndim > 1) is matrix] for matrix in (True, False)]
     adam = torch.optim.AdamW(
         [{"params": groups[0], "weight_decay": 0.01}, {"params": groups[1], "weight_decay": 0.0}],
         lr=0.0, betas=cfg.train.adam_betas, eps=cfg.train.adam_epsilon,
@@ -211,12 +254,12 @@ def test_a_run_is_the_same_as_a_plain_loop_of_torchs(tiny: Config, tmp_path: Pat
         for batch in batches:
             answers_BT = torch.full_like(batch.input_BT, pad)
             answers_BT.view(-1)[batch.places_N] = batch.target_N
-            logits_BTV = model(batch.source_BS, batch.input_BT)
+            logits_BTV = plain(batch.source_BS, batch.input_BT)
             flat = (logits_BTV.flatten(0, 1), answers_BT.flatten())
             smoothed = F.cross_entropy(*flat, ignore_index=pad, label_smoothing=0.1, reduction="sum")
             (smoothed / tokens).backward()
             total += float(F.cross_entropy(*flat, ignore_index=pad, reduction="sum").detach())
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        torch.nn.utils.clip_grad_norm_(plain.parameters(), 0.5)
         for group in adam.param_groups:
             group["lr"] = optim.rate(step, cfg.train, cfg.model.width)
         adam.step()
@@ -361,6 +404,23 @@ def test_average_of_the_last(tiny: Config, tmp_path: Path) -> None:
     parts = [tensors(tmp_path / "run", step)[name].double() for step in (6, 9, 12)]
     found = checkpoint.load_tensors(tmp_path / "run" / "checkpoints" / "average-00000012" / "model.safetensors")
     torch.testing.assert_close(found["target_embedding.weight"].double(), sum(parts) / 3)
+
+
+def test_the_average_is_validated_with_its_own_weights(tiny: Config, tmp_path: Path) -> None:
+    """With averaged weights on both sides, which are swapped in where no version tells."""
+    wishes = "train.max_steps=6 train.ema=0.9 train.average_last=3 train.keep_last=3 train.save_every=2"
+    cfg = config.override(tiny, [*wishes.split(), "train.validate_every=6", "train.peak_rate=0.02"])
+    launch.train(cfg, tmp_path / "run", CPU)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    (logged,) = [line["loss"] for line in lines if line["kind"] == "average"]
+    trainer, held = launch.build(cfg, tmp_path / "run", CPU, runtime.Ranks(), keep=False)
+    assert held is not None
+    weights = checkpoint.load_tensors(tmp_path / "run" / "checkpoints" / "average-00000006" / checkpoint.WEIGHTS)
+    trainer.average = None
+    with torch.no_grad():
+        for name, p in trainer.model.named_parameters():
+            p.copy_(weights[name])
+    assert trainer.validate(held)["loss"] == pytest.approx(logged, rel=1e-5)
 
 
 def test_ema_is_what_is_kept(tiny: Config, tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ class TrainConfig:
     batch_tokens: Annotated[int, (1, 10**8)] = 25_000
     """Target tokens an update, padding not counted."""
     micro_batch_tokens: Annotated[int, (1, 10**8)] | Literal["auto"] = "auto"
-    """Tokens, padding counted, that go through the network at once; changes speed and memory only."""
+    """Tokens, padding counted, that go through the network at once; changes speed, memory and where dropout strikes."""
     time_limit: Annotated[float, (0.0, 10**9)] | None = None
     """Seconds of wall clock, then save and stop with exit code 0."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 for _name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
-    # oneDNN keeps what it compiled for each shape of operands, 1,024 of them in two places. Hardly a batch has the shape
-    # of another, so that takes gigabytes and gives nothing; the layers of one batch are served by a few. These are read
-    # at the first product.
+    # oneDNN keeps what it compiled for each shape of operands, 1,024 of them in two places. Hardly a batch has the
+    # shape of another, so that takes gigabytes and gives nothing; the layers of one batch are served by a few. These
+    # are read at the first product.
     os.environ.setdefault(_name, "64")
 
 
