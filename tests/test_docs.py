@@ -40,3 +40,8 @@ def test_files_that_the_readme_names_exist() -> None:
         assert (ROOT / path).exists(), path
     for command in re.findall(r"^make (\w+)", text, re.MULTILINE):
         assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(), re.MULTILINE), command
+
+
+def test_no_placeholder_is_left() -> None:
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
+        assert "@@" not in path.read_text(encoding="utf-8"), path
