@@ -53,7 +53,7 @@ def test_sampling_is_a_function_of_the_seed(kind: str) -> None:
     texts = [pair.source for pair in toy_pairs(20, 5)], [pair.target for pair in toy_pairs(20, 5)]
     first = made.sample(*texts, 0.3, 7)
     assert made.sample(*texts, 0.3, 7) == first
-    assert made.sample(*texts, 0.3, 8) != first
+    assert any(made.sample(*texts, 0.3, seed) != first for seed in range(8, 12))
     assert made.decode(first[1]) == texts[1]
 
 
