@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from bench_train import say, training_flops
+from bench_train import put_between, say, training_flops
 
 from transformer import runtime
 from transformer.batching import Batch
@@ -175,11 +174,7 @@ def main() -> None:
     if args.write is not None:
         if plot(found, args.write.parent / "bench_growth.svg"):
             lines += ["![Speed and arithmetic along each axis](bench_growth.svg)", ""]
-        old = args.write.read_text(encoding="utf-8")
-        if BEGIN not in old or END not in old:
-            sys.exit(f"{args.write} has no {BEGIN} and {END}")
-        new = old[: old.index(BEGIN)] + "\n".join([BEGIN, *lines, ""]) + old[old.index(END) :]
-        args.write.write_text(new, encoding="utf-8")
+        put_between(BEGIN, END, lines, args.write)
 
 
 if __name__ == "__main__":

@@ -410,10 +410,15 @@ def publish(results: dict[str, Any], into: Path | None) -> None:
         return
     if plot(results, into.parent / "bench_train.svg"):
         lines += ["![Target tokens a second of each](bench_train.svg)", ""]
+    put_between(BEGIN, END, lines, into)
+
+
+def put_between(begin: str, end: str, lines: list[str], into: Path) -> None:
+    """Put lines between two marks in a file, or at its end with the marks where it has none."""
     old = into.read_text(encoding="utf-8") if into.exists() else ""
-    new = "\n".join([BEGIN, *lines, END])
-    if BEGIN in old and END in old:
-        new = old[: old.index(BEGIN)] + new + old[old.index(END) + len(END) :]
+    new = "\n".join([begin, *lines, end])
+    if begin in old and end in old:
+        new = old[: old.index(begin)] + new + old[old.index(end) + len(end) :]
     else:
         new = f"{old.rstrip()}\n\n{new}\n".lstrip()
     into.write_text(new, encoding="utf-8")

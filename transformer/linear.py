@@ -68,6 +68,7 @@ def _layout(use: str, weight: Tensor, dtype: torch.dtype) -> Tensor:
 
 def product(x: Tensor, layout: Tensor, bias: Tensor | None = None, relu: bool = False) -> Tensor:
     """Return `x @ matrix.T + bias`, and its positive part if asked for, without a graph for gradients."""
+    bias = None if bias is None else bias.to(x.dtype)
     if packs(x.device.type, x.dtype):
         found: Tensor = torch.ops.mkldnn._linear_pointwise(x, layout, bias, "relu" if relu else "none", [], "")
         return found
@@ -78,8 +79,7 @@ def product(x: Tensor, layout: Tensor, bias: Tensor | None = None, relu: bool = 
 def affine(x: Tensor, weight: Tensor, bias: Tensor | None, layouts: Layouts, relu: bool = False) -> Tensor:
     """Return `x @ weight.T + bias`, and its positive part if asked for; gradients flow to all three."""
     if not torch.is_grad_enabled():
-        cast = None if bias is None else bias.to(x.dtype)
-        return product(x, layouts.forward(weight, x.dtype), cast, relu)
+        return product(x, layouts.forward(weight, x.dtype), bias, relu)
     found: Tensor = _Affine.apply(x, weight, bias, layouts, relu)
     return found
 
@@ -101,8 +101,7 @@ class Linear(nn.Module):
 class _Affine(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, layouts: Layouts, relu: bool) -> Tensor:
-        cast = None if bias is None else bias.to(x.dtype)
-        y = product(x, layouts.forward(weight, x.dtype), cast, relu)
+        y = product(x, layouts.forward(weight, x.dtype), bias, relu)
         ctx.layouts, ctx.relu, ctx.has_bias = layouts, relu, bias is not None
         ctx.save_for_backward(x, weight, y if relu else None)
         return y

@@ -56,7 +56,6 @@ class _ProjectedLoss(torch.autograd.Function):
         smoothing: float,
         layouts: Layouts,
     ) -> tuple[Tensor, Tensor]:
-        b_V = None if bias_V is None else bias_V.to(hidden_ND.dtype)
         wants = any(ctx.needs_input_grad[:3])
         grads = _Gradients(hidden_ND, weight_VD, bias_V, layouts) if wants else None
         into = layouts.forward(weight_VD, hidden_ND.dtype)
@@ -67,7 +66,7 @@ class _ProjectedLoss(torch.autograd.Function):
         size = ROWS[hidden_ND.device.type]
         for rows in range(0, len(target_N), size):
             h, target = hidden_ND[rows : rows + size], target_N[rows : rows + size]
-            logits = product(h, into, b_V)
+            logits = product(h, into, bias_V)
             p = logits.softmax(-1)
             # The largest probability cannot underflow, so this log-sum-exp is exact in every precision.
             lse = logits.amax(-1).float() - p.amax(-1).float().log()
