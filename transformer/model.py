@@ -96,17 +96,20 @@ class Transformer(nn.Module):
         layers = cast("Sequence[DecoderLayer]", self.decoder)
         return Decoding(self, [layer.cross.memory(memory_BSD) for layer in layers], bias_B11S, beams)
 
-    def step(self, last_N: Tensor, position: int, state: Decoding) -> Tensor:
-        """Return logits (N, V) of the id after `last_N`, which stands at `position`; extends the state."""
-        x_N1D = self._embed(self.target_embedding, last_N[:, None], position)
-        for i, layer in enumerate(cast("Sequence[DecoderLayer]", self.decoder)):
-            x_N1D, state.past[i] = layer.step(x_N1D, state.past[i], state.memory[i], state.bias_B11S)
-        x_N1D = self.decoder_norm(x_N1D) if self.decoder_norm is not None else x_N1D
-        return self.project(x_N1D[:, 0])
+    def step(self, last_BK: Tensor, state: Decoding) -> Tensor:
+        """Return logits (B, K, V) of the id after each hypothesis's last; extends the state."""
+        x_BKD = self._embed(self.target_embedding, last_BK, state.position, along=0)
+        bias_B1KP = state.visible()
+        for layer, past, memory in zip(
+            cast("Sequence[DecoderLayer]", self.decoder), state.past, state.memory, strict=True
+        ):
+            x_BKD = layer.step(x_BKD, past, bias_B1KP, memory, state.bias_B11S)
+        x_BKD = self.decoder_norm(x_BKD) if self.decoder_norm is not None else x_BKD
+        return self.project(x_BKD)
 
-    def _embed(self, embedding: nn.Embedding, ids: Tensor, position: int) -> Tensor:
-        """Scaled embedding plus sinusoid (3.4, 3.5), from `position` on."""
-        end = position + ids.shape[1]
+    def _embed(self, embedding: nn.Embedding, ids: Tensor, position: int, along: int = 1) -> Tensor:
+        """Scaled embedding plus sinusoid (3.4, 3.5), from `position` on along columns, or the same for all."""
+        end = position + (ids.shape[1] if along else 1)
         if end > len(self.positions_PD):  # longer than ever before: the table has no end
             self.positions_PD = sinusoids(2 * end, self.cfg.width).to(self.positions_PD)
         x = F.embedding(ids, embedding.weight) * math.sqrt(self.cfg.width) + self.positions_PD[position:end]
@@ -116,29 +119,65 @@ class Transformer(nn.Module):
 class Decoding:
     """What a search goes on from: the encoded sources, and keys and values of what is already decoded.
 
-    Hypotheses of a sentence lie side by side: row n belongs to sentence n // beams.
+    A sentence's K hypotheses share one pool of keys and values, in which each position has K places (P = K * positions).
+    Who follows whom stands in a mask alone, so that nothing is copied when hypotheses are replaced: a query sees the
+    places of its own ancestors. Hypotheses lie side by side: row n belongs to sentence n // K.
     """
 
     def __init__(self, model: Transformer, memory: list[tuple[Tensor, Tensor]], bias: Tensor, beams: int) -> None:
         """Take each decoder layer's keys and values (B, H, S, E) of the source."""
         self.model, self.memory, self.bias_B11S, self.beams = model, memory, bias, beams
-        rows, heads, _, width = memory[0][0].shape
-        empty = memory[0][0].new_zeros(rows * beams, heads, 0, width)
-        self.past = [(empty, empty)] * len(memory)
+        self.past = [Pool(*pair, beams) for pair in memory]
+        self.ancestors_BKP = bias.new_zeros(len(bias), beams, 0)
         self.position = 0
 
+    def visible(self) -> Tensor | None:
+        """Return what to add to attention scores (B, 1, K, P) so that each hypothesis sees its ancestors and itself."""
+        if self.beams == 1:
+            return None
+        own_KK = self.bias_B11S.new_full((self.beams, self.beams), -math.inf).fill_diagonal_(0.0)
+        self.ancestors_BKP = torch.cat((self.ancestors_BKP, own_KK.expand(len(self.ancestors_BKP), -1, -1)), dim=2)
+        return self.ancestors_BKP[:, None]
+
     def step(self, last_N: Tensor) -> Tensor:
-        """Return logits (N, V), float32, of the id after each hypothesis's last."""
-        logits_NV = self.model.step(last_N, self.position, self)
+        """Return logits (N, V) of the id after each hypothesis's last."""
+        logits_BKV = self.model.step(last_N.view(-1, self.beams), self)
         self.position += 1
-        return logits_NV.float()
+        return logits_BKV.flatten(0, 1)
 
     def select(self, rows_N: Tensor, sentences_B: Tensor | None) -> None:
         """Go on with these hypotheses; `sentences_B` names the sentences that stay, None if all do."""
-        self.past = [(k.index_select(0, rows_N), v.index_select(0, rows_N)) for k, v in self.past]
+        if self.beams > 1:
+            self.ancestors_BKP = self.ancestors_BKP.flatten(0, 1).index_select(0, rows_N).unflatten(0, (-1, self.beams))
         if sentences_B is not None:
             self.memory = [(k.index_select(0, sentences_B), v.index_select(0, sentences_B)) for k, v in self.memory]
             self.bias_B11S = self.bias_B11S.index_select(0, sentences_B)
+            for pool in self.past:
+                pool.select(sentences_B)
+
+
+class Pool:
+    """Keys and values of one layer, for all hypotheses of each sentence; grows by doubling."""
+
+    def __init__(self, like_BHSE: Tensor, _: Tensor, beams: int) -> None:
+        batch, heads, _s, width = like_BHSE.shape
+        self.beams, self.used = beams, 0
+        self.kv_2BHPE = like_BHSE.new_empty(2, batch, heads, 16 * beams, width)
+
+    def extend(self, k_BHKE: Tensor, v_BHKE: Tensor) -> tuple[Tensor, Tensor]:
+        """Add a position and return all keys and all values (B, H, P, E)."""
+        end = self.used + self.beams
+        if end > self.kv_2BHPE.shape[3]:
+            self.kv_2BHPE = torch.cat((self.kv_2BHPE, torch.empty_like(self.kv_2BHPE)), dim=3)
+        self.kv_2BHPE[0, :, :, self.used : end] = k_BHKE
+        self.kv_2BHPE[1, :, :, self.used : end] = v_BHKE
+        self.used = end
+        k_BHPE, v_BHPE = self.kv_2BHPE[:, :, :, :end]
+        return k_BHPE, v_BHPE
+
+    def select(self, sentences_B: Tensor) -> None:
+        """Keep these sentences."""
+        self.kv_2BHPE = self.kv_2BHPE.index_select(1, sentences_B)
 
 
 class EncoderLayer(nn.Module):
@@ -171,15 +210,12 @@ class DecoderLayer(nn.Module):
         return self._rest(x_BTD, self.cross.memory(memory_BSD), bias_B11S)
 
     def step(
-        self, x_N1D: Tensor, past: tuple[Tensor, Tensor], memory: tuple[Tensor, Tensor], bias_B11S: Tensor
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Decode one position of each hypothesis; return it and the keys and values up to it."""
+        self, x_BKD: Tensor, past: Pool, bias_B1KP: Tensor | None, memory: tuple[Tensor, Tensor], bias_B11S: Tensor
+    ) -> Tensor:
+        """Decode one position of each hypothesis; what is decoded goes to its past."""
         norm, add = self.attention_residual.before, self.attention_residual.after
-        attended_N1D, past = self.attention.step(norm(x_N1D), past)
-        x_N1D = add(x_N1D, attended_N1D)
-        sentences = memory[0].shape[0]
-        x_BKD = x_N1D.view(sentences, -1, x_N1D.shape[-1])  # a sentence's beams query its source together
-        return self._rest(x_BKD, memory, bias_B11S).view_as(x_N1D), past
+        x_BKD = add(x_BKD, self.attention.step(norm(x_BKD), past, bias_B1KP))
+        return self._rest(x_BKD, memory, bias_B11S)
 
     def _rest(self, x_BTD: Tensor, memory: tuple[Tensor, Tensor], bias_B11S: Tensor) -> Tensor:
         norm, add = self.cross_residual.before, self.cross_residual.after
@@ -219,11 +255,10 @@ class SelfAttention(nn.Module):
         rate = self.dropout if self.training else 0.0
         return self.out(attend(q, k, v, bias, rate))
 
-    def step(self, x_N1D: Tensor, past: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Attend from one new position over the past ones and itself."""
-        q, k, v = split_heads(self.qkv(x_N1D), self.heads, 3)
-        past = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
-        return self.out(attend(q, *past, None, 0.0)), past
+    def step(self, x_BKD: Tensor, past: Pool, bias_B1KP: Tensor | None) -> Tensor:
+        """Attend from one new position of each hypothesis over those before it and itself."""
+        q, k, v = split_heads(self.qkv(x_BKD), self.heads, 3)
+        return self.out(attend(q, *past.extend(k, v), bias_B1KP, 0.0))
 
 
 class CrossAttention(nn.Module):

@@ -20,7 +20,7 @@ class State(Protocol):
     """What the search asks of a model: the next logits, and to go on with other hypotheses."""
 
     def step(self, last_N: Tensor) -> Tensor:
-        """Return logits (N, V), float32, after each hypothesis's last id."""
+        """Return logits (N, V) after each hypothesis's last id; they may be changed."""
         ...
 
     def select(self, rows_N: Tensor, sentences_B: Tensor | None) -> None:
@@ -121,10 +121,10 @@ class _Beam:
     def extend(self, logits_NV: Tensor, position: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return log-probability, parent and id (B, K) of the best continuations, best first."""
         b, k = len(self.alive), self.beams
-        norm_N1 = logits_NV.logsumexp(-1, keepdim=True)
+        norm_N1 = log_sum_exp(logits_NV)
         constrain(logits_NV, position, [i for i in self.alive for _ in range(k)], self.task)
         width = min(k, logits_NV.shape[1])
-        top_NC, id_NC = logits_NV.topk(width, dim=-1)
+        top_NC, id_NC = top(logits_NV, width)
         total_BC = (self.score_BK.view(-1, 1) + top_NC - norm_N1).view(b, k * width)
         total_BK, flat_BK = total_BC.topk(k, dim=-1)
         parent_BK = flat_BK // width
@@ -174,9 +174,39 @@ class _Beam:
         self.last_N = self.ids_BKT[:, :, -1].flatten()
 
 
+def log_sum_exp(logits_NV: Tensor) -> Tensor:
+    """Return (N, 1): float32, summed in float32 whatever the logits are."""
+    peak_N1 = logits_NV.amax(-1, keepdim=True)
+    return (logits_NV - peak_N1).exp_().sum(-1, keepdim=True, dtype=torch.float32).log_() + peak_N1
+
+
+def top(logits_NV: Tensor, count: int, group: int = 64) -> tuple[Tensor, Tensor]:
+    """Return the `count` largest logits of each row, largest first, and their ids.
+
+    They stand in the `count` groups of neighbours whose maxima are largest; finding those is one fast pass over memory,
+    where sorting whole rows is slow.
+    """
+    rows, size = logits_NV.shape
+    groups = size // group
+    if logits_NV.is_cuda or groups <= 2 * count:
+        return logits_NV.topk(count, dim=-1)
+    body_NGJ = logits_NV[:, : groups * group].unflatten(1, (groups, group))
+    best_NC = body_NGJ.amax(-1).topk(count, dim=-1).indices
+    found_NX = body_NGJ.gather(1, best_NC[:, :, None].expand(-1, -1, group)).flatten(1)
+    ids_NX = (best_NC[:, :, None] * group + torch.arange(group)).flatten(1)
+    if groups * group < size:
+        found_NX = torch.cat((found_NX, logits_NV[:, groups * group :]), dim=1)
+        ids_NX = torch.cat((ids_NX, torch.arange(groups * group, size).expand(rows, -1)), dim=1)
+    top_NC, place_NC = found_NX.topk(count, dim=-1)
+    return top_NC, ids_NX.gather(1, place_NC)
+
+
 def constrain(logits_NV: Tensor, position: int, sentence_N: Sequence[int], task: Task) -> None:
     """Put what may not be chosen at `position` to minus infinity: banned ids, all but eos at a sentence's
     limit, all but the prefix where there is one."""
+    if task.prefixes is None and position < min(task.limits, default=0) - 1:  # nothing is forced
+        logits_NV[:, list(task.banned)] = -math.inf
+        return
     forced = {}
     for row, sentence in enumerate(sentence_N):
         prefix = task.prefixes[sentence] if task.prefixes is not None else ()
@@ -204,7 +234,7 @@ def sample(state: State, uniform_NT: Tensor, sampling: Sampling, task: Task) -> 
     log_prob_N = torch.zeros(len(sentence_N), device=device)
     ids = []
     for position in range(max(task.limits, default=0)):
-        logits_NV = state.step(last_N)
+        logits_NV = state.step(last_N).float()
         norm_N = logits_NV.logsumexp(-1)
         raw_NV = logits_NV.clone()
         constrain(logits_NV, position, sentence_N, task)

@@ -56,6 +56,7 @@ class Translator:
     ) -> None:
         """Take the longest source, in tokens, that the model translates in one piece."""
         self.model, self.tok, self.cfg, self.max_length, self.device = model, tok, cfg, max_length, device
+        self.workers = runtime.Workers(device)
 
     def check(self, best: int) -> None:
         """Raise ConfigError where `best` translations of a line cannot be found with these settings."""
@@ -156,11 +157,14 @@ class Translator:
         """Search for each task, in batches of like length, and restore the order."""
         rows = best if self.cfg.sampling else self.cfg.beam
         found: list[list[Hypothesis]] = [[]] * len(tasks)
-        for chosen in self._batches([(len(t.source) + 1) * rows for t in tasks]):
-            for i, hypotheses in zip(chosen, self._search([tasks[i] for i in chosen], best), strict=True):
-                found[i] = hypotheses
+        batches = list(self._batches([(len(t.source) + 1) * rows for t in tasks]))
+        results = self.workers.map(lambda chosen: self._search([tasks[i] for i in chosen], best), batches)
+        for chosen, hypotheses in zip(batches, results, strict=True):
+            for i, each in zip(chosen, hypotheses, strict=True):
+                found[i] = each
         return found
 
+    @torch.inference_mode()
     def _search(self, tasks: list[Task], best: int) -> list[list[Hypothesis]]:
         cfg, tok = self.cfg, self.tok
         limits = [len(t.source) + max(cfg.max_extra, 1) + len(t.prefix) for t in tasks]
@@ -169,7 +173,7 @@ class Translator:
             eos=tok.eos,
             banned=tuple({tok.pad, tok.bos, tok.unk}),
             limits=limits,
-            prefixes=[t.prefix for t in tasks],
+            prefixes=[t.prefix for t in tasks] if any(t.prefix for t in tasks) else None,
             alpha=cfg.length_penalty,
             best=best,
             device=self.device,
