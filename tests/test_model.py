@@ -83,6 +83,26 @@ def test_selected_hypotheses_go_on_as_their_own(model: Transformer) -> None:
     torch.testing.assert_close(state.step(target[rows, 3]), whole[:, 3], atol=1e-5, rtol=1e-5)
 
 
+def test_pools_grow_and_forget_nothing(model: Transformer) -> None:
+    """Beyond the places there are at first, with hypotheses that change places and sentences that leave."""
+    source, chance = ids(3, 5), torch.Generator().manual_seed(1)
+    state, beams, steps = model.start(source, 2), 2, 40
+    history, alive = torch.zeros(6, 0, dtype=torch.long), torch.arange(3)
+    for t in range(steps):
+        history = torch.cat((history, torch.randint(4, 20, (len(history), 1), generator=chance)), dim=1)
+        found = state.step(history[:, -1])
+        if t % 7 == 0:
+            whole = model(source[alive].repeat_interleave(beams, 0), history)
+            torch.testing.assert_close(found, whole[:, -1], atol=1e-4, rtol=1e-4)
+        stay = torch.tensor([0, 2]) if t == 20 else None
+        sentences = torch.arange(len(alive)) if stay is None else stay
+        rows = (
+            sentences[:, None] * beams + torch.randint(0, beams, (len(sentences), beams), generator=chance)
+        ).flatten()
+        state.select(rows, stay)
+        history, alive = history[rows], alive[sentences]
+
+
 VARIANTS = list(
     itertools.product(["relu", "gelu", "swish"], ["all", "target", "none"], [True, False], [(1, 3), (3, 1)])
 )

@@ -173,3 +173,22 @@ def test_top_k_never_leaves_the_top() -> None:
             choices[START] = -math.inf
             assert i in choices.topk(2).indices
             past = (*past, i)
+
+
+@pytest.mark.parametrize("size", [7, 64, 640, 1000])
+@pytest.mark.parametrize("count", [1, 4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_largest_logits_are_found(size: int, count: int, dtype: torch.dtype) -> None:
+    given = (torch.randn(50, size, generator=torch.Generator().manual_seed(size)) * 5).to(dtype)
+    given[:, 3] = -math.inf  # what is banned
+    values, ids = search.top(given, count)
+    assert torch.equal(values, given.topk(count, dim=-1).values)
+    assert torch.equal(given.gather(1, ids), values)
+    assert all(len(set(row)) == count for row in ids.tolist())
+
+
+def test_log_sum_exp_is_summed_in_float32() -> None:
+    given = torch.randn(20, 5000, generator=torch.Generator().manual_seed(1)) * 5
+    torch.testing.assert_close(search.log_sum_exp(given)[:, 0], given.logsumexp(-1))
+    near = given.bfloat16()
+    torch.testing.assert_close(search.log_sum_exp(near)[:, 0], near.float().logsumexp(-1), atol=5e-3, rtol=0)

@@ -216,8 +216,8 @@ class DecodeConfig:
     """Of sampling; a sentence's samples depend on this and on the sentence alone."""
     batch_tokens: Annotated[int, (1, 10**8)] = 4096
     """Source tokens, padding counted, times beam, that are decoded at once; changes speed only."""
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Of the network's arithmetic."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of the network's arithmetic; `auto` is bfloat16 where the hardware multiplies matrices in it."""
 
 
 @dataclass(frozen=True, kw_only=True)

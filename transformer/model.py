@@ -119,7 +119,7 @@ class Transformer(nn.Module):
 class Decoding:
     """What a search goes on from: the encoded sources, and keys and values of what is already decoded.
 
-    A sentence's K hypotheses share one pool of keys and values, in which each position has K places (P = K * positions).
+    A sentence's K hypotheses share one pool of keys and values, where each position has K places (P = K * positions).
     Who follows whom stands in a mask alone, so that nothing is copied when hypotheses are replaced: a query sees the
     places of its own ancestors. Hypotheses lie side by side: row n belongs to sentence n // K.
     """

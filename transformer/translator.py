@@ -189,7 +189,7 @@ class Translator:
     def _model(self) -> Transformer:
         """Return the model set to decode: no dropout, the configured precision."""
         self.model.eval()
-        self.model.compute_dtype = runtime.DTYPES[self.cfg.precision]
+        self.model.compute_dtype = runtime.precision(self.cfg.precision, self.device)
         return self.model
 
     def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
