@@ -1,0 +1,241 @@
+"""A trained model's weights in the layouts of other runtimes: CTranslate2, and Hugging Face transformers. No pickle.
+
+Both put a norm and a bias where this package does and have sinusoids as positions, so nothing is approximated: the same
+ids give the same logits, up to rounding. A folder appears whole or not at all, with the SentencePiece models in it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+from torch import Tensor, nn
+
+from transformer import durable
+from transformer.errors import ConfigError, TransformerError
+from transformer.linear import Linear
+from transformer.model import DecoderLayer, EncoderLayer, Transformer, sinusoids
+from transformer.tokenizer import Tokenizer
+
+Array = NDArray[np.float32]
+
+POSITIONS = 2048
+"""Rows of the position tables written; other runtimes cannot make more."""
+NEVER = -1e4
+"""Output bias of pieces that are never chosen; what float16 can hold."""
+
+
+def ctranslate2(model: Transformer, tokenizer: Tokenizer, folder: Path, quantization: str | None = None) -> None:
+    """Write a new folder for `ctranslate2.Translator`, which is given source pieces without eos.
+
+    `quantization` is one of CTranslate2's, such as int8. Pad, unk and bos get so low an output bias that they are never
+    chosen, as here. Raises TransformerError where CTranslate2 is not installed, and ConfigError if the folder exists.
+    """
+    try:
+        from ctranslate2.specs import common_spec, transformer_spec
+    except ImportError:
+        raise TransformerError("exporting to CTranslate2 needs its package: pip install ctranslate2") from None
+    _refuse_existing(folder)
+    cfg, tok = model.cfg, tokenizer
+    spec = transformer_spec.TransformerSpec.from_config(
+        (cfg.encoder_layers, cfg.decoder_layers),
+        cfg.heads,
+        pre_norm=cfg.norm == "pre",
+        activation=common_spec.Activation[cfg.activation.upper()],
+    )
+    _fill_side(spec.encoder, spec.encoder.embeddings[0], _source_embedding(model), model.encoder, model.encoder_norm)
+    _fill_side(spec.decoder, spec.decoder.embeddings, model.target_embedding, model.decoder, model.decoder_norm)
+    bias = _output_bias(model)
+    bias[[tok.pad, tok.unk, tok.bos]] = NEVER
+    spec.decoder.projection.weight, spec.decoder.projection.bias = _array(model.output_weight), bias
+    spec.register_source_vocabulary([tok.source.id_to_piece(i) for i in range(tok.sizes[0])])
+    spec.register_target_vocabulary(tok.pieces(range(tok.sizes[1])))
+    spec.config.unk_token, spec.config.bos_token, spec.config.eos_token = tok.pieces([tok.unk, tok.bos, tok.eos])
+    spec.config.decoder_start_token = tok.pieces([model.start_id])[0]
+    spec.config.add_source_bos, spec.config.add_source_eos = False, True
+    spec.config.layer_norm_epsilon = 1e-5
+    try:
+        spec.validate()
+        spec.optimize(quantization=quantization)
+    except ValueError as error:
+        raise ConfigError(f"CTranslate2 does not take this model: {error}") from None
+    with durable.new_folder(folder) as new:
+        spec.save(str(new))
+        tok.save(new)
+
+
+def _fill_side(spec: Any, embedding_spec: Any, embedding: nn.Embedding, layers: nn.Module, norm: Any) -> None:
+    """Put the weights of the encoder or the decoder into CTranslate2's description of it."""
+    embedding_spec.weight = _array(embedding.weight)
+    spec.scale_embeddings = True
+    spec.position_encodings.encodings = sinusoids(POSITIONS, embedding.embedding_dim).numpy()
+    if norm is not None:
+        _fill_norm(spec.layer_norm, norm)
+    for into, layer in zip(spec.layer, cast("Sequence[EncoderLayer | DecoderLayer]", layers), strict=True):
+        _fill_linear(into.self_attention.linear[0], layer.attention.qkv)
+        _fill_linear(into.self_attention.linear[1], layer.attention.out)
+        _fill_norm(into.self_attention.layer_norm, layer.attention_residual.norm)
+        if isinstance(layer, DecoderLayer):
+            _fill_linear(into.attention.linear[0], layer.cross.q)
+            _fill_linear(into.attention.linear[1], layer.cross.kv)
+            _fill_linear(into.attention.linear[2], layer.cross.out)
+            _fill_norm(into.attention.layer_norm, layer.cross_residual.norm)
+        _fill_linear(into.ffn.linear_0, layer.feed_forward.inner)
+        _fill_linear(into.ffn.linear_1, layer.feed_forward.out)
+        _fill_norm(into.ffn.layer_norm, layer.feed_forward_residual.norm)
+
+
+def _fill_linear(spec: Any, linear: Linear) -> None:
+    spec.weight, spec.bias = _array(linear.weight), _array(linear.bias)
+
+
+def _fill_norm(spec: Any, norm: nn.LayerNorm) -> None:
+    spec.gamma, spec.beta = _array(norm.weight), _array(norm.bias)
+
+
+def hugging_face(model: Transformer, tokenizer: Tokenizer, folder: Path) -> None:
+    """Write a new folder for `AutoModelForSeq2SeqLM`, which is given source ids with eos.
+
+    It is a MarianMTModel if the model is post-norm, else a PegasusForConditionalGeneration. Raises ConfigError for what
+    those cannot hold, and if the folder exists.
+    """
+    if model.cfg.norm == "pre" and model.cfg.tied != "all":
+        raise ConfigError("Hugging Face's pre-norm model has one matrix of embeddings; model.tied must be all for it")
+    _refuse_existing(folder)
+    tensors = hugging_face_tensors(model)
+    with durable.new_folder(folder) as new:
+        save_file(tensors, new / "model.safetensors", metadata={"format": "pt"})
+        for name, values in (
+            ("config.json", _model_config(model, tokenizer)),
+            ("generation_config.json", _generation_config(model, tokenizer)),
+        ):
+            (new / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        tokenizer.save(new)
+
+
+def hugging_face_tensors(model: Transformer) -> dict[str, Array]:
+    """Return the model's weights by Hugging Face's names; of tied ones, one."""
+    found: dict[str, Array] = {"final_logits_bias": _output_bias(model)[None]}
+    if model.cfg.tied == "all":
+        found["model.shared.weight"] = _array(model.target_embedding.weight)
+    else:
+        found["model.encoder.embed_tokens.weight"] = _array(model.source_embedding.weight)
+        found["model.decoder.embed_tokens.weight"] = _array(model.target_embedding.weight)
+    if model.cfg.tied == "none":
+        found["lm_head.weight"] = _array(model.output_weight)
+    for side, layers, norm in (
+        ("model.encoder", model.encoder, model.encoder_norm),
+        ("model.decoder", model.decoder, model.decoder_norm),
+    ):
+        if norm is not None:  # Pegasus, which also stores its positions
+            found |= _named(f"{side}.layer_norm", norm.weight, norm.bias)
+            found[f"{side}.embed_positions.weight"] = sinusoids(POSITIONS, model.cfg.width).numpy()
+        for i, layer in enumerate(cast("Sequence[EncoderLayer | DecoderLayer]", layers)):
+            found |= _layer(f"{side}.layers.{i}", layer)
+    return found
+
+
+def _layer(name: str, layer: EncoderLayer | DecoderLayer) -> dict[str, Array]:
+    """Return one layer's weights by name."""
+    qkv, inner, outer = layer.attention.qkv, layer.feed_forward.inner, layer.feed_forward.out
+    found = {
+        **_projections(f"{name}.self_attn", "qkv", qkv, layer.attention.out),
+        **_normed(f"{name}.self_attn_layer_norm", layer.attention_residual.norm),
+        **_named(f"{name}.fc1", inner.weight, inner.bias),
+        **_named(f"{name}.fc2", outer.weight, outer.bias),
+        **_normed(f"{name}.final_layer_norm", layer.feed_forward_residual.norm),
+    }
+    if isinstance(layer, DecoderLayer):
+        q = layer.cross.q
+        found |= _named(f"{name}.encoder_attn.q_proj", q.weight, q.bias)
+        found |= _projections(f"{name}.encoder_attn", "kv", layer.cross.kv, layer.cross.out)
+        found |= _normed(f"{name}.encoder_attn_layer_norm", layer.cross_residual.norm)
+    return found
+
+
+def _projections(name: str, parts: str, fused: Linear, out: Linear) -> dict[str, Array]:
+    """Return the projections that lie one above the other in `fused`, apart, and the one out of the attention."""
+    found = _named(f"{name}.out_proj", out.weight, out.bias)
+    blocks = fused.weight.chunk(len(parts)), fused.bias.chunk(len(parts))
+    for part, weight, bias in zip(parts, *blocks, strict=True):
+        found |= _named(f"{name}.{part}_proj", weight, bias)
+    return found
+
+
+def _normed(name: str, norm: nn.LayerNorm) -> dict[str, Array]:
+    return _named(name, norm.weight, norm.bias)
+
+
+def _named(name: str, weight: Tensor, bias: Tensor) -> dict[str, Array]:
+    return {f"{name}.weight": _array(weight), f"{name}.bias": _array(bias)}
+
+
+def _model_config(model: Transformer, tok: Tokenizer) -> dict[str, Any]:
+    """Return what Hugging Face's config.json holds for this model."""
+    cfg = model.cfg
+    pre = cfg.norm == "pre"
+    only_marian = {"decoder_vocab_size": tok.sizes[1], "share_encoder_decoder_embeddings": cfg.tied == "all"}
+    return {
+        "architectures": ["PegasusForConditionalGeneration" if pre else "MarianMTModel"],
+        "model_type": "pegasus" if pre else "marian",
+        "is_encoder_decoder": True,
+        "vocab_size": tok.sizes[0],
+        **({} if pre else only_marian),
+        "d_model": cfg.width,
+        "encoder_layers": cfg.encoder_layers,
+        "decoder_layers": cfg.decoder_layers,
+        "encoder_attention_heads": cfg.heads,
+        "decoder_attention_heads": cfg.heads,
+        "encoder_ffn_dim": cfg.feed_forward,
+        "decoder_ffn_dim": cfg.feed_forward,
+        "activation_function": cfg.activation,
+        "dropout": cfg.dropout,
+        "attention_dropout": cfg.attention_dropout,
+        "activation_dropout": cfg.activation_dropout,
+        "max_position_embeddings": POSITIONS,
+        "scale_embedding": True,
+        "tie_word_embeddings": cfg.tied != "none",
+        "dtype": "float32",
+        **_special_ids(model, tok),
+    }
+
+
+def _generation_config(model: Transformer, tok: Tokenizer) -> dict[str, Any]:
+    """Return what lets `generate` never choose what this package never chooses."""
+    return {**_special_ids(model, tok), "suppress_tokens": [tok.pad, tok.unk, tok.bos]}
+
+
+def _special_ids(model: Transformer, tok: Tokenizer) -> dict[str, Any]:
+    return {
+        "pad_token_id": tok.pad,
+        "bos_token_id": tok.bos,
+        "eos_token_id": tok.eos,
+        "decoder_start_token_id": model.start_id,
+        "forced_eos_token_id": None,
+    }
+
+
+def _source_embedding(model: Transformer) -> nn.Embedding:
+    return model.target_embedding if model.cfg.tied == "all" else model.source_embedding
+
+
+def _output_bias(model: Transformer) -> Array:
+    """Return the output projection's bias, zeros where it has none."""
+    if model.output_bias is None:
+        return np.zeros(len(model.output_weight), np.float32)
+    return _array(model.output_bias)
+
+
+def _array(tensor: Tensor) -> Array:
+    """Return a copy: a runtime's quantisation may write into what it is given."""
+    return tensor.detach().cpu().float().numpy().copy()
+
+
+def _refuse_existing(folder: Path) -> None:
+    if folder.exists():
+        raise ConfigError(f"{folder} is already there; name a new folder to export to")
