@@ -59,7 +59,7 @@ train:
   validate_every: 6
   save_every: 3
   samples: 0
-decode: {precision: float32}
+decode: {{precision: float32}}
 """
 
 
