@@ -15,7 +15,7 @@ ROWS = [
     "config durable runtime linear",
     "corpus tokenizer model loss optim search scoring journal",
     "prepare checkpoint",
-    "batching card export info",
+    "batching card export info native",
     "translator",
     "train evaluate",
     "launch",

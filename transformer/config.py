@@ -216,7 +216,7 @@ class DecodeConfig:
     """Of sampling; a sentence's samples depend on this and on the sentence alone."""
     batch_tokens: Annotated[int, (1, 10**8)] = 4096
     """Source tokens, padding counted, times beam, that are decoded at once; changes speed only."""
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "float16", "int8"] = "auto"
     """Of the network's arithmetic; `auto` is bfloat16 where the hardware multiplies matrices in it."""
 
 

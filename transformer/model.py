@@ -107,12 +107,17 @@ class Transformer(nn.Module):
         x_BKD = self.decoder_norm(x_BKD) if self.decoder_norm is not None else x_BKD
         return self.project(x_BKD)
 
-    def _embed(self, embedding: nn.Embedding, ids: Tensor, position: int, along: int = 1) -> Tensor:
-        """Scaled embedding plus sinusoid (3.4, 3.5), from `position` on along columns, or the same for all."""
-        end = position + (ids.shape[1] if along else 1)
+    def encoding(self, position: int, count: int = 1) -> Tensor:
+        """Return the encodings (count, D) of positions from `position` on (3.5)."""
+        end = position + count
         if end > len(self.positions_PD):  # longer than ever before: the table has no end
             self.positions_PD = sinusoids(2 * end, self.cfg.width).to(self.positions_PD)
-        x = F.embedding(ids, embedding.weight) * math.sqrt(self.cfg.width) + self.positions_PD[position:end]
+        return self.positions_PD[position:end]
+
+    def _embed(self, embedding: nn.Embedding, ids: Tensor, position: int, along: int = 1) -> Tensor:
+        """Scaled embedding plus sinusoid (3.4, 3.5), from `position` on along columns, or the same for all."""
+        encoding = self.encoding(position, ids.shape[1] if along else 1)
+        x = F.embedding(ids, embedding.weight) * math.sqrt(self.cfg.width) + encoding
         return dropout(x.to(self.compute_dtype), self.cfg.dropout, self.training)
 
 

@@ -45,7 +45,7 @@ def precision(name: str, on: torch.device) -> torch.dtype:
     """Return the dtype of arithmetic; `auto` is bfloat16 where the hardware multiplies matrices in it."""
     if name == "float16" and on.type != "cuda":
         raise DeviceError("float16 needs a CUDA device; use bfloat16 or float32 on a CPU")
-    if name != "auto":
+    if name not in ("auto", "int8"):  # where products are in 8 bits, all else is as fast as can be
         return DTYPES[name]
     return torch.bfloat16 if _has_bfloat16(on) else torch.float32
 

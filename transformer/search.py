@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -21,6 +21,24 @@ class State(Protocol):
 
     def step(self, last_N: Tensor) -> Tensor:
         """Return logits (N, V) after each hypothesis's last id; they may be changed."""
+        ...
+
+    def select(self, rows_N: Tensor, sentences_B: Tensor | None) -> None:
+        """Go on with these rows, and of the sentences with these (None: all)."""
+        ...
+
+
+@runtime_checkable
+class ChoosingState(Protocol):
+    """A state that finds the best continuations itself, without handing out logits."""
+
+    def best(
+        self, last_N: Tensor, live_N: Tensor, forced_N: Sequence[int] | None, banned: Sequence[int], count: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return log-probability and id (N, count) of the best next ids of each live hypothesis, best first.
+
+        Where `forced_N` is not negative, that is the only id allowed.
+        """
         ...
 
     def select(self, rows_N: Tensor, sentences_B: Tensor | None) -> None:
@@ -79,7 +97,7 @@ def score(log_prob: float, tokens: int, alpha: float) -> float:
     return log_prob / length_penalty(tokens, alpha)
 
 
-def beam_search(state: State, beams: int, task: Task) -> list[list[Hypothesis]]:
+def beam_search(state: State | ChoosingState, beams: int, task: Task) -> list[list[Hypothesis]]:
     """Return the `task.best` best hypotheses found for each sentence, best first.
 
     A beam holds `beams` hypotheses, finished ones included; one that finishes keeps its place, so that one
@@ -87,7 +105,7 @@ def beam_search(state: State, beams: int, task: Task) -> list[list[Hypothesis]]:
     """
     beam = _Beam(len(task.limits), beams, task)
     for position in range(max(task.limits, default=0)):
-        candidates = beam.extend(state.step(beam.last_N), position)
+        candidates = beam.extend(state, position)
         kept = beam.close(*candidates, position)
         if kept is not None and not len(kept):
             break
@@ -118,14 +136,23 @@ class _Beam:
         self.last_N = torch.full((self.sentences * self.beams,), self.task.start, device=device)
         self.rows_N = torch.arange(self.sentences * self.beams, device=device)
 
-    def extend(self, logits_NV: Tensor, position: int) -> tuple[Tensor, Tensor, Tensor]:
+    def extend(self, state: State | ChoosingState, position: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return log-probability, parent and id (B, K) of the best continuations, best first."""
         b, k = len(self.alive), self.beams
-        norm_N1 = log_sum_exp(logits_NV)
-        constrain(logits_NV, position, [i for i in self.alive for _ in range(k)], self.task)
-        width = min(k, logits_NV.shape[1])
-        top_NC, id_NC = top(logits_NV, width)
-        total_BC = (self.score_BK.view(-1, 1) + top_NC - norm_N1).view(b, k * width)
+        sentence_N = [i for i in self.alive for _ in range(k)]
+        if isinstance(state, ChoosingState):
+            forced = forced_ids(position, sentence_N, self.task)
+            forced_N = [forced.get(n, -1) for n in range(b * k)] if forced else None
+            live_N = self.score_BK.view(-1) > -math.inf
+            log_prob_NC, id_NC = state.best(self.last_N, live_N, forced_N, self.task.banned, k)
+        else:
+            logits_NV = state.step(self.last_N)
+            norm_N1 = log_sum_exp(logits_NV)
+            constrain(logits_NV, position, sentence_N, self.task)
+            log_prob_NC, id_NC = top(logits_NV, min(k, logits_NV.shape[1]))
+            log_prob_NC = log_prob_NC - norm_N1
+        width = id_NC.shape[1]
+        total_BC = (self.score_BK.view(-1, 1) + log_prob_NC).view(b, k * width)
         total_BK, flat_BK = total_BC.topk(k, dim=-1)
         parent_BK = flat_BK // width
         return total_BK, parent_BK, id_NC.view(b, k * width).gather(1, flat_BK)
@@ -201,12 +228,10 @@ def top(logits_NV: Tensor, count: int, group: int = 64) -> tuple[Tensor, Tensor]
     return top_NC, ids_NX.gather(1, place_NC)
 
 
-def constrain(logits_NV: Tensor, position: int, sentence_N: Sequence[int], task: Task) -> None:
-    """Put what may not be chosen at `position` to minus infinity: banned ids, all but eos at a sentence's
-    limit, all but the prefix where there is one."""
-    if task.prefixes is None and position < min(task.limits, default=0) - 1:  # nothing is forced
-        logits_NV[:, list(task.banned)] = -math.inf
-        return
+def forced_ids(position: int, sentence_N: Sequence[int], task: Task) -> dict[int, int]:
+    """Return the rows that have no choice, with their id: eos at a sentence's limit, a prefix where there is one."""
+    if task.prefixes is None and position < min(task.limits, default=0) - 1:
+        return {}
     forced = {}
     for row, sentence in enumerate(sentence_N):
         prefix = task.prefixes[sentence] if task.prefixes is not None else ()
@@ -214,12 +239,19 @@ def constrain(logits_NV: Tensor, position: int, sentence_N: Sequence[int], task:
             forced[row] = task.eos
         elif position < len(prefix):
             forced[row] = prefix[position]
+    return forced
+
+
+def constrain(logits_NV: Tensor, position: int, sentence_N: Sequence[int], task: Task) -> None:
+    """Put what may not be chosen at `position` to minus infinity: banned ids, and all others where one is forced."""
+    forced = forced_ids(position, sentence_N, task)
     rows = torch.tensor(list(forced), dtype=torch.long, device=logits_NV.device)
     ids = torch.tensor(list(forced.values()), dtype=torch.long, device=logits_NV.device)
     chosen = logits_NV[rows, ids]  # before the ban: a prefix may hold what is banned
     logits_NV[:, list(task.banned)] = -math.inf
-    logits_NV[rows] = -math.inf
-    logits_NV[rows, ids] = chosen
+    if forced:
+        logits_NV[rows] = -math.inf
+        logits_NV[rows, ids] = chosen
 
 
 def sample(state: State, uniform_NT: Tensor, sampling: Sampling, task: Task) -> list[list[Hypothesis]]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from transformer import batching, runtime, search
+from transformer import batching, native, runtime, search
 from transformer.config import DecodeConfig
 from transformer.errors import ConfigError
 from transformer.model import Transformer
@@ -57,6 +57,7 @@ class Translator:
         """Take the longest source, in tokens, that the model translates in one piece."""
         self.model, self.tok, self.cfg, self.max_length, self.device = model, tok, cfg, max_length, device
         self.workers = runtime.Workers(device)
+        self.engine = None if cfg.sampling else native_engine(model, cfg)
 
     def check(self, best: int) -> None:
         """Raise ConfigError where `best` translations of a line cannot be found with these settings."""
@@ -180,7 +181,9 @@ class Translator:
         )
         source_BS = self._tensor([t.source for t in tasks], last=tok.eos)
         if not cfg.sampling:
-            return search.beam_search(self._model().start(source_BS, cfg.beam), cfg.beam, work)
+            starting = self.engine or self._model()
+            self._model()
+            return search.beam_search(starting.start(source_BS, cfg.beam), cfg.beam, work)
         numbers = np.stack([_uniform(t.source, k, cfg.seed, max(limits)) for t in tasks for k in range(best)])
         uniform_NT = torch.from_numpy(numbers).to(self.device)
         how = search.Sampling(temperature=cfg.temperature, top_k=cfg.top_k, top_p=cfg.top_p)
@@ -202,6 +205,23 @@ class Translator:
 
     def _tensor(self, rows: Sequence[Any], first: int | None = None, last: int | None = None) -> torch.Tensor:
         return torch.from_numpy(batching.rectangle(rows, self.tok.pad, first, last)).to(self.device)
+
+
+def native_engine(model: Transformer, cfg: DecodeConfig) -> native.Engine | None:
+    """Return what decodes in 8 bits where that is asked for or the best there is, and possible.
+
+    Raises ConfigError where it is asked for and not possible.
+    """
+    if cfg.precision not in ("auto", "int8"):
+        return None
+    if native.fits(model, cfg.beam):
+        return native.Engine(model)
+    if cfg.precision == "int8":
+        raise ConfigError(
+            "decode.precision int8 needs Linux, a processor with AVX-512 VNNI, a C compiler, and a width and"
+            " feed_forward that are multiples of 32, with heads of a multiple of 16"
+        )
+    return None
 
 
 def greedy(cfg: DecodeConfig) -> DecodeConfig:
