@@ -30,6 +30,8 @@ class Evaluation:
     scores: Scores
     seconds: float
     """Of translating, loading not counted."""
+    precision: str
+    """Of the arithmetic that translated, by name."""
 
     def as_json(self) -> dict[str, Any]:
         """Return what `evaluate --json` prints."""
@@ -39,6 +41,7 @@ class Evaluation:
             "chrf": self.scores.chrf.as_json(),
             "sentences": len(self.translations),
             "seconds": round(self.seconds, 3),
+            "precision": self.precision,
         }
 
 
@@ -94,7 +97,7 @@ def evaluate(translator: Translator, name: str, pairs: list[Pair], target: str) 
     translations = [each[0].text for each in found]
     seconds = watch.seconds
     scores = scoring.corpus(translations, [pair.target for pair in pairs], target, interval=True)
-    return Evaluation(name, translations, scores, seconds)
+    return Evaluation(name, translations, scores, seconds, translator.precision)
 
 
 def keep(run: Run, evaluation: Evaluation) -> Path:

@@ -1,4 +1,4 @@
-/* One step of a Transformer decoder for many hypotheses, in 8-bit products, on x86-64 with AVX-512 VNNI.
+/* The encoder, and one step of the decoder for many hypotheses, in 8-bit products, on x86-64 with AVX-512 VNNI.
  *
  * transformer/native.py compiles and calls this and says what each array holds; transformer/model.py is the same
  * computation in torch. Everything of a hypothesis is computed from its own row alone, so that results depend neither
@@ -28,18 +28,27 @@ typedef struct {
 typedef struct {
     Product qkv, self_out, cross_q, cross_out, inner, outer;
     Norm self_norm, cross_norm, feed_norm;
-} Layer;
+} Layer; /* an encoder's has no cross_q, cross_out and cross_norm */
 
 typedef struct {
     int32_t width, heads, layers, feed, vocabulary, post_norm, activation; /* 0 relu, 1 gelu, 2 swish */
     float eps, embedding_scale;
     const Layer *layer;
-    Norm last; /* pre-norm only */
-    Product output;
+    Norm last;              /* pre-norm only */
+    Product output;         /* a decoder's */
     const float *embedding; /* (V, D) */
-} Decoder;
+} Stack;
 
 enum { PAGE = 16 }; /* positions of a page of keys and values */
+
+typedef struct {
+    int32_t sentences, source, decoder_layers;
+    const int32_t *ids;       /* (sentences, source) */
+    const int32_t *lengths;   /* (sentences) */
+    const float *encoding;    /* (source, D) */
+    const Product *cross;     /* each decoder layer's product for keys and values */
+    uint16_t *const *memory;  /* out, each decoder layer's: (sentences, source, 2, D), half precision */
+} Sources;
 
 typedef struct {
     int32_t rows, beams, sentences, position, source, best, banned_count, ancestor_stride;
@@ -229,14 +238,39 @@ static void look(Seen *seen, const float *logits, int begin, int count, const St
 
 enum { ROWS = 96, COLUMNS = 2048 }; /* what is worked on at once, so that it stays in the cache of a core */
 
-typedef struct {
+typedef struct { /* for so many rows at once, of which each sees so many positions */
     float *x, *y, *wide, *score, *unit;
     uint8_t *q;
+    uint16_t *half;
     const uint16_t **at;
 } Room;
 
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+static void leave(Room *m) {
+    free(m->x), free(m->y), free(m->wide), free(m->score), free(m->unit), free(m->q), free(m->half), free(m->at);
+}
+
+/* Returns whether there was memory. */
+static int enter(Room *m, const Stack *d, size_t rows, size_t positions) {
+    size_t width = d->width, widest = larger(larger(3 * width, d->feed), COLUMNS);
+    *m = (Room){
+        .x = malloc(sizeof(float) * rows * width),
+        .y = malloc(sizeof(float) * rows * width),
+        .wide = malloc(sizeof(float) * rows * widest),
+        .score = malloc(sizeof(float) * larger(positions * d->heads, width)),
+        .unit = malloc(sizeof(float) * rows),
+        .q = malloc(rows * widest),
+        .half = malloc(sizeof(uint16_t) * rows * 2 * width),
+        .at = malloc(sizeof(uint16_t *) * positions),
+    };
+    if (m->x && m->y && m->wide && m->score && m->unit && m->q && m->half && m->at) return 1;
+    leave(m);
+    return 0;
+}
+
 /* Normalise if asked for, quantise and multiply all rows. */
-static void project(const Decoder *d, const Room *m, const Product *p, const Norm *norm, const float *x, int rows,
+static void project(const Stack *d, const Room *m, const Product *p, const Norm *norm, const float *x, int rows,
                     float *y, int mode) {
     for (int r = 0; r < rows; r++) {
         const float *row = x + (size_t)r * p->in;
@@ -258,25 +292,28 @@ static void activate(float *x, size_t count, int kind) {
     }
 }
 
-static void self_attention(const Decoder *d, const Step *s, const Room *m, int layer, int first, int rows) {
+/* Round keys and values to half precision. */
+static void store_halves(const float *from, uint16_t *to, int count) {
+    for (int i = 0; i < count; i += 16)
+        _mm256_storeu_si256((__m256i *)(to + i), _mm512_cvtps_ph(_mm512_loadu_ps(from + i), 0));
+}
+
+static void self_attention(const Stack *d, const Step *s, const Room *m, int layer, int first, int rows) {
     int width = d->width;
-    size_t place = 2 * (size_t)width;
     for (int r = 0; r < rows; r++) {
         int n = first + r;
+        size_t sentence = (size_t)layer * s->sentences + s->slot[n];
         for (int t = 0; t <= s->position; t++) {
             int by = t < s->position ? s->ancestor[(size_t)n * s->ancestor_stride + t] : s->place[n];
-            size_t sentence = (size_t)layer * s->sentences + s->slot[n];
-            m->at[t] = s->page[t / PAGE] + ((sentence * PAGE + t % PAGE) * s->beams + by) * place;
+            m->at[t] = s->page[t / PAGE] + ((sentence * PAGE + t % PAGE) * s->beams + by) * 2 * width;
         }
         const float *q = m->wide + (size_t)r * 3 * width;
-        uint16_t *own = (uint16_t *)m->at[s->position];
-        for (int i = 0; i < 2 * width; i += 16)
-            _mm256_storeu_si256((__m256i *)(own + i), _mm512_cvtps_ph(_mm512_loadu_ps(q + width + i), 0));
+        store_halves(q + width, (uint16_t *)m->at[s->position], 2 * width);
         attend(q, m->at, s->position + 1, d->heads, width, m->score, m->y + (size_t)r * width);
     }
 }
 
-static void cross_attention(const Decoder *d, const Step *s, const Room *m, int layer, int first, int rows) {
+static void cross_attention(const Stack *d, const Step *s, const Room *m, int layer, int first, int rows) {
     int width = d->width;
     for (int r = 0; r < rows; r++) {
         int slot = s->slot[first + r], count = s->lengths[slot];
@@ -285,37 +322,72 @@ static void cross_attention(const Decoder *d, const Step *s, const Room *m, int 
     }
 }
 
-static void run_layers(const Decoder *d, const Step *s, const Room *m, int first, int rows) {
-    int width = d->width;
-    for (int r = 0; r < rows; r++) {
-        const float *e = d->embedding + (size_t)s->last[first + r] * width;
-        for (int i = 0; i < width; i++) m->x[(size_t)r * width + i] = e[i] * d->embedding_scale + s->encoding[i];
-    }
-    for (int l = 0; l < d->layers; l++) {
-        const Layer *a = d->layer + l;
-        const Norm *norms[3] = {&a->self_norm, &a->cross_norm, &a->feed_norm};
-        for (int part = 0; part < 3; part++) {
-            const Norm *before = d->post_norm ? NULL : norms[part];
-            if (part == 0) {
-                project(d, m, &a->qkv, before, m->x, rows, m->wide, SET);
-                self_attention(d, s, m, l, first, rows);
-                project(d, m, &a->self_out, NULL, m->y, rows, m->x, ADD);
-            } else if (part == 1) {
-                project(d, m, &a->cross_q, before, m->x, rows, m->wide, SET);
-                cross_attention(d, s, m, l, first, rows);
-                project(d, m, &a->cross_out, NULL, m->y, rows, m->x, ADD);
-            } else {
-                project(d, m, &a->inner, before, m->x, rows, m->wide, d->activation ? SET : RELU);
-                if (d->activation) activate(m->wide, (size_t)rows * d->feed, d->activation);
-                project(d, m, &a->outer, NULL, m->wide, rows, m->x, ADD);
-            }
-            for (int r = 0; d->post_norm && r < rows; r++)
-                normalise(norms[part], d->eps, m->x + (size_t)r * width, m->x + (size_t)r * width, width);
-        }
+/* The sublayer's last product, added to its input, and the norm after it if that is where norms are. */
+static void finish(const Stack *d, const Room *m, const Product *p, const float *y, const Norm *norm, int rows) {
+    project(d, m, p, NULL, y, rows, m->x, ADD);
+    for (int r = 0; d->post_norm && r < rows; r++)
+        normalise(norm, d->eps, m->x + (size_t)r * d->width, m->x + (size_t)r * d->width, d->width);
+}
+
+static const Norm *before(const Stack *d, const Norm *norm) { return d->post_norm ? NULL : norm; }
+
+static void feed_forward(const Stack *d, const Room *m, const Layer *l, int rows) {
+    project(d, m, &l->inner, before(d, &l->feed_norm), m->x, rows, m->wide, d->activation ? SET : RELU);
+    if (d->activation) activate(m->wide, (size_t)rows * d->feed, d->activation);
+    finish(d, m, &l->outer, m->wide, &l->feed_norm, rows);
+}
+
+static void embed(const Stack *d, const Room *m, int row, int32_t id, const float *encoding) {
+    const float *e = d->embedding + (size_t)id * d->width;
+    for (int i = 0; i < d->width; i++) m->x[(size_t)row * d->width + i] = e[i] * d->embedding_scale + encoding[i];
+}
+
+static void run_layers(const Stack *d, const Step *s, const Room *m, int first, int rows) {
+    for (int r = 0; r < rows; r++) embed(d, m, r, s->last[first + r], s->encoding);
+    for (int i = 0; i < d->layers; i++) {
+        const Layer *l = d->layer + i;
+        project(d, m, &l->qkv, before(d, &l->self_norm), m->x, rows, m->wide, SET);
+        self_attention(d, s, m, i, first, rows);
+        finish(d, m, &l->self_out, m->y, &l->self_norm, rows);
+        project(d, m, &l->cross_q, before(d, &l->cross_norm), m->x, rows, m->wide, SET);
+        cross_attention(d, s, m, i, first, rows);
+        finish(d, m, &l->cross_out, m->y, &l->cross_norm, rows);
+        feed_forward(d, m, l, rows);
     }
 }
 
-static void choose(const Decoder *d, const Step *s, const Room *m, int first, int rows) {
+/* Encode the sentences from `first` to `last`, `rows` tokens in all, and keep what the decoder's layers attend to. */
+static void encode_some(const Stack *d, const Sources *s, const Room *m, int first, int last, int rows) {
+    int width = d->width, r = 0;
+    for (int b = first; b < last; b++)
+        for (int t = 0; t < s->lengths[b]; t++, r++)
+            embed(d, m, r, s->ids[(size_t)b * s->source + t], s->encoding + (size_t)t * width);
+    for (int i = 0; i < d->layers; i++) {
+        const Layer *l = d->layer + i;
+        project(d, m, &l->qkv, before(d, &l->self_norm), m->x, rows, m->wide, SET);
+        for (r = 0; r < rows; r++)
+            store_halves(m->wide + ((size_t)r * 3 + 1) * width, m->half + (size_t)r * 2 * width, 2 * width);
+        r = 0;
+        for (int b = first; b < last; b++) {
+            for (int t = 0; t < s->lengths[b]; t++) m->at[t] = m->half + (size_t)(r + t) * 2 * width;
+            for (int end = r + s->lengths[b]; r < end; r++)
+                attend(m->wide + (size_t)r * 3 * width, m->at, s->lengths[b], d->heads, width, m->score,
+                       m->y + (size_t)r * width);
+        }
+        finish(d, m, &l->self_out, m->y, &l->self_norm, rows);
+        feed_forward(d, m, l, rows);
+    }
+    for (int i = 0; i < s->decoder_layers; i++) {
+        project(d, m, s->cross + i, before(d, &d->last), m->x, rows, m->wide, SET);
+        r = 0;
+        for (int b = first; b < last; b++)
+            for (int t = 0; t < s->lengths[b]; t++, r++)
+                store_halves(m->wide + (size_t)r * 2 * width, s->memory[i] + ((size_t)b * s->source + t) * 2 * width,
+                             2 * width);
+    }
+}
+
+static void choose(const Stack *d, const Step *s, const Room *m, int first, int rows) {
     int width = d->width;
     Seen seen[ROWS];
     for (int r = 0; r < rows; r++) {
@@ -343,28 +415,30 @@ static void choose(const Decoder *d, const Step *s, const Room *m, int first, in
     }
 }
 
+/* Encode all sources; returns 0, or 1 if there was no memory. */
+int32_t encode(const Stack *d, const Sources *s) {
+    Room m;
+    size_t most = larger(ROWS, s->source);
+    if (!enter(&m, d, most, s->source)) return 1;
+    for (int first = 0, last; first < s->sentences; first = last) {
+        size_t rows = 0;
+        for (last = first; last < s->sentences && rows + s->lengths[last] <= most; last++) rows += s->lengths[last];
+        encode_some(d, s, &m, first, last, rows);
+    }
+    leave(&m);
+    return 0;
+}
+
 /* Decode one position of every row; returns 0, or 1 if there was no memory. */
-int32_t step(const Decoder *d, const Step *s) {
-    size_t widest = 3 * (size_t)d->width > (size_t)d->feed ? 3 * (size_t)d->width : (size_t)d->feed;
-    if (widest < COLUMNS) widest = COLUMNS;
-    int rows = s->rows < ROWS ? s->rows : ROWS;
-    size_t longest = s->position + 1 > s->source ? s->position + 1 : s->source;
-    size_t score = longest * d->heads > (size_t)d->width ? longest * d->heads : (size_t)d->width;
-    Room m = {
-        .x = malloc(sizeof(float) * rows * d->width),
-        .y = malloc(sizeof(float) * rows * d->width),
-        .wide = malloc(sizeof(float) * rows * widest),
-        .score = malloc(sizeof(float) * score),
-        .unit = malloc(sizeof(float) * rows),
-        .q = malloc((size_t)rows * widest),
-        .at = malloc(sizeof(uint16_t *) * longest),
-    };
-    int failed = !(m.x && m.y && m.wide && m.score && m.unit && m.q && m.at);
-    for (int first = 0; !failed && first < s->rows; first += ROWS) {
+int32_t step(const Stack *d, const Step *s) {
+    Room m;
+    if (!enter(&m, d, s->rows < ROWS ? s->rows : ROWS, s->position + 1 > s->source ? s->position + 1 : s->source))
+        return 1;
+    for (int first = 0; first < s->rows; first += ROWS) {
         int count = s->rows - first < ROWS ? s->rows - first : ROWS;
         run_layers(d, s, &m, first, count);
         choose(d, s, &m, first, count);
     }
-    free(m.x), free(m.y), free(m.wide), free(m.score), free(m.unit), free(m.q), free(m.at);
-    return failed;
+    leave(&m);
+    return 0;
 }

@@ -1,9 +1,9 @@
-"""Decoding on a CPU in 8-bit products: the same step as in transformer/model.py, written in C (transformer/native.c).
+"""Decoding on a CPU in 8-bit products: the network of transformer/model.py once more, in C (transformer/native.c).
 
-It is used where it can be: on Linux with an x86-64 processor that has AVX-512 VNNI, and with a C compiler. The first use
-compiles it, in a second or two, into the user's cache; everywhere else torch decodes. Weights become 8-bit integers with
-a scale for each output, activations with a scale for each row; sums, norms, softmax and scores are float32, keys and
-values half precision.
+It is used where it can be: on Linux with an x86-64 processor that has AVX-512 VNNI, and with a C compiler. The first
+use compiles it, in a second or two, into the user's cache; everywhere else torch decodes. Weights become 8-bit integers
+with a scale for each output, activations with a scale for each row; sums, norms, softmax and scores are float32, keys
+and values half precision.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -26,8 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from transformer.linear import Linear
-from transformer.model import DecoderLayer, LayerNorm, Transformer
+from transformer.model import DecoderLayer, EncoderLayer, LayerNorm, Transformer
 
 FLAGS = ("-O3", "-shared", "-fPIC", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512vnni", "-mfma", "-mf16c")
 NEEDED = {"avx512f", "avx512bw", "avx512vl", "avx512_vnni", "fma", "f16c"}
@@ -52,8 +51,8 @@ Product = _structure("Product", "weight scale bias sum", **_integers("inputs out
 Norm = _structure("Norm", "weight bias")
 PRODUCTS = ("qkv", "self_out", "cross_q", "cross_out", "inner", "outer")
 Layer = _structure("Layer", "", **dict.fromkeys(PRODUCTS, Product), self_norm=Norm, cross_norm=Norm, feed_norm=Norm)
-Decoder = _structure(
-    "Decoder",
+Stack = _structure(
+    "Stack",
     "embedding",
     **_integers("width heads layers feed vocabulary post_norm activation"),
     eps=ctypes.c_float,
@@ -62,6 +61,7 @@ Decoder = _structure(
     last=Norm,
     output=Product,
 )
+Sources = _structure("Sources", "ids lengths encoding cross memory", **_integers("sentences source decoder_layers"))
 Step = _structure(
     "Step",
     "slot place last forced lengths banned ancestor memory page encoding log_prob id",
@@ -114,35 +114,60 @@ def fits(model: Transformer, beams: int) -> bool:
 
 
 class Engine:
-    """The decoder of a model with 8-bit weights; the encoder stays with torch."""
+    """A model with 8-bit weights."""
 
     def __init__(self, model: Transformer) -> None:
         self.model, self._kept = model, []  # type: ignore[var-annotated]
-        layers = [self._layer(cast(DecoderLayer, each)) for each in model.decoder]
-        self._layers = (Layer * len(layers))(*layers)
-        cfg = model.cfg
-        self.decoder = Decoder(
+        source = model.target_embedding if model.cfg.tied == "all" else model.source_embedding
+        self.encoder = self._stack(model.encoder, source.weight, model.encoder_norm, Product())
+        output = self._product(model.output_weight, model.output_bias)
+        self.decoder = self._stack(model.decoder, model.target_embedding.weight, model.decoder_norm, output)
+        cross = [self._product(layer.cross.kv.weight, layer.cross.kv.bias) for layer in self._decoder_layers()]
+        self._cross = (Product * len(cross))(*cross)
+
+    def start(self, source_BS: Tensor, beams: int) -> Decoding:
+        """Encode the sources and return the state from which `beams` hypotheses each are decoded."""
+        sentences, length = source_BS.shape
+        arrays = {
+            "ids": source_BS.numpy().astype(np.int32),
+            "lengths": (source_BS != self.model.pad).sum(1).numpy().astype(np.int32),
+            "encoding": self.model.encoding(0, length).numpy(),
+        }
+        memory = [np.empty((sentences, length, 2 * self.model.cfg.width), np.float16) for _ in self._cross]
+        arrays["memory"] = _table(memory)
+        sources = Sources(
+            sentences=sentences,
+            source=length,
+            decoder_layers=len(memory),
+            cross=ctypes.addressof(self._cross),
+            **{name: _at(array) for name, array in arrays.items()},
+        )
+        _run("encode", self.encoder, sources)
+        return Decoding(self, memory, arrays["lengths"], beams)
+
+    def _decoder_layers(self) -> Sequence[DecoderLayer]:
+        return cast("Sequence[DecoderLayer]", self.model.decoder)
+
+    def _stack(self, layers: Any, embedding: Tensor, last: LayerNorm | None, output: Any) -> Any:
+        """Return an encoder or decoder."""
+        cfg = self.model.cfg
+        made = (Layer * len(layers))(*map(self._layer, layers))
+        self._kept.append(made)
+        return Stack(
             width=cfg.width,
             heads=cfg.heads,
             layers=len(layers),
             feed=cfg.feed_forward,
-            vocabulary=len(model.output_weight),
+            vocabulary=len(embedding),
             post_norm=cfg.norm == "post",
             activation=["relu", "gelu", "swish"].index(cfg.activation),
-            eps=next(m.eps for m in model.modules() if isinstance(m, LayerNorm)),
+            eps=next(m.eps for m in self.model.modules() if isinstance(m, LayerNorm)),
             embedding_scale=cfg.width**0.5,
-            layer=ctypes.addressof(self._layers),
-            last=self._norm(model.decoder_norm) if model.decoder_norm is not None else Norm(),
-            output=self._product(model.output_weight, model.output_bias),
-            embedding=self._keep(model.target_embedding.weight.float()),
+            layer=ctypes.addressof(made),
+            last=self._norm(last) if last is not None else Norm(),
+            output=output,
+            embedding=self._keep(embedding.float()),
         )
-
-    def start(self, source_BS: Tensor, beams: int) -> Decoding:
-        """Encode the sources and return the state from which `beams` hypotheses each are decoded."""
-        memory_BSD, _ = self.model.encode(source_BS)
-        layers = cast("Sequence[DecoderLayer]", self.model.decoder)
-        memory = [layer.cross.kv(memory_BSD).half() for layer in layers]  # to (B, S, 2D): keys, then values
-        return Decoding(self, memory, (source_BS != self.model.pad).sum(1), beams)
 
     def _keep(self, values: Tensor) -> int:
         """Keep values alive as long as this, and return where they are."""
@@ -150,12 +175,16 @@ class Engine:
         self._kept.append(values)
         return values.data_ptr()
 
-    def _layer(self, layer: DecoderLayer) -> Any:
-        parts = (layer.attention.qkv, layer.attention.out, layer.cross.q, layer.cross.out)
-        products = (*parts, layer.feed_forward.inner, layer.feed_forward.out)
-        residuals = (layer.attention_residual, layer.cross_residual, layer.feed_forward_residual)
-        made = [self._product(cast(Linear, each).weight, cast(Linear, each).bias) for each in products]
-        return Layer(*made, *(self._norm(each.norm) for each in residuals))
+    def _layer(self, layer: EncoderLayer | DecoderLayer) -> Any:
+        """Return a layer, by the names of the C structure's fields; an encoder's has no attention over a source."""
+        attention, feed = layer.attention, layer.feed_forward
+        products = {"qkv": attention.qkv, "self_out": attention.out, "inner": feed.inner, "outer": feed.out}
+        norms = {"self_norm": layer.attention_residual, "feed_norm": layer.feed_forward_residual}
+        if isinstance(layer, DecoderLayer):
+            products |= {"cross_q": layer.cross.q, "cross_out": layer.cross.out}
+            norms["cross_norm"] = layer.cross_residual
+        made = {name: self._product(each.weight, each.bias) for name, each in products.items()}
+        return Layer(**made, **{name: self._norm(each.norm) for name, each in norms.items()})
 
     def _norm(self, norm: LayerNorm) -> Any:
         return Norm(self._keep(norm.weight.float()), self._keep(norm.bias.float()))
@@ -181,53 +210,47 @@ class Decoding:
     hypotheses. They are never moved: a table says at which place each ancestor of a hypothesis stands.
     """
 
-    def __init__(self, engine: Engine, memory: list[Tensor], lengths_B: Tensor, beams: int) -> None:
+    def __init__(self, engine: Engine, memory: list[Any], lengths_B: Any, beams: int) -> None:
         self.engine, self.beams, self.position = engine, beams, 0
-        self.memory, self.sentences = memory, len(lengths_B)
-        self.lengths_B = lengths_B.numpy().astype(np.int32)
-        self.slot_N = np.repeat(np.arange(self.sentences, dtype=np.int32), beams)
+        self.shape = (len(memory), len(lengths_B), PAGE, beams, 2, engine.model.cfg.width)
+        self.slot_N = np.repeat(np.arange(len(lengths_B), dtype=np.int32), beams)
+        self.place_N = np.tile(np.arange(beams, dtype=np.int32), len(lengths_B))
         self.ancestor_NT = np.zeros((len(self.slot_N), 4 * PAGE), np.uint8)
         self.pages: list[Any] = []
+        self._kept = (memory, lengths_B, _table(memory))
+        places = {"lengths": _at(lengths_B), "memory": _at(self._kept[2])}
+        self._step = Step(beams=beams, sentences=len(lengths_B), source=memory[0].shape[1], **places)
 
     def best(
-        self, last_N: Tensor, live_N: Tensor, forced_N: Sequence[int] | None, banned: Sequence[int], count: int
+        self, last_N: Tensor, live_N: Tensor, forced: Mapping[int, int], banned: Sequence[int], count: int
     ) -> tuple[Tensor, Tensor]:
         """Return log-probability and id (N, count) of the best next ids of each live hypothesis, best first."""
         self._make_room()
         live = np.flatnonzero(live_N.numpy())
-        place_N = np.tile(np.arange(self.beams, dtype=np.int32), len(last_N) // self.beams)
         log_prob_NC = np.full((len(last_N), count), -np.inf, np.float32)
         id_NC = np.zeros((len(last_N), count), np.int32)
-        log_prob_RC, id_RC = log_prob_NC[live], id_NC[live]
         arrays = {
             "slot": self.slot_N[live],
-            "place": place_N[live],
+            "place": self.place_N[live],
             "last": last_N.numpy()[live].astype(np.int32),
-            "forced": None if forced_N is None else np.array(forced_N, np.int32)[live],
-            "lengths": self.lengths_B,
             "banned": np.array(banned, np.int32),
             "ancestor": self.ancestor_NT[live],
-            "memory": np.array([each.data_ptr() for each in self.memory], np.uint64),
-            "page": np.array([each.ctypes.data for each in self.pages], np.uint64),
-            "encoding": self._encoding(),
-            "log_prob": log_prob_RC,
-            "id": id_RC,
+            "page": _table(self.pages),
+            "encoding": self.engine.model.encoding(self.position).numpy(),
+            "log_prob": log_prob_NC[live],
+            "id": id_NC[live],
         }
-        step = Step(
-            rows=len(live),
-            beams=self.beams,
-            sentences=self.sentences,
-            position=self.position,
-            source=self.memory[0].shape[1],
-            best=count,
-            banned_count=len(banned),
-            ancestor_stride=self.ancestor_NT.shape[1],
-            **{name: None if array is None else array.ctypes.data for name, array in arrays.items()},
-        )
-        if cast(ctypes.CDLL, library()).step(ctypes.byref(self.engine.decoder), ctypes.byref(step)):
-            raise MemoryError("no memory for a step of decoding")
-        log_prob_NC[live], id_NC[live] = log_prob_RC, id_RC
-        self.ancestor_NT[:, self.position] = place_N
+        if forced:
+            arrays["forced"] = np.array([forced.get(row, -1) for row in live.tolist()], np.int32)
+        step = self._step
+        for name, array in arrays.items():
+            setattr(step, name, _at(array))
+        step.forced = step.forced if forced else None
+        step.rows, step.position, step.best, step.banned_count = len(live), self.position, count, len(banned)
+        step.ancestor_stride = self.ancestor_NT.shape[1]
+        _run("step", self.engine.decoder, step)
+        log_prob_NC[live], id_NC[live] = arrays["log_prob"], arrays["id"]
+        self.ancestor_NT[:, self.position] = self.place_N
         self.position += 1
         return torch.from_numpy(log_prob_NC), torch.from_numpy(id_NC).long()
 
@@ -235,14 +258,26 @@ class Decoding:
         """Go on with these hypotheses."""
         rows = rows_N.numpy()
         self.slot_N, self.ancestor_NT = self.slot_N[rows], self.ancestor_NT[rows]
+        self.place_N = self.place_N[: len(rows)]
 
     def _make_room(self) -> None:
         if self.position == PAGE * len(self.pages):
-            width = self.engine.model.cfg.width
-            shape = (len(self.memory), self.sentences, PAGE, self.beams, 2, width)
-            self.pages.append(np.empty(shape, np.float16))
+            self.pages.append(np.empty(self.shape, np.float16))
         if self.position == self.ancestor_NT.shape[1]:
             self.ancestor_NT = np.concatenate((self.ancestor_NT, np.zeros_like(self.ancestor_NT)), 1)
 
-    def _encoding(self) -> Any:
-        return self.engine.model.encoding(self.position).numpy()
+
+def _table(arrays: Sequence[Any]) -> Any:
+    """Return where arrays are."""
+    return np.array([_at(each) for each in arrays], np.uint64)
+
+
+def _at(array: Any) -> int:
+    """Return where an array is."""
+    return int(array.__array_interface__["data"][0])
+
+
+def _run(name: str, stack: Any, work: Any) -> None:
+    """Call a function of the library."""
+    if getattr(cast(ctypes.CDLL, library()), name)(ctypes.byref(stack), ctypes.byref(work)):
+        raise MemoryError("there is no memory for decoding")

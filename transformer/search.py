@@ -8,7 +8,7 @@ V vocabulary, P prefix positions. A hypothesis's score is its log-probability, e
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -33,11 +33,11 @@ class ChoosingState(Protocol):
     """A state that finds the best continuations itself, without handing out logits."""
 
     def best(
-        self, last_N: Tensor, live_N: Tensor, forced_N: Sequence[int] | None, banned: Sequence[int], count: int
+        self, last_N: Tensor, live_N: Tensor, forced: Mapping[int, int], banned: Sequence[int], count: int
     ) -> tuple[Tensor, Tensor]:
-        """Return log-probability and id (N, count) of the best next ids of each live hypothesis, best first.
+        """Return log-probability and id (N, at most `count`) of the best next ids, best first.
 
-        Where `forced_N` is not negative, that is the only id allowed.
+        Rows that are not live may hold anything. `forced` has the rows that have no choice, with their id.
         """
         ...
 
@@ -104,6 +104,7 @@ def beam_search(state: State | ChoosingState, beams: int, task: Task) -> list[li
     beam is greedy search. A sentence is done when none of its live hypotheses can still be among the best.
     """
     beam = _Beam(len(task.limits), beams, task)
+    state = state if isinstance(state, ChoosingState) else _Choosing(state)
     for position in range(max(task.limits, default=0)):
         candidates = beam.extend(state, position)
         kept = beam.close(*candidates, position)
@@ -113,6 +114,22 @@ def beam_search(state: State | ChoosingState, beams: int, task: Task) -> list[li
         state.select(beam.rows_N, kept)
     nothing = [Hypothesis((), -math.inf, -math.inf)]  # of a model whose numbers are not finite
     return [sorted(found, key=lambda h: -h.score)[: task.best] or nothing for found in beam.finished]
+
+
+class _Choosing:
+    """Chooses from the logits of a state."""
+
+    def __init__(self, state: State) -> None:
+        self.step, self.select = state.step, state.select
+
+    def best(
+        self, last_N: Tensor, _: Tensor, forced: Mapping[int, int], banned: Sequence[int], count: int
+    ) -> tuple[Tensor, Tensor]:
+        logits_NV = self.step(last_N)
+        norm_N1 = log_sum_exp(logits_NV)
+        constrain(logits_NV, forced, banned)
+        top_NC, id_NC = top(logits_NV, min(count, logits_NV.shape[1]))
+        return top_NC - norm_N1, id_NC
 
 
 @dataclass
@@ -136,21 +153,12 @@ class _Beam:
         self.last_N = torch.full((self.sentences * self.beams,), self.task.start, device=device)
         self.rows_N = torch.arange(self.sentences * self.beams, device=device)
 
-    def extend(self, state: State | ChoosingState, position: int) -> tuple[Tensor, Tensor, Tensor]:
+    def extend(self, state: ChoosingState, position: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return log-probability, parent and id (B, K) of the best continuations, best first."""
         b, k = len(self.alive), self.beams
-        sentence_N = [i for i in self.alive for _ in range(k)]
-        if isinstance(state, ChoosingState):
-            forced = forced_ids(position, sentence_N, self.task)
-            forced_N = [forced.get(n, -1) for n in range(b * k)] if forced else None
-            live_N = self.score_BK.view(-1) > -math.inf
-            log_prob_NC, id_NC = state.best(self.last_N, live_N, forced_N, self.task.banned, k)
-        else:
-            logits_NV = state.step(self.last_N)
-            norm_N1 = log_sum_exp(logits_NV)
-            constrain(logits_NV, position, sentence_N, self.task)
-            log_prob_NC, id_NC = top(logits_NV, min(k, logits_NV.shape[1]))
-            log_prob_NC = log_prob_NC - norm_N1
+        forced = forced_ids(position, [i for i in self.alive for _ in range(k)], self.task)
+        live_N = self.score_BK.view(-1) > -math.inf
+        log_prob_NC, id_NC = state.best(self.last_N, live_N, forced, self.task.banned, k)
         width = id_NC.shape[1]
         total_BC = (self.score_BK.view(-1, 1) + log_prob_NC).view(b, k * width)
         total_BK, flat_BK = total_BC.topk(k, dim=-1)
@@ -242,13 +250,12 @@ def forced_ids(position: int, sentence_N: Sequence[int], task: Task) -> dict[int
     return forced
 
 
-def constrain(logits_NV: Tensor, position: int, sentence_N: Sequence[int], task: Task) -> None:
-    """Put what may not be chosen at `position` to minus infinity: banned ids, and all others where one is forced."""
-    forced = forced_ids(position, sentence_N, task)
+def constrain(logits_NV: Tensor, forced: Mapping[int, int], banned: Sequence[int]) -> None:
+    """Put what may not be chosen to minus infinity: banned ids, and all others in a row where one is forced."""
     rows = torch.tensor(list(forced), dtype=torch.long, device=logits_NV.device)
     ids = torch.tensor(list(forced.values()), dtype=torch.long, device=logits_NV.device)
     chosen = logits_NV[rows, ids]  # before the ban: a prefix may hold what is banned
-    logits_NV[:, list(task.banned)] = -math.inf
+    logits_NV[:, list(banned)] = -math.inf
     if forced:
         logits_NV[rows] = -math.inf
         logits_NV[rows, ids] = chosen
@@ -269,7 +276,7 @@ def sample(state: State, uniform_NT: Tensor, sampling: Sampling, task: Task) -> 
         logits_NV = state.step(last_N).float()
         norm_N = logits_NV.logsumexp(-1)
         raw_NV = logits_NV.clone()
-        constrain(logits_NV, position, sentence_N, task)
+        constrain(logits_NV, forced_ids(position, sentence_N, task), task.banned)
         last_N = draw(logits_NV, uniform_NT[:, position], sampling).masked_fill(done_N, task.eos)
         step_N = raw_NV.gather(1, last_N[:, None])[:, 0] - norm_N
         log_prob_N += step_N.masked_fill(done_N, 0.0)

@@ -65,13 +65,13 @@ class Tokenizer:
         """Digest of the models, which decides every id."""
         return hashlib.sha256(b"\0".join(self.models)).hexdigest()
 
-    def encode_source(self, texts: Sequence[str], threads: int = 1) -> list[list[int]]:
+    def encode_source(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text."""
-        return self.source.encode([clean(text) for text in texts], num_threads=threads)
+        return [self.source.encode(clean(text)) for text in texts]
 
-    def encode_target(self, texts: Sequence[str], threads: int = 1) -> list[list[int]]:
+    def encode_target(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text."""
-        return self.target.encode([clean(text) for text in texts], num_threads=threads)
+        return [self.target.encode(clean(text)) for text in texts]
 
     def encode_pairs(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[Flat, Flat]:
         """Return the ids of both sides, which is what many texts are encoded to fastest."""
@@ -111,7 +111,7 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Return the text of each list of target ids, as one line without control characters."""
-        return [clean(text) for text in self.target.decode([list(row) for row in ids])]
+        return [clean(self.target.decode(list(row))) for row in ids]
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """Return the pieces of a list of target ids."""

@@ -59,6 +59,11 @@ class Translator:
         self.workers = runtime.Workers(device)
         self.engine = None if cfg.sampling else native_engine(model, cfg)
 
+    @property
+    def precision(self) -> str:
+        """The arithmetic that translates, by its name in the configuration."""
+        return "int8" if self.engine else str(runtime.precision(self.cfg.precision, self.device)).removeprefix("torch.")
+
     def check(self, best: int) -> None:
         """Raise ConfigError where `best` translations of a line cannot be found with these settings."""
         if best > self.cfg.beam and not self.cfg.sampling:
@@ -181,9 +186,8 @@ class Translator:
         )
         source_BS = self._tensor([t.source for t in tasks], last=tok.eos)
         if not cfg.sampling:
-            starting = self.engine or self._model()
-            self._model()
-            return search.beam_search(starting.start(source_BS, cfg.beam), cfg.beam, work)
+            state = (self.engine or self._model()).start(source_BS, cfg.beam)
+            return search.beam_search(state, cfg.beam, work)
         numbers = np.stack([_uniform(t.source, k, cfg.seed, max(limits)) for t in tasks for k in range(best)])
         uniform_NT = torch.from_numpy(numbers).to(self.device)
         how = search.Sampling(temperature=cfg.temperature, top_k=cfg.top_k, top_p=cfg.top_p)
@@ -191,7 +195,8 @@ class Translator:
 
     def _model(self) -> Transformer:
         """Return the model set to decode: no dropout, the configured precision."""
-        self.model.eval()
+        if self.model.training:
+            self.model.eval()
         self.model.compute_dtype = runtime.precision(self.cfg.precision, self.device)
         return self.model
 

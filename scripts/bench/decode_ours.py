@@ -18,7 +18,7 @@ from transformer.translator import Translator
 class Unending:
     """A search's state in which no hypothesis ends before its limit."""
 
-    def __init__(self, state: search.State, eos: int, steps: int) -> None:
+    def __init__(self, state: Any, eos: int, steps: int) -> None:
         self.state, self.eos, self.left = state, eos, steps
 
     def __getattr__(self, name: str) -> Any:
@@ -33,13 +33,24 @@ class Unending:
         return logits_NV
 
 
+class UnendingChoice(Unending):
+    """The same of a state that chooses itself."""
+
+    def best(self, last_N: Tensor, live_N: Tensor, forced: Any, banned: Any, count: int) -> tuple[Tensor, Tensor]:
+        """Return the best next ids, the end of the sentence not among them, unless this is the last step."""
+        self.left -= 1
+        banned = (*banned, self.eos) if self.left > 0 else banned
+        return self.state.best(last_N, live_N, forced, banned, count)
+
+
 def force_length(tokens: int) -> None:
     """Let every search return translations of exactly so many tokens, eos included."""
     beam_search: Callable[..., Any] = search.beam_search
 
-    def forced(state: search.State, beams: int, task: search.Task, *args: Any, **kwargs: Any) -> Any:
+    def forced(state: Any, beams: int, task: search.Task) -> Any:
         task = replace(task, limits=[tokens] * len(task.limits))
-        return beam_search(Unending(state, task.eos, tokens), beams, task, *args, **kwargs)
+        kind = UnendingChoice if isinstance(state, search.ChoosingState) else Unending
+        return beam_search(kind(state, task.eos, tokens), beams, task)
 
     search.beam_search = forced
 

@@ -1,0 +1,209 @@
+"""The step in C against the same network in torch with the same 8-bit rounding."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import math
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from transformer import linear, native, search
+from transformer import model as network
+from transformer.config import DecodeConfig, ModelConfig
+from transformer.errors import ConfigError
+from transformer.model import Transformer
+from transformer.translator import Translator
+
+PAD, BOS, EOS, VOCAB = 0, 2, 3, 77
+SMALL = ModelConfig(width=64, heads=2, feed_forward=96, encoder_layers=2, decoder_layers=2)
+KINDS: list[dict[str, Any]] = [
+    {"norm": "post"},
+    {"norm": "pre"},
+    {"norm": "pre", "activation": "swish", "heads": 4, "output_bias": True},
+    {"norm": "post", "activation": "gelu", "tied": "none"},
+    {"norm": "pre", "tied": "decoder", "decoder_layers": 1, "encoder_layers": 3},
+]
+
+needs_library = pytest.mark.skipif(native.library() is None, reason="needs AVX-512 VNNI and a C compiler")
+
+
+def make(**changes: Any) -> Transformer:
+    torch.manual_seed(1)
+    sizes = (VOCAB + 5, VOCAB) if changes.get("tied", "all") != "all" else (VOCAB, VOCAB)
+    model = Transformer(dataclasses.replace(SMALL, **changes), sizes, PAD, BOS, max_length=20)
+    for p in model.parameters():
+        if p.ndim == 1:
+            nn.init.normal_(p, mean=0.5, std=0.5)
+    return model.eval()
+
+
+def sources(*lengths: int) -> Tensor:
+    chance = torch.Generator().manual_seed(len(lengths))
+    rows = [[*torch.randint(4, VOCAB, (n - 1,), generator=chance).tolist(), EOS] for n in lengths]
+    return torch.tensor([row + [PAD] * (max(lengths) - len(row)) for row in rows])
+
+
+def rounded(x: Tensor) -> tuple[Tensor, Tensor]:
+    unit = x.abs().amax(-1, keepdim=True) / 127
+    return (x / unit.clamp_min(1e-30)).round(), unit
+
+
+@pytest.fixture
+def eight_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's products with both factors rounded as in C."""
+
+    def affine(x: Tensor, weight: Tensor, bias: Tensor | None, _: Any, relu: bool = False) -> Tensor:
+        (x, x_unit), (w, w_unit) = rounded(x), rounded(weight)
+        y = (x.double() @ w.t().double()).float() * x_unit * w_unit.t() + (0 if bias is None else bias)
+        return y.relu() if relu else y
+
+    monkeypatch.setattr(linear, "affine", affine)
+    monkeypatch.setattr(network, "affine", affine)
+
+
+def task(source: Tensor, **changes: Any) -> search.Task:
+    limits = [20 + int(n) for n in (source != PAD).sum(1)]
+    return search.Task(**{"start": BOS, "eos": EOS, "banned": (PAD, BOS, 1), "limits": limits, **changes})
+
+
+@needs_library
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+@torch.inference_mode()
+def test_each_step_is_torchs(kind: dict[str, Any], eight_bits: None) -> None:
+    """Along random paths of hypotheses that replace each other, over more than one page of positions."""
+    model, source, beams = make(**kind), sources(9, 14, 3, 1), 3
+    ours, plain = native.Engine(model).start(source, beams), model.start(source, beams)
+    last, chance = torch.full((12,), BOS), torch.Generator().manual_seed(3)
+    kept = None
+    for position in range(native.PAGE + 6):
+        found, ids = ours.best(last, torch.ones(len(last), dtype=torch.bool), {1: 7}, (PAD, 1), 4)
+        expected = plain.step(last).log_softmax(-1)
+        torch.testing.assert_close(found[1, 0], expected[1, 7], atol=0.15, rtol=0)
+        assert ids[1, 0] == 7
+        assert found[1, 1:].isneginf().all()
+        free = torch.arange(len(last)) != 1
+        torch.testing.assert_close(found[free], expected.gather(1, ids)[free], atol=0.15, rtol=0)
+        expected[:, [PAD, 1]] = -math.inf
+        torch.testing.assert_close(found[free], expected.topk(4).values[free], atol=0.15, rtol=0)
+        sentences = len(last) // beams
+        kept = torch.tensor([0, 1, 3]) if position == 5 else None  # a sentence is done
+        staying = torch.arange(sentences) if kept is None else kept
+        parents = torch.randint(beams, (len(staying), beams), generator=chance)
+        rows = (staying[:, None] * beams + parents).flatten()
+        ours.select(rows, kept)
+        plain.select(rows, kept)
+        last = torch.randint(4, VOCAB, (len(rows),), generator=chance)
+
+
+@needs_library
+@pytest.mark.parametrize("beams", [1, 4])
+@pytest.mark.parametrize("kind", KINDS[:2], ids=str)
+@torch.inference_mode()
+def test_the_search_finds_the_same(kind: dict[str, Any], beams: int, eight_bits: None) -> None:
+    model, source = make(**kind), sources(5, 11, 2, 8, 8)
+    work = task(source, prefixes=[[], [9, 1], [], [5], []], best=beams)
+    ours = search.beam_search(native.Engine(model).start(source, beams), beams, work)
+    plain = search.beam_search(model.start(source, beams), beams, work)
+    assert [h[0].ids for h in ours] == [h[0].ids for h in plain]
+    for a, b in zip(ours, plain, strict=True):
+        assert [h.score for h in a] == pytest.approx([h.score for h in b], abs=0.15)
+
+
+@needs_library
+@torch.inference_mode()
+def test_exactly_the_same_alone_and_in_any_batch_and_order() -> None:
+    engine, lengths = native.Engine(make(norm="pre")), [5, 11, 2, 8, 8, 19, 3] * 16  # more than are worked on at once
+    source = sources(*lengths)
+    together = search.beam_search(engine.start(source, 4), 4, task(source, best=4))
+    back = source.flip(0)
+    assert search.beam_search(engine.start(back, 4), 4, task(back, best=4))[::-1] == together
+    for i in (0, 5, 60):
+        one = source[i : i + 1, : lengths[i]]
+        assert search.beam_search(engine.start(one, 4), 4, task(one, best=4))[0] == together[i]
+
+
+@needs_library
+@torch.inference_mode()
+def test_of_numbers_that_are_not_finite_comes_nothing() -> None:
+    model, source = make(), sources(5, 3)
+    model.target_embedding.weight[9] = math.nan
+    source[0, 1] = 9
+    for each in (native.Engine(model), model):
+        found = search.beam_search(each.start(source, 2), 2, task(source))
+        assert found[0] == [search.Hypothesis((), -math.inf, -math.inf)]
+
+
+def test_a_model_it_does_not_fit_is_left_to_torch() -> None:
+    assert not native.fits(make(width=48, heads=3), 4)
+    assert not native.fits(make(heads=8), 4)
+    assert not native.fits(make(), 300)
+
+
+def test_without_it_torch_decodes(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "library", lambda: None)
+
+    def settings(precision: Any) -> DecodeConfig:
+        return dataclasses.replace(translator.cfg, precision=precision)
+
+    def made(cfg: DecodeConfig) -> Translator:
+        return Translator(translator.model, translator.tok, cfg, translator.max_length, translator.device)
+
+    assert made(settings("auto")).engine is None
+    assert [each[0].text for each in made(settings("auto")).translate(["one two"])] == ["zwei eins"]
+    with pytest.raises(ConfigError, match="int8 needs Linux"):
+        made(settings("int8"))
+
+
+@needs_library
+def test_the_toy_task_in_8_bits(translator: Translator) -> None:
+    cfg = dataclasses.replace(translator.cfg, precision="int8")
+    ours = Translator(translator.model, translator.tok, cfg, translator.max_length, translator.device)
+    assert ours.engine is not None
+    lines = ["one two three", "nine", "", "four five"]
+    found = [(a[0].text, b[0].text) for a, b in zip(ours.translate(lines), translator.translate(lines), strict=True)]
+    assert [a for a, _ in found] == [b for _, b in found]
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    native.library.cache_clear()
+    yield tmp_path
+    native.library.cache_clear()
+
+
+@needs_library
+def test_it_is_compiled_once_and_kept_for_the_user_alone(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert native.library() is not None
+    (kept,) = (fresh / "transformer").iterdir()
+    assert (fresh / "transformer").stat().st_mode & 0o777 == 0o700
+    native.library.cache_clear()
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("compiled again"))
+    assert isinstance(native.library(), ctypes.CDLL)
+    assert kept.exists()
+
+
+@needs_library
+def test_what_others_can_write_is_not_loaded(fresh: Path) -> None:
+    (fresh / "transformer").mkdir()
+    (fresh / "transformer").chmod(0o777)
+    assert native.library() is not None
+    assert not list((fresh / "transformer").iterdir())
+
+
+@needs_library
+def test_a_compiler_that_fails_is_a_sentence(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(native, "SOURCE", fresh / "broken.c")
+    (fresh / "broken.c").write_text("this is not C", encoding="utf-8")
+    assert native.library() is None
+    assert "decoding goes on without 8-bit products" in caplog.text
+    assert not list((fresh / "transformer").glob("*.so"))
