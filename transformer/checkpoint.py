@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,13 +18,13 @@ from torch import Tensor
 
 from transformer import config, durable, tokenizer
 from transformer.config import Config
-from transformer.errors import CheckpointError
+from transformer.errors import CheckpointError, ConfigError
 from transformer.model import Transformer
 from transformer.tokenizer import Tokenizer
 
 FORMAT = 1
 WEIGHTS, TENSORS, STATE = "model.safetensors", "state.safetensors", "state.json"
-LARGEST_HEADER = 100 << 20
+LARGEST_HEADER = 16 << 20
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,8 @@ class Run:
         file = self.path / name
         if not file.is_file():
             return None
-        target = file.read_text(encoding="utf-8", errors="replace").strip()
+        with file.open(encoding="utf-8", errors="replace") as stream:
+            target = stream.read(256).strip()
         if Path(target).name != target or target in ("", ".", ".."):
             raise CheckpointError(f"{file} should name a checkpoint, not {target!r}")
         found = self.checkpoints / target
@@ -78,13 +80,38 @@ def open_run(path: Path) -> Run:
     if not (path / "config.yaml").is_file():
         what = "no such directory" if not path.exists() else "it has no config.yaml"
         raise CheckpointError(f"{path} is not a run directory: {what}")
+    if links := sorted(each.name for each in path.iterdir() if each.is_symlink()):
+        raise CheckpointError(f"{path / links[0]} is a link, which may lead anywhere; copy the folder with cp -rL")
     return Run(path, config.load(path / "config.yaml"), tokenizer.load(path))
 
 
 def build(cfg: Config, tok: Tokenizer) -> Transformer:
-    """Return the network of this configuration with fresh weights."""
+    """Return the network of this configuration with fresh weights; raises ConfigError where no memory could hold it."""
+    parts = outline(cfg, tok)
+    needed = sum(part.numel() for part in (*parts.parameters(), *parts.buffers())) * 4
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
+        raise ConfigError(
+            f"these `model` settings need {needed / 2**30:,.0f} GiB for the weights alone, "
+            f"but this machine has {memory / 2**30:,.0f} GiB of memory"
+        )
+    return _network(cfg, tok)
+
+
+def outline(cfg: Config, tok: Tokenizer) -> Transformer:
+    """Return the network with the shapes of its weights, but no memory for them."""
+    with torch.device("meta"):
+        return _network(cfg, tok)
+
+
+def _network(cfg: Config, tok: Tokenizer) -> Transformer:
     start = tok.bos if cfg.model.decoder_start == "bos" else tok.pad
     return Transformer(cfg.model, tok.sizes, tok.pad, start, cfg.data.max_length)
+
+
+def shapes(cfg: Config, tok: Tokenizer) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor of weights."""
+    return {name: tuple(part.shape) for name, part in outline(cfg, tok).state_dict().items()}
 
 
 def load_model(run: Run, name: str | None = None) -> tuple[Transformer, Path]:
@@ -92,9 +119,9 @@ def load_model(run: Run, name: str | None = None) -> tuple[Transformer, Path]:
     found = _named(run, name) if name else _best(run)
     if load_state(found).get("tokenizer") != run.tokenizer.fingerprint:
         raise CheckpointError(f"{found} was trained with another tokenizer than the one in {run.path}")
-    with torch.device("meta"):
-        model = build(run.config, run.tokenizer)
-    tensors = load_tensors(found / WEIGHTS, {k: tuple(v.shape) for k, v in model.state_dict().items()})
+    tensors = load_tensors(found / WEIGHTS, shapes(run.config, run.tokenizer))
+    if strange := [name for name, part in tensors.items() if not part.isfinite().all()]:
+        raise CheckpointError(f"{found}: {strange[0]} holds numbers that are not finite")
     model = build(run.config, run.tokenizer)
     model.load_state_dict(tensors)
     return model.eval(), found
@@ -160,14 +187,24 @@ def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
 def load_state(path: Path) -> dict[str, Any]:
     """Return the plain values of a checkpoint."""
     try:
-        state = json.loads((path / STATE).read_text())
+        state = durable.read_json(path / STATE)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path / STATE} cannot be read: {error}") from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} has format {state.get('format') if isinstance(state, dict) else '?'}; this version reads {FORMAT}"
         )
+    if not _plausible(state.get("progress", {})):
+        raise CheckpointError(f"{path / STATE} does not say how far training got: its `progress` is damaged")
     return state
+
+
+def _plausible(progress: Any) -> bool:
+    """Return whether nothing is there or all that is counted is a number."""
+    if not isinstance(progress, dict) or not isinstance(progress.get("valid", {}), dict):
+        return False
+    counted = [progress.get(key) for key in ("step", "epoch", "index", "tokens", "seconds")] if progress else []
+    return all(type(value) in (int, float) for value in (*counted, *progress.get("valid", {}).values()))
 
 
 def load_tensors(path: Path, expected: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, Tensor]:
@@ -215,7 +252,7 @@ def average(run: Run, paths: list[Path]) -> dict[str, Tensor]:
     for path in paths:
         if fault := durable.damage(path):
             raise CheckpointError(f"{path} cannot be averaged: {fault}")
-        for name, tensor in load_tensors(path / WEIGHTS).items():
+        for name, tensor in load_tensors(path / WEIGHTS, shapes(run.config, run.tokenizer)).items():
             total[name] = total[name] + tensor.double() if name in total else tensor.double()
     return {name: (tensor / len(paths)).float() for name, tensor in total.items()}
 
