@@ -109,19 +109,14 @@ def _network(cfg: Config, tok: Tokenizer) -> Transformer:
     return Transformer(cfg.model, tok.sizes, tok.pad, start, cfg.data.max_length)
 
 
-def shapes(cfg: Config, tok: Tokenizer) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each tensor of weights."""
-    return {name: tuple(part.shape) for name, part in outline(cfg, tok).state_dict().items()}
-
-
 def load_model(run: Run, name: str | None = None) -> tuple[Transformer, Path]:
     """Return the network with the weights of the named checkpoint, else of the best one that is whole."""
     found = _named(run, name) if name else _best(run)
     if load_state(found).get("tokenizer") != run.tokenizer.fingerprint:
         raise CheckpointError(f"{found} was trained with another tokenizer than the one in {run.path}")
-    tensors = load_tensors(found / WEIGHTS, shapes(run.config, run.tokenizer))
-    if strange := [name for name, part in tensors.items() if not part.isfinite().all()]:
-        raise CheckpointError(f"{found}: {strange[0]} holds numbers that are not finite")
+    with torch.device("meta"):
+        model = build(run.config, run.tokenizer)
+    tensors = load_tensors(found / WEIGHTS, {k: tuple(v.shape) for k, v in model.state_dict().items()})
     model = build(run.config, run.tokenizer)
     model.load_state_dict(tensors)
     return model.eval(), found
@@ -194,8 +189,8 @@ def load_state(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} has format {state.get('format') if isinstance(state, dict) else '?'}; this version reads {FORMAT}"
         )
-    if not _plausible(state.get("progress", {})):
-        raise CheckpointError(f"{path / STATE} does not say how far training got: its `progress` is damaged")
+    if not isinstance(state.get("tokenizer"), str) or not _plausible(state.get("progress", {})):
+        raise CheckpointError(f"{path / STATE} holds something else than what training wrote")
     return state
 
 
@@ -208,7 +203,7 @@ def _plausible(progress: Any) -> bool:
 
 
 def load_tensors(path: Path, expected: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, Tensor]:
-    """Return a file's tensors, after comparing names and shapes with those expected, and dtypes with float32."""
+    """Return a file's tensors; where names and shapes are expected, these first, then float32 and finite numbers."""
     try:
         with path.open("rb") as stream:
             (header,) = struct.unpack("<Q", stream.read(8))
@@ -217,9 +212,12 @@ def load_tensors(path: Path, expected: Mapping[str, tuple[int, ...]] | None = No
         with safe_open(path, "pt") as file:
             if expected is not None:
                 _compare(path, file, expected)
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (OSError, struct.error, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
+    if strange := [name for name in expected or () if not tensors[name].isfinite().all()]:
+        raise CheckpointError(f"{path}: {strange[0]} holds numbers that are not finite")
+    return tensors
 
 
 def _compare(path: Path, file: Any, expected: Mapping[str, tuple[int, ...]]) -> None:
@@ -249,10 +247,11 @@ def whole(paths: list[Path]) -> list[Path]:
 def average(run: Run, paths: list[Path]) -> dict[str, Tensor]:
     """Return the mean of the weights of several checkpoints, each of which must be whole."""
     total: dict[str, Tensor] = {}
+    shapes = {name: tuple(part.shape) for name, part in outline(run.config, run.tokenizer).state_dict().items()}
     for path in paths:
         if fault := durable.damage(path):
             raise CheckpointError(f"{path} cannot be averaged: {fault}")
-        for name, tensor in load_tensors(path / WEIGHTS, shapes(run.config, run.tokenizer)).items():
+        for name, tensor in load_tensors(path / WEIGHTS, shapes).items():
             total[name] = total[name] + tensor.double() if name in total else tensor.double()
     return {name: (tensor / len(paths)).float() for name, tensor in total.items()}
 

@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         writes = "the run directory" if args.command == "train" else "standard output"
         where = error.filename or writes
         closed = isinstance(error, io.UnsupportedOperation)
-        _complain(args, f"{'closed' if closed else error.strerror or error}: {where}")
+        _complain(args, f"{where} is closed" if closed else f"{error.strerror or error}: {where}")
         if error.filename is None and sys.stdout is not None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -210,6 +210,9 @@ def open_bytes(path: Path) -> IO[bytes]:
     head = plain.peek(6)[:6]
     for magic, opener in OPENERS.items():
         if head.startswith(magic):
+            if not path.expanduser().is_file():  # a pipe can be opened but once
+                piped: IO[bytes] = opener(plain, "rb")
+                return piped
             plain.close()
             opened: IO[bytes] = opener(path.expanduser(), "rb")
             return opened
@@ -256,8 +259,9 @@ def _dataset(corpus: CorpusConfig, source: str, target: str) -> Any:
         local = {"train": list(_local_files(corpus))}
         try:
             return datasets.load_dataset(kind, data_files=local, split="train")
-        except (datasets.exceptions.DatasetGenerationError, ValueError, OSError) as error:
-            raise DataError(f"cannot read {title(corpus)} as {kind}: {_first_line(error)}") from None
+        except (datasets.exceptions.DatasetGenerationError, ValueError, OSError, RuntimeError, StopIteration) as error:
+            reason = "it is empty" if isinstance(error, StopIteration) else _first_line(error)
+            raise DataError(f"cannot read {title(corpus)} as {kind}: {reason}") from None
     assert corpus.dataset is not None
     name, revision = corpus.dataset, corpus.revision
     try:

@@ -79,18 +79,8 @@ def _train_alone(cfg: Config, folder: Path, device: torch.device, ranks: runtime
 
 def _finished(newest: Path, cfg: Config, folder: Path) -> str | None:
     """Return why nothing is left to do in a run, or None."""
-    with _trusting(newest):
-        progress = Progress(**checkpoint.load_state(newest)["progress"])
+    progress = Progress(**checkpoint.load_state(newest)["progress"])
     return finished(progress, cfg) if (folder / FINISHED).exists() else None
-
-
-@contextlib.contextmanager
-def _trusting(path: Path) -> Iterator[None]:
-    """Raise CheckpointError where a checkpoint, though whole, is not one that training wrote."""
-    try:
-        yield
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise CheckpointError(f"{path} holds something else than training goes on from: {error!r}") from None
 
 
 def _go(trainer: Trainer, held: list[Pair] | None, newest: Path | None) -> str:
@@ -100,8 +90,7 @@ def _go(trainer: Trainer, held: list[Pair] | None, newest: Path | None) -> str:
         durable.clean_up(run.checkpoints)
         (run.path / FINISHED).unlink(missing_ok=True)
     if newest is not None:
-        with _trusting(newest):
-            trainer.restore(newest)
+        trainer.restore(newest)
         log.info("going on from %s", newest)
     _log_start(trainer)
     with contextlib.closing(Journal(run.path, trainer.cfg.train.tensorboard and first)) as journal:
