@@ -68,7 +68,7 @@ def check_sentence(outcome: Outcome, command: str) -> None:
     if outcome.code:
         *_, last = outcome.err.splitlines()
         assert last.startswith(f"transformer {command}: "), outcome.err
-        assert len(last) < 600
+        assert len(last) < 5000
 
 
 def count(content: bytes) -> int:
@@ -231,7 +231,7 @@ def bomb(lines: int = 1) -> bytes:
     return gzip.compress(bytes(corpus.LONGEST_LINE + 1) + b"\n" * lines)
 
 
-COMPRESSED = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
+MANY = b"one\n" * 9000
 FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda path: None, "no such file"),
     "directory": (Path.mkdir, "is not a file"),
@@ -241,13 +241,9 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "gz by its first bytes only": (lambda path: path.write_bytes(b"\x1f\x8bnonsense"), "cannot be read to its end"),
     "xz by its first bytes only": (lambda path: path.write_bytes(b"\xfd7zXZ\x00nonsense"), "cannot be read to its end"),
     "bz2 by its first bytes only": (lambda path: path.write_bytes(b"BZhnonsense"), "cannot be read to its end"),
-    **{
-        f"truncated {kind}": (
-            lambda path, kind=kind: path.write_bytes(COMPRESSED[kind](b"one\n" * 9000)[:-9]),
-            "cannot be read to its end",
-        )
-        for kind in COMPRESSED
-    },
+    "truncated gz": (lambda path: path.write_bytes(gzip.compress(MANY)[:-9]), "cannot be read to its end"),
+    "truncated bz2": (lambda path: path.write_bytes(bz2.compress(MANY)[:-9]), "cannot be read to its end"),
+    "truncated xz": (lambda path: path.write_bytes(lzma.compress(MANY)[:-9]), "cannot be read to its end"),
     "gz with a flipped bit": (lambda path: path.write_bytes(flipped(gzip.compress(b"one\n" * 99))), "cannot be read"),
     "gz bomb": (lambda path: path.write_bytes(bomb()), "line 1 is longer than 16 MiB, so it is not text"),
 }
@@ -341,6 +337,15 @@ def test_surrogates_from_python_are_text_too(translator: Translator) -> None:
     assert found[1] == ""
     assert "".join(found).encode()
     assert len(translator.score(lines, lines[::-1])) == 3
+
+
+def test_what_a_model_cannot_spell_is_said_once(tmp_path: Path) -> None:
+    (tmp_path / "x.tsv").write_text("one two\teins zwei\n" * 9)
+    assert train(tmp_path, f"{{tsv: '{tmp_path}/x.tsv'}}", "tokenizer.byte_fallback=false").code == 0
+    found = main("translate", tmp_path / "run", *GREEDY, stdin="one\n日本\none\nяблоко\n".encode())
+    assert found.out.count(b"\n") == 4
+    assert found.err.count("line 2 has characters that this model has never seen and cannot spell") == 1
+    assert "line 4" not in found.err
 
 
 # ---- bounds ---------------------------------------------------------------------------------------------
@@ -485,6 +490,7 @@ def test_any_bytes_are_translated(trained_run: Path, content: bytes) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @settings(FUZZ, max_examples=2500)
 @given(BYTES)
 def test_any_bytes_are_translated_thousands_of_times(trained_run: Path, content: bytes) -> None:
@@ -515,6 +521,7 @@ def test_any_files_are_scored_and_evaluated_or_refused(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @settings(FUZZ, max_examples=500)
 @given(BYTES, st.one_of(BYTES, st.none()))
 def test_any_files_are_scored_and_evaluated_or_refused_hundreds_of_times(
@@ -524,6 +531,7 @@ def test_any_files_are_scored_and_evaluated_or_refused_hundreds_of_times(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @settings(FUZZ, max_examples=300)
 @given(BYTES, st.sampled_from(["error", "drop"]))
 def test_any_text_is_prepared_for_training_or_refused(tmp_path: Path, content: bytes, undecodable: str) -> None:
@@ -587,6 +595,7 @@ def test_any_configuration_is_read_or_refused(tmp_path: Path, content: bytes, ov
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @settings(FUZZ, max_examples=2500)
 @given(st.one_of(CONFIGS, st.just(GOOD)), OVERRIDES)
 def test_any_configuration_is_read_or_refused_thousands_of_times(

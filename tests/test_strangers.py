@@ -143,6 +143,16 @@ def test_nothing_is_written_through_a_planted_link(folder: Path, tiny_file: Path
     assert (folder.parent / "outside").read_text() == "mine"
 
 
+def test_training_cleans_up_nothing_outside(folder: Path) -> None:
+    outside = folder.parent / "moved-checkpoints"
+    move(folder / "checkpoints")
+    (outside / ".tmp-mine").write_text("mine")
+    for args in ((), ("--run", folder), ("--run", folder, "--fresh")):
+        main("train", folder / "config.yaml", *args, "train.max_steps=1")
+    assert (outside / ".tmp-mine").read_text() == "mine"
+    assert list(outside.glob("step-*"))
+
+
 def test_a_temporary_file_that_is_a_link_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "outside").write_text("mine")
     (tmp_path / ".tmp-x").symlink_to(tmp_path / "outside")
@@ -234,6 +244,18 @@ def test_weights_of_another_kind(folder: Path, dtype: torch.dtype) -> None:
     (best(folder) / "model.safetensors").write_bytes(save(tensors))
     sign(best(folder))
     attack(folder, r"numbers instead of F32")
+
+
+def test_names_without_end_are_cut(folder: Path) -> None:
+    tensors = load_file(best(folder) / "model.safetensors")
+    (best(folder) / "model.safetensors").write_bytes(save({**tensors, "x" * 10**6: torch.zeros(1)}))
+    sign(best(folder))
+    found = main("translate", folder, *GREEDY, stdin=b"one\n")
+    assert found.code == 1
+    assert last_line_has("xxx … xxx.*which this configuration does not$", found.err)
+    with (folder / "config.yaml").open("a") as file:
+        file.write(f"? {'y' * 10**5}\n: 1\n")
+    assert last_line_has("unknown key yyy.*yyy … yyy", main("info", folder).err)
 
 
 GIANT = "width: 16384, heads: 256, feed_forward: 65536, encoder_layers: 256, decoder_layers: 256"
@@ -448,6 +470,7 @@ def test_damaged_tokenizers_are_refused_or_used(trained_run: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_damaged_tokenizers_are_refused_or_used_thousands_of_times(trained_run: Path) -> None:
     assert 0 < mutate(trained_run, 1000, 4000) < 4000
 
@@ -627,6 +650,7 @@ def test_damaged_runs_are_refused_or_used(folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_damaged_runs_are_refused_or_used_hundreds_of_times(folder: Path) -> None:
     assert 0 < fuzz(folder, range(1000, 2000)) < 1000
 

@@ -27,8 +27,8 @@ INTERRUPTED, TERMINATED = 130, 143
 OVERRIDE = re.compile(r"^[a-z_]+(\.[a-z_]+)+=")
 HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """What a terminal would obey or reorder, and what cannot be written at all."""
-WARNINGS = 10
-"""Lines named one by one where many have the same fault."""
+WARNINGS, SCREEN = 10, 4000
+"""Lines named one by one where many have the same fault; characters of a log record or sentence."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -99,8 +99,13 @@ def shown(text: str) -> str:
     return HIDDEN.sub(lambda m: f"\\u{ord(m[0]):04x}" if ord(m[0]) > 0x7E else f"\\x{ord(m[0]):02x}", text)
 
 
+def _short(text: str) -> str:
+    """Return the text without the middle where it would fill a screen."""
+    return text if len(text) <= SCREEN else f"{text[: SCREEN // 2]} … {text[-SCREEN // 2 :]}"
+
+
 def _complain(args: argparse.Namespace, sentence: str) -> None:
-    print(shown(f"transformer {args.command}: {sentence}").replace("\n", "\\n"), file=sys.stderr)
+    print(_short(shown(f"transformer {args.command}: {sentence}").replace("\n", "\\n")), file=sys.stderr)
 
 
 def _say(text: str) -> None:
@@ -136,7 +141,7 @@ class _Formatter(logging.Formatter):
     """Shows control characters of text from elsewhere instead of letting a terminal obey them."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return shown(super().format(record))
+        return _short(shown(super().format(record)))
 
 
 def parser() -> argparse.ArgumentParser:

@@ -57,6 +57,7 @@ class Translator:
         """Take the longest source, in tokens, that the model translates in one piece."""
         self.model, self.tok, self.cfg, self.max_length, self.device = model, tok, cfg, max_length, device
         self.workers = runtime.Workers(device)
+        self.lost = False
 
     def check(self, best: int) -> None:
         """Raise ConfigError where `best` translations of a line cannot be found with these settings."""
@@ -114,6 +115,9 @@ class Translator:
         tasks: list[Task] = []
         owners: list[range] = []
         for number, (ids, prefix) in enumerate(zip(self.tok.encode_source(lines), prefixes, strict=True), first):
+            if self.tok.unk in ids and not self.lost:
+                self.lost = True
+                log.warning("line %d has characters that this model has never seen and cannot spell", number)
             pieces = self._pieces(lines[number - first], ids, number)
             owners.append(range(len(tasks), len(tasks) + len(pieces)))
             begin = self.tok.encode_target([prefix])[0] if prefix else []
