@@ -258,6 +258,17 @@ def test_names_without_end_are_cut(folder: Path) -> None:
     assert last_line_has("unknown key yyy.*yyy … yyy", main("info", folder).err)
 
 
+def test_training_goes_on_from_no_other_shapes(folder: Path) -> None:
+    """Adam's fused kernel would read beyond the end of a tensor that is too small, and the process die of it."""
+    tensors = load_file(best(folder) / "state.safetensors")
+    small = {name: tensor.flatten()[:1].clone() for name, tensor in tensors.items()}
+    (best(folder) / "state.safetensors").write_bytes(save(small))
+    sign(best(folder))
+    found = measured("train", folder / "config.yaml", "--run", folder, "train.max_steps=700")
+    assert found.outcome.code == 1
+    assert last_line_has("has (another )?shape", found.outcome.err)
+
+
 GIANT = "width: 16384, heads: 256, feed_forward: 65536, encoder_layers: 256, decoder_layers: 256"
 
 
