@@ -21,7 +21,10 @@ def write(run: Run, dataset_report: dict[str, Any] | None = None) -> None:
     """Write README.md from the run's configuration, the counts of its data and its evaluations."""
     if dataset_report is not None:
         durable.write_text(run.path / REPORT, json.dumps(dataset_report, indent=1) + "\n")
-    sections = [_head(run), _use(run), _scores(run), _data(run), _versions(), _settings(run)]
+    try:
+        sections = [_head(run), _use(run), _scores(run), _data(run), _versions(), _settings(run)]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise CheckpointError(f"README.md is not written: {run.path} holds reports that are not ours") from None
     durable.write_text(run.path / "README.md", "\n".join(filter(None, sections)))
 
 
@@ -47,7 +50,7 @@ def _use(run: Run) -> str:
 def _scores(run: Run) -> str:
     rows = []
     for file in sorted((run.path / "evaluations").glob("*.json")):
-        found = json.loads(file.read_text())
+        found = durable.read_json(file)
         for key, name in (("bleu", "BLEU"), ("chrf", "chrF")):
             one = found[key]
             spread = f" ± {one['confidence']:.2f}" if "confidence" in one else ""
@@ -67,7 +70,7 @@ def _last_valid(run: Run) -> str:
         progress = checkpoint.load_state(path)["progress"]
     except CheckpointError:
         return ""
-    found = ", ".join(f"{key} {value:.3f}" for key, value in progress["valid"].items())
+    found = ", ".join(f"{key} {value:.3f}" for key, value in progress.get("valid", {}).items())
     trained = (
         f"{progress['step']:,} updates, {progress['tokens']:,} target tokens, {progress['seconds']:,.0f} s of training"
     )
@@ -78,7 +81,7 @@ def _data(run: Run) -> str:
     file = run.path / REPORT
     if not file.exists():
         return ""
-    report = json.loads(file.read_text())
+    report = durable.read_json(file)
     keys = list(dict.fromkeys(key for each in report["corpora"] for key in each))
     rows = ["| " + " | ".join(str(each.get(key, 0)) for key in keys) + " |" for each in report["corpora"]]
     head = ["| " + " | ".join(keys) + " |", "|" + "---|" * len(keys)]

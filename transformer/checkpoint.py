@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,13 +18,13 @@ from torch import Tensor
 
 from transformer import config, durable, tokenizer
 from transformer.config import Config
-from transformer.errors import CheckpointError
+from transformer.errors import CheckpointError, ConfigError
 from transformer.model import Transformer
 from transformer.tokenizer import Tokenizer
 
 FORMAT = 1
 WEIGHTS, TENSORS, STATE = "model.safetensors", "state.safetensors", "state.json"
-LARGEST_HEADER = 100 << 20
+LARGEST_HEADER = 16 << 20
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,8 @@ class Run:
         file = self.path / name
         if not file.is_file():
             return None
-        target = file.read_text(encoding="utf-8", errors="replace").strip()
+        with file.open(encoding="utf-8", errors="replace") as stream:
+            target = stream.read(256).strip()
         if Path(target).name != target or target in ("", ".", ".."):
             raise CheckpointError(f"{file} should name a checkpoint, not {target!r}")
         found = self.checkpoints / target
@@ -78,11 +80,31 @@ def open_run(path: Path) -> Run:
     if not (path / "config.yaml").is_file():
         what = "no such directory" if not path.exists() else "it has no config.yaml"
         raise CheckpointError(f"{path} is not a run directory: {what}")
+    if links := sorted(each.name for each in path.iterdir() if each.is_symlink()):
+        raise CheckpointError(f"{path / links[0]} is a link, which may lead anywhere; copy the folder with cp -rL")
     return Run(path, config.load(path / "config.yaml"), tokenizer.load(path))
 
 
 def build(cfg: Config, tok: Tokenizer) -> Transformer:
-    """Return the network of this configuration with fresh weights."""
+    """Return the network of this configuration with fresh weights; raises ConfigError where no memory could hold it."""
+    parts = outline(cfg, tok)
+    needed = sum(part.numel() for part in (*parts.parameters(), *parts.buffers())) * 4
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
+        raise ConfigError(
+            f"these `model` settings need {needed / 2**30:,.0f} GiB for the weights alone, "
+            f"but this machine has {memory / 2**30:,.0f} GiB of memory"
+        )
+    return _network(cfg, tok)
+
+
+def outline(cfg: Config, tok: Tokenizer) -> Transformer:
+    """Return the network with the shapes of its weights, but no memory for them."""
+    with torch.device("meta"):
+        return _network(cfg, tok)
+
+
+def _network(cfg: Config, tok: Tokenizer) -> Transformer:
     start = tok.bos if cfg.model.decoder_start == "bos" else tok.pad
     return Transformer(cfg.model, tok.sizes, tok.pad, start, cfg.data.max_length)
 
@@ -160,18 +182,28 @@ def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
 def load_state(path: Path) -> dict[str, Any]:
     """Return the plain values of a checkpoint."""
     try:
-        state = json.loads((path / STATE).read_text())
+        state = durable.read_json(path / STATE)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path / STATE} cannot be read: {error}") from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} has format {state.get('format') if isinstance(state, dict) else '?'}; this version reads {FORMAT}"
         )
+    if not isinstance(state.get("tokenizer"), str) or not _plausible(state.get("progress", {})):
+        raise CheckpointError(f"{path / STATE} holds something else than what training wrote")
     return state
 
 
+def _plausible(progress: Any) -> bool:
+    """Return whether nothing is there or all that is counted is a number."""
+    if not isinstance(progress, dict) or not isinstance(progress.get("valid", {}), dict):
+        return False
+    counted = [progress.get(key) for key in ("step", "epoch", "index", "tokens", "seconds")] if progress else []
+    return all(type(value) in (int, float) for value in (*counted, *progress.get("valid", {}).values()))
+
+
 def load_tensors(path: Path, expected: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, Tensor]:
-    """Return a file's tensors, after comparing names and shapes with those expected, and dtypes with float32."""
+    """Return a file's tensors; where names and shapes are expected, these first, then float32 and finite numbers."""
     try:
         with path.open("rb") as stream:
             (header,) = struct.unpack("<Q", stream.read(8))
@@ -180,9 +212,12 @@ def load_tensors(path: Path, expected: Mapping[str, tuple[int, ...]] | None = No
         with safe_open(path, "pt") as file:
             if expected is not None:
                 _compare(path, file, expected)
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (OSError, struct.error, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
+    if strange := [name for name in expected or () if not tensors[name].isfinite().all()]:
+        raise CheckpointError(f"{path}: {strange[0]} holds numbers that are not finite")
+    return tensors
 
 
 def _compare(path: Path, file: Any, expected: Mapping[str, tuple[int, ...]]) -> None:
@@ -212,10 +247,11 @@ def whole(paths: list[Path]) -> list[Path]:
 def average(run: Run, paths: list[Path]) -> dict[str, Tensor]:
     """Return the mean of the weights of several checkpoints, each of which must be whole."""
     total: dict[str, Tensor] = {}
+    shapes = {name: tuple(part.shape) for name, part in outline(run.config, run.tokenizer).state_dict().items()}
     for path in paths:
         if fault := durable.damage(path):
             raise CheckpointError(f"{path} cannot be averaged: {fault}")
-        for name, tensor in load_tensors(path / WEIGHTS).items():
+        for name, tensor in load_tensors(path / WEIGHTS, shapes).items():
             total[name] = total[name] + tensor.double() if name in total else tensor.double()
     return {name: (tensor / len(paths)).float() for name, tensor in total.items()}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import logging
 import os
@@ -24,11 +25,15 @@ log = logging.getLogger(__name__)
 
 INTERRUPTED, TERMINATED = 130, 143
 OVERRIDE = re.compile(r"^[a-z_]+(\.[a-z_]+)+=")
-SHOWN_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What a terminal would obey or reorder, and what cannot be written at all."""
+WARNINGS, SCREEN = 10, 4000
+"""Lines named one by one where many have the same fault; characters of a log record or sentence."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    _open_streams()
     args = parse(argv)
     try:
         _start_log()
@@ -37,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return code
     except TransformerError as error:
-        print(f"transformer {args.command}: {error}", file=sys.stderr)
+        _complain(args, str(error))
         return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -47,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         writes = "the run directory" if args.command == "train" else "standard output"
         where = error.filename or writes
-        print(f"transformer {args.command}: {error.strerror or error}: {where}", file=sys.stderr)
+        closed = isinstance(error, io.UnsupportedOperation)
+        _complain(args, f"{where} is closed" if closed else f"{error.strerror or error}: {where}")
         if error.filename is None and sys.stdout is not None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -81,6 +87,32 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
+def _open_streams() -> None:
+    """Replace standard streams that are closed, else the next file opened would be taken for one."""
+    for name, mode in (("stdin", "r"), ("stdout", "r"), ("stderr", "w")):  # who writes to this stdout is told so
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (as long as the process)
+
+
+def shown(text: str) -> str:
+    """Return the text with what a terminal would obey spelled out, as JSON and Python do."""
+    return HIDDEN.sub(lambda m: f"\\u{ord(m[0]):04x}" if ord(m[0]) > 0x7E else f"\\x{ord(m[0]):02x}", text)
+
+
+def _short(text: str) -> str:
+    """Return the text without the middle where it would fill a screen."""
+    return text if len(text) <= SCREEN else f"{text[: SCREEN // 2]} … {text[-SCREEN // 2 :]}"
+
+
+def _complain(args: argparse.Namespace, sentence: str) -> None:
+    print(_short(shown(f"transformer {args.command}: {sentence}").replace("\n", "\\n")), file=sys.stderr)
+
+
+def _say(text: str) -> None:
+    """Print for a person; text to go on with is printed as it is, except on a terminal."""
+    print(shown(text))
+
+
 def _start_log() -> None:
     """Send the log to standard error, one line per record with the time of day."""
     logger = logging.getLogger("transformer")
@@ -109,7 +141,7 @@ class _Formatter(logging.Formatter):
     """Shows control characters of text from elsewhere instead of letting a terminal obey them."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return SHOWN_CONTROLS.sub(lambda m: f"\\x{ord(m[0]):02x}", super().format(record))
+        return _short(shown(super().format(record)))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -226,14 +258,14 @@ def _evaluate_arguments(command: argparse.ArgumentParser) -> None:
 def _train(args: argparse.Namespace) -> int:
     cfg = config.load(args.config, args.overrides)
     if args.print_config:
-        print(config.dump(cfg), end="")
+        _say(config.dump(cfg).removesuffix("\n"))
         return 0
     folder = args.folder or _run_folder(args.config)
     from transformer import launch, runtime
 
     device = runtime.device(args.device)
     if args.dry_run:
-        print("\n".join(launch.dry_run(cfg, folder, device)))
+        _say("\n".join(launch.dry_run(cfg, folder, device)))
         return 0
     why = launch.train(cfg, folder, device, args.fresh)
     command = shlex.join(["transformer", "train", str(args.config), *args.overrides, "--run", str(folder)])
@@ -289,9 +321,10 @@ def _translate_from(source: Any, path: Path | None, overrides: list[str], args: 
     translator.check(args.nbest)
     if path is None and sys.stdin.isatty() and sys.stdout.isatty() and args.output is None:
         return _prompt(translator, args)
+    show = shown if args.output is None and sys.stdout.isatty() else str
     with _output(args.output, path) as out:
         for found in _stream(translator, _text_lines(source, "input"), args.nbest, prefixes):
-            out.write(_lines(found, args).encode("utf-8"))
+            out.write(show(_lines(found, args)).encode("utf-8"))
             out.flush()
     return 0
 
@@ -341,6 +374,7 @@ def _prompt(translator: Translator, args: argparse.Namespace) -> int:
     """Translate what is typed, line by line, until the end of input."""
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401  (gives `input` editing and history)
+    sys.stdin.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal's
     print("Type a sentence; an empty line or Ctrl-D ends.", file=sys.stderr)
     while True:
         try:
@@ -351,7 +385,7 @@ def _prompt(translator: Translator, args: argparse.Namespace) -> int:
         if not line.strip():
             return 0
         for found in translator.translate([line], args.nbest):
-            print(SHOWN_CONTROLS.sub("�", _lines(found, args)), end="", flush=True)
+            print(shown(_lines(found, args)), end="", flush=True)
 
 
 def _lines(found: list[Translation], args: argparse.Namespace) -> str:
@@ -370,12 +404,21 @@ def _open(path: Path) -> Any:
 
 def _text_lines(stream: Any, name: str) -> Iterator[str]:
     """Yield lines of text; bytes that are not UTF-8 become U+FFFD, with a warning."""
-    from transformer import corpus
+    from transformer import corpus, tokenizer
 
+    broken = cleaned = 0
     for number, (line, whole) in enumerate(corpus.lenient_lines(stream, name), 1):
-        if not whole:
+        broken += not whole
+        if not whole and broken <= WARNINGS:
             log.warning("%s, line %d is not UTF-8: what cannot be read became U+FFFD", name, number)
+        if not line.isprintable() and tokenizer.CONTROLS.search(line):
+            cleaned += 1
+            if cleaned == 1:
+                log.warning("%s, line %d has control characters: the model reads a space in their place", name, number)
         yield line
+    for count, what in ((broken, "are not UTF-8"), (cleaned, "have control characters")):
+        if count > 1:
+            log.warning("%s: %d lines %s", name, count, what)
 
 
 def _evaluate(args: argparse.Namespace) -> int:
@@ -387,10 +430,10 @@ def _evaluate(args: argparse.Namespace) -> int:
     name, pairs = evaluate.text(run, args.split, args.source, args.reference, args.testset)
     found = evaluate.evaluate(translator, name, pairs, run.config.data.target)
     if args.json:
-        print(json.dumps(found.as_json(), ensure_ascii=False))
+        print(json.dumps(found.as_json()))
     else:
-        print(f"{found.scores.bleu}\n{found.scores.chrf}")
-        print(f"{len(pairs)} sentences of {name} in {found.seconds:.1f} s with {used}")
+        _say(f"{found.scores.bleu}\n{found.scores.chrf}")
+        _say(f"{len(pairs)} sentences of {name} in {found.seconds:.1f} s with {used}")
     try:
         log.info("translations in %s", evaluate.keep(run, found))
     except (OSError, TransformerError) as error:
@@ -399,12 +442,8 @@ def _evaluate(args: argparse.Namespace) -> int:
         return 0
     for i in range(min(args.samples, len(pairs))):
         pick = i * len(pairs) // args.samples
-        shown = (pairs[pick].source, found.translations[pick], pairs[pick].target)
-        print(
-            "\n  source       {}\n  translation  {}\n  reference    {}".format(
-                *(SHOWN_CONTROLS.sub("�", s) for s in shown)
-            )
-        )
+        sample = (pairs[pick].source, found.translations[pick], pairs[pick].target)
+        _say("\n  source       {}\n  translation  {}\n  reference    {}".format(*sample))
     return 0
 
 
@@ -450,7 +489,7 @@ def _average(args: argparse.Namespace) -> int:
     path = made.checkpoints / f"average-{steps[-1].name.removeprefix('step-')}"
     checkpoint.save(path, weights, None, state)
     made.point("best", path)
-    print(f"averaged {', '.join(step.name for step in steps)}; use it with: transformer translate {folder}")
+    _say(f"averaged {', '.join(step.name for step in steps)}; use it with: transformer translate {folder}")
     return 0
 
 
@@ -458,5 +497,5 @@ def _info(args: argparse.Namespace) -> int:
     from transformer import checkpoint, info
 
     found = info.info(checkpoint.open_run(args.model))
-    print(json.dumps(found, ensure_ascii=False) if args.json else info.describe(found))
+    _say(json.dumps(found) if args.json else info.describe(found))
     return 0

@@ -19,8 +19,8 @@ import yaml
 
 from transformer.errors import ConfigError
 
-LARGEST_FILE = 1 << 20
-"""Bytes; a configuration larger than this is not one."""
+LARGEST_FILE, DEEPEST = 1 << 20, 20
+"""Bytes, and levels of lists in lists; a configuration with more is not one."""
 
 COMMAND_LINE = "command line"
 
@@ -241,7 +241,8 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Config:
     Raises ConfigError that names the dotted key, the file and the line.
     """
     try:
-        text = path.read_bytes()[: LARGEST_FILE + 1].decode("utf-8")
+        with path.open("rb") as stream:
+            text = stream.read(LARGEST_FILE + 1).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"cannot read the configuration {path}: {reason}") from None
@@ -302,10 +303,14 @@ def _plain(value: Any) -> Any:
 
 
 def _parse(text: str, name: str) -> yaml.Node:
+    depth = 0
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            line = event.start_mark.line + 1 if event.start_mark else "?"
+            if depth > DEEPEST:
+                raise ConfigError(f"{name}, line {line}: nested too deeply")
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                line = event.start_mark.line + 1 if event.start_mark else "?"
                 raise ConfigError(f"{name}, line {line}: YAML anchors and aliases are not supported")
         loader = yaml.SafeLoader(text)
         loader.name = name
@@ -315,8 +320,6 @@ def _parse(text: str, name: str) -> yaml.Node:
         where = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be parsed"
         raise ConfigError(f"{name}{where}: not valid YAML: {problem}") from None
-    except RecursionError:
-        raise ConfigError(f"{name}: nested too deeply") from None
     return node if node is not None else yaml.ScalarNode("tag:yaml.org,2002:null", "")
 
 
@@ -431,7 +434,7 @@ def _scalar(kind: Any, node: yaml.Node) -> Any:
     if kind is bool:
         return {"true": True, "false": False}.get(node.value.lower(), _WRONG)
     if kind is str:
-        return _WRONG if _is_null(node) else node.value
+        return node.value if node.value.isprintable() and not _is_null(node) else _WRONG
     try:
         number = kind(node.value.replace("_", "")) if kind is int else float(node.value.replace("_", ""))
     except ValueError:

@@ -29,6 +29,8 @@ OPENERS: dict[bytes, Callable[..., Any]] = {
     b"BZh": bz2.open,
     b"\xfd7zXZ\x00": lzma.open,
 }
+LONGEST_LINE = 1 << 24
+"""Bytes, after decompression: what is longer is no line of text, and would fill the memory."""
 PATIENCE = 10.0
 """Seconds to wait for an answer from the network."""
 
@@ -92,13 +94,15 @@ def identity(corpus: CorpusConfig) -> dict[str, Any]:
     return known
 
 
-def _raw_lines(stream: Iterable[bytes], name: str) -> Iterator[bytes]:
+def _raw_lines(stream: IO[bytes], name: str) -> Iterator[bytes]:
     """Yield the bytes of each line.
 
     Lines end at LF alone; one CR before it and a byte-order mark at the very start are not text.
     """
     try:
-        for number, raw in enumerate(stream):
+        for number, raw in enumerate(iter(lambda: stream.readline(LONGEST_LINE + 1), b"")):
+            if len(raw) > LONGEST_LINE:
+                raise DataError(f"{name}, line {number + 1} is longer than {LONGEST_LINE >> 20} MiB, so it is not text")
             raw = raw.removesuffix(b"\n").removesuffix(b"\r")
             yield raw.removeprefix(b"\xef\xbb\xbf") if number == 0 else raw
     except DAMAGE as error:
@@ -114,7 +118,7 @@ def decode_lines(stream: Iterable[bytes]) -> Iterator[str | None]:
             yield None
 
 
-def lenient_lines(stream: Iterable[bytes], name: str) -> Iterator[tuple[str, bool]]:
+def lenient_lines(stream: IO[bytes], name: str) -> Iterator[tuple[str, bool]]:
     """Yield the text of each line, U+FFFD in place of what is not UTF-8, and whether all of it was."""
     for raw in _raw_lines(stream, name):
         text = raw.decode("utf-8", "replace")
@@ -206,6 +210,9 @@ def open_bytes(path: Path) -> IO[bytes]:
     head = plain.peek(6)[:6]
     for magic, opener in OPENERS.items():
         if head.startswith(magic):
+            if not path.expanduser().is_file():  # a pipe can be opened but once
+                piped: IO[bytes] = opener(plain, "rb")
+                return piped
             plain.close()
             opened: IO[bytes] = opener(path.expanduser(), "rb")
             return opened
@@ -252,8 +259,9 @@ def _dataset(corpus: CorpusConfig, source: str, target: str) -> Any:
         local = {"train": list(_local_files(corpus))}
         try:
             return datasets.load_dataset(kind, data_files=local, split="train")
-        except (datasets.exceptions.DatasetGenerationError, ValueError, OSError) as error:
-            raise DataError(f"cannot read {title(corpus)} as {kind}: {_first_line(error)}") from None
+        except (datasets.exceptions.DatasetGenerationError, ValueError, OSError, RuntimeError, StopIteration) as error:
+            reason = "it is empty" if isinstance(error, StopIteration) else _first_line(error)
+            raise DataError(f"cannot read {title(corpus)} as {kind}: {reason}") from None
     assert corpus.dataset is not None
     name, revision = corpus.dataset, corpus.revision
     try:
@@ -318,9 +326,13 @@ def _columns(rows: Any, source: str, target: str, name: str) -> Iterator[Pair]:
     for batch in rows.iter(batch_size=1000):
         if nested:
             first = batch["translation"][0]
-            if not {source, target} <= set(first):
-                raise DataError(f"{name} holds the languages {', '.join(sorted(first))}, not {source} and {target}")
-            yield from (Pair(row[source] or "", row[target] or "") for row in batch["translation"])
+            if not isinstance(first, dict) or not {source, target} <= set(first):
+                known = ", ".join(sorted(first)) if isinstance(first, dict) else "none"
+                raise DataError(f"{name} holds the languages {known}, not {source} and {target}")
+            sides = ([(row or {}).get(side) for row in batch["translation"]] for side in (source, target))
         else:
-            both = zip(batch[source], batch[target], strict=True)
-            yield from (Pair(left or "", right or "") for left, right in both)
+            sides = (batch[side] for side in (source, target))
+        for both in zip(*sides, strict=True):
+            if not all(side is None or isinstance(side, str) for side in both):
+                raise DataError(f"{name} holds something else than text, such as {both!r:.60}")
+            yield Pair(both[0] or "", both[1] or "")

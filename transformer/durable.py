@@ -10,9 +10,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 MANIFEST = "manifest.json"
 TEMPORARY = ".tmp-"
+LARGEST_JSON = 16 << 20
+"""Bytes; none that we write comes near."""
 
 
 @contextmanager
@@ -45,8 +48,10 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 def damage(folder: Path, deep: bool = True) -> str | None:
     """Return what is wrong with a folder made by `new_folder`, or None; `deep` reads every byte."""
+    if folder.is_symlink():
+        return "it is a link"
     try:
-        files = json.loads((folder / MANIFEST).read_text())["files"]
+        files = read_json(folder / MANIFEST)["files"]
         for name, expected in files.items():
             if Path(name).name != name or name in (".", ".."):
                 return f"its manifest names a file outside the folder: {name!r}"
@@ -57,6 +62,9 @@ def damage(folder: Path, deep: bool = True) -> str | None:
                 return f"{name} has {file.stat().st_size} bytes instead of {expected['bytes']}"
             if deep and sha256(file) != expected["sha256"]:
                 return f"{name} is damaged: its SHA-256 is not the manifest's"
+        there = {found.name for found in folder.iterdir() if not found.name.startswith(".")}
+        if strange := sorted(there - {*files, MANIFEST}):
+            return f"it holds {strange[0]}, which its manifest does not name"
     except FileNotFoundError:
         return f"it has no {MANIFEST}"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -64,10 +72,25 @@ def damage(folder: Path, deep: bool = True) -> str | None:
     return None
 
 
+def read_json(path: Path) -> Any:
+    """Return what a small file holds; raises OSError or ValueError where it is not small, not JSON or a link."""
+    if path.is_symlink():
+        raise ValueError(f"{path.name} is a link")
+    with path.open("rb") as stream:
+        if len(text := stream.read(LARGEST_JSON + 1)) > LARGEST_JSON:
+            raise ValueError(f"{path.name} has more than {LARGEST_JSON} bytes")
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError(f"{path.name} is nested too deeply") from None
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace a small file whole."""
     temporary = path.with_name(TEMPORARY + path.name)
-    temporary.write_text(text, encoding="utf-8")
+    temporary.unlink(missing_ok=True)  # which may be a link to somewhere else
+    with temporary.open("x", encoding="utf-8") as file:
+        file.write(text)
     _sync(temporary)
     temporary.replace(path)
     _sync(path.parent)
@@ -81,7 +104,7 @@ def only_writer(folder: Path) -> Iterator[bool]:
     except ImportError:  # a system without such locks
         yield True
         return
-    with (folder / ".lock").open("w") as file:
+    with open(os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

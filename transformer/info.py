@@ -17,7 +17,7 @@ def info(run: Run) -> dict[str, Any]:
     pointers = {name: found.name for name in ("best", "last") if (found := run.pointer(name)) is not None}
     used = run.pointer("last") or run.pointer("best")
     state = checkpoint.load_state(used) if used is not None and durable.damage(used, deep=False) is None else {}
-    model = checkpoint.build(cfg, run.tokenizer)
+    model = checkpoint.outline(cfg, run.tokenizer)
     return {
         "source": cfg.data.source,
         "target": cfg.data.target,
@@ -46,7 +46,7 @@ def describe(found: dict[str, Any]) -> str:
             f"trained      {progress['step']:,} updates, {progress['tokens']:,} target tokens, "
             f"{progress['seconds']:,.0f} s"
         )
-        if progress["valid"]:
+        if progress.get("valid"):
             lines.append("validation   " + ", ".join(f"{k} {v:.3f}" for k, v in progress["valid"].items()))
     for each in found["checkpoints"]:
         marks = [name for name in ("best", "last") if found.get(name) == each["name"]]

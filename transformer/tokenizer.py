@@ -18,8 +18,10 @@ from transformer.errors import CheckpointError, DataError
 
 Ints = NDArray[Any]
 
-LARGEST_MODEL = 64 << 20
-"""Bytes; no vocabulary needs more."""
+LARGEST_MODEL, MOST_PIECES = 64 << 20, 1_000_000
+"""Bytes and pieces; no vocabulary needs more."""
+LONGEST_TEXT = 1 << 16
+"""Characters of a line that a vocabulary is learned from."""
 
 CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 """Line ends, control characters and lone surrogates: never text for the model and never in its output."""
@@ -111,7 +113,10 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Return the text of each list of target ids, as one line without control characters."""
-        return [clean(self.target.decode(list(row))) for row in ids]
+        try:
+            return [clean(self.target.decode(list(row))) for row in ids]
+        except UnicodeDecodeError:
+            raise CheckpointError("the tokenizer turns ids into bytes that are not UTF-8") from None
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """Return the pieces of a list of target ids."""
@@ -223,9 +228,11 @@ def train(sample: Iterable[tuple[str, str]], cfg: TokenizerConfig) -> Tokenizer:
 
 
 def _train(texts: list[str], cfg: TokenizerConfig) -> bytes:
-    texts = [text for text in texts if text.strip()]
+    texts = [text for text in texts if text.strip() and len(text) <= LONGEST_TEXT]
     if not texts:
-        raise DataError("no text to learn a vocabulary from: every training line is empty")
+        raise DataError(
+            f"no text to learn a vocabulary from: every training line is empty or longer than {LONGEST_TEXT} characters"
+        )
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -260,9 +267,43 @@ def _processor(model: bytes) -> sentencepiece.SentencePieceProcessor:
     if not model:
         raise CheckpointError("the tokenizer's file is empty")
     try:
-        return sentencepiece.SentencePieceProcessor(model_proto=model)
-    except RuntimeError as error:
-        raise CheckpointError(f"the tokenizer's file is not a SentencePiece model: {_reason(error)}") from None
+        if (pieces := _count_pieces(model)) > MOST_PIECES:
+            raise CheckpointError(f"the tokenizer's file holds {pieces} pieces, more than {MOST_PIECES}")
+        processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        processor.id_to_piece(list(range(processor.get_piece_size())))  # each must be UTF-8
+        return processor
+    except (RuntimeError, UnicodeDecodeError, IndexError) as error:
+        reason = _reason(error) if isinstance(error, RuntimeError) else "it is cut short, or a piece is not UTF-8"
+        raise CheckpointError(f"the tokenizer's file is not a SentencePiece model: {reason}") from None
+
+
+def _count_pieces(model: bytes) -> int:
+    """Return how many pieces a serialised model would unfold to (the fields numbered 1), without loading it."""
+    place = pieces = 0
+    while place < len(model):
+        tag, place = _varint(model, place)
+        pieces += tag == 0b1010
+        match tag & 7:
+            case 0:
+                _, place = _varint(model, place)
+            case 2:
+                size, place = _varint(model, place)
+                place += size
+            case kind:
+                place += {1: 8, 5: 4}.get(kind, len(model))
+    return pieces
+
+
+def _varint(model: bytes, place: int) -> tuple[int, int]:
+    """Return a number of protocol buffers, seven bits a byte, and where it ends; raises IndexError at the end."""
+    number = shift = 0
+    while shift < 70:
+        byte = model[place]
+        number |= (byte & 0x7F) << shift
+        place, shift = place + 1, shift + 7
+        if byte < 0x80:
+            break
+    return number, place
 
 
 def _special_ids(processor: sentencepiece.SentencePieceProcessor) -> tuple[int, int, int, int]:

@@ -424,6 +424,9 @@ class Trainer:
                 for key in ("step", "exp_avg", "exp_avg_sq")
                 if f"adam.{key}.{name}" in tensors
             }
+            shapes = {key: tuple(value.shape) for key, value in kept.items()}
+            if kept and shapes != {"step": (), "exp_avg": names[name], "exp_avg_sq": names[name]}:
+                raise CheckpointError(f"{path / checkpoint.TENSORS}: {name} has another shape than this run needs")
             if kept:
                 self.adam.state[p] = {key: value.to(self.device) for key, value in kept.items()}
         if self.scaler is not None:

@@ -15,14 +15,14 @@ import torch
 
 from transformer import batching, native, runtime, search
 from transformer.config import DecodeConfig
-from transformer.errors import ConfigError
+from transformer.errors import ConfigError, DataError
 from transformer.model import Transformer
 from transformer.search import Hypothesis
 from transformer.tokenizer import Tokenizer
 
 SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’»)\]]*\s+|(?<=[。！？])\s*")
-WINDOW = 2000
-"""Lines that are sorted by length together."""
+WINDOW, ROOM = 2000, 1 << 22
+"""Lines that are sorted by length together, and characters after which they are enough."""
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,7 @@ class Translator:
         """Take the longest source, in tokens, that the model translates in one piece."""
         self.model, self.tok, self.cfg, self.max_length, self.device = model, tok, cfg, max_length, device
         self.workers = runtime.Workers(device)
+        self.lost = False
         self.engine = None if cfg.sampling else native_engine(model, cfg)
 
     @property
@@ -79,7 +80,7 @@ class Translator:
         self.check(best)
         each = iter(lines)
         starts = iter(prefixes) if prefixes is not None else repeat("")
-        while window := list(islice(each, WINDOW)):
+        while window := _take(each):
             begin = list(islice(starts, len(window)))
             if len(begin) < len(window):
                 raise ConfigError(f"there are fewer prefixes than lines: line {first + len(begin)} has none")
@@ -88,7 +89,12 @@ class Translator:
 
     def score(self, sources: Sequence[str], targets: Sequence[str]) -> list[Translation]:
         """Return each given translation with its score; the same that `translate` gives for the same ids."""
-        found = self.score_ids(self.tok.encode_source(sources), self.tok.encode_target(targets))
+        ids = self.tok.encode_source(sources), self.tok.encode_target(targets)
+        limit = max(self.max_length, 4096)
+        for number, row in enumerate(zip(*ids, strict=True), 1):
+            if (length := max(map(len, row))) > limit:
+                raise DataError(f"line {number} has {length} tokens, more than the {limit} that can be scored")
+        found = self.score_ids(*ids)
         empty = Translation("", 0.0, 0.0, ())
         return [one if source.strip() or one.ids else empty for source, one in zip(sources, found, strict=True)]
 
@@ -115,9 +121,14 @@ class Translator:
         tasks: list[Task] = []
         owners: list[range] = []
         for number, (ids, prefix) in enumerate(zip(self.tok.encode_source(lines), prefixes, strict=True), first):
+            if self.tok.unk in ids and not self.lost:
+                self.lost = True
+                log.warning("line %d has characters that this model has never seen and cannot spell", number)
             pieces = self._pieces(lines[number - first], ids, number)
             owners.append(range(len(tasks), len(tasks) + len(pieces)))
             begin = self.tok.encode_target([prefix])[0] if prefix else []
+            if len(begin) > self.max_length:
+                raise DataError(f"the prefix of line {number} has {len(begin)} tokens, more than {self.max_length}")
             tasks.extend(Task(piece, begin if i == 0 else []) for i, piece in enumerate(pieces))
         found = self._decode(tasks, best)
         joined = [self._join([found[i] for i in owner]) for owner in owners]
@@ -227,6 +238,16 @@ def native_engine(model: Transformer, cfg: DecodeConfig) -> native.Engine | None
             " feed_forward that are multiples of 32, with heads of a multiple of 16"
         )
     return None
+
+
+def _take(lines: Iterator[str]) -> list[str]:
+    """Return the next lines that are translated together."""
+    taken: list[str] = []
+    room = ROOM
+    while len(taken) < WINDOW and room > 0 and (line := next(lines, None)) is not None:
+        taken.append(line)
+        room -= len(line)
+    return taken
 
 
 def greedy(cfg: DecodeConfig) -> DecodeConfig:
