@@ -57,7 +57,7 @@ def test_the_package_can_be_read_in_an_afternoon() -> None:
         places = [(is_text(node), node.lineno, node.end_lineno) for node in ast.walk(tree) if isinstance(node, PLACED)]
         prose = {line for text, first, last in places if text for line in range(first, (last or first) + 1)}
         total += len({line for _, first, last in places for line in (first, last)} - prose)
-    assert total < 3800
+    assert total < 4100
 
 
 PLACED = (ast.stmt, ast.expr, ast.arg, ast.keyword, ast.excepthandler, ast.alias, ast.pattern)

@@ -9,7 +9,9 @@ import logging
 import os
 import re
 import shlex
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -229,13 +231,14 @@ def _train(args: argparse.Namespace) -> int:
         print(config.dump(cfg), end="")
         return 0
     folder = args.folder or _run_folder(args.config)
-    from transformer import launch, runtime
+    with _starting():
+        from transformer import launch, runtime
 
-    device = runtime.device(args.device)
-    if args.dry_run:
-        print("\n".join(launch.dry_run(cfg, folder, device)))
-        return 0
-    why = launch.train(cfg, folder, device, args.fresh)
+        device = runtime.device(args.device)
+        if args.dry_run:
+            print("\n".join(launch.dry_run(cfg, folder, device)))
+            return 0
+        why = launch.train(cfg, folder, device, args.fresh)
     command = shlex.join(["transformer", "train", str(args.config), *args.overrides, "--run", str(folder)])
     match why:
         case "interrupted" | "terminated":
@@ -246,6 +249,26 @@ def _train(args: argparse.Namespace) -> int:
         case _:
             log.info("finished: %s; next: transformer evaluate %s", why, folder)
     return 0
+
+
+@contextlib.contextmanager
+def _starting() -> Iterator[None]:
+    """Let SIGTERM end the process tidily, and SIGUSR1 do nothing, while there is nothing to save.
+
+    Training itself notes these signals; this is for what comes before and after it.
+    """
+
+    def end(*_: object) -> NoReturn:
+        raise SystemExit(TERMINATED)
+
+    wanted: dict[str, Any] = {"SIGTERM": end, "SIGUSR1": signal.SIG_IGN}
+    here = threading.current_thread() is threading.main_thread()
+    before = {n: signal.signal(getattr(signal, n), f) for n, f in wanted.items() if here and hasattr(signal, n)}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
 
 
 def _run_folder(path: Path) -> Path:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 MANIFEST = "manifest.json"
 TEMPORARY = ".tmp-"
+REPLACED = ".tmp-replaced-"
+"""Before the name of a folder that is just being replaced; `clean_up` puts it back if its successor never came."""
 
 
 @contextmanager
@@ -20,12 +22,23 @@ def new_folder(path: Path) -> Iterator[Path]:
     """Give a folder to fill, which becomes `path` when the block ends well and vanishes when it does not.
 
     Each file is forced to disk, then a manifest with their sizes and SHA-256, then the rename; so `path`
-    never exists half written. A folder already at `path` is replaced.
+    never exists half written. A folder already at `path` is replaced, and there again after a kill and `clean_up`.
+    What the system refuses, such as more bytes on a full disk, is an OSError with `path` as its file name.
     """
+    try:
+        with _filled(path) as temporary:
+            yield temporary
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), error.filename or str(path)) from None
+
+
+@contextmanager
+def _filled(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=path.parent))
-    temporary.chmod(0o777 & ~_umask())
+    old = path.with_name(REPLACED + path.name)
     try:
+        temporary.chmod(0o777 & ~_umask())
         yield temporary
         files = {}
         for file in sorted(temporary.iterdir()):
@@ -35,9 +48,10 @@ def new_folder(path: Path) -> Iterator[Path]:
         _sync(temporary / MANIFEST)
         _sync(temporary)
         if path.exists():
-            remove(path)
+            path.rename(old)
         temporary.rename(path)
         _sync(path.parent)
+        shutil.rmtree(old, ignore_errors=True)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -74,8 +88,11 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def only_writer(folder: Path) -> Iterator[bool]:
-    """Give whether this process is the only one that writes to a folder; it is while the block runs."""
+def only_writer(folder: Path, wait: bool = False) -> Iterator[bool]:
+    """Give whether this process is the only one that writes to a folder; it is while the block runs.
+
+    With `wait` it is in any case, later where another process is writing.
+    """
     try:
         import fcntl
     except ImportError:  # a system without such locks
@@ -83,7 +100,7 @@ def only_writer(folder: Path) -> Iterator[bool]:
         return
     with (folder / ".lock").open("w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError:
             yield False
             return
@@ -99,6 +116,9 @@ def remove(folder: Path) -> None:
 
 def clean_up(parent: Path) -> None:
     """Remove what interrupted writers left behind; only for a folder that nobody else writes to."""
+    for old in parent.glob(f"{REPLACED}*"):
+        if not (path := old.with_name(old.name.removeprefix(REPLACED))).exists():
+            old.rename(path)
     for stale in parent.glob(f"{TEMPORARY}*"):
         shutil.rmtree(stale, ignore_errors=True) if stale.is_dir() else stale.unlink(missing_ok=True)
 
