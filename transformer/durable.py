@@ -80,8 +80,15 @@ def damage(folder: Path, deep: bool = True) -> str | None:
 
 def write_text(path: Path, text: str) -> None:
     """Replace a small file whole."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a small file whole, unless this is what it holds."""
+    if path.is_file() and path.read_bytes() == content:
+        return
     temporary = path.with_name(TEMPORARY + path.name)
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_bytes(content)
     _sync(temporary)
     temporary.replace(path)
     _sync(path.parent)
