@@ -25,9 +25,15 @@ def new_folder(path: Path) -> Iterator[Path]:
     never exists half written. A folder already at `path` is replaced, and there again after a kill and `clean_up`.
     What the system refuses, such as more bytes on a full disk, is an OSError with `path` as its file name.
     """
+    with _named(path), _filled(path) as temporary:
+        yield temporary
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Let an OSError, such as that of a full disk, say which file or folder could not be written."""
     try:
-        with _filled(path) as temporary:
-            yield temporary
+        yield
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), error.filename or str(path)) from None
 
@@ -88,10 +94,11 @@ def write_bytes(path: Path, content: bytes) -> None:
     if path.is_file() and path.read_bytes() == content:
         return
     temporary = path.with_name(TEMPORARY + path.name)
-    temporary.write_bytes(content)
-    _sync(temporary)
-    temporary.replace(path)
-    _sync(path.parent)
+    with _named(path):
+        temporary.write_bytes(content)
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
 
 
 @contextmanager
