@@ -1,5 +1,6 @@
 # make quickstart   set up, make a corpus, train, evaluate and translate; minutes on two cores, no GPU
-# make test         set up and run all tests
+# make test         set up and run the tests
+# make test-slow    run the tests that take minutes
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 PYTHON ?= python3
@@ -30,6 +31,9 @@ quickstart: .venv/ok $(QUICK)/test.de
 test: .venv/ok
 	$(BIN)/python -m pytest -q
 
+test-slow: .venv/ok
+	$(BIN)/python -m pytest -q -m slow
+
 check: .venv/ok
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -45,4 +49,4 @@ docs: .venv/ok
 clean:
 	rm -rf .venv data/quickstart
 
-.PHONY: help setup quickstart test check format docs clean
+.PHONY: help setup quickstart test test-slow check format docs clean

@@ -255,7 +255,6 @@ def test_invalid_utf8_is_warned_of_by_line(trained_run: Path, capsys: pytest.Cap
     assert "input, line 2 is not UTF-8" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_a_closed_pipe_ends_quietly(trained_run: Path) -> None:
     lines = "\n".join(["one two three"] * 5000)
     command = f"'{sys.executable}' -m transformer translate '{trained_run}' --beam 1"
@@ -269,7 +268,6 @@ def test_a_closed_pipe_ends_quietly(trained_run: Path) -> None:
     assert done.returncode == 0
 
 
-@pytest.mark.slow
 def test_a_full_disk_is_one_sentence(trained_run: Path) -> None:
     with open("/dev/full", "wb") as full:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -281,7 +279,6 @@ def test_a_full_disk_is_one_sentence(trained_run: Path) -> None:
     assert done.stderr == b"transformer translate: No space left on device: standard output\n"
 
 
-@pytest.mark.slow
 def test_answers_come_before_the_input_ends(trained_run: Path) -> None:
     process = subprocess.Popen(
         [*COMMAND, "translate", str(trained_run)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -298,7 +295,6 @@ def test_answers_come_before_the_input_ends(trained_run: Path) -> None:
     assert process.returncode == 0
 
 
-@pytest.mark.slow
 def test_ctrl_c_while_waiting_for_input(trained_run: Path) -> None:
     process = subprocess.Popen(
         [*COMMAND, "translate", str(trained_run)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -316,7 +312,6 @@ def test_ctrl_c_while_waiting_for_input(trained_run: Path) -> None:
         assert process.stderr.read() == b""
 
 
-@pytest.mark.slow
 def test_prompt_on_a_terminal(trained_run: Path) -> None:
     master, slave = pty.openpty()
     process = subprocess.Popen(
@@ -340,7 +335,6 @@ def read_until(descriptor: int, end: bytes) -> bytes:
     return read
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_in_a_real_process(tiny_file: Path, tmp_path: Path, number: int, code: int) -> None:
     command = [*COMMAND, "train", str(tiny_file), "--run", str(tmp_path / "run"), "train.max_steps=100000"]

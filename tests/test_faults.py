@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -793,3 +794,35 @@ def test_shared_memory_that_is_full_is_not_needed(
     assert not nursery.shell("echo more > /dev/shm/more 2> /dev/null")
     code, log = nursery.run(tmp_path / "log", "train", tiny_file, *QUIET, "--run", tmp_path / "run")
     assert code == 0, log
+
+
+# ---- all of it -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_chaos_changes_nothing(tiny_file: Path, tmp_path: Path) -> None:
+    """A minute of what scripts/chaos.py does to a real training for as long as one likes."""
+    root = Path(__file__).parent.parent
+    settings = ["train.max_steps=1500", "train.save_every=10", "train.validate_every=100", "train.validate_text=false"]
+    settings += ["train.average_last=3", "train.log_every=50"]
+    command = [sys.executable, str(root / "scripts/chaos.py"), str(tiny_file), *settings]
+    done = subprocess.run(
+        [*command, "--folder", str(tmp_path / "runs"), "--every", "4", "--together"],
+        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(root)},
+    )  # fmt: skip
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.rstrip().endswith("equal, bit for bit")
+    assert all(f"| {what}" in done.stdout for what in ("kill -9", "SIGTERM", "disk full", "bit flipped"))
+
+
+@pytest.mark.slow
+def test_chaos_tells_what_is_not_equal(tiny_file: Path, tmp_path: Path) -> None:
+    """So that the test above can fail."""
+    import runpy
+
+    for seed in (1, 2):
+        cfg = config.load(tiny_file, [f"train.seed={seed}"])
+        launch.train(cfg, tmp_path / str(seed), CPU)
+    differences = runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "chaos.py"))["differences"]
+    assert "model.safetensors is not equal" in differences(tmp_path / "1", tmp_path / "2", "cpu")

@@ -176,7 +176,6 @@ def test_dropout_draws_anew_in_each_step_and_batch(
     assert len(set(drawn)) == half
 
 
-@pytest.mark.slow
 def test_two_processes_train_what_one_does(tiny_file: Path, tmp_path: Path) -> None:
     overrides = [*SMOOTH, "train.max_steps=6", "train.micro_batch_tokens=60", "train.ema=0.9"]
     launch.train(config.load(tiny_file, overrides), tmp_path / "one", CPU)

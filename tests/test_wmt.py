@@ -46,7 +46,6 @@ def command(environment: dict[str, str], *args: object) -> subprocess.CompletedP
     return subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.slow
 def test_wmt14_trains_and_evaluates_as_configured(wmt: hub.Hub, tmp_path: Path) -> None:
     environment = wmt.environment(tmp_path)
     sources, references = (list(side) for side in zip(*toy_pairs(20, 9), strict=True))
@@ -63,7 +62,6 @@ def test_wmt14_trains_and_evaluates_as_configured(wmt: hub.Hub, tmp_path: Path) 
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.slow
 def test_multi30k_trains_as_configured(tmp_path: Path) -> None:
     pairs = [(pair.source, pair.target) for pair in toy_pairs(200, 1)]
     with hub.Hub() as server:
@@ -78,7 +76,6 @@ def test_multi30k_trains_as_configured(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["sentences"] == 9
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
@@ -100,7 +97,6 @@ def test_what_is_not_there_is_a_sentence(wmt: hub.Hub, tmp_path: Path, override:
     assert done.returncode == (0 if "testset" in override else 1)
 
 
-@pytest.mark.slow
 def test_no_network_is_a_sentence_and_soon(tmp_path: Path) -> None:
     environment = hub.environment(tmp_path, hub.closed_endpoint())
     config = CONFIGS / "wmt14_en_de_base.yaml"
@@ -111,7 +107,6 @@ def test_no_network_is_a_sentence_and_soon(tmp_path: Path) -> None:
     assert "run once with a network, or use files of your own with data.*.files" in last
 
 
-@pytest.mark.slow
 def test_what_was_downloaded_works_without_a_network(wmt: hub.Hub, tmp_path: Path) -> None:
     config = CONFIGS / "wmt14_en_de_base.yaml"
     online = wmt.environment(tmp_path)

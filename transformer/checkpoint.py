@@ -45,7 +45,7 @@ class Run:
 
     def steps(self) -> list[Path]:
         """Return the checkpoints that training saved, oldest first."""
-        return sorted(self.checkpoints.glob("step-*"))
+        return sorted(path for path in self.checkpoints.glob("step-*") if path.name[5:].isdecimal())
 
     def pointer(self, name: str) -> Path | None:
         """Return the checkpoint that the file `best` or `last` names, if it names one."""
@@ -220,14 +220,13 @@ def average(run: Run, paths: list[Path]) -> dict[str, Tensor]:
     return {name: (tensor / len(paths)).float() for name, tensor in total.items()}
 
 
-def prune(run: Run, newest: Path, keep_last: int, needed: list[str]) -> None:
-    """Remove checkpoints that are neither among the newest nor named in `needed` nor pointed to.
+def prune(run: Run, newest: Path, needed: set[str]) -> None:
+    """Remove checkpoints that are neither named in `needed` nor pointed to.
 
     Those of later steps than the newest are damaged ones that training went back from; these stay.
     """
     steps = [path for path in run.steps() if path.name <= newest.name]
-    kept = {path.name for path in steps[-keep_last:]} | set(needed)
-    kept |= {found.name for name in ("best", "last") if (found := run.pointer(name)) is not None}
+    kept = needed | {found.name for name in ("best", "last") if (found := run.pointer(name)) is not None}
     for path in steps:
         if path.name not in kept:
             durable.remove(path)

@@ -510,8 +510,18 @@ class Trainer:
         self.run.point("last", path)
         if best:
             self.run.point("best", path)
-        needed = [name for _, name in self.progress.ranking] + [self.progress.good]
-        checkpoint.prune(self.run, path, self.cfg.train.keep_last, needed)
+        steps = self._regular()[-self.cfg.train.keep_last :]
+        needed = {path.name, self.progress.good, *(name for _, name in self.progress.ranking), *(p.name for p in steps)}
+        checkpoint.prune(self.run, path, needed)
+
+    def _regular(self) -> list[Path]:
+        """Return the checkpoints so far that every run of this configuration has, however often it was stopped."""
+        regular, now = [], self.progress.step
+        for path in self.run.steps():
+            step = int(path.name.removeprefix("step-"))
+            due = step % self.cfg.train.save_every == 0 or step % self.cfg.train.validate_every == 0
+            regular += [path] if (due and step < now) or step == now else []
+        return regular
 
     def _state_tensors(self) -> dict[str, Tensor]:
         """Return Adam's state and, beside averaged weights, the plain ones."""
@@ -574,7 +584,7 @@ class Trainer:
 
     def _average_last(self, held: list[Pair] | None, journal: Journal) -> None:
         """Average the newest checkpoints; the average becomes `best` unless validation says otherwise."""
-        steps = checkpoint.whole(self.run.steps()[-(self.cfg.train.average_last or 1) :])
+        steps = checkpoint.whole(self._regular()[-(self.cfg.train.average_last or 1) :])
         path = self.run.checkpoints / f"average-{self.progress.step:08d}"
         weights = checkpoint.average(self.run, steps)
         state = {**self._state_values(), "averaged": [step.name for step in steps]}
