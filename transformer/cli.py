@@ -47,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python flushes at exit goes nowhere
         return 0
     except OSError as error:
-        writes = "the run directory" if args.command == "train" else "standard output"
+        prints = args.command != "train" or args.print_config or args.dry_run
+        writes = "standard output" if prints else "the run directory"
         where = error.filename or writes
         print(f"transformer {args.command}: {error.strerror or error}: {where}", file=sys.stderr)
         if error.filename is None and sys.stdout is not None:
