@@ -186,11 +186,7 @@ class Trainer:
         if batch.size >= self.fitting and len(batch.pairs) > 1:
             return None
         try:
-            with dropout_from(seed, self.device):
-                found = self.loss(batch)
-            mean = found.smoothed / tokens
-            scaled = mean if self.scaler is None else self.scaler.scale(mean)
-            return torch.autograd.grad(scaled, self.parameters), found.nll
+            return self._backward(batch, seed, tokens)
         except (RuntimeError, MemoryError) as error:
             if not runtime.is_out_of_memory(error):
                 raise
@@ -206,6 +202,13 @@ class Trainer:
             "train.micro_batch_tokens=%d would avoid that", batch.size, batch.size // 2,
         )  # fmt: skip
         return None
+
+    def _backward(self, batch: Batch, seed: int, tokens: int) -> tuple[tuple[Tensor, ...], Tensor]:
+        with dropout_from(seed, self.device):
+            found = self.loss(batch)
+        mean = found.smoothed / tokens
+        scaled = mean if self.scaler is None else self.scaler.scale(mean)
+        return torch.autograd.grad(scaled, self.parameters), found.nll
 
     def loss(self, batch: Batch) -> LossSum:
         """Return the summed loss of a batch in training precision."""
