@@ -85,9 +85,14 @@ def test_signals_save_and_stop(tiny: Config, tmp_path: Path, number: int, why: s
     assert (tmp_path / "run" / "last").read_text() == "step-00000005\n"
 
 
-def test_sigusr1_saves_and_goes_on(tiny: Config, tmp_path: Path) -> None:
+def test_sigusr1_saves_and_goes_on(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[str] = []
+    save = checkpoint.save
+    monkeypatch.setattr(checkpoint, "save", lambda path, *rest: (saved.append(path.name), save(path, *rest)))
     assert stop_after(tiny, tmp_path / "run", 5, signal.SIGUSR1) == "all 12 steps are done"
-    assert (tmp_path / "run" / "checkpoints" / "step-00000005").is_dir()
+    assert saved == [f"step-{step:08d}" for step in (3, 5, 6, 9, 12)]
+    kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert kept == [f"step-{step:08d}" for step in (3, 6, 9, 12)]  # as of a run without a signal
 
 
 def test_a_finished_run_says_so(tiny: Config, tmp_path: Path) -> None:
