@@ -88,7 +88,12 @@ def test_signals_save_and_stop(tiny: Config, tmp_path: Path, number: int, why: s
 def test_sigusr1_saves_and_goes_on(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved: list[str] = []
     save = checkpoint.save
-    monkeypatch.setattr(checkpoint, "save", lambda path, *rest: (saved.append(path.name), save(path, *rest)))
+
+    def noted(path: Path, *rest: Any) -> None:
+        saved.append(path.name)
+        save(path, *rest)
+
+    monkeypatch.setattr(checkpoint, "save", noted)
     assert stop_after(tiny, tmp_path / "run", 5, signal.SIGUSR1) == "all 12 steps are done"
     assert saved == [f"step-{step:08d}" for step in (3, 5, 6, 9, 12)]
     kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
