@@ -21,6 +21,12 @@ CPU = torch.device("cpu")
 torch.set_num_threads(1)  # the models are so small that threads would only wait for each other
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Whatever number a test sets ends with it."""
+    torch.set_num_threads(1)
+
+
 def toy_pairs(count: int, seed: int, longest: int = 6) -> list[Pair]:
     """Numbers spelled digit by digit, and the German digits in reverse order."""
     chance = random.Random(seed)
@@ -90,7 +96,8 @@ def tok() -> Tokenizer:
 
 @pytest.fixture(scope="session")
 def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run directory whose model has learned the toy task well."""
+    """A run directory whose model has learned the toy task well, the same whichever test comes first."""
+    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("trained")
     files = {
         "train": write_pairs(folder, "train", toy_pairs(3000, 1)),

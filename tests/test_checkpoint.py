@@ -92,7 +92,7 @@ def test_another_format_is_refused(copy: Path) -> None:
         save_file(tensors, new / "model.safetensors")
         (new / "state.json").write_text(json.dumps({**state, "format": 99}))
     with pytest.raises(CheckpointError, match="has format 99; this version reads 1"):
-        checkpoint.load_model(checkpoint.open_run(copy))
+        checkpoint.load_model(checkpoint.open_run(copy), best(copy).name)
 
 
 def test_checkpoints_by_name(copy: Path) -> None:

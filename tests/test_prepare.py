@@ -70,7 +70,7 @@ def test_undecodable_lines_are_refused_or_counted(tiny: Config, tok: Tokenizer, 
         stream.write(b"eins\n")
     with pytest.raises(DataError, match="line 4 is not UTF-8"):
         prepare.prepare(cfg, tok, [], tmp_path / "prepared")
-    assert not list((tmp_path / "prepared").iterdir())  # whole or not at all
+    assert not list((tmp_path / "prepared").glob("[!.]*"))  # whole or not at all
     made = prepare.prepare(config.override(cfg, ["data.undecodable=drop"]), tok, [], tmp_path / "prepared")
     assert made.report["corpora"][0]["undecodable"] == 1
 
@@ -87,7 +87,7 @@ def test_found_again_only_when_nothing_changed(tiny: Config, tok: Tokenizer, tmp
 
     def count(*overrides: str, held: tuple[Pair, ...] = ()) -> int:
         prepare.prepare(with_pairs(tiny, tmp_path, pairs, *overrides), tok, held, folder)
-        return len(list(folder.iterdir()))
+        return len(list(folder.glob("[!.]*")))
 
     assert count() == 1
     assert count("train.seed=7", "data.train.weight=2") == 1
@@ -101,7 +101,7 @@ def test_found_again_only_when_nothing_changed(tiny: Config, tok: Tokenizer, tmp
 def test_a_damaged_cache_is_built_anew(tiny: Config, tok: Tokenizer, tmp_path: Path) -> None:
     cfg = with_pairs(tiny, tmp_path, toy_pairs(50, 5))
     before = contents(prepare.prepare(cfg, tok, [], tmp_path / "prepared"), tok)
-    (next((tmp_path / "prepared").iterdir()) / "target.ids").write_bytes(b"short")
+    (next((tmp_path / "prepared").glob("pairs-*")) / "target.ids").write_bytes(b"short")
     assert contents(prepare.prepare(cfg, tok, [], tmp_path / "prepared"), tok) == before
 
 
@@ -127,6 +127,6 @@ def test_the_sample_is_random_ordered_and_of_the_size_asked() -> None:
 def test_the_tokenizer_is_found_again(tiny: Config, tmp_path: Path) -> None:
     first = prepare.train_tokenizer(tiny, tmp_path / "prepared")
     assert prepare.train_tokenizer(tiny, tmp_path / "prepared").fingerprint == first.fingerprint
-    assert len(list((tmp_path / "prepared").iterdir())) == 1
+    assert len(list((tmp_path / "prepared").glob("[!.]*"))) == 1
     other = prepare.train_tokenizer(config.override(tiny, ["tokenizer.kind=unigram"]), tmp_path / "prepared")
     assert other.fingerprint != first.fingerprint

@@ -374,6 +374,17 @@ def test_state_that_training_did_not_write(folder: Path, name: str) -> None:
     assert found.code == 1
 
 
+def test_progress_of_another_kind_is_one_sentence(folder: Path) -> None:
+    path = best(folder) / "state.json"
+    state = json.loads(path.read_text())
+    state["progress"] = {**PROGRESS, "evil": 1}
+    path.write_text(json.dumps(state))
+    sign(best(folder))
+    found = main("train", folder / "config.yaml", "--run", folder)
+    assert found.code == 1
+    assert "not known here: evil" in found.err
+
+
 @pytest.mark.parametrize("content", ["[" * 10**5, "[]", "{}", '{"bleu": {"score": "x"}}', '{"corpora": 5}', " " * 10])
 @pytest.mark.parametrize("name", ["evaluations/evil.json", "data.json"])
 def test_reports_that_are_not_ours_spoil_no_evaluation(folder: Path, name: str, content: str) -> None:

@@ -85,9 +85,19 @@ def test_signals_save_and_stop(tiny: Config, tmp_path: Path, number: int, why: s
     assert (tmp_path / "run" / "last").read_text() == "step-00000005\n"
 
 
-def test_sigusr1_saves_and_goes_on(tiny: Config, tmp_path: Path) -> None:
+def test_sigusr1_saves_and_goes_on(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[str] = []
+    save = checkpoint.save
+
+    def noted(path: Path, *rest: Any) -> None:
+        saved.append(path.name)
+        save(path, *rest)
+
+    monkeypatch.setattr(checkpoint, "save", noted)
     assert stop_after(tiny, tmp_path / "run", 5, signal.SIGUSR1) == "all 12 steps are done"
-    assert (tmp_path / "run" / "checkpoints" / "step-00000005").is_dir()
+    assert saved == [f"step-{step:08d}" for step in (3, 5, 6, 9, 12)]
+    kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert kept == [f"step-{step:08d}" for step in (3, 6, 9, 12)]  # as of a run without a signal
 
 
 def test_a_finished_run_says_so(tiny: Config, tmp_path: Path) -> None:
@@ -300,7 +310,8 @@ def test_changed_settings_are_listed(tiny: Config, tmp_path: Path) -> None:
         )
     assert str(caught.value) == (
         f"{tmp_path}/run was started with other settings: model.dropout (was 0.1, is 0.2), train.seed (was 1, is 5); "
-        "change them back, name another directory with --run, or start over with --fresh"
+        "change them back, name another directory with --run, or start over with --fresh; "
+        "a run can go on with these changed: train.log_every, train.max_steps"
     )
     launch.train(config.override(tiny, ["train.log_every=2", "decode.beam=2"]), tmp_path / "run", CPU)
     launch.train(config.override(tiny, ["train.seed=5"]), tmp_path / "run", CPU, fresh=True)
@@ -443,7 +454,7 @@ def test_a_damaged_checkpoint_is_passed_over(tiny: Config, tmp_path: Path) -> No
     assert_same(tensors(tmp_path / "whole", 12), tensors(tmp_path / "run", 12))
     for path in (tmp_path / "run" / "checkpoints").iterdir():
         damage(path)
-    with pytest.raises(CheckpointError, match="no checkpoint in .* is whole"):
+    with pytest.raises(CheckpointError, match="no checkpoint in .* can be used: .* model.safetensors is damaged"):
         launch.train(config.override(tiny, ["train.max_steps=15"]), tmp_path / "run", CPU)
 
 

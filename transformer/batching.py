@@ -55,6 +55,27 @@ class Batch:
         """Tokens of source and target, padding counted."""
         return self.source_BS.numel() + self.input_BT.numel()
 
+    @property
+    def size(self) -> int:
+        """Tokens of the longer side, padding counted."""
+        return max(self.source_BS.numel(), self.input_BT.numel())
+
+    def halves(self, pad: int) -> tuple[Batch, Batch]:
+        """Return its sentences as two batches, each without the columns that only the other needs."""
+        middle, width = len(self.pairs) // 2, self.input_BT.shape[1]
+        row_N, column_N = self.places_N // width, self.places_N % width
+        parts = []
+        for rows in (slice(0, middle), slice(middle, None)):
+            mine = (row_N >= middle) == (rows.start == middle)
+            source = self.source_BS[rows, : int((self.source_BS[rows] != pad).sum(1).max())]
+            longest = int(column_N[mine].max()) + 1
+            places = (row_N[mine] - rows.start) * longest + column_N[mine]
+            real = int((source != pad).sum()) + len(places)
+            parts.append(
+                Batch(self.pairs[rows], source, self.input_BT[rows, :longest], self.target_N[mine], places, real)
+            )
+        return parts[0], parts[1]
+
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
         if device.type == "cpu":

@@ -6,10 +6,10 @@ import json
 import logging
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,6 +25,8 @@ from transformer.tokenizer import Tokenizer
 FORMAT = 1
 WEIGHTS, TENSORS, STATE = "model.safetensors", "state.safetensors", "state.json"
 LARGEST_HEADER = 16 << 20
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +46,7 @@ class Run:
 
     def steps(self) -> list[Path]:
         """Return the checkpoints that training saved, oldest first."""
-        return sorted(self.checkpoints.glob("step-*"))
+        return sorted(path for path in self.checkpoints.glob("step-*") if path.name[5:].isdecimal())
 
     def pointer(self, name: str) -> Path | None:
         """Return the checkpoint that the file `best` or `last` names, if it names one."""
@@ -80,9 +82,14 @@ def open_run(path: Path) -> Run:
     if not (path / "config.yaml").is_file():
         what = "no such directory" if not path.exists() else "it has no config.yaml"
         raise CheckpointError(f"{path} is not a run directory: {what}")
+    refuse_links(path)
+    return Run(path, config.load(path / "config.yaml"), tokenizer.load(path))
+
+
+def refuse_links(path: Path) -> None:
+    """Raise CheckpointError where a run directory holds links."""
     if links := sorted(each.name for each in path.iterdir() if each.is_symlink()):
         raise CheckpointError(f"{path / links[0]} is a link, which may lead anywhere; copy the folder with cp -rL")
-    return Run(path, config.load(path / "config.yaml"), tokenizer.load(path))
 
 
 def build(cfg: Config, tok: Tokenizer) -> Transformer:
@@ -110,16 +117,24 @@ def _network(cfg: Config, tok: Tokenizer) -> Transformer:
 
 
 def load_model(run: Run, name: str | None = None) -> tuple[Transformer, Path]:
-    """Return the network with the weights of the named checkpoint, else of the best one that is whole."""
-    found = _named(run, name) if name else _best(run)
-    if load_state(found).get("tokenizer") != run.tokenizer.fingerprint:
-        raise CheckpointError(f"{found} was trained with another tokenizer than the one in {run.path}")
-    with torch.device("meta"):
-        model = build(run.config, run.tokenizer)
-    tensors = load_tensors(found / WEIGHTS, {k: tuple(v.shape) for k, v in model.state_dict().items()})
+    """Return the network with the weights of the named checkpoint, else of the best one that can be used."""
+    if name:
+        found = _named(run, name)
+        tensors = _weights(run, found)
+    else:
+        candidates = [run.pointer("best"), run.pointer("last"), *reversed(run.steps())]
+        found, tensors = first_usable(run, [c for c in candidates if c is not None], lambda path: _weights(run, path))
     model = build(run.config, run.tokenizer)
     model.load_state_dict(tensors)
     return model.eval(), found
+
+
+def _weights(run: Run, path: Path) -> dict[str, Tensor]:
+    if load_state(path).get("tokenizer") != run.tokenizer.fingerprint:
+        raise CheckpointError(f"{path} was trained with another tokenizer than the one in {run.path}")
+    with torch.device("meta"):
+        model = build(run.config, run.tokenizer)
+    return load_tensors(path / WEIGHTS, {k: tuple(v.shape) for k, v in model.state_dict().items()})
 
 
 def _named(run: Run, name: str) -> Path:
@@ -133,31 +148,21 @@ def _named(run: Run, name: str) -> Path:
     return found
 
 
-def _best(run: Run) -> Path:
-    """Return the checkpoint to use: `best`, else `last`, else the newest, whichever first is whole."""
-    candidates = [run.pointer("best"), run.pointer("last"), *reversed(run.steps())]
-    for each in dict.fromkeys(c for c in candidates if c is not None):
-        fault = durable.damage(each)
-        if fault is None:
-            return each
-        log.warning("checkpoint %s cannot be used: %s; trying another", each, fault)
-    raise CheckpointError(f"{run.path} has no usable checkpoint")
+def first_usable(run: Run, candidates: Iterable[Path], use: Callable[[Path], T]) -> tuple[Path, T]:
+    """Return the first of these checkpoints that is whole and that `use` takes, with what it makes of it.
 
-
-def newest(run: Run) -> Path | None:
-    """Return the newest whole checkpoint, or None in a run without any.
-
-    Raises CheckpointError where there are checkpoints but none is whole: that is no reason to start afresh.
+    The others are named with what is wrong; raises CheckpointError where none is left.
     """
-    steps = run.steps()
-    for each in reversed(steps):
-        fault = durable.damage(each)
-        if fault is None:
-            return each
-        log.warning("checkpoint %s cannot be used: %s; trying the one before", each, fault)
-    if steps:
-        raise CheckpointError(f"no checkpoint in {run.checkpoints} is whole; start over with --fresh")
-    return None
+    fault: object = "there is none"
+    for each in dict.fromkeys(candidates):
+        try:
+            if fault := durable.damage(each):
+                raise CheckpointError(f"{each} is damaged: {fault}")
+            return each, use(each)
+        except CheckpointError as error:
+            fault = error
+            log.warning("%s; trying another", error)
+    raise CheckpointError(f"no checkpoint in {run.checkpoints} can be used: {fault}")
 
 
 def save(
@@ -256,11 +261,13 @@ def average(run: Run, paths: list[Path]) -> dict[str, Tensor]:
     return {name: (tensor / len(paths)).float() for name, tensor in total.items()}
 
 
-def prune(run: Run, keep_last: int, best: list[str]) -> None:
-    """Remove checkpoints that are neither among the newest nor named in `best` nor pointed to."""
-    steps = run.steps()
-    kept = {path.name for path in steps[-keep_last:]} | set(best)
-    kept |= {found.name for name in ("best", "last") if (found := run.pointer(name)) is not None}
+def prune(run: Run, newest: Path, needed: set[str]) -> None:
+    """Remove checkpoints that are neither named in `needed` nor pointed to.
+
+    Those of later steps than the newest are damaged ones that training went back from; these stay.
+    """
+    steps = [path for path in run.steps() if path.name <= newest.name]
+    kept = needed | {found.name for name in ("best", "last") if (found := run.pointer(name)) is not None}
     for path in steps:
         if path.name not in kept:
             durable.remove(path)

@@ -10,7 +10,9 @@ import logging
 import os
 import re
 import shlex
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -50,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python flushes at exit goes nowhere
         return 0
     except OSError as error:
-        writes = "the run directory" if args.command == "train" else "standard output"
+        prints = args.command != "train" or args.print_config or args.dry_run
+        writes = "standard output" if prints else "the run directory"
         where = error.filename or writes
         closed = isinstance(error, io.UnsupportedOperation)
         _complain(args, f"{where} is closed" if closed else f"{error.strerror or error}: {where}")
@@ -261,13 +264,14 @@ def _train(args: argparse.Namespace) -> int:
         _say(config.dump(cfg).removesuffix("\n"))
         return 0
     folder = args.folder or _run_folder(args.config)
-    from transformer import launch, runtime
+    with _starting():
+        from transformer import launch, runtime
 
-    device = runtime.device(args.device)
-    if args.dry_run:
-        _say("\n".join(launch.dry_run(cfg, folder, device)))
-        return 0
-    why = launch.train(cfg, folder, device, args.fresh)
+        device = runtime.device(args.device)
+        if args.dry_run:
+            _say("\n".join(launch.dry_run(cfg, folder, device)))
+            return 0
+        why = launch.train(cfg, folder, device, args.fresh)
     command = shlex.join(["transformer", "train", str(args.config), *args.overrides, "--run", str(folder)])
     match why:
         case "interrupted" | "terminated":
@@ -278,6 +282,26 @@ def _train(args: argparse.Namespace) -> int:
         case _:
             log.info("finished: %s; next: transformer evaluate %s", why, folder)
     return 0
+
+
+@contextlib.contextmanager
+def _starting() -> Iterator[None]:
+    """Let SIGTERM end the process tidily, and SIGUSR1 do nothing, while there is nothing to save.
+
+    Training itself notes these signals; this is for what comes before and after it.
+    """
+
+    def end(*_: object) -> NoReturn:
+        raise SystemExit(TERMINATED)
+
+    wanted: dict[str, Any] = {"SIGTERM": end, "SIGUSR1": signal.SIG_IGN}
+    here = threading.current_thread() is threading.main_thread()
+    before = {n: signal.signal(getattr(signal, n), f) for n, f in wanted.items() if here and hasattr(signal, n)}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
 
 
 def _run_folder(path: Path) -> Path:

@@ -177,7 +177,7 @@ class TrainConfig:
     save_every: Count = 1000
     """Updates between two checkpoints; one is also saved at each validation and at the end."""
     keep_last: Annotated[int, (1, 10_000)] = 5
-    """Newest checkpoints to keep."""
+    """Newest checkpoints to keep, not counting those that a signal asked for."""
     keep_best: Annotated[int, (0, 10_000)] = 1
     """Best checkpoints to keep besides."""
     best: Literal["loss", "bleu", "chrf"] = "loss"

@@ -16,6 +16,8 @@ MANIFEST = "manifest.json"
 TEMPORARY = ".tmp-"
 LARGEST_JSON = 16 << 20
 """Bytes; none that we write comes near."""
+REPLACED = ".tmp-replaced-"
+"""Before the name of a folder that is just being replaced; `clean_up` puts it back if its successor never came."""
 
 
 @contextmanager
@@ -23,12 +25,29 @@ def new_folder(path: Path) -> Iterator[Path]:
     """Give a folder to fill, which becomes `path` when the block ends well and vanishes when it does not.
 
     Each file is forced to disk, then a manifest with their sizes and SHA-256, then the rename; so `path`
-    never exists half written. A folder already at `path` is replaced.
+    never exists half written. A folder already at `path` is replaced, and there again after a kill and `clean_up`.
+    What the system refuses, such as more bytes on a full disk, is an OSError with `path` as its file name.
     """
+    with _named(path), _filled(path) as temporary:
+        yield temporary
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Let an OSError, such as that of a full disk, say which file or folder could not be written."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), error.filename or str(path)) from None
+
+
+@contextmanager
+def _filled(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=path.parent))
-    temporary.chmod(0o777 & ~_umask())
+    old = path.with_name(REPLACED + path.name)
     try:
+        temporary.chmod(0o777 & ~_umask())
         yield temporary
         files = {}
         for file in sorted(temporary.iterdir()):
@@ -38,9 +57,10 @@ def new_folder(path: Path) -> Iterator[Path]:
         _sync(temporary / MANIFEST)
         _sync(temporary)
         if path.exists():
-            remove(path)
+            path.rename(old)
         temporary.rename(path)
         _sync(path.parent)
+        shutil.rmtree(old, ignore_errors=True)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -87,18 +107,29 @@ def read_json(path: Path) -> Any:
 
 def write_text(path: Path, text: str) -> None:
     """Replace a small file whole."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a small file whole, unless this is what it holds."""
+    if path.is_file() and path.read_bytes() == content:
+        return
     temporary = path.with_name(TEMPORARY + path.name)
-    temporary.unlink(missing_ok=True)  # which may be a link to somewhere else
-    with temporary.open("x", encoding="utf-8") as file:
-        file.write(text)
-    _sync(temporary)
-    temporary.replace(path)
-    _sync(path.parent)
+    with _named(path):
+        temporary.unlink(missing_ok=True)  # which may be a link to somewhere else
+        with temporary.open("xb") as file:
+            file.write(content)
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
 
 
 @contextmanager
-def only_writer(folder: Path) -> Iterator[bool]:
-    """Give whether this process is the only one that writes to a folder; it is while the block runs."""
+def only_writer(folder: Path, wait: bool = False) -> Iterator[bool]:
+    """Give whether this process is the only one that writes to a folder; it is while the block runs.
+
+    With `wait` it is in any case, later where another process is writing.
+    """
     try:
         import fcntl
     except ImportError:  # a system without such locks
@@ -106,7 +137,7 @@ def only_writer(folder: Path) -> Iterator[bool]:
         return
     with open(os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError:
             yield False
             return
@@ -122,6 +153,9 @@ def remove(folder: Path) -> None:
 
 def clean_up(parent: Path) -> None:
     """Remove what interrupted writers left behind; only for a folder that nobody else writes to."""
+    for old in parent.glob(f"{REPLACED}*"):
+        if not (path := old.with_name(old.name.removeprefix(REPLACED))).exists():
+            old.rename(path)
     for stale in parent.glob(f"{TEMPORARY}*"):
         shutil.rmtree(stale, ignore_errors=True) if stale.is_dir() else stale.unlink(missing_ok=True)
 

@@ -21,16 +21,17 @@ class Journal:
         self.board = _tensorboard(folder / "tensorboard") if tensorboard else None
         path = folder / "metrics.jsonl"
         before = path.read_bytes() if path.exists() else b""
-        torn = before != b"" and not before.endswith(b"\n")
-        self.file = path.open("a", encoding="utf-8")
-        if torn:  # by a kill in the middle of a line
-            self.file.write("\n")
+        self.torn = before != b"" and not before.endswith(b"\n")  # by a kill in the middle of a line
+        self.file = path.open("ab", buffering=0)
 
     def write(self, kind: str, values: Mapping[str, Any]) -> None:
-        """Append one JSON object; `kind` is `train` or `valid`."""
+        """Append one JSON object, or warn where that is impossible; `kind` is `train`, `valid` or another event."""
         plain = {key: _finite(value) for key, value in values.items()}
-        self.file.write(json.dumps({"kind": kind, **plain}, ensure_ascii=False) + "\n")
-        self.file.flush()
+        line = ("\n" * self.torn + json.dumps({"kind": kind, **plain}, ensure_ascii=False) + "\n").encode()
+        try:
+            self.torn = self.file.write(line) < len(line)
+        except OSError as error:
+            log.warning("metrics of step %s are lost: %s: %s", values["step"], error.strerror, self.file.name)
         if self.board is not None:
             for key, value in values.items():
                 if isinstance(value, (int, float)) and key != "step":

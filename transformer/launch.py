@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,7 @@ log = logging.getLogger(__name__)
 
 def train(cfg: Config, folder: Path, device: torch.device, fresh: bool = False) -> str:
     """Train into a run directory, or go on with what is there; return in words why it stopped."""
+    watch = runtime.Stopwatch()
     ranks, device = runtime.join_ranks(device)
     for each in (*cfg.data.train, cfg.data.valid, cfg.data.test):
         if each is not None:
@@ -50,7 +52,7 @@ def train(cfg: Config, folder: Path, device: torch.device, fresh: bool = False) 
             log.info("moved what was in %s to %s", folder, _move_aside(folder))
     ranks.wait()
     with _alone(folder) if ranks.first else contextlib.nullcontext():
-        return _train_alone(cfg, folder, device, ranks)
+        return _train_alone(cfg, folder, device, ranks, watch)
 
 
 @contextlib.contextmanager
@@ -63,38 +65,40 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _train_alone(cfg: Config, folder: Path, device: torch.device, ranks: runtime.Ranks) -> str:
-    newest = None
+def _train_alone(
+    cfg: Config, folder: Path, device: torch.device, ranks: runtime.Ranks, watch: runtime.Stopwatch
+) -> str:
+    steps: list[Path] = []
+    if ranks.first:
+        checkpoint.refuse_links(folder)
+        durable.clean_up(folder)
+        durable.clean_up(folder / "checkpoints")
+    ranks.wait()
     if (folder / "config.yaml").is_file():
         run = checkpoint.open_run(folder)
         _check_unchanged(run.config, cfg, folder)
-        newest = checkpoint.newest(run)
-        if newest is not None and (why := _finished(newest, cfg, folder)):
-            if ranks.first and run.config != cfg:
-                checkpoint.create(folder, cfg, run.tokenizer)
-            return why
-    trainer, held = build(cfg, folder, device, ranks, fresh=newest is None)
-    return _go(trainer, held, newest)
+        steps = run.steps()[::-1]
+        if steps and (folder / FINISHED).exists():
+            _, state = checkpoint.first_usable(run, steps, checkpoint.load_state)
+            if why := finished(Progress.of(state["progress"]), cfg):
+                if ranks.first and run.config != cfg:
+                    checkpoint.create(folder, cfg, run.tokenizer)
+                return why
+    trainer, held = build(cfg, folder, device, ranks, fresh=not steps)
+    return _go(trainer, held, steps, watch)
 
 
-def _finished(newest: Path, cfg: Config, folder: Path) -> str | None:
-    """Return why nothing is left to do in a run, or None."""
-    progress = Progress(**checkpoint.load_state(newest)["progress"])
-    return finished(progress, cfg) if (folder / FINISHED).exists() else None
-
-
-def _go(trainer: Trainer, held: list[Pair] | None, newest: Path | None) -> str:
-    """Train from the newest checkpoint or from the start, and write the card."""
+def _go(trainer: Trainer, held: list[Pair] | None, steps: list[Path], watch: runtime.Stopwatch) -> str:
+    """Train from the first of these checkpoints that can be used, or from the start, and write the card."""
     run, first = trainer.run, trainer.ranks.first
+    if steps:
+        found, _ = checkpoint.first_usable(run, steps, trainer.restore)
+        log.info("going on from %s", found)
     if first:
-        durable.clean_up(run.checkpoints)
         (run.path / FINISHED).unlink(missing_ok=True)
-    if newest is not None:
-        trainer.restore(newest)
-        log.info("going on from %s", newest)
     _log_start(trainer)
     with contextlib.closing(Journal(run.path, trainer.cfg.train.tensorboard and first)) as journal:
-        why = trainer.fit(held, journal)
+        why = trainer.fit(held, journal, watch)
     if first:
         card.write(run, dataset_report=trainer.dataset.report)
         if trainer.finished():
@@ -162,15 +166,16 @@ def _check_unchanged(before: Config, now: Config, folder: Path) -> None:
     """Raise ConfigError where settings changed that a run cannot go on with."""
     old, new = config.flat(before), config.flat(now)
     changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
-    unsafe = [key for key in changed if not any(key == safe or key.startswith(f"{safe}.") for safe in CHANGEABLE)]
-    if unsafe:
-        listed = ", ".join(f"{key} (was {old.get(key)}, is {new.get(key)})" for key in unsafe)
+    safe = [key for key in changed if any(key == one or key.startswith(f"{one}.") for one in CHANGEABLE)]
+    words = {key: f"{key} (was {old.get(key)}, is {new.get(key)})" for key in changed}
+    if unsafe := ", ".join(words[key] for key in changed if key not in safe):
+        fine = f"; a run can go on with these changed: {', '.join(safe)}" if safe else ""
         raise ConfigError(
-            f"{folder} was started with other settings: {listed}; "
-            "change them back, name another directory with --run, or start over with --fresh"
+            f"{folder} was started with other settings: {unsafe}; "
+            f"change them back, name another directory with --run, or start over with --fresh{fine}"
         )
     if changed:
-        log.info("changed settings: %s", ", ".join(f"{key} = {new.get(key)}" for key in changed))
+        log.info("changed settings, with which a run can go on: %s", ", ".join(words.values()))
 
 
 def _move_aside(folder: Path) -> Path:
@@ -195,6 +200,25 @@ def _log_start(trainer: Trainer) -> None:
         str(trainer.dtype).removeprefix("torch."),
         runtime.describe(trainer.device),
     )
+    needed, free = disk(trainer)
+    if needed > free:
+        log.warning("the checkpoints may not fit the disk: %s; lower train.keep_last or make room", _room(needed, free))
+
+
+def disk(trainer: Trainer) -> tuple[int, int]:
+    """Return how many more bytes the checkpoints of a run may take at a time, and how many are free."""
+    cfg, folder = trainer.cfg.train, trainer.run.checkpoints
+    weights = 4 * sum(p.numel() for p in trainer.parameters)
+    whole = weights * (3 if trainer.average is None else 4)  # with Adam's two means
+    count = cfg.keep_last + max(cfg.keep_best, 1) + 2  # one of them good to go back to, one half written
+    most = whole * count + (weights if cfg.average_last else 0)
+    there = sum(file.stat().st_size for file in folder.glob("*/*"))
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    return max(most - there, 0), shutil.disk_usage(existing).free
+
+
+def _room(needed: int, free: int) -> str:
+    return f"up to {needed / 2**30:.3f} GiB more, of {free / 2**30:.3f} GiB that are free"
 
 
 def dry_run(cfg: Config, folder: Path, device: torch.device) -> list[str]:
@@ -223,6 +247,7 @@ def dry_run(cfg: Config, folder: Path, device: torch.device) -> list[str]:
         *lines,
         f"loss              {values['loss']:.3f} (chance: {math.log(trainer.run.tokenizer.sizes[1]):.3f})",
         f"memory, estimate  {estimate / 2**30:.2f} GiB for weights, optimizer and activations",
+        f"disk              {_room(*disk(trainer))}, for checkpoints",
         f"memory, peak      {runtime.peak_memory(device) / 2**30:.2f} GiB in this update, the program included",
         f"time              {duration(watch.seconds)} for this first update, on {runtime.describe(device)}",
     ]

@@ -8,6 +8,7 @@ it. The ids stay on disk; in memory are some tens of bytes for each pair.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -87,18 +88,18 @@ def train_tokenizer(cfg: Config, folder: Path) -> Tokenizer:
     """Return the tokenizer for these corpora and settings, learned now or found in `folder`."""
     settings = {"format": FORMAT, "tokenizer": repr(cfg.tokenizer), "seed": cfg.train.seed}
     kept = folder / f"tokenizer-{_fingerprint(cfg, settings)}"
-    if durable.damage(kept) is None:
-        log.info("tokenizer: found in %s", kept)
-        return tokenizer.load(kept)
-    sample, total = _sample(_training_pairs(cfg.data), cfg.tokenizer.sample, cfg.train.seed)
-    log.info(
-        "tokenizer: learning %s pieces from %s of %s pairs",
-        *map(_n, (cfg.tokenizer.vocab_size, len(sample), total)),
-    )
-    tok = tokenizer.train(sample, cfg.tokenizer)
-    with durable.new_folder(kept) as temporary:
-        tok.save(temporary)
-    return tok
+    with _missing(kept, "tokenizer") as missing:
+        if not missing:
+            return tokenizer.load(kept)
+        sample, total = _sample(_training_pairs(cfg.data), cfg.tokenizer.sample, cfg.train.seed)
+        log.info(
+            "tokenizer: learning %s pieces from %s of %s pairs",
+            *map(_n, (cfg.tokenizer.vocab_size, len(sample), total)),
+        )
+        tok = tokenizer.train(sample, cfg.tokenizer)
+        with durable.new_folder(kept) as temporary:
+            tok.save(temporary)
+        return tok
 
 
 def prepare(cfg: Config, tok: Tokenizer, held: Iterable[Pair], folder: Path) -> Dataset:
@@ -118,13 +119,27 @@ def prepare(cfg: Config, tok: Tokenizer, held: Iterable[Pair], folder: Path) -> 
     text = _fingerprint(cfg, settings)  # decides the pairs; the rest only what is said about them
     settings["held"] = secret
     kept = folder / f"pairs-{_fingerprint(cfg, settings)}"
-    if durable.damage(kept, deep=False) is None:
-        log.info("training pairs: found in %s", kept)
-    else:
-        with durable.new_folder(kept) as temporary:
-            _build(cfg, tok, {_hash(side) for pair in held for side in pair}, temporary)
-        tok.forget_words()
-    return _open(kept, [c.weight for c in data.train], text)
+    with _missing(kept, "training pairs") as missing:
+        if missing:
+            with durable.new_folder(kept) as temporary:
+                _build(cfg, tok, {_hash(side) for pair in held for side in pair}, temporary)
+            tok.forget_words()
+        return _open(kept, [c.weight for c in data.train], text)
+
+
+@contextlib.contextmanager
+def _missing(kept: Path, what: str) -> Iterator[bool]:
+    """Give whether a folder is still to be made; if so nobody else makes one beside it while the block runs."""
+    deep = what == "tokenizer"  # the ids of a large corpus would take long to read
+    with contextlib.ExitStack() as stack:
+        if missing := durable.damage(kept, deep) is not None:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(durable.only_writer(kept.parent, wait=True))
+            durable.clean_up(kept.parent)
+            missing = durable.damage(kept, deep) is not None
+        if not missing:
+            log.info("%s: found in %s", what, kept)
+        yield missing
 
 
 def _training_pairs(data: DataConfig) -> Iterator[Pair]:

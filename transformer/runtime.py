@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed
 
-from transformer.errors import DeviceError
+from transformer.errors import DeviceError, TransformerError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -81,6 +82,17 @@ def peak_memory(on: torch.device) -> int:
         return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether an error says that a device has no memory left."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error)
+
+
+def free_memory(on: torch.device) -> None:
+    """Give back what torch keeps for later."""
+    if on.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 class Stopwatch:
@@ -175,7 +187,8 @@ class Ranks:
         for p in parameters:
             p.grad = torch.zeros_like(p) if p.grad is None else p.grad
         flat = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
-        torch.distributed.all_reduce(flat)
+        with self._together():
+            torch.distributed.all_reduce(flat)
         for p, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
             p.grad = part.view_as(p)
 
@@ -183,21 +196,35 @@ class Ranks:
         """Return the sum of a value over all processes."""
         if self.count > 1:
             value = value.clone()
-            torch.distributed.all_reduce(value)
+            with self._together():
+                torch.distributed.all_reduce(value)
         return value
+
+    @contextlib.contextmanager
+    def _together(self) -> Iterator[None]:
+        """Say in one sentence that a fellow process is gone."""
+        try:
+            yield
+        except RuntimeError as error:
+            raise TransformerError(
+                f"one of the {self.count} processes that train together is gone ({str(error).splitlines()[0]}); "
+                "the same command goes on from the last checkpoint"
+            ) from None
 
     def agree(self, value: int, on: torch.device) -> int:
         """Return the largest value that any process has."""
         if self.count == 1:
             return value
         shared = torch.tensor(value, device=on)
-        torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MAX)
+        with self._together():
+            torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MAX)
         return int(shared)
 
     def wait(self) -> None:
         """Return when all processes have come here."""
         if self.count > 1:
-            torch.distributed.barrier()
+            with self._together():
+                torch.distributed.barrier()
 
 
 def join_ranks(on: torch.device) -> tuple[Ranks, torch.device]:

@@ -13,6 +13,7 @@ import numpy as np
 import sentencepiece
 from numpy.typing import NDArray
 
+from transformer import durable
 from transformer.config import TokenizerConfig
 from transformer.errors import CheckpointError, DataError
 
@@ -125,7 +126,7 @@ class Tokenizer:
     def save(self, folder: Path) -> None:
         """Write `tokenizer.model`, or `source.model` and `target.model`."""
         for name, model in zip(file_names(self.joint), self.models, strict=True):
-            (folder / name).write_bytes(model)
+            durable.write_bytes(folder / name, model)
 
 
 SPACE = "\u2581"

@@ -7,13 +7,15 @@ import logging
 import math
 import signal
 import time
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -21,6 +23,7 @@ from transformer import (
     __version__,
     batching,
     checkpoint,
+    durable,
     loss,
     optim,
     prepare,
@@ -31,7 +34,7 @@ from transformer.batching import Ahead, Batch, Batches, Update
 from transformer.checkpoint import Run
 from transformer.config import Config
 from transformer.corpus import Pair
-from transformer.errors import CheckpointError
+from transformer.errors import CheckpointError, TransformerError
 from transformer.journal import Journal, perplexity, train_line, valid_line
 from transformer.loss import LossSum
 from transformer.model import Transformer, dropout_from
@@ -39,6 +42,10 @@ from transformer.prepare import Dataset
 from transformer.translator import Translator, greedy
 
 WISHES = ("", "save", "time limit", "interrupted", "terminated")
+MANY = 10
+"""Updates skipped in a row after which training does not just go on."""
+
+ADAM = ("step", "exp_avg", "exp_avg_sq")
 
 log = logging.getLogger(__name__)
 
@@ -68,13 +75,40 @@ class Progress:
     validated: int = -1
     """The step of the last validation."""
 
+    skips: int = 0
+    """The newest updates that were skipped in a row, because their gradients were not finite."""
+    good: str = ""
+    """The newest checkpoint that was saved when none was."""
+    calm: bool = False
+    """Whether training went back to such a checkpoint, and has half the learning rate since."""
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Progress:
+        """Return what a checkpoint says; raises CheckpointError where that is not of this version."""
+        if unknown := values.keys() - {each.name for each in fields(cls)}:
+            raise CheckpointError(f"a checkpoint's progress has a field not known here: {min(unknown)}")
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Done:
+    """An update that nobody has looked at yet, since that is to wait for the device."""
+
+    step: int
+    tokens: int
+    pairs: NDArray[Any]
+    nll: Tensor
+    norm: Tensor
+
 
 @dataclass
 class Tally:
     """Sums over the updates since the last line of the log."""
 
-    nll: Tensor
-    skipped: Tensor
+    nll: float = 0.0
+    counted: int = 0
+    """Tokens that `nll` is of: those of the updates that were not skipped."""
+    skipped: int = 0
     tokens: int = 0
     real: int = 0
     padded: int = 0
@@ -96,21 +130,21 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(device.type) if self.dtype == torch.float16 else None
         self.adam = optim.optimizer(model, self.cfg.train)
         self.average = [p.detach().clone() for p in self.parameters] if self.cfg.train.ema is not None else None
-        self.progress = Progress()
-        self.tally = self._new_tally()
-        self.norm = torch.zeros((), device=device)
-        self.saved = -1
-
-    def _new_tally(self) -> Tally:
-        zero = torch.zeros((), device=self.device)
-        return Tally(nll=zero, skipped=zero.clone())
+        self.progress, self.tally = Progress(), Tally()
+        self.done: list[Done] = []
+        self.norm = math.nan
+        self.usual: deque[float] = deque(maxlen=128)
+        self.fitting: float = math.inf
+        self.saved, self.save_seconds = -1, 0.0
+        self.failures: list[Exception] = []
+        self.journal: Journal | None = None
 
     # ---- one update -------------------------------------------------------------------------------------
 
     def update(self, batches: list[Batch]) -> None:
         """Move the weights by the gradient of the mean loss over all target tokens of these batches.
 
-        Nothing in here waits for the device: what the log wants is added up there and fetched by `metrics`.
+        Nothing in here waits for the device: what the log wants stays there until `_look_back`.
         """
         cfg, step = self.cfg.train, self.progress.step + 1
         tokens = sum(batch.tokens for batch in batches)
@@ -120,15 +154,15 @@ class Trainer:
         self.model.compute_dtype = self.dtype
         self.workers.map(lambda each: each[0].renew(each[1], self.dtype), self.model.layouts())
         sums = self.workers.map(lambda share: self._sum_of_gradients(share, tokens), [s for s in shares if s])
-        for number, (gradients, nll) in enumerate(sums):
-            self.tally.nll += nll
-            if number:
-                torch._foreach_add_(sums[0][0], gradients)
+        nll = self.ranks.total(sum((nll for _, nll in sums), torch.zeros((), device=self.device)))
+        for gradients, _ in sums[1:]:
+            torch._foreach_add_(sums[0][0], gradients)
         for p, gradient in zip(self.parameters, sums[0][0] if sums else [], strict=False):
             p.grad = gradient
         self.ranks.sum_gradients(self.parameters)
-        optim.set_rate(self.adam, optim.rate(step, cfg, self.cfg.model.width))
-        self._apply_gradients()
+        optim.set_rate(self.adam, self.rate(step))
+        norm = self._apply_gradients(nll)
+        self.done.append(Done(step, tokens, np.concatenate([batch.pairs for batch in batches]), nll, norm))
         if self.average is not None and cfg.ema is not None:
             optim.move_average(self.average, self.parameters, cfg.ema, step)
         self.progress.step = step
@@ -141,16 +175,48 @@ class Trainer:
         """Return the gradients of the loss per token, one for each parameter, and the summed nll of these batches."""
         gradients: list[Tensor] = []
         nll = torch.zeros((), device=self.device)
-        for batch, seed in share:
-            with dropout_from(seed, self.device):
-                found = self.loss(batch)
-            mean = found.smoothed / tokens
-            parts = torch.autograd.grad(mean if self.scaler is None else self.scaler.scale(mean), self.parameters)
+        todo = share[::-1]
+        while todo:
+            batch, seed = todo.pop()
+            found = self._gradients(batch, seed, tokens)
+            if found is None:
+                seeds = np.random.SeedSequence(seed).generate_state(2, np.uint32).tolist()
+                todo += reversed(list(zip(batch.halves(self.model.pad), seeds, strict=True)))
+                continue
             if gradients:
-                torch._foreach_add_(gradients, parts)
-            gradients = gradients or list(parts)
-            nll += found.nll
+                torch._foreach_add_(gradients, found[0])
+            gradients = gradients or list(found[0])
+            nll += found[1]
         return gradients, nll
+
+    def _gradients(self, batch: Batch, seed: int, tokens: int) -> tuple[tuple[Tensor, ...], Tensor] | None:
+        """Return the same of one batch, or None where it has to be split to fit the memory."""
+        if batch.size >= self.fitting and len(batch.pairs) > 1:
+            return None
+        try:
+            return self._backward(batch, seed, tokens)
+        except (RuntimeError, MemoryError) as error:
+            if not runtime.is_out_of_memory(error):
+                raise
+        if len(batch.pairs) == 1:
+            raise TransformerError(
+                f"pair {batch.pairs[0]}, of {batch.source_BS.numel()} and {batch.input_BT.numel()} tokens, does not "
+                f"fit the memory of {runtime.describe(self.device)}; lower data.max_length or make the model smaller"
+            )
+        self.fitting = min(self.fitting, batch.size)  # here, where the error no longer holds what filled the memory
+        runtime.free_memory(self.device)
+        log.warning(
+            "out of memory in a batch of %d tokens a side: from now on such batches are split, with the same gradient; "
+            "train.micro_batch_tokens=%d would avoid that", batch.size, batch.size // 2,
+        )  # fmt: skip
+        return None
+
+    def _backward(self, batch: Batch, seed: int, tokens: int) -> tuple[tuple[Tensor, ...], Tensor]:
+        with dropout_from(seed, self.device):
+            found = self.loss(batch)
+        mean = found.smoothed / tokens
+        scaled = mean if self.scaler is None else self.scaler.scale(mean)
+        return torch.autograd.grad(scaled, self.parameters), found.nll
 
     def loss(self, batch: Batch) -> LossSum:
         """Return the summed loss of a batch in training precision."""
@@ -162,36 +228,92 @@ class Trainer:
             hidden_ND, model.output_weight, model.output_bias, batch.target_N, smoothing, model.output_layouts
         )
 
-    def _apply_gradients(self) -> None:
-        """Clip and step; a gradient that is not finite leaves weights and optimizer as they were."""
+    def _apply_gradients(self, nll: Tensor) -> Tensor:
+        """Clip and step, and return the gradient's norm; a gradient, or loss, that is not finite changes nothing."""
         if self.scaler is not None:
             self.scaler.unscale_(self.adam)
-        self.norm = optim.gradient_norm(self.parameters)
-        bad = (~self.norm.isfinite()).float()
-        self.tally.skipped += bad
+        norm = optim.gradient_norm(self.parameters) + 0 * nll
         if self.cfg.train.clip_norm is not None:
-            factor = (self.cfg.train.clip_norm / (self.norm + 1e-6)).clamp(max=1.0)
+            factor = (self.cfg.train.clip_norm / (norm + 1e-6)).clamp(max=1.0)
             torch._foreach_mul_([p.grad for p in self.parameters if p.grad is not None], factor)
         if self.scaler is not None:
             self.scaler.step(self.adam)
             self.scaler.update()
         else:
+            bad = (~norm.isfinite()).float()
             self.adam.found_inf = bad  # type: ignore[attr-defined]  # the fused kernel skips the step by itself
             self.adam.step()
         torch.autograd.graph.increment_version(self.parameters)  # which the fused kernel forgets, and Layouts go by
         self.adam.zero_grad(set_to_none=True)
+        return norm
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of an update."""
+        return optim.rate(step, self.cfg.train, self.cfg.model.width) * (0.5 if self.progress.calm else 1.0)
+
+    # ---- what is out of the ordinary ---------------------------------------------------------------------
+
+    def _look_back(self) -> None:
+        """Fetch the losses of the updates since the last look, and report those that were skipped or stand out."""
+        done, self.done = self.done, []
+        if not done:
+            return
+        nlls, norms = torch.stack([torch.stack((each.nll, each.norm)) for each in done]).T.tolist()
+        for each, nll, self.norm in zip(done, nlls, norms, strict=True):
+            mean = nll / each.tokens
+            if not math.isfinite(self.norm):
+                self.progress.skips += 1
+                self.tally.skipped += 1
+                self._remark("skipped", each, mean, "its loss or gradient is not finite, so it changed nothing")
+                continue
+            self.progress.skips = 0
+            self.tally.nll += nll
+            self.tally.counted += each.tokens
+            if len(self.usual) >= 32 and mean > np.mean(self.usual) + 6 * np.std(self.usual) + 0.1:
+                self._remark("spike", each, mean, f"the loss of those before was about {np.mean(self.usual):.3f}")
+            self.usual.append(mean)
+
+    def _remark(self, kind: str, each: Done, mean: float, why: str) -> None:
+        if not self.ranks.first:
+            return
+        pairs = each.pairs.tolist()
+        some = ", ".join(map(str, pairs[:8])) + (", ..." if len(pairs) > 8 else "")
+        log.warning("%s: update %d, loss %.3f, norm %.3f: %s; pairs %s", kind, each.step, mean, self.norm, why, some)
+        if self.journal is not None:
+            self.journal.write(kind, {"step": each.step, "loss": mean, "grad_norm": self.norm, "pairs": pairs})
+
+    def _go_back(self) -> None:
+        """Return to the last checkpoint from before the skipped updates, once, and go on at half the rate."""
+        progress = self.progress
+        told = f"{progress.skips} updates in a row, up to update {progress.step}, had losses or gradients not finite"
+        path = self.run.checkpoints / progress.good
+        if progress.calm or not progress.good or durable.damage(path):
+            raise TransformerError(
+                f"{told}{', again at half the rate' if progress.calm else ''}: stopped; their losses and pairs are in "
+                f"{self.run.path / 'metrics.jsonl'}; start over with a lower train.peak_rate or with train.clip_norm"
+            )
+        log.warning("%s: going back to %s, and on at half the learning rate", told, path)
+        self.restore(path)
+        self.progress.calm = True
 
     # ---- the whole training -----------------------------------------------------------------------------
 
-    def fit(self, held: list[Pair] | None, journal: Journal) -> str:
+    def fit(self, held: list[Pair] | None, journal: Journal, watch: runtime.Stopwatch) -> str:
         """Train until something says stop; return what it was, in words. Saves before it returns."""
-        cfg, watch = self.cfg.train, runtime.Stopwatch()
+        cfg, self.journal = self.cfg.train, journal
         ahead = Ahead(self.cut_updates())
         try:
             with runtime.Interruption() as interruption, self._bar() as bar:
                 while (why := self.finished()) is None:
                     self._timed_update(ahead)
                     bar.update()
+                    if any(map(self._due, (cfg.log_every, cfg.validate_every, cfg.save_every))):
+                        self._look_back()
+                    if self.progress.skips >= MANY:
+                        ahead.close()
+                        self._go_back()
+                        ahead = Ahead(self.cut_updates())
+                        continue
                     if self._due(cfg.log_every):
                         self._report(journal, watch)
                     if self._due(cfg.validate_every) and held is not None:
@@ -223,7 +345,7 @@ class Trainer:
     def _wish(self, interruption: runtime.Interruption, watch: runtime.Stopwatch) -> str:
         """Return what signals and clock ask for, one of WISHES; all processes agree on the most urgent."""
         limit = self.cfg.train.time_limit
-        late = limit is not None and watch.seconds >= limit
+        late = limit is not None and watch.seconds + self.save_seconds >= limit
         wish = "time limit" if late else ""
         if interruption.stop is not None:
             wish = "interrupted" if interruption.stop == signal.SIGINT else "terminated"
@@ -262,30 +384,28 @@ class Trainer:
         if self.ranks.first:
             log.info("%s", train_line(values))
             journal.write("train", values)
-            if values["skipped"]:
-                log.warning("%d updates skipped: their gradients were not finite", values["skipped"])
 
     def metrics(self, watch: runtime.Stopwatch) -> dict[str, Any]:
         """Return means over the updates since the last call; this waits for the device."""
+        self._look_back()
         tally, cfg, progress = self.tally, self.cfg.train, self.progress
-        nll, skipped = float(self.ranks.total(tally.nll)), int(tally.skipped)
-        self.tally = self._new_tally()
+        self.tally = Tally()
         step_seconds = progress.seconds / max(progress.step, 1)
         left = (cfg.max_steps - progress.step) * step_seconds
         if cfg.time_limit is not None:
             left = min(left, max(0.0, cfg.time_limit - watch.seconds))
-        mean = nll / max(tally.tokens, 1)
+        mean = tally.nll / tally.counted if tally.counted else math.nan
         return {
             "step": progress.step,
             "epoch": progress.epoch + progress.index / max(self.updates_per_epoch(), 1),
             "loss": mean,
             "ppl": perplexity(mean),
-            "rate": optim.rate(progress.step, cfg, self.cfg.model.width),
-            "grad_norm": float(self.norm),
+            "rate": self.rate(progress.step),
+            "grad_norm": self.norm,
             "tokens_per_second": tally.tokens / max(tally.seconds, 1e-9),
             "real": tally.real / max(tally.padded, 1),
             "data_wait": tally.waited / max(tally.seconds, 1e-9),
-            "skipped": skipped,
+            "skipped": tally.skipped,
             "tokens": progress.tokens,
             "seconds": progress.seconds,
             "seconds_left": left,
@@ -343,6 +463,8 @@ class Trainer:
         cfg, progress = self.cfg.train, self.progress
         progress.valid = {k: v for k, v in values.items() if k != "step"}
         score = self._merit(values)
+        if not math.isfinite(score):
+            return False
         ranking = [*progress.ranking, (score, checkpoint_name(progress.step))]
         progress.ranking = sorted(ranking, key=lambda entry: -entry[0])[: max(cfg.keep_best, 1)]
         better = progress.best is None or score > progress.best
@@ -371,18 +493,46 @@ class Trainer:
     # ---- saving and going on ----------------------------------------------------------------------------
 
     def save(self, best: bool = False) -> None:
-        """Write a checkpoint of this step from which training goes on bit for bit."""
-        self.saved = self.progress.step
+        """Write a checkpoint of this step from which training goes on bit for bit.
+
+        Where that fails, training goes on, and raises the error at its end or when it has failed three times in a row.
+        """
+        started, path = time.monotonic(), self.run.checkpoints / checkpoint_name(self.progress.step)
+        self._look_back()
+        if not self.progress.skips:
+            self.progress.good = path.name
         if self.ranks.first:
-            path = self.run.checkpoints / checkpoint_name(self.progress.step)
-            with self.averaged():
-                weights = {name: p.detach() for name, p in self.model.named_parameters()}
-                checkpoint.save(path, weights, self._state_tensors(), self._state_values())
-            self.run.point("last", path)
-            if best:
-                self.run.point("best", path)
-            checkpoint.prune(self.run, self.cfg.train.keep_last, [name for _, name in self.progress.ranking])
+            try:
+                self._write(path, best)
+                self.failures.clear()
+            except (OSError, CheckpointError) as error:
+                self.failures.append(error)
+                log.warning("step %d was NOT saved, the checkpoints before it are whole: %s", self.progress.step, error)
+                if len(self.failures) == 3:
+                    raise
+        self.saved = self.progress.step
+        self.save_seconds = max(self.save_seconds, time.monotonic() - started)
         self.ranks.wait()
+
+    def _write(self, path: Path, best: bool) -> None:
+        with self.averaged():
+            weights = {name: p.detach() for name, p in self.model.named_parameters()}
+            checkpoint.save(path, weights, self._state_tensors(), self._state_values())
+        self.run.point("last", path)
+        if best:
+            self.run.point("best", path)
+        steps = self._regular()[-self.cfg.train.keep_last :]
+        needed = {path.name, self.progress.good, *(name for _, name in self.progress.ranking), *(p.name for p in steps)}
+        checkpoint.prune(self.run, path, needed)
+
+    def _regular(self) -> list[Path]:
+        """Return the checkpoints so far that every run of this configuration has, however often it was stopped."""
+        regular, now = [], self.progress.step
+        for path in self.run.steps():
+            step = int(path.name.removeprefix("step-"))
+            due = step % self.cfg.train.save_every == 0 or step % self.cfg.train.validate_every == 0
+            regular += [path] if (due and step < now) or step == now else []
+        return regular
 
     def _state_tensors(self) -> dict[str, Tensor]:
         """Return Adam's state and, beside averaged weights, the plain ones."""
@@ -396,6 +546,7 @@ class Trainer:
     def _state_values(self) -> dict[str, Any]:
         return {
             "progress": vars(self.progress),
+            "adam": bool(self.adam.state),
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
             "tokenizer": self.run.tokenizer.fingerprint,
             "data": self.dataset.report.get("fingerprint"),
@@ -413,41 +564,38 @@ class Trainer:
             )
         names = {name: tuple(p.shape) for name, p in self.model.named_parameters()}
         weights = checkpoint.load_tensors(path / checkpoint.WEIGHTS, names)
-        tensors = checkpoint.load_tensors(path / checkpoint.TENSORS)
+        needed = {f"weights.{name}": shape for name, shape in names.items()} if self.average is not None else {}
+        for name, shape in names.items() if state.get("adam", True) else ():
+            needed |= {f"adam.{key}.{name}": shape if key != "step" else () for key in ADAM}
+        tensors = checkpoint.load_tensors(path / checkpoint.TENSORS, needed)
         for i, (name, p) in enumerate(self.model.named_parameters()):
             if self.average is not None:
                 self.average[i].copy_(weights[name])
             with torch.no_grad():
                 p.copy_(tensors[f"weights.{name}"] if self.average is not None else weights[name])
-            kept = {
-                key: tensors[f"adam.{key}.{name}"]
-                for key in ("step", "exp_avg", "exp_avg_sq")
-                if f"adam.{key}.{name}" in tensors
-            }
-            shapes = {key: tuple(value.shape) for key, value in kept.items()}
-            if kept and shapes != {"step": (), "exp_avg": names[name], "exp_avg_sq": names[name]}:
-                raise CheckpointError(f"{path / checkpoint.TENSORS}: {name} has another shape than this run needs")
-            if kept:
-                self.adam.state[p] = {key: value.to(self.device) for key, value in kept.items()}
+            if state.get("adam", True):
+                self.adam.state[p] = {key: tensors[f"adam.{key}.{name}"].to(self.device) for key in ADAM}
         if self.scaler is not None:
             self.scaler.load_state_dict(state["scaler"])
-        self.progress = Progress(**state["progress"])
+        self.progress = Progress.of(state["progress"])
         self.saved = self.progress.step
         self.progress.ranking = [(score, name) for score, name in self.progress.ranking]
 
     def _save_last(self, held: list[Pair] | None, journal: Journal, why: str) -> None:
         """Save where training stopped, and average the last checkpoints if it is complete and was asked for."""
         complete = self.finished() is not None or why == "time limit"
-        if self.saved != self.progress.step:
+        if self.saved != self.progress.step or self.failures:
             self.save()
         if held is not None and complete and self.progress.validated != self.progress.step:
             self._validate(held, journal)
+        if self.failures:
+            raise self.failures[-1]
         if self.cfg.train.average_last is not None and self.finished() is not None and self.ranks.first:
             self._average_last(held, journal)
 
     def _average_last(self, held: list[Pair] | None, journal: Journal) -> None:
         """Average the newest checkpoints; the average becomes `best` unless validation says otherwise."""
-        steps = checkpoint.whole(self.run.steps()[-(self.cfg.train.average_last or 1) :])
+        steps = checkpoint.whole(self._regular()[-(self.cfg.train.average_last or 1) :])
         path = self.run.checkpoints / f"average-{self.progress.step:08d}"
         weights = checkpoint.average(self.run, steps)
         state = {**self._state_values(), "averaged": [step.name for step in steps]}
