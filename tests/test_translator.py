@@ -12,7 +12,7 @@ import torch
 from conftest import CPU, toy_pairs
 
 from transformer import search
-from transformer.errors import ConfigError
+from transformer.errors import ConfigError, DeviceError
 from transformer.translator import Task, Translation, Translator
 
 LINES = [pair.source for pair in toy_pairs(60, 11)]
@@ -163,3 +163,45 @@ def test_translations_stay_within_their_limit(translator: Translator) -> None:
     hot = changed(translator, sampling=True, temperature=50.0, max_extra=5)
     for line, (found,) in zip(LINES, hot.translate(LINES), strict=True):
         assert len(found.ids) + 1 <= len(hot.tok.encode_source([line])[0]) + 5
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_what_does_not_fit_memory_is_decoded_in_halves(
+    translator: Translator, beam: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Torch's allocator refuses batches of more than two sentences; the translations do not change."""
+    lines = ["one two three", "nine", "four five", "six", "seven eight", "", "two two"]
+    expected, ours = list(changed(translator, beam=beam).translate(lines)), changed(translator, beam=beam)
+    search_all = Translator._search
+
+    def search_few(self: Translator, tasks: list[Any], best: int) -> Any:
+        if len(tasks) > 2:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+        return search_all(self, tasks, best)
+
+    monkeypatch.setattr(Translator, "_search", search_few)
+    found = list(ours.translate(lines))
+    assert texts(found) == texts(expected)
+    assert [each[0].score for each in found] == pytest.approx([each[0].score for each in expected], abs=1e-4)
+    assert "out of memory: from now on decode.batch_tokens is" in caplog.text
+    caplog.clear()
+    list(ours.translate(lines))  # the size that fits is remembered
+    assert "out of memory" not in caplog.text
+
+
+def test_a_sentence_that_fits_no_memory_is_named(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(Translator, "_search", refuse)
+    with pytest.raises(DeviceError, match="4 tokens, decoded with .* hypotheses, does not fit .*'nine one two'"):
+        list(changed(translator, beam=2).translate(["nine one two", "one"]))
+
+
+def test_other_errors_are_not_taken_for_memory(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(Translator, "_search", fail)
+    with pytest.raises(RuntimeError, match="something else"):
+        list(changed(translator).translate(["one"]))

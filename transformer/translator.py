@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise, repeat
@@ -15,7 +16,7 @@ import torch
 
 from transformer import batching, native, runtime, search
 from transformer.config import DecodeConfig
-from transformer.errors import ConfigError, DataError
+from transformer.errors import ConfigError, DataError, DeviceError
 from transformer.model import Transformer
 from transformer.search import Hypothesis
 from transformer.tokenizer import Tokenizer
@@ -58,6 +59,7 @@ class Translator:
         self.model, self.tok, self.cfg, self.max_length, self.device = model, tok, cfg, max_length, device
         self.workers = runtime.Workers(device)
         self.lost = False
+        self.room, self.lock = cfg.batch_tokens, threading.Lock()
         self.engine = None if cfg.sampling else native_engine(model, cfg)
 
     @property
@@ -175,11 +177,33 @@ class Translator:
         rows = best if self.cfg.sampling else self.cfg.beam
         found: list[list[Hypothesis]] = [[]] * len(tasks)
         batches = list(self._batches([(len(t.source) + 1) * rows for t in tasks]))
-        results = self.workers.map(lambda chosen: self._search([tasks[i] for i in chosen], best), batches)
+        results = self.workers.map(lambda chosen: self._fitting([tasks[i] for i in chosen], best), batches)
         for chosen, hypotheses in zip(batches, results, strict=True):
             for i, each in zip(chosen, hypotheses, strict=True):
                 found[i] = each
         return found
+
+    def _fitting(self, tasks: list[Task], best: int) -> list[list[Hypothesis]]:
+        """Search for each task of a batch, in halves where memory does not hold the whole."""
+        try:
+            return self._search(tasks, best)
+        except (RuntimeError, MemoryError) as error:
+            if not runtime.is_out_of_memory(error):
+                raise
+        rows, longest = best if self.cfg.sampling else self.cfg.beam, max(len(task.source) for task in tasks) + 1
+        if len(tasks) == 1:
+            text = self.tok.source.decode(tasks[0].source)[:60]
+            raise DeviceError(
+                f"a sentence of {longest} tokens, decoded with {rows} hypotheses, does not fit the memory of "
+                f"{runtime.describe(self.device)}: {text!r}; lower decode.beam or data.max_length"
+            )
+        runtime.free_memory(self.device)
+        half = len(tasks) // 2
+        with self.lock:
+            if self.room > half * longest * rows:
+                self.room = half * longest * rows
+                log.warning("out of memory: from now on decode.batch_tokens is %d; the results are the same", self.room)
+        return self._fitting(tasks[:half], best) + self._fitting(tasks[half:], best)
 
     @torch.inference_mode()
     def _search(self, tasks: list[Task], best: int) -> list[list[Hypothesis]]:
@@ -212,10 +236,10 @@ class Translator:
         return self.model
 
     def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
-        """Yield sentences by falling length in groups of at most `batch_tokens`, padding counted."""
+        """Yield sentences by falling length in groups of as many tokens as there is room for, padding counted."""
         ranked = sorted(range(len(lengths)), key=lambda i: -lengths[i])
         while ranked:
-            size = max(1, self.cfg.batch_tokens // max(1, lengths[ranked[0]]))
+            size = max(1, self.room // max(1, lengths[ranked[0]]))
             yield ranked[:size]
             ranked = ranked[size:]
 

@@ -1,0 +1,45 @@
+"""Translate a text in each precision and print how many sentences differ from float32's, and what that does to BLEU.
+
+python scripts/compare_precisions.py RUN SOURCE REFERENCE [--beam 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from transformer import checkpoint, corpus, scoring
+from transformer.translator import Translation, Translator
+
+
+def main() -> None:
+    """Print a row for each precision."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("source", type=Path)
+    parser.add_argument("reference", type=Path)
+    parser.add_argument("--beam", type=int, default=5)
+    args = parser.parse_args()
+    run = checkpoint.open_run(args.run)
+    model, _ = checkpoint.load_model(run)
+    sources, references = corpus.read_text(args.source), corpus.read_text(args.reference)
+    exact: list[Translation] = []
+    print(f"| {args.source.name}, beam {args.beam} | sentences that differ | BLEU | difference |\n|---|---|---|---|")
+    for precision in ("float32", "bfloat16", "int8"):
+        cfg = replace(run.config.decode, beam=args.beam, precision=precision)
+        translator = Translator(model, run.tokenizer, cfg, run.config.data.max_length, torch.device("cpu"))
+        found = [best[0] for best in translator.translate(sources)]
+        exact = exact or found
+        bleu, first = (
+            scoring.corpus([each.text for each in texts], references, run.config.data.target).bleu.score
+            for texts in (found, exact)
+        )
+        differ = sum(a.text != b.text for a, b in zip(found, exact, strict=True))
+        print(f"| {precision} | {differ} of {len(sources)} | {bleu:.2f} | {bleu - first:+.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
