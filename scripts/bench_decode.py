@@ -298,6 +298,7 @@ class Bench:
         part: dict[str, Any] = {"text": text.name, "beam": shared["beam"], "sizes": sizes, "agreement": {}}
         part |= {key: shared[key] for key in ("count", "left_out")}
         self.results["subjects"][subject.name]["batch"].append(part)
+        (subject.folder / "ours.json").unlink(missing_ok=True)  # of another text, or another day
         for name in [name for name in self.names(subject.name) if RUNNERS[name].candidates]:
             more = {"candidates": RUNNERS[name].candidates, "most": RUNNERS[name].sample, "task": "calibrate"}
             found = self.run(subject, name, self.job(shared, subject, name, **more))

@@ -100,8 +100,9 @@ def score(log_prob: float, tokens: int, alpha: float) -> float:
 def beam_search(state: State | ChoosingState, beams: int, task: Task) -> list[list[Hypothesis]]:
     """Return the `task.best` best hypotheses found for each sentence, best first.
 
-    A beam holds `beams` hypotheses, finished ones included; one that finishes keeps its place, so that one
-    beam is greedy search. A sentence is done when none of its live hypotheses can still be among the best.
+    At each position the best continuations are ranked: those among the first `beams` that end are finished, and the
+    best `beams` that do not end live on, so that one beam is greedy search. A sentence is done when it has `beams`
+    finished hypotheses, or when no live one can still be among the best.
     """
     beam = _Beam(len(task.limits), beams, task)
     state = state if isinstance(state, ChoosingState) else _Choosing(state)
@@ -154,41 +155,37 @@ class _Beam:
         self.rows_N = torch.arange(self.sentences * self.beams, device=device)
 
     def extend(self, state: ChoosingState, position: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return log-probability, parent and id (B, K) of the best continuations, best first."""
+        """Return log-probability, parent and id (B, 2K) of the best continuations, best first: K of them do not end."""
         b, k = len(self.alive), self.beams
         forced = forced_ids(position, [i for i in self.alive for _ in range(k)], self.task)
         live_N = self.score_BK.view(-1) > -math.inf
-        log_prob_NC, id_NC = state.best(self.last_N, live_N, forced, self.task.banned, k)
+        log_prob_NC, id_NC = state.best(self.last_N, live_N, forced, self.task.banned, k + 1)
         width = id_NC.shape[1]
-        total_BC = (self.score_BK.view(-1, 1) + log_prob_NC).view(b, k * width)
-        total_BK, flat_BK = total_BC.topk(k, dim=-1)
-        parent_BK = flat_BK // width
-        return total_BK, parent_BK, id_NC.view(b, k * width).gather(1, flat_BK)
+        total_BX = (self.score_BK.view(-1, 1) + log_prob_NC).view(b, k * width)
+        total_BC, flat_BC = total_BX.topk(min(2 * k, k * width), dim=-1)
+        return total_BC, flat_BC // width, id_NC.view(b, k * width).gather(1, flat_BC)
 
-    def close(self, total_BK: Tensor, parent_BK: Tensor, id_BK: Tensor, position: int) -> Tensor | None:
+    def close(self, total_BC: Tensor, parent_BC: Tensor, id_BC: Tensor, position: int) -> Tensor | None:
         """Take the continuations over, finished ones aside; return the sentences that go on, None for all."""
-        places_B = torch.tensor([self.beams - len(self.finished[i]) for i in self.alive], device=total_BK.device)
-        rank_K = torch.arange(self.beams, device=total_BK.device)
-        total_BK = total_BK.masked_fill(rank_K >= places_B[:, None], -math.inf)
-        past_BKT = self.ids_BKT.gather(1, parent_BK[:, :, None].expand(-1, -1, position))
-        ended_BK = (id_BK == self.task.eos) & (total_BK > -math.inf)
-        for b, k in ended_BK.nonzero().tolist():
-            log_prob = float(total_BK[b, k])
-            ids = tuple(past_BKT[b, k].tolist())
+        ends_BC = id_BC == self.task.eos
+        for b, k in (ends_BC & (total_BC > -math.inf))[:, : self.beams].nonzero().tolist():
+            log_prob = float(total_BC[b, k])
+            ids = tuple(self.ids_BKT[b, parent_BC[b, k]].tolist())
             found = Hypothesis(ids, log_prob, score(log_prob, position + 1, self.task.alpha))
             self.finished[self.alive[b]].append(found)
-        self.score_BK = total_BK.masked_fill(ended_BK, -math.inf)
-        self.ids_BKT = torch.cat((past_BKT, id_BK[:, :, None]), dim=2)
-        self.parent_BK = parent_BK
+        self.score_BK, chosen_BK = total_BC.masked_fill(ends_BC, -math.inf).topk(self.beams, dim=-1)
+        self.parent_BK = parent_BC.gather(1, chosen_BK)
+        past_BKT = self.ids_BKT.gather(1, self.parent_BK[:, :, None].expand(-1, -1, position))
+        self.ids_BKT = torch.cat((past_BKT, id_BC.gather(1, chosen_BK)[:, :, None]), dim=2)
         live = [b for b, best in enumerate(self.score_BK.amax(1).tolist()) if not self._is_done(self.alive[b], best)]
         if len(live) == len(self.alive):
             return None
-        return torch.tensor(live, dtype=torch.long, device=total_BK.device)
+        return torch.tensor(live, dtype=torch.long, device=total_BC.device)
 
     def _is_done(self, sentence: int, best_live: float) -> bool:
         """Whether no live hypothesis, the best having log-probability `best_live`, can still win."""
         found, task = self.finished[sentence], self.task
-        if best_live == -math.inf:
+        if best_live == -math.inf or len(found) >= self.beams:
             return True
         if len(found) < task.best:
             return False
