@@ -205,3 +205,17 @@ def test_other_errors_are_not_taken_for_memory(translator: Translator, monkeypat
     monkeypatch.setattr(Translator, "_search", fail)
     with pytest.raises(RuntimeError, match="something else"):
         list(changed(translator).translate(["one"]))
+
+
+@pytest.mark.parametrize("room", [40, 1000, 10**6])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_get_equal_shares_and_batches_fit(translator: Translator, workers: int, room: int) -> None:
+    chance = random.Random(room)
+    lengths = [chance.randint(1, 30) for _ in range(300)]
+    ours = changed(translator, batch_tokens=room)
+    ours.workers.count = workers
+    batches = ours._batches(lengths)
+    assert sorted(i for batch in batches for i in batch) == list(range(300))
+    assert all(len(batch) * max(lengths[i] for i in batch) <= room for batch in batches)
+    shares = [sum(len(b) * lengths[b[0]] for b in batches[worker::workers]) for worker in range(workers)]
+    assert max(shares) < 1.2 * min(shares)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import logging
+import math
 import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -176,7 +178,7 @@ class Translator:
         """Search for each task, in batches of like length, and restore the order."""
         rows = best if self.cfg.sampling else self.cfg.beam
         found: list[list[Hypothesis]] = [[]] * len(tasks)
-        batches = list(self._batches([(len(t.source) + 1) * rows for t in tasks]))
+        batches = self._batches([(len(t.source) + 1) * rows for t in tasks])
         results = self.workers.map(lambda chosen: self._fitting([tasks[i] for i in chosen], best), batches)
         for chosen, hypotheses in zip(batches, results, strict=True):
             for i, each in zip(chosen, hypotheses, strict=True):
@@ -235,13 +237,24 @@ class Translator:
         self.model.compute_dtype = runtime.precision(self.cfg.precision, self.device)
         return self.model
 
-    def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
-        """Yield sentences by falling length in groups of as many tokens as there is room for, padding counted."""
+    def _batches(self, lengths: Sequence[int]) -> list[list[int]]:
+        """Return sentences by falling length in groups of as many tokens as there is room for, padding counted.
+
+        The groups are about equal, and as many for one worker as for another.
+        """
         ranked = sorted(range(len(lengths)), key=lambda i: -lengths[i])
-        while ranked:
-            size = max(1, self.room // max(1, lengths[ranked[0]]))
-            yield ranked[:size]
-            ranked = ranked[size:]
+
+        def cut(room: int) -> list[list[int]]:
+            batches, start = [], 0
+            while start < len(ranked):
+                end = start + max(1, room // max(1, lengths[ranked[start]]))
+                batches.append(ranked[start:end])
+                start = end
+            return batches
+
+        wanted = math.ceil(len(cut(self.room)) / self.workers.count) * self.workers.count
+        sizes = range(1, self.room)
+        return cut(1 + bisect.bisect_left(sizes, True, key=lambda room: len(cut(room)) <= wanted))
 
     def _tensor(self, rows: Sequence[Any], first: int | None = None, last: int | None = None) -> torch.Tensor:
         return torch.from_numpy(batching.rectangle(rows, self.tok.pad, first, last)).to(self.device)
