@@ -24,7 +24,7 @@ from conftest import toy_pairs, write_pairs
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from transformer import cli, config, corpus, tokenizer
+from transformer import cli, config, corpus, native, tokenizer
 from transformer.config import CorpusConfig, TokenizerConfig
 from transformer.errors import ConfigError, DataError
 from transformer.translator import Translator
@@ -101,10 +101,13 @@ BROKEN = {"invalid UTF-8", "lone surrogate bytes", "NUL and control"}  # of whic
 LONG = {"a long word", "10,000 tokens", "combining marks", "emoji with joiners"}  # spelled in bytes
 
 
+@pytest.mark.parametrize("precision", ["float32", "int8"])
 @pytest.mark.parametrize("name", TEXTS)
-def test_translate_answers_line_by_line(trained_run: Path, name: str) -> None:
+def test_translate_answers_line_by_line(trained_run: Path, name: str, precision: str) -> None:
+    if precision == "int8" and native.library() is None:
+        pytest.skip("needs AVX-512 VNNI and a C compiler")
     content = TEXTS[name]
-    found = main("translate", trained_run, *GREEDY, stdin=content)
+    found = main("translate", trained_run, *GREEDY, f"decode.precision={precision}", stdin=content)
     assert found.code == 0
     answers = found.out.decode().split("\n")
     assert answers.pop() == ""
