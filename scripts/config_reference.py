@@ -54,7 +54,7 @@ def reference() -> str:
         hints, texts = get_type_hints(cls, include_extras=True), meanings(cls)
         parts.append(f"\n## {name}\n\n{inspect.getdoc(cls)}\n\n| key | type | default | meaning |\n|---|---|---|---|\n")
         for field in dataclasses.fields(cls):
-            meaning = texts[field.name].replace("|", "\\|")
+            meaning = " ".join(texts[field.name].split()).replace("|", "\\|")
             kind = config.describe(hints[field.name]).replace("|", "\\|")
             parts.append(f"| `{field.name}` | {kind} | {default(field)} | {meaning} |\n")
     return "".join(parts)

@@ -362,6 +362,14 @@ def test_nothing_valid_is_an_error_and_not_a_fresh_start(damaged: tuple[Path, Pa
     assert sorted((run / "checkpoints").rglob("*")) == there
 
 
+def test_checkpoints_that_are_all_gone_are_no_fresh_start(damaged: tuple[Path, Path, Config]) -> None:
+    run, _, cfg = damaged
+    for path in (run / "checkpoints").iterdir():
+        durable.remove(path)
+    with pytest.raises(CheckpointError, match="its checkpoints are gone; start over with --fresh"):
+        launch.train(cfg, run, CPU)
+
+
 def test_a_swapped_tokenizer_stops_the_run(damaged: tuple[Path, Path, Config]) -> None:
     run, _, cfg = damaged
     tokenizer.train([("a b c", "d e f")] * 3, TokenizerConfig(vocab_size=300)).save(run)
@@ -523,11 +531,13 @@ def poison(monkeypatch: pytest.MonkeyPatch, bad: Any, what: str = "smoothed") ->
     monkeypatch.setattr(train.Trainer, "loss", loss)
 
 
+@pytest.mark.parametrize("scaled", [False, True])
 @pytest.mark.parametrize("what", ["smoothed", "nll"])  # of which only the first reaches the gradient
 def test_an_update_that_is_not_finite_changes_nothing(
-    tiny: Config, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch, what: str
+    tiny: Config, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch, what: str, scaled: bool
 ) -> None:
     trainer, _ = launch.build(tiny, tmp_path / "run", CPU, runtime.Ranks())
+    trainer.scaler = torch.amp.GradScaler("cpu", init_scale=64.0) if scaled else None
     updates = trainer.cut_updates()
     trainer.update(next(updates)[1])
     trainer.metrics(runtime.Stopwatch())

@@ -14,14 +14,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from transformer import linear, native, search
+from transformer import config, launch, linear, native, search
 from transformer import model as network
-from transformer.config import DecodeConfig, ModelConfig
-from transformer.errors import ConfigError
+from transformer.config import Config, DecodeConfig, ModelConfig
+from transformer.errors import ConfigError, TransformerError
 from transformer.model import Transformer
 from transformer.translator import Translator
 
 PAD, BOS, EOS, VOCAB = 0, 2, 3, 77
+INT8_MISFIT = ["decode.precision=int8", "model.width=48", "model.heads=3"]
 SMALL = ModelConfig(width=64, heads=2, feed_forward=96, encoder_layers=2, decoder_layers=2)
 KINDS: list[dict[str, Any]] = [
     {"norm": "post"},
@@ -182,12 +183,49 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
 @needs_library
 def test_it_is_compiled_once_and_kept_for_the_user_alone(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert native.library() is not None
-    (kept,) = (fresh / "transformer").iterdir()
+    (kept,) = (fresh / "transformer").glob("*.so")
     assert (fresh / "transformer").stat().st_mode & 0o777 == 0o700
     native.library.cache_clear()
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("compiled again"))
     assert isinstance(native.library(), ctypes.CDLL)
     assert kept.exists()
+
+
+@needs_library
+def test_a_damaged_file_is_compiled_again(fresh: Path) -> None:
+    assert native.library() is not None
+    (kept,) = (fresh / "transformer").glob("*.so")
+    whole = kept.read_bytes()
+    kept.unlink()  # which this process goes on with
+    kept.write_bytes(whole[:20_000])
+    native.library.cache_clear()
+    assert native.library() is not None
+    assert kept.read_bytes() == whole
+
+
+@needs_library
+def test_without_a_home_a_folder_for_the_moment_does(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    moment = tmp_path_factory.mktemp("moment")
+    monkeypatch.setattr("tempfile.tempdir", str(moment))
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/proc/none")
+    assert native.library() is not None
+    assert not list(moment.iterdir())
+
+
+def test_settings_that_cannot_decode_are_refused_before_training(tiny: Config, tmp_path: Path) -> None:
+    for changes, what in ((["decode.precision=float16"], "float16 needs"), (INT8_MISFIT, "int8 needs")):
+        with pytest.raises(TransformerError, match=what):
+            launch.train(config.override(tiny, changes), tmp_path / "run", torch.device("cpu"), fresh=True)
+
+
+@needs_library
+@torch.inference_mode()
+def test_an_id_beyond_the_vocabulary_reaches_no_memory() -> None:
+    with pytest.raises(IndexError):
+        native.Engine(make()).start(torch.tensor([[5, VOCAB, EOS]]), 1)
 
 
 @needs_library

@@ -374,15 +374,38 @@ def test_state_that_training_did_not_write(folder: Path, name: str) -> None:
     assert found.code == 1
 
 
-def test_progress_of_another_kind_is_one_sentence(folder: Path) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"evil": 1}, {"ranking": [1]}, {"ranking": 5}, {"ranking": [[1.0, "../x"]]}, {"step": 1.5}, {"epoch": 10**30},
+        {"seconds": 10**400}, {"best": "x"}, {"skips": "x"}, {"good": "../x"}, {"calm": 3}, {"seconds": float("nan")},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_progress_of_another_kind_is_one_sentence(folder: Path, change: dict[str, object]) -> None:
     path = best(folder) / "state.json"
     state = json.loads(path.read_text())
-    state["progress"] = {**PROGRESS, "evil": 1}
+    state["progress"] = {**PROGRESS, **change}
     path.write_text(json.dumps(state))
     sign(best(folder))
     found = main("train", folder / "config.yaml", "--run", folder)
     assert found.code == 1
-    assert "not known here: evil" in found.err
+    assert "progress" in found.err or "something else than what training wrote" in found.err
+
+
+def test_two_vocabularies_for_one_matrix_are_refused(folder: Path) -> None:
+    model = (folder / "tokenizer.model").read_bytes()
+    (folder / "tokenizer.model").unlink()
+    (folder / "source.model").write_bytes(model)
+    (folder / "target.model").write_bytes(model)
+    attack(folder, "has two vocabularies, but model.tied: all needs one")
+
+
+def test_an_empty_pointer_is_passed_over(folder: Path) -> None:
+    (folder / "best").write_text("")
+    found = main("translate", folder, stdin=b"one\n")
+    assert found.code == 0
+    assert "best is empty" in found.err
 
 
 @pytest.mark.parametrize("content", ["[" * 10**5, "[]", "{}", '{"bleu": {"score": "x"}}', '{"corpora": 5}', " " * 10])

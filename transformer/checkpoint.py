@@ -55,7 +55,10 @@ class Run:
             return None
         with file.open(encoding="utf-8", errors="replace") as stream:
             target = stream.read(256).strip()
-        if Path(target).name != target or target in ("", ".", ".."):
+        if not target:
+            log.warning("%s is empty", file)
+            return None
+        if Path(target).name != target or target in (".", ".."):
             raise CheckpointError(f"{file} should name a checkpoint, not {target!r}")
         found = self.checkpoints / target
         if not found.is_dir():
@@ -83,7 +86,10 @@ def open_run(path: Path) -> Run:
         what = "no such directory" if not path.exists() else "it has no config.yaml"
         raise CheckpointError(f"{path} is not a run directory: {what}")
     refuse_links(path)
-    return Run(path, config.load(path / "config.yaml"), tokenizer.load(path))
+    cfg, tok = config.load(path / "config.yaml"), tokenizer.load(path)
+    if cfg.model.tied == "all" and not tok.joint:
+        raise CheckpointError(f"{path} has two vocabularies, but model.tied: all needs one")
+    return Run(path, cfg, tok)
 
 
 def refuse_links(path: Path) -> None:

@@ -138,9 +138,11 @@ def only_writer(folder: Path, wait: bool = False) -> Iterator[bool]:
     with open(os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except OSError:
+        except BlockingIOError:
             yield False
             return
+        except OSError:  # a file system without such locks
+            pass
         yield True
 
 
@@ -153,7 +155,7 @@ def remove(folder: Path) -> None:
 
 def clean_up(parent: Path) -> None:
     """Remove what interrupted writers left behind; only for a folder that nobody else writes to."""
-    for old in parent.glob(f"{REPLACED}*"):
+    for old in parent.glob(f"{REPLACED}?*"):
         if not (path := old.with_name(old.name.removeprefix(REPLACED))).exists():
             old.rename(path)
     for stale in parent.glob(f"{TEMPORARY}*"):

@@ -22,6 +22,7 @@ from transformer.journal import Journal, duration
 from transformer.model import Transformer
 from transformer.tokenizer import Tokenizer
 from transformer.train import Progress, Trainer, bytes_per_token, finished
+from transformer.translator import check_precision
 
 CHANGEABLE = (
     *(
@@ -78,9 +79,11 @@ def _train_alone(
         run = checkpoint.open_run(folder)
         _check_unchanged(run.config, cfg, folder)
         steps = run.steps()[::-1]
+        if not steps and (folder / "last").exists():
+            raise CheckpointError(f"{folder} has been trained, but its checkpoints are gone; start over with --fresh")
         if steps and (folder / FINISHED).exists():
             _, state = checkpoint.first_usable(run, steps, checkpoint.load_state)
-            if why := finished(Progress.of(state["progress"]), cfg):
+            if why := finished(Progress.of(state.get("progress", {})), cfg):
                 if ranks.first and run.config != cfg:
                     checkpoint.create(folder, cfg, run.tokenizer)
                 return why
@@ -124,6 +127,8 @@ def build(
         ranks.wait()
     torch.manual_seed(cfg.train.seed)
     model = checkpoint.build(cfg, tok)
+    if held is not None:
+        check_precision(model, cfg.decode, device)  # now, and not at the first validation
     if cfg.train.init_from is not None and fresh:
         _warm_start(model, Path(cfg.train.init_from))
     return Trainer(run, model, dataset, device, ranks), held

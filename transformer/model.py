@@ -110,9 +110,10 @@ class Transformer(nn.Module):
     def encoding(self, position: int, count: int = 1) -> Tensor:
         """Return the encodings (count, D) of positions from `position` on (3.5)."""
         end = position + count
-        if end > len(self.positions_PD):  # longer than ever before: the table has no end
-            self.positions_PD = sinusoids(2 * end, self.cfg.width).to(self.positions_PD)
-        return self.positions_PD[position:end]
+        table = self.positions_PD  # one table throughout, as another thread may set another
+        if end > len(table):  # longer than ever before: the table has no end
+            table = self.positions_PD = sinusoids(2 * end, self.cfg.width).to(table)
+        return table[position:end]
 
     def _embed(self, embedding: nn.Embedding, ids: Tensor, position: int, along: int = 1) -> Tensor:
         """Scaled embedding plus sinusoid (3.4, 3.5), from `position` on along columns, or the same for all."""

@@ -66,7 +66,7 @@ typedef struct {
     int32_t *id;              /* out, (R, best) */
 } Step;
 
-static inline __m512 exp512(__m512 x) { /* relative error below 2e-7; of -inf it is 0 */
+static inline __m512 exp512(__m512 x) { /* relative error below 2e-7; below -87 it is that of -87 */
     x = _mm512_max_ps(x, _mm512_set1_ps(-87.0f));
     __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), 8);
     __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693145752f), x);
@@ -395,7 +395,7 @@ static void choose(const Stack *d, const Step *s, const Room *m, int first, int 
         if (!d->post_norm) normalise(&d->last, d->eps, row, m->score, width), row = m->score;
         m->unit[r] = quantise(row, m->q + (size_t)r * width, width);
         seen[r] = (Seen){-INFINITY, 0};
-        for (int k = 0; k < s->best; k++) s->log_prob[(first + r) * s->best + k] = -INFINITY, s->id[(first + r) * s->best + k] = 0;
+        for (size_t k = (size_t)(first + r) * s->best, end = k + s->best; k < end; k++) s->log_prob[k] = -INFINITY, s->id[k] = 0;
     }
     for (int c = 0; c < d->output.out; c += COLUMNS) {
         int end = c + COLUMNS < d->output.out ? c + COLUMNS : d->output.out;

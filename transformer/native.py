@@ -16,7 +16,8 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -26,6 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from transformer import durable
 from transformer.model import DecoderLayer, EncoderLayer, LayerNorm, Transformer
 
 FLAGS = ("-O3", "-shared", "-fPIC", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512vnni", "-mfma", "-mf16c")
@@ -75,34 +77,49 @@ def library() -> ctypes.CDLL | None:
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     if platform.system() != "Linux" or platform.machine() != "x86_64" or compiler is None:
         return None
-    if not set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split()) >= NEEDED:
-        return None
     try:
-        return ctypes.CDLL(str(_compiled(compiler)))
+        if not set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split()) >= NEEDED:
+            return None
+        with _folder() as folder:
+            return ctypes.CDLL(str(_compiled(compiler, folder)))
     except (OSError, subprocess.SubprocessError) as error:
         log.warning("decoding goes on without 8-bit products: compiling them failed: %s", error)
         return None
 
 
-def _compiled(compiler: str) -> Path:
-    """Return the compiled file, from the user's cache if nobody else can have written it."""
-    source = SOURCE.read_bytes()
-    name = hashlib.sha256(b"\0".join((source, " ".join(FLAGS).encode(), compiler.encode()))).hexdigest()[:16]
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "transformer"
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """Give the user's cache if nobody else can write to it, else a folder that is there while the block runs."""
+    cache_home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    folder = Path(cache_home) / "transformer"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         state = folder.stat()
         private = state.st_uid == os.getuid() and not state.st_mode & 0o022 and os.access(folder, os.W_OK)
     except OSError:
         private = False
-    if not private:
-        folder = Path(tempfile.mkdtemp(prefix="transformer-"))
-    found = folder / f"native-{name}.so"
-    if not found.exists():
-        part = folder / f"native-{name}.{os.getpid()}.part"
-        command = [compiler, *FLAGS, "-o", str(part), str(SOURCE), "-lm"]
-        subprocess.run(command, check=True, capture_output=True, timeout=120)
+    if private and folder.is_absolute():
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="transformer-") as temporary:
+        yield Path(temporary)
+
+
+def _compiled(compiler: str, folder: Path) -> Path:
+    """Return the compiled file, which is compiled once, and again if it is damaged."""
+    parts = (SOURCE.read_bytes(), " ".join(FLAGS).encode(), compiler.encode())
+    found = folder / f"native-{hashlib.sha256(bytes(1).join(parts)).hexdigest()[:16]}.so"
+    digest = found.with_suffix(".sha256")
+    if found.exists() and digest.exists() and digest.read_text(encoding="utf-8") == durable.sha256(found):
+        return found
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        part = Path(temporary) / found.name
+        subprocess.run(
+            [compiler, *FLAGS, "-o", str(part), str(SOURCE), "-lm"], check=True, capture_output=True, timeout=120
+        )
+        (Path(temporary) / digest.name).write_text(durable.sha256(part), encoding="utf-8")
         part.replace(found)
+        (Path(temporary) / digest.name).replace(digest)
     return found
 
 
@@ -128,6 +145,8 @@ class Engine:
     def start(self, source_BS: Tensor, beams: int) -> Decoding:
         """Encode the sources and return the state from which `beams` hypotheses each are decoded."""
         sentences, length = source_BS.shape
+        if int(source_BS.max()) >= self.encoder.vocabulary:
+            raise IndexError("an id is beyond the vocabulary")
         arrays = {
             "ids": source_BS.numpy().astype(np.int32),
             "lengths": (source_BS != self.model.pad).sum(1).numpy().astype(np.int32),
@@ -170,8 +189,8 @@ class Engine:
         )
 
     def _keep(self, values: Tensor) -> int:
-        """Keep values alive as long as this, and return where they are."""
-        values = values.detach().contiguous()
+        """Keep values as they are now, and return where they are."""
+        values = values.detach().contiguous().clone()
         self._kept.append(values)
         return values.data_ptr()
 

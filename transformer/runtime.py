@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -146,9 +147,9 @@ class Workers:
     waits at the end of each operation, and what cannot be spread (random draws, Python) is done twice at a time.
     """
 
-    def __init__(self, on: torch.device) -> None:
+    def __init__(self, on: torch.device, most: int = 2) -> None:
         cores = torch.get_num_threads()
-        self.count = 2 if on.type == "cpu" and cores > 1 else 1
+        self.count = min(most, cores) if on.type == "cpu" else 1
         self._pool = ThreadPoolExecutor(self.count) if self.count > 1 else None
         if self._pool is not None:
             together = threading.Barrier(self.count)
@@ -235,5 +236,6 @@ def join_ranks(on: torch.device) -> tuple[Ranks, torch.device]:
         on = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(on)
     if not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("nccl" if on.type == "cuda" else "gloo")
+        backend = "nccl" if on.type == "cuda" else "gloo"
+        torch.distributed.init_process_group(backend, timeout=timedelta(days=1))  # the first one prepares meanwhile
     return Ranks(torch.distributed.get_rank(), torch.distributed.get_world_size()), on

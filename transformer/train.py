@@ -87,7 +87,25 @@ class Progress:
         """Return what a checkpoint says; raises CheckpointError where that is not of this version."""
         if unknown := values.keys() - {each.name for each in fields(cls)}:
             raise CheckpointError(f"a checkpoint's progress has a field not known here: {min(unknown)}")
-        return cls(**values)
+        if not values:
+            raise CheckpointError("a checkpoint does not say how far training was")
+        counts = [
+            values.get(key, 0) for key in ("step", "epoch", "index", "tokens", "since_best", "validated", "skips")
+        ]
+        ranking, names = values.get("ranking", []), [values.get("good", "")]
+        plain = isinstance(ranking, list) and all(isinstance(each, list) and len(each) == 2 for each in ranking)
+        ranking = ranking if plain else []
+        names += [name for _, name in ranking]
+        numbers = [values.get("seconds", 0.0), values.get("best") or 0.0, *(score for score, _ in ranking)]
+        if not (
+            plain
+            and all(type(each) is int and -1 <= each < 2**62 for each in counts)
+            and all(type(each) in (int, float) and abs(each) < 2**62 for each in numbers)
+            and all(isinstance(each, str) and Path(each).name == each for each in names)
+            and type(values.get("calm", False)) is bool
+        ):
+            raise CheckpointError("a checkpoint's progress is not what training wrote")
+        return cls(**{**values, "ranking": [(score, name) for score, name in ranking]})
 
 
 @dataclass(frozen=True)
@@ -138,6 +156,7 @@ class Trainer:
         self.saved, self.save_seconds = -1, 0.0
         self.failures: list[Exception] = []
         self.journal: Journal | None = None
+        self.limit = -ranks.agree(-micro_batch_tokens(self.cfg, device, ranks.count), device)  # the smallest of all
 
     # ---- one update -------------------------------------------------------------------------------------
 
@@ -231,6 +250,8 @@ class Trainer:
     def _apply_gradients(self, nll: Tensor) -> Tensor:
         """Clip and step, and return the gradient's norm; a gradient, or loss, that is not finite changes nothing."""
         if self.scaler is not None:
+            assert self.parameters[0].grad is not None
+            self.parameters[0].grad.add_(0 * nll)  # the scaler looks at gradients alone
             self.scaler.unscale_(self.adam)
         norm = optim.gradient_norm(self.parameters) + 0 * nll
         if self.cfg.train.clip_norm is not None:
@@ -356,7 +377,7 @@ class Trainer:
     def cut_updates(self) -> Iterator[tuple[Update, list[Batch]]]:
         """Yield the updates from where training stands on, cut into batches."""
         cfg, tok = self.cfg.train, self.run.tokenizer
-        limit = micro_batch_tokens(self.cfg, self.device, self.ranks.count)
+        limit = self.limit
         cutter = Batches(self.dataset, tok, self.model.start_id, limit, cfg.subword_sampling, cfg.seed)
         progress = self.progress
         for update in batching.updates(self.dataset, cfg.batch_tokens, cfg.seed, progress.epoch, progress.index):
@@ -440,7 +461,7 @@ class Trainer:
         """Return loss, perplexity and, if asked for, BLEU and chrF of greedy translations."""
         cfg = self.cfg
         dataset = prepare.from_pairs(held, self.run.tokenizer)
-        limit = micro_batch_tokens(cfg, self.device, self.ranks.count)
+        limit = self.limit
         cutter = Batches(dataset, self.run.tokenizer, self.model.start_id, limit, 0.0, 0)
         self.model.eval()
         self.model.compute_dtype = self.dtype
@@ -499,6 +520,7 @@ class Trainer:
         """
         started, path = time.monotonic(), self.run.checkpoints / checkpoint_name(self.progress.step)
         self._look_back()
+        before, failed = self.progress.good, False
         if not self.progress.skips:
             self.progress.good = path.name
         if self.ranks.first:
@@ -506,13 +528,15 @@ class Trainer:
                 self._write(path, best)
                 self.failures.clear()
             except (OSError, CheckpointError) as error:
+                failed = True
                 self.failures.append(error)
                 log.warning("step %d was NOT saved, the checkpoints before it are whole: %s", self.progress.step, error)
                 if len(self.failures) == 3:
                     raise
         self.saved = self.progress.step
         self.save_seconds = max(self.save_seconds, time.monotonic() - started)
-        self.ranks.wait()
+        if self.ranks.agree(int(failed), self.device):
+            self.progress.good = before
 
     def _write(self, path: Path, best: bool) -> None:
         with self.averaged():
@@ -558,7 +582,7 @@ class Trainer:
         state = checkpoint.load_state(path)
         if state["tokenizer"] != self.run.tokenizer.fingerprint:
             raise CheckpointError(f"{path} was trained with another tokenizer than the one in {self.run.path}")
-        if state["data"] != self.dataset.report.get("fingerprint"):
+        if state.get("data") != self.dataset.report.get("fingerprint"):
             raise CheckpointError(
                 f"{path} was trained on other text than data.train names now; put it back, or start over with --fresh"
             )
@@ -577,14 +601,13 @@ class Trainer:
                 self.adam.state[p] = {key: tensors[f"adam.{key}.{name}"].to(self.device) for key in ADAM}
         if self.scaler is not None:
             self.scaler.load_state_dict(state["scaler"])
-        self.progress = Progress.of(state["progress"])
+        self.progress = Progress.of(state.get("progress", {}))
         self.saved = self.progress.step
-        self.progress.ranking = [(score, name) for score, name in self.progress.ranking]
 
     def _save_last(self, held: list[Pair] | None, journal: Journal, why: str) -> None:
         """Save where training stopped, and average the last checkpoints if it is complete and was asked for."""
         complete = self.finished() is not None or why == "time limit"
-        if self.saved != self.progress.step or self.failures:
+        if self.ranks.agree(int(self.saved != self.progress.step or bool(self.failures)), self.device):
             self.save()
         if held is not None and complete and self.progress.validated != self.progress.step:
             self._validate(held, journal)

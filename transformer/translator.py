@@ -59,10 +59,12 @@ class Translator:
     ) -> None:
         """Take the longest source, in tokens, that the model translates in one piece."""
         self.model, self.tok, self.cfg, self.max_length, self.device = model, tok, cfg, max_length, device
-        self.workers = runtime.Workers(device)
         self.lost = False
         self.room, self.lock = cfg.batch_tokens, threading.Lock()
-        self.engine = None if cfg.sampling else native_engine(model, cfg)
+        check_precision(model, cfg, device)
+        native_fits = cfg.precision in ("auto", "int8") and not cfg.sampling and native.fits(model, cfg.beam)
+        self.engine = native.Engine(model) if native_fits else None
+        self.workers = runtime.Workers(device, most=torch.get_num_threads() if self.engine else 2)
 
     @property
     def precision(self) -> str:
@@ -92,7 +94,10 @@ class Translator:
             first += len(window)
 
     def score(self, sources: Sequence[str], targets: Sequence[str]) -> list[Translation]:
-        """Return each given translation with its score; the same that `translate` gives for the same ids."""
+        """Return each given translation with its score; the same that `translate` gives for the same ids.
+
+        In int8 it is the same to rounding only: this computes with torch.
+        """
         ids = self.tok.encode_source(sources), self.tok.encode_target(targets)
         limit = max(self.max_length, 4096)
         for number, row in enumerate(zip(*ids, strict=True), 1):
@@ -260,21 +265,14 @@ class Translator:
         return torch.from_numpy(batching.rectangle(rows, self.tok.pad, first, last)).to(self.device)
 
 
-def native_engine(model: Transformer, cfg: DecodeConfig) -> native.Engine | None:
-    """Return what decodes in 8 bits where that is asked for or the best there is, and possible.
-
-    Raises ConfigError where it is asked for and not possible.
-    """
-    if cfg.precision not in ("auto", "int8"):
-        return None
-    if native.fits(model, cfg.beam):
-        return native.Engine(model)
-    if cfg.precision == "int8":
+def check_precision(model: Transformer, cfg: DecodeConfig, device: torch.device) -> None:
+    """Raise ConfigError or DeviceError where a device or this machine cannot decode as it is asked to."""
+    runtime.precision(cfg.precision, device)
+    if cfg.precision == "int8" and (device.type != "cpu" or not native.fits(model, cfg.beam)):
         raise ConfigError(
-            "decode.precision int8 needs Linux, a processor with AVX-512 VNNI, a C compiler, and a width and"
-            " feed_forward that are multiples of 32, with heads of a multiple of 16"
+            "decode.precision int8 needs Linux, a processor with AVX-512 VNNI (not a GPU), a C compiler, a beam of at"
+            " most 255, and a width and feed_forward that are multiples of 32, with heads of a multiple of 16"
         )
-    return None
 
 
 def _take(lines: Iterator[str]) -> list[str]:
