@@ -31,7 +31,18 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import torch
-from bench_train import CONSTRAINTS, HERE, Runner, UnavailableError, environment, last_line, run, say, spread
+from bench_train import (
+    CONSTRAINTS,
+    HERE,
+    Runner,
+    UnavailableError,
+    environment,
+    last_line,
+    put_between,
+    run,
+    say,
+    spread,
+)
 
 from transformer import checkpoint, corpus, durable, export, scoring, tokenizer
 from transformer.config import Config, CorpusConfig, DataConfig, DecodeConfig, ModelConfig, TokenizerConfig
@@ -580,13 +591,7 @@ def publish(results: dict[str, Any], into: Path | None) -> None:
         return
     if plot(results, into.parent / "bench_decode.svg"):
         lines += ["![Sentences a second of each: median, least and most](bench_decode.svg)", ""]
-    old = into.read_text(encoding="utf-8") if into.exists() else ""
-    new = "\n".join([BEGIN, *lines, END])
-    if BEGIN in old and END in old:
-        new = old[: old.index(BEGIN)] + new + old[old.index(END) + len(END) :]
-    else:
-        new = f"{old.rstrip()}\n\n{new}\n".lstrip()
-    into.write_text(new, encoding="utf-8")
+    put_between(BEGIN, END, lines, into)
 
 
 # ---- the command ----------------------------------------------------------------------------------------

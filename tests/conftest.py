@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from transformer import checkpoint, config, launch, tokenizer
 from transformer.config import Config, TokenizerConfig
@@ -35,6 +36,16 @@ def toy_pairs(count: int, seed: int, longest: int = 6) -> list[Pair]:
         digits = [chance.randrange(10) for _ in range(chance.randint(1, longest))]
         pairs.append(Pair(" ".join(ENGLISH[d] for d in digits), " ".join(GERMAN[d] for d in reversed(digits))))
     return pairs
+
+
+def assert_same(one: dict[str, Tensor], other: dict[str, Tensor], exact: bool = True) -> None:
+    """Hold tensors of two trainings to be equal, bit for bit or to rounding."""
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        if exact:
+            assert torch.equal(tensor, other[name]), name
+        else:
+            torch.testing.assert_close(tensor, other[name], atol=2e-5, rtol=2e-4, msg=name)
 
 
 def write_pairs(folder: Path, stem: str, pairs: list[Pair]) -> str:

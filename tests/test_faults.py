@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import CPU
+from conftest import CPU, assert_same
 from nursery import Child, Nursery, open_nursery, wait_until
 from safetensors.torch import save_file
 
@@ -63,14 +63,8 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return {f"{path.name}/{file}/{k}": v for file in files for k, v in checkpoint.load_tensors(path / file).items()}
 
 
-def assert_same(one: Path, other: Path, exact: bool = True) -> None:
-    left, right = weights(one), weights(other)
-    assert left.keys() == right.keys()
-    for name, tensor in left.items():
-        if exact:
-            assert torch.equal(tensor, right[name]), name
-        else:
-            torch.testing.assert_close(tensor, right[name], atol=2e-5, rtol=2e-4, msg=name)
+def assert_equal_runs(one: Path, other: Path, exact: bool = True) -> None:
+    assert_same(weights(one), weights(other), exact)
 
 
 def last_step(folder: Path) -> int:
@@ -113,7 +107,7 @@ def test_killed_at_any_moment(nursery: Nursery, tiny_file: Path, tmp_path: Path,
     assert code == 0, log
     assert killed >= 0.8 * rounds
     assert not list(tmp_path.rglob(".tmp-*"))
-    assert_same(tmp_path / "whole", run)
+    assert_equal_runs(tmp_path / "whole", run)
     print(f"killed {killed} times")
 
 
@@ -196,7 +190,7 @@ def test_a_signal_saves_and_tells_how_to_go_on(
     again = shlex.split(told.partition("go on with: ")[2])
     assert again[0] == "transformer"
     assert nursery.run(tmp_path / "log", *again[1:])[0] == 0
-    assert_same(tmp_path / "whole", tmp_path / "run")
+    assert_equal_runs(tmp_path / "whole", tmp_path / "run")
 
 
 def test_sigusr1_saves_and_goes_on(nursery: Nursery, tiny_file: Path, tmp_path: Path) -> None:
@@ -392,7 +386,7 @@ def test_files_that_may_not_grow(nursery: Nursery, tiny_file: Path, tmp_path: Pa
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-00000003"]
     assert nursery.run(tmp_path / "log", *command)[0] == 0
     assert nursery.run(tmp_path / "log", *command, "--run", tmp_path / "whole")[0] == 0
-    assert_same(tmp_path / "whole", tmp_path / "run")
+    assert_equal_runs(tmp_path / "whole", tmp_path / "run")
 
 
 def test_one_save_that_fails_is_no_end(
@@ -449,7 +443,7 @@ def test_a_disk_that_is_full_and_then_not(small_disk: tuple[Nursery, Path], tiny
     (disk / "filler").unlink()
     assert nursery.run(tmp_path / "log", *going_on)[0] == 0
     assert nursery.run(tmp_path / "log", *command, tmp_path / "whole", going_on[-1])[0] == 0
-    assert_same(tmp_path / "whole", disk / "run")
+    assert_equal_runs(tmp_path / "whole", disk / "run")
     shutil.rmtree(disk / "run")
 
 
@@ -644,7 +638,7 @@ def test_what_does_not_fit_memory_is_split(
         launch.train(cfg, tmp_path / "run", CPU)
     finally:
         torch.set_num_threads(1)
-    assert_same(tmp_path / "whole", tmp_path / "run", exact=False)
+    assert_equal_runs(tmp_path / "whole", tmp_path / "run", exact=False)
     assert any("out of memory in a batch of" in line and "split" in line for line in said)
     failed = [size for size in tried if size > 60]
     assert 0 < len(failed) <= 4  # the size that fits is remembered: only smaller ones were tried after the first
@@ -726,7 +720,7 @@ def test_the_same_sentences_in_the_same_updates_in_any_shape(
     assert seen(parts) == seen(whole)
     in_order = [i for step in sorted(seen(parts)) for i in seen(parts)[step]]
     assert sorted(in_order[:150]) == sorted(in_order[150:300]) == list(range(150))  # two epochs
-    assert_same(tmp_path / "whole", run, exact=False)
+    assert_equal_runs(tmp_path / "whole", run, exact=False)
 
 
 def test_a_killed_fellow_process_is_one_sentence(
@@ -745,7 +739,7 @@ def test_a_killed_fellow_process_is_one_sentence(
     steps = last_step(tmp_path / "run") + 3
     assert nursery.run(tmp_path / "log", *command, f"train.max_steps={steps}")[0] == 0
     assert nursery.run(tmp_path / "log", *command[:-1], tmp_path / "whole", f"train.max_steps={steps}")[0] == 0
-    assert_same(tmp_path / "whole", tmp_path / "run", exact=False)
+    assert_equal_runs(tmp_path / "whole", tmp_path / "run", exact=False)
 
 
 def test_a_failing_reader_ends_the_training_and_does_not_hang_it(
@@ -777,7 +771,7 @@ def test_a_deleted_cache_costs_time_only(nursery: Nursery, tiny_file: Path, tmp_
     code, log = nursery.run(tmp_path / "log", *command, tmp_path / "run", "train.max_steps=50")
     assert code == 0, log
     assert nursery.run(tmp_path / "log", *command, tmp_path / "whole", "train.max_steps=50")[0] == 0
-    assert_same(tmp_path / "whole", tmp_path / "run")
+    assert_equal_runs(tmp_path / "whole", tmp_path / "run")
 
 
 def test_a_killed_preparation_is_cleaned_up(nursery: Nursery, tiny_file: Path, tmp_path: Path) -> None:
@@ -798,7 +792,7 @@ def test_two_that_prepare_the_same_text_wait_for_each_other(
     assert [child.wait() for child in children] == [0, 0]
     logs = "".join(child.log() for child in children)
     assert logs.count("tokenizer: learning") == logs.count("tokenizer: found") == 1
-    assert_same(tmp_path / "run0", tmp_path / "run1")
+    assert_equal_runs(tmp_path / "run0", tmp_path / "run1")
 
 
 def test_shared_memory_that_is_full_is_not_needed(

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import CPU
+from conftest import CPU, assert_same
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -31,15 +31,6 @@ def tensors(folder: Path, step: int) -> dict[str, Tensor]:
     path = folder / "checkpoints" / train.checkpoint_name(step)
     files = ("model.safetensors", "state.safetensors")
     return {f"{file}/{k}": v for file in files for k, v in checkpoint.load_tensors(path / file).items()}
-
-
-def assert_same(one: dict[str, Tensor], other: dict[str, Tensor], exact: bool = True) -> None:
-    assert one.keys() == other.keys()
-    for name, tensor in one.items():
-        if exact:
-            assert torch.equal(tensor, other[name]), name
-        else:
-            torch.testing.assert_close(tensor, other[name], atol=2e-5, rtol=2e-4, msg=name)
 
 
 FEATURES = [

@@ -25,6 +25,8 @@ from transformer.tokenizer import Tokenizer
 FORMAT = 1
 WEIGHTS, TENSORS, STATE = "model.safetensors", "state.safetensors", "state.json"
 LARGEST_HEADER = 16 << 20
+LARGEST = 2**62
+"""Whole numbers of a state are below it."""
 
 T = TypeVar("T")
 
@@ -200,17 +202,29 @@ def load_state(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} has format {state.get('format') if isinstance(state, dict) else '?'}; this version reads {FORMAT}"
         )
-    if not isinstance(state.get("tokenizer"), str) or not _plausible(state.get("progress", {})):
+    if not isinstance(state.get("tokenizer"), str) or ("progress" in state and not _plausible(state["progress"])):
         raise CheckpointError(f"{path / STATE} holds something else than what training wrote")
     return state
 
 
 def _plausible(progress: Any) -> bool:
-    """Return whether nothing is there or all that is counted is a number."""
+    """Return whether this is what training writes about how far it is, as far as can be told from kinds and sizes."""
     if not isinstance(progress, dict) or not isinstance(progress.get("valid", {}), dict):
         return False
-    counted = [progress.get(key) for key in ("step", "epoch", "index", "tokens", "seconds")] if progress else []
-    return all(type(value) in (int, float) for value in (*counted, *progress.get("valid", {}).values()))
+    ranking = progress.get("ranking", [])
+    if not isinstance(ranking, list) or not all(isinstance(each, list) and len(each) == 2 for each in ranking):
+        return False
+    whole = [progress.get(key) for key in ("step", "epoch", "index", "tokens")]
+    whole += [progress.get(key, 0) for key in ("since_best", "validated", "skips")]
+    numbers = [progress.get("seconds"), progress.get("best") or 0.0, *progress.get("valid", {}).values()]
+    names = [progress.get("good", ""), *(name for _, name in ranking)]
+    return (
+        all(type(each) is int and -1 <= each < LARGEST for each in whole)
+        and all(type(each) in (int, float) for each in numbers + [score for score, _ in ranking])
+        and abs(progress["seconds"]) < LARGEST
+        and all(isinstance(each, str) and Path(each).name == each for each in names)
+        and type(progress.get("calm", False)) is bool
+    )
 
 
 def load_tensors(path: Path, expected: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, Tensor]:

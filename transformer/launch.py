@@ -83,7 +83,7 @@ def _train_alone(
             raise CheckpointError(f"{folder} has been trained, but its checkpoints are gone; start over with --fresh")
         if steps and (folder / FINISHED).exists():
             _, state = checkpoint.first_usable(run, steps, checkpoint.load_state)
-            if why := finished(Progress.of(state.get("progress", {})), cfg):
+            if why := finished(Progress.of(state), cfg):
                 if ranks.first and run.config != cfg:
                     checkpoint.create(folder, cfg, run.tokenizer)
                 return why
