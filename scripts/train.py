@@ -2,7 +2,7 @@
 
 import sys
 
-from transformer.cli import command
+from transformer.cli.main import command
 
 if __name__ == "__main__":
     command(["train", *sys.argv[1:]])

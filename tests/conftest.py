@@ -9,11 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from transformer import checkpoint, config, launch, tokenizer
+from transformer import config_file
 from transformer.config import Config, TokenizerConfig
-from transformer.corpus import Pair
-from transformer.tokenizer import Tokenizer
-from transformer.translator import Translator
+from transformer.data import corpus
+from transformer.data.tokenizer import Tokenizer, learn_tokenizer
+from transformer.decoding.translator import Translator
+from transformer.runs.models import load_model
+from transformer.runs.run import open_run
+from transformer.training.session import train
 
 ENGLISH = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 GERMAN = ["null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun"]
@@ -28,13 +31,13 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def toy_pairs(count: int, seed: int, longest: int = 6) -> list[Pair]:
+def toy_pairs(count: int, seed: int, longest: int = 6) -> list[corpus.Pair]:
     """Numbers spelled digit by digit, and the German digits in reverse order."""
     chance = random.Random(seed)
     pairs = []
     for _ in range(count):
         digits = [chance.randrange(10) for _ in range(chance.randint(1, longest))]
-        pairs.append(Pair(" ".join(ENGLISH[d] for d in digits), " ".join(GERMAN[d] for d in reversed(digits))))
+        pairs.append(corpus.Pair(" ".join(ENGLISH[d] for d in digits), " ".join(GERMAN[d] for d in reversed(digits))))
     return pairs
 
 
@@ -48,7 +51,7 @@ def assert_same(one: dict[str, Tensor], other: dict[str, Tensor], exact: bool = 
             torch.testing.assert_close(tensor, other[name], atol=2e-5, rtol=2e-4, msg=name)
 
 
-def write_pairs(folder: Path, stem: str, pairs: list[Pair]) -> str:
+def write_pairs(folder: Path, stem: str, pairs: list[corpus.Pair]) -> str:
     """Write two aligned files and return the value of `files` in YAML."""
     folder.mkdir(parents=True, exist_ok=True)
     for side, language in enumerate(("en", "de")):
@@ -96,13 +99,13 @@ def tiny_file(tmp_path: Path) -> Path:
 @pytest.fixture
 def tiny(tiny_file: Path) -> Config:
     """The configuration of a run that takes a second."""
-    return config.load(tiny_file)
+    return config_file.load(tiny_file)
 
 
 @pytest.fixture(scope="session")
 def tok() -> Tokenizer:
     """A tokenizer of the toy languages that can also spell anything in bytes."""
-    return tokenizer.train(toy_pairs(300, 0), TokenizerConfig(vocab_size=340))
+    return learn_tokenizer(toy_pairs(300, 0), TokenizerConfig(vocab_size=340))
 
 
 @pytest.fixture(scope="session")
@@ -123,13 +126,13 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model.encoder_layers=2 model.decoder_layers=2 model.norm=pre model.dropout=0
         tokenizer.byte_fallback=true tokenizer.vocab_size=340 data.max_length=40
     """
-    launch.train(config.load(path, overrides.split()), folder / "run", CPU)
+    train(config_file.load(path, overrides.split()), folder / "run", CPU)
     return folder / "run"
 
 
 @pytest.fixture(scope="session")
 def translator(trained_run: Path) -> Translator:
     """A translator with beam 4 of the trained toy model."""
-    run = checkpoint.open_run(trained_run)
-    model, _ = checkpoint.load_model(run)
+    run = open_run(trained_run)
+    model, _ = load_model(run)
     return Translator(model, run.tokenizer, run.config.decode, run.config.data.max_length, CPU)

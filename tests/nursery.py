@@ -108,9 +108,9 @@ def open_nursery(*before: str) -> Iterator[Nursery]:
 
 def record_pairs(path: str) -> None:
     """Append a line for each batch whose gradient was taken: the update's number and the ids of the pairs."""
-    from transformer import train
+    from transformer.training.trainer import Trainer
 
-    original = train.Trainer._gradients
+    original = Trainer._gradients
 
     def gradients(self: Any, batch: Any, seed: int, tokens: int) -> Any:
         found = original(self, batch, seed, tokens)
@@ -119,14 +119,14 @@ def record_pairs(path: str) -> None:
                 file.write(" ".join(map(str, [self.progress.step + 1, *batch.pairs.tolist()])) + "\n")
         return found
 
-    train.Trainer._gradients = gradients  # type: ignore[method-assign]
+    Trainer._gradients = gradients  # type: ignore[method-assign]
 
 
 def become(request: dict[str, Any]) -> int:
     """Be the process that was asked for; return its exit code."""
     import torch
 
-    from transformer import cli
+    from transformer.cli import main as cli
 
     os.environ.update(request.get("env", {}))
     torch.set_num_threads(request.get("threads", 1))
@@ -148,7 +148,7 @@ def become(request: dict[str, Any]) -> int:
 
 def serve() -> None:
     """Answer requests until there are no more."""
-    from transformer import launch  # noqa: F401 (what takes long)
+    from transformer.training import session  # noqa: F401 (what takes long)
 
     for line in sys.stdin:
         request = json.loads(line)

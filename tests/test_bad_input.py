@@ -24,10 +24,15 @@ from conftest import toy_pairs, write_pairs
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from transformer import cli, config, corpus, native, tokenizer
-from transformer.config import CorpusConfig, TokenizerConfig
+from transformer import config_file
+from transformer.cli import main as cli
+from transformer.config import Config, CorpusConfig, DataConfig, TokenizerConfig
+from transformer.data import corpus
+from transformer.data.lines import LONGEST_LINE, read_lines
+from transformer.data.tokenizer import CONTROLS, clean, learn_tokenizer
+from transformer.decoding.int8.build import library
+from transformer.decoding.translator import Translator
 from transformer.errors import ConfigError, DataError
-from transformer.translator import Translator
 
 COMMAND = [sys.executable, "-m", "transformer"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -104,7 +109,7 @@ LONG = {"a long word", "10,000 tokens", "combining marks", "emoji with joiners"}
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 @pytest.mark.parametrize("name", TEXTS)
 def test_translate_answers_line_by_line(trained_run: Path, name: str, precision: str) -> None:
-    if precision == "int8" and native.library() is None:
+    if precision == "int8" and library() is None:
         pytest.skip("needs AVX-512 VNNI and a C compiler")
     content = TEXTS[name]
     found = main("translate", trained_run, *GREEDY, f"decode.precision={precision}", stdin=content)
@@ -113,8 +118,8 @@ def test_translate_answers_line_by_line(trained_run: Path, name: str, precision:
     assert answers.pop() == ""
     assert len(answers) == count(content)
     for line, answer in zip(content.split(b"\n"), answers, strict=False):
-        assert not tokenizer.CONTROLS.search(answer)
-        if not tokenizer.clean(line.decode("utf-8", "replace")).strip("\ufeff \t\xa0"):
+        assert not CONTROLS.search(answer)
+        if not clean(line.decode("utf-8", "replace")).strip("\ufeff \t\xa0"):
             assert answer == ""
     assert ("is not UTF-8" in found.err) == (name in BROKEN)
     assert ("translated in pieces" in found.err) == (name in LONG)
@@ -199,7 +204,7 @@ def test_training_reads_every_pair_and_says_what_it_leaves_out(tmp_path: Path, n
     if name in BROKEN:
         assert found.code == 1
         assert last_line_has(r"a, line \d is not UTF-8; mend it, or leave such lines out of training with", found.err)
-        broken = sum(line is None for line in corpus.lines(tmp_path / "a"))
+        broken = sum(line is None for line in read_lines(tmp_path / "a"))
         found = train(tmp_path, files, "data.undecodable=drop")
     assert found.code == 0
     report = json.loads((tmp_path / "run" / "data.json").read_text())["corpora"][0]
@@ -231,7 +236,7 @@ def test_one_pair_is_enough_and_none_is_a_sentence(tmp_path: Path) -> None:
 
 def bomb(lines: int = 1) -> bytes:
     """A few KB that unfold to a line of zeros longer than any text."""
-    return gzip.compress(bytes(corpus.LONGEST_LINE + 1) + b"\n" * lines)
+    return gzip.compress(bytes(LONGEST_LINE + 1) + b"\n" * lines)
 
 
 MANY = b"one\n" * 9000
@@ -322,15 +327,15 @@ def test_rows_that_hold_no_text(tmp_path: Path) -> None:
     ):
         (tmp_path / "x.json").write_text(json.dumps(row) + "\n")
         with pytest.raises(DataError, match=sentence):
-            list(corpus.pairs(CorpusConfig(json=(str(tmp_path / "x.json"),)), "en", "de"))
+            list(corpus.read_pairs(CorpusConfig(json=(str(tmp_path / "x.json"),)), "en", "de"))
     (tmp_path / "x.json").write_text('{"en": null, "de": "eins"}\n{"en": "two", "de": "zwei"}\n')
-    found = list(corpus.pairs(CorpusConfig(json=(str(tmp_path / "x.json"),)), "en", "de"))
+    found = list(corpus.read_pairs(CorpusConfig(json=(str(tmp_path / "x.json"),)), "en", "de"))
     assert found == [("", "eins"), ("two", "zwei")]
     for content in (b"", b"not json", b"\xff\xfe\x00", b"[" * 5000, b"PAR1" + bytes(100) + b"PAR1"):
         (tmp_path / "x.json").write_bytes(content)
         for kind in ("json", "parquet"):
             with pytest.raises(DataError):
-                list(corpus.pairs(CorpusConfig(**{kind: (str(tmp_path / "x.json"),)}), "en", "de"))  # type: ignore[arg-type]
+                list(corpus.read_pairs(CorpusConfig(**{kind: (str(tmp_path / "x.json"),)}), "en", "de"))  # type: ignore[arg-type]
 
 
 def test_surrogates_from_python_are_text_too(translator: Translator) -> None:
@@ -425,17 +430,16 @@ def test_a_vocabulary_is_not_learned_from_what_is_no_sentence() -> None:
     pairs = [(pair.source, pair.target) for pair in toy_pairs(30, 1)]
     cfg = TokenizerConfig(vocab_size=300, kind="unigram")
     assert (
-        tokenizer.train([*pairs, ("x" * 10**6, "eins")], cfg).models
-        == tokenizer.train([*pairs, ("", "eins")], cfg).models
+        learn_tokenizer([*pairs, ("x" * 10**6, "eins")], cfg).models
+        == learn_tokenizer([*pairs, ("", "eins")], cfg).models
     )
     with pytest.raises(DataError, match="every training line is empty or longer than 65536 characters"):
-        tokenizer.train([("x" * 10**5, "x" * 10**5)], cfg)
+        learn_tokenizer([("x" * 10**5, "x" * 10**5)], cfg)
 
 
 def test_many_long_lines_are_not_taken_together(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
-    from transformer import translator as module
 
-    monkeypatch.setattr(module, "ROOM", 100)
+    monkeypatch.setattr("transformer.decoding.translator.ROOM", 100)
     lines = ["one two three " * 10] * 3 + ["one"] * 3
     read: list[int] = []
 
@@ -563,7 +567,7 @@ TREES = st.recursive(
     SCALARS, lambda each: st.one_of(st.lists(each, max_size=4), st.dictionaries(st.text(max_size=6), each, max_size=4))
 )
 KEYS = [
-    *config.flat(config.Config(data=config.DataConfig(source="en", target="de", train=()))),
+    *config_file.flat(Config(data=DataConfig(source="en", target="de", train=()))),
     "data",
     "train",
     "model",
@@ -616,11 +620,11 @@ def test_a_configuration_takes_no_time_to_refuse(tmp_path: Path, content: bytes)
     (tmp_path / "c.yaml").write_bytes(content)
     watch = time.monotonic()
     with pytest.raises(ConfigError, match="nested too deeply|larger than a configuration can be|not valid YAML"):
-        config.load(tmp_path / "c.yaml")
+        config_file.load(tmp_path / "c.yaml")
     assert time.monotonic() - watch < 2
 
 
 def test_a_configuration_is_not_read_to_its_end(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="larger than a configuration can be"):
-        config.load(Path("/dev/zero"))
+        config_file.load(Path("/dev/zero"))
     assert write_pairs(tmp_path, "x", [])

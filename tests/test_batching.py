@@ -12,18 +12,19 @@ from conftest import CPU, toy_pairs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transformer import batching, config, prepare
-from transformer.batching import Ahead, Batches
-from transformer.corpus import Pair
-from transformer.prepare import Dataset
-from transformer.tokenizer import Flat, Tokenizer
-from transformer.train import micro_batch_tokens
+from transformer.config import Config, DataConfig, ModelConfig, TrainConfig
+from transformer.data import batching, corpus
+from transformer.data.batching import _cut
+from transformer.data.dataset import Dataset, from_pairs, offsets
+from transformer.data.tokenizer import Flat, Tokenizer
+from transformer.system.threads import prefetch
+from transformer.training.microbatch import micro_batch_tokens
 
 
 def dataset(lengths: list[tuple[int, int]], weights: tuple[float, ...] = (1.0,)) -> Dataset:
     """A dataset whose pair i has these numbers of source and target ids, cut into corpora of equal size."""
     source, target = (
-        prepare._starting(Flat(np.repeat(10 + np.arange(len(side)) % 50, side), np.array(side)))
+        offsets(Flat(np.repeat(10 + np.arange(len(side)) % 50, side), np.array(side)))
         for side in zip(*lengths, strict=True)
     )
     ends = np.linspace(0, len(lengths), len(weights) + 1).astype(int)
@@ -89,8 +90,8 @@ def test_going_on_in_the_middle_is_going_on() -> None:
         )  # fmt: skip
 
 
-def cutter(data: Dataset, tok: Tokenizer, limit: int, sampling: float = 0.0) -> Batches:
-    return Batches(data, tok, tok.bos, limit, sampling, 1)
+def cutter(data: Dataset, tok: Tokenizer, limit: int, sampling: float = 0.0) -> batching.Batches:
+    return batching.Batches(data, tok, tok.bos, limit, sampling, 1)
 
 
 @settings(max_examples=40, deadline=None)
@@ -130,10 +131,8 @@ def check(batch: batching.Batch, data: Dataset, tok: Tokenizer) -> None:
 def test_nearly_all_tokens_are_real(tok: Tokenizer, tokens: int, width: int) -> None:
     """As training cuts them on CPU, for a small model and for the paper's base."""
     data = dataset(sentences(30_000))
-    settings = config.TrainConfig(batch_tokens=tokens), config.ModelConfig(width=width)
-    cfg = config.Config(
-        data=config.DataConfig(source="en", target="de", train=()), train=settings[0], model=settings[1]
-    )
+    settings = TrainConfig(batch_tokens=tokens), ModelConfig(width=width)
+    cfg = Config(data=DataConfig(source="en", target="de", train=()), train=settings[0], model=settings[1])
     cut = cutter(data, tok, micro_batch_tokens(cfg, CPU))
     batches = [b for u in list(_take(batching.updates(data, tokens, 1, 0, 0), 100)) for b in cut.cut(u)]
     assert sum(b.real for b in batches) / sum(b.padded for b in batches) > 0.95
@@ -141,7 +140,7 @@ def test_nearly_all_tokens_are_real(tok: Tokenizer, tokens: int, width: int) -> 
 
 def test_an_update_is_cut_into_equal_halves() -> None:
     longest = np.repeat([5, 6, 7, 8], 50)
-    runs = batching._cut(longest, 1000)
+    runs = _cut(longest, 1000)
     assert len(runs) == 2
     assert np.concatenate(runs).tolist() == list(range(200))
     first, second = (int(longest[run].sum()) for run in runs)
@@ -179,7 +178,7 @@ def _take(items: Any, count: int) -> Any:
 
 
 def test_subword_sampling_is_a_function_of_the_update(tok: Tokenizer) -> None:
-    pairs = prepare.from_pairs([Pair("seven eight nine", "neun acht sieben")] * 20, tok)
+    pairs = from_pairs([corpus.Pair("seven eight nine", "neun acht sieben")] * 20, tok)
     updates = batching.updates(pairs, 40, 1, 0, 0)
     first, second = next(updates), next(updates)
     cut = cutter(pairs, tok, 100, sampling=0.5)
@@ -192,14 +191,14 @@ def test_subword_sampling_is_a_function_of_the_update(tok: Tokenizer) -> None:
 
 
 def test_sampled_sentences_are_still_mostly_real_tokens(tok: Tokenizer) -> None:
-    pairs = prepare.from_pairs(toy_pairs(2000, 3, longest=20), tok)
+    pairs = from_pairs(toy_pairs(2000, 3, longest=20), tok)
     cut = cutter(pairs, tok, 500, sampling=0.1)
     batches = [b for u in _take(batching.updates(pairs, 2000, 1, 0, 0), 10) for b in cut.cut(u)]
     assert sum(b.real for b in batches) / sum(b.padded for b in batches) > 0.83
 
 
 def test_reading_ahead_gives_what_is_there() -> None:
-    ahead = Ahead(iter(range(10)))
+    ahead = prefetch(iter(range(10)))
     found: list[int] = []
     while ready := ahead.take(3):
         assert len(ready) <= 3
@@ -209,17 +208,17 @@ def test_reading_ahead_gives_what_is_there() -> None:
 
 
 def test_reading_ahead_keeps_order_and_hands_on_errors() -> None:
-    assert list(Ahead(iter(range(50)))) == list(range(50))
+    assert list(prefetch(iter(range(50)))) == list(range(50))
 
     def broken() -> Any:
         yield 1
         raise ZeroDivisionError
 
-    ahead = Ahead(broken())
+    ahead = prefetch(broken())
     assert next(ahead) == 1
     with pytest.raises(ZeroDivisionError):
         next(ahead)
-    endless = Ahead(iter(int, 1))
+    endless = prefetch(iter(int, 1))
     next(endless)
     endless.close()
     assert not endless.thread.is_alive()

@@ -11,8 +11,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from transformer import checkpoint, config, durable
+from transformer import atomic
 from transformer.errors import CheckpointError
+from transformer.runs.checkpoint import load_tensors
+from transformer.runs.models import load_model
+from transformer.runs.run import open_run
 
 
 @pytest.fixture
@@ -26,37 +29,37 @@ def best(folder: Path) -> Path:
 
 
 def test_a_copied_run_loads(copy: Path) -> None:
-    model, path = checkpoint.load_model(checkpoint.open_run(copy))
+    model, path = load_model(open_run(copy))
     assert path == best(copy)
     assert not model.training
 
 
 def test_not_a_run(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such directory"):
-        checkpoint.open_run(tmp_path / "none")
+        open_run(tmp_path / "none")
     with pytest.raises(CheckpointError, match=r"it has no config.yaml"):
-        checkpoint.open_run(tmp_path)
+        open_run(tmp_path)
 
 
 def test_a_damaged_best_is_replaced_and_a_named_one_refused(copy: Path) -> None:
     name = best(copy).name
     (best(copy) / "model.safetensors").write_bytes(b"")
-    _, path = checkpoint.load_model(checkpoint.open_run(copy))
+    _, path = load_model(open_run(copy))
     assert path.name != name
     with pytest.raises(CheckpointError, match="cannot be used: model.safetensors has 0 bytes"):
-        checkpoint.load_model(checkpoint.open_run(copy), name)
+        load_model(open_run(copy), name)
 
 
 def test_pointers_stay_inside(copy: Path) -> None:
     (copy / "best").write_text("../../etc")
     with pytest.raises(CheckpointError, match="should name a checkpoint"):
-        checkpoint.load_model(checkpoint.open_run(copy))
+        load_model(open_run(copy))
 
 
 def remake(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
     """Put other weights into a checkpoint, with a manifest that fits."""
     state = (folder / "state.json").read_text()
-    with durable.new_folder(folder) as new:
+    with atomic.new_folder(folder) as new:
         save_file(tensors, new / "model.safetensors")
         (new / "state.json").write_text(state)
 
@@ -71,48 +74,56 @@ def remake(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
 )
 def test_weights_of_another_shape_are_named(copy: Path, change: object, message: str) -> None:
     path = best(copy)
-    tensors = checkpoint.load_tensors(path / "model.safetensors")
+    tensors = load_tensors(path / "model.safetensors")
     change(tensors)  # type: ignore[operator]
     remake(path, tensors)
     with pytest.raises(CheckpointError, match=message):
-        checkpoint.load_model(checkpoint.open_run(copy), path.name)
+        load_model(open_run(copy), path.name)
 
 
 @pytest.mark.parametrize("content", [b"", b"abc", struct.pack("<Q", 1 << 60), struct.pack("<Q", 10) + b"not json!!"])
 def test_files_that_hold_no_tensors(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(CheckpointError):
-        checkpoint.load_tensors(tmp_path / "x")
+        load_tensors(tmp_path / "x")
 
 
 def test_another_format_is_refused(copy: Path) -> None:
     state = json.loads((best(copy) / "state.json").read_text())
-    tensors = checkpoint.load_tensors(best(copy) / "model.safetensors")
-    with durable.new_folder(best(copy)) as new:
+    tensors = load_tensors(best(copy) / "model.safetensors")
+    with atomic.new_folder(best(copy)) as new:
         save_file(tensors, new / "model.safetensors")
         (new / "state.json").write_text(json.dumps({**state, "format": 99}))
     with pytest.raises(CheckpointError, match="has format 99; this version reads 1"):
-        checkpoint.load_model(checkpoint.open_run(copy), best(copy).name)
+        load_model(open_run(copy), best(copy).name)
 
 
 def test_checkpoints_by_name(copy: Path) -> None:
-    run = checkpoint.open_run(copy)
-    assert checkpoint.load_model(run, "best")[1] == best(copy)
+    run = open_run(copy)
+    assert load_model(run, "best")[1] == best(copy)
     with pytest.raises(CheckpointError, match="has no checkpoint 'step-9'; there are: step-"):
-        checkpoint.load_model(run, "step-9")
+        load_model(run, "step-9")
 
 
 def test_a_swapped_tokenizer_is_noticed(copy: Path, tok: object) -> None:
-    from transformer import tokenizer as tokenizers
+    from transformer import config_file
     from transformer.config import TokenizerConfig
-    from transformer.launch import build
-    from transformer.runtime import Ranks
+    from transformer.data.tokenizer import learn_tokenizer
+    from transformer.errors import CheckpointError
+    from transformer.runs.models import load_model
+    from transformer.runs.run import open_run
+    from transformer.system.distributed import Ranks
+    from transformer.training.session import build
 
-    other = tokenizers.train([("a b c", "d e f")] * 3, TokenizerConfig(vocab_size=300))
+    pass
+    pass
+    pass
+
+    other = learn_tokenizer([("a b c", "d e f")] * 3, TokenizerConfig(vocab_size=300))
     other.save(copy)
     with pytest.raises(CheckpointError, match="another tokenizer"):
-        checkpoint.load_model(checkpoint.open_run(copy))
-    cfg = config.load(copy / "config.yaml")
+        load_model(open_run(copy))
+    cfg = config_file.load(copy / "config.yaml")
     trainer, _ = build(cfg, copy, torch.device("cpu"), Ranks())
     with pytest.raises(CheckpointError, match="another tokenizer"):
         trainer.restore(best(copy))

@@ -16,7 +16,7 @@ import pytest
 from conftest import toy_pairs, write_pairs
 from test_bad_input import main
 
-from transformer import cli
+from transformer.cli import main as cli
 
 COMMAND = [sys.executable, "-m", "transformer"]
 

@@ -9,16 +9,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from transformer import config
+from transformer import config_file
+from transformer.config import Config, CorpusConfig, DataConfig, TrainConfig
 from transformer.errors import ConfigError
 
 GOOD = "data:\n  source: en\n  target: de\n  train: {files: [a, b]}\n"
 
 
-def load(tmp_path: Path, text: str, *overrides: str) -> config.Config:
+def load(tmp_path: Path, text: str, *overrides: str) -> Config:
     path = tmp_path / "c.yaml"
     path.write_text(text, encoding="utf-8")
-    return config.load(path, overrides)
+    return config_file.load(path, overrides)
 
 
 def test_defaults_are_the_paper(tmp_path: Path) -> None:
@@ -39,7 +40,7 @@ def test_defaults_are_the_paper(tmp_path: Path) -> None:
 
 def test_what_is_dumped_loads_to_the_same(tmp_path: Path) -> None:
     cfg = load(tmp_path, GOOD, "train.adam_epsilon=1e-9", "data.train=[{tsv: 'a: b'}, {dataset: x/y, weight: 0.5}]")
-    assert load(tmp_path, config.dump(cfg)) == cfg
+    assert load(tmp_path, config_file.dump(cfg)) == cfg
 
 
 def test_yaml_is_read_by_the_type_of_the_field(tmp_path: Path) -> None:
@@ -85,7 +86,7 @@ def test_yaml_is_read_by_the_type_of_the_field(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_mistakes_get_a_sentence(tmp_path: Path, text: str, overrides: list[str], sentence: str) -> None:
     if "python/object" in text:  # tags decide nothing: the section is read by its fields' types
-        assert load(tmp_path, text).train == config.TrainConfig()
+        assert load(tmp_path, text).train == TrainConfig()
         return
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, text, *overrides)
@@ -95,10 +96,10 @@ def test_mistakes_get_a_sentence(tmp_path: Path, text: str, overrides: list[str]
 
 def test_missing_file_and_binary_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
-        config.load(tmp_path / "none.yaml")
+        config_file.load(tmp_path / "none.yaml")
     (tmp_path / "x.yaml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="not UTF-8"):
-        config.load(tmp_path / "x.yaml")
+        config_file.load(tmp_path / "x.yaml")
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -107,12 +108,12 @@ def test_arbitrary_bytes_give_a_config_or_a_sentence(tmp_path: Path, content: by
     path = tmp_path / "fuzz.yaml"
     path.write_bytes(content)
     with pytest.raises(ConfigError):
-        config.load(path)
+        config_file.load(path)
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=40))
 def test_arbitrary_overrides_give_a_config_or_a_sentence(text: str) -> None:
-    cfg = config.Config(data=config.DataConfig(source="en", target="de", train=(config.CorpusConfig(tsv="a"),)))
+    cfg = Config(data=DataConfig(source="en", target="de", train=(CorpusConfig(tsv="a"),)))
     with contextlib.suppress(ConfigError):
-        assert isinstance(config.override(cfg, [text]), config.Config)
+        assert isinstance(config_file.override(cfg, [text]), Config)

@@ -12,15 +12,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from transformer import corpus
 from transformer.config import CorpusConfig
-from transformer.corpus import Pair
+from transformer.data import corpus
+from transformer.data.lines import OPENERS, lenient_lines, read_lines
 from transformer.errors import DataError
 
 
-def read(**given: object) -> list[Pair | None]:
+def read(**given: object) -> list[corpus.Pair | None]:
     drop = bool(given.pop("drop", False))
-    return list(corpus.pairs(CorpusConfig(**given), "en", "de", drop))  # type: ignore[arg-type]
+    return list(corpus.read_pairs(CorpusConfig(**given), "en", "de", drop))  # type: ignore[arg-type]
 
 
 def files(tmp_path: Path, source: bytes, target: bytes) -> tuple[str, str]:
@@ -34,7 +34,7 @@ ODD = "a\u2028b\x0bc\x0cd\x1ce\x85f\rg"
 
 def test_only_line_feeds_end_lines(tmp_path: Path) -> None:
     both = files(tmp_path, f"\ufeff{ODD}\r\n\nlast".encode(), b"1\r\n2\n3\n")
-    assert read(files=both) == [Pair(ODD, "1"), Pair("", "2"), Pair("last", "3")]
+    assert read(files=both) == [corpus.Pair(ODD, "1"), corpus.Pair("", "2"), corpus.Pair("last", "3")]
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -43,15 +43,15 @@ def test_as_many_lines_as_line_feeds_say(tmp_path: Path, content: bytes) -> None
     (tmp_path / "x").write_bytes(content)
     expected = content.count(b"\n") + (not content.endswith(b"\n") and content != b"")
     with (tmp_path / "x").open("rb") as stream:
-        assert len(list(corpus.lenient_lines(stream, "x"))) == expected
-    if not any(content.startswith(magic) for magic in corpus.OPENERS):
-        assert len(list(corpus.lines(tmp_path / "x"))) == expected
+        assert len(list(lenient_lines(stream, "x"))) == expected
+    if not any(content.startswith(magic) for magic in OPENERS):
+        assert len(list(read_lines(tmp_path / "x"))) == expected
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
 def test_compressed_files_are_known_by_their_bytes(tmp_path: Path, compress: object) -> None:
     both = files(tmp_path, compress(b"hello\nyou\n"), b"hallo\ndu\n")  # type: ignore[operator]
-    assert read(files=both) == [Pair("hello", "hallo"), Pair("you", "du")]
+    assert read(files=both) == [corpus.Pair("hello", "hallo"), corpus.Pair("you", "du")]
 
 
 def test_truncated_gzip_is_a_sentence(tmp_path: Path) -> None:
@@ -77,13 +77,13 @@ def test_what_is_not_utf8_is_refused_or_dropped(tmp_path: Path) -> None:
     both = files(tmp_path, b"one\n\xff\xfe\nthree\n", b"eins\nzwei\ndrei\n")
     with pytest.raises(DataError, match=r"a, line 2 is not UTF-8; mend it, or leave such lines out"):
         read(files=both)
-    assert read(files=both, drop=True) == [Pair("one", "eins"), None, Pair("three", "drei")]
+    assert read(files=both, drop=True) == [corpus.Pair("one", "eins"), None, corpus.Pair("three", "drei")]
 
 
 def test_tsv(tmp_path: Path) -> None:
     path = tmp_path / "x.tsv"
     path.write_text('a "q\tb\n\t\n', encoding="utf-8")
-    assert read(tsv=str(path)) == [Pair('a "q', "b"), Pair("", "")]
+    assert read(tsv=str(path)) == [corpus.Pair('a "q', "b"), corpus.Pair("", "")]
     path.write_text("a\tb\nonly one\n", encoding="utf-8")
     with pytest.raises(DataError, match="x.tsv, line 2 has 1 columns; expected source and target"):
         read(tsv=str(path))
@@ -100,7 +100,7 @@ def test_local_json_and_parquet(tmp_path: Path) -> None:
     rows = [{"translation": {"en": f"e{i}", "de": f"d{i}"}} for i in range(3)]
     path = tmp_path / "x.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    expected = [Pair(f"e{i}", f"d{i}") for i in range(3)]
+    expected = [corpus.Pair(f"e{i}", f"d{i}") for i in range(3)]
     assert read(json=(str(path),)) == expected
     import datasets
 
@@ -109,7 +109,7 @@ def test_local_json_and_parquet(tmp_path: Path) -> None:
     )
     assert read(parquet=(str(tmp_path / "x.parquet"),)) == expected
     with pytest.raises(DataError, match="expected translation, or en and fr"):
-        list(corpus.pairs(CorpusConfig(parquet=(str(tmp_path / "x.parquet"),)), "en", "fr"))
+        list(corpus.read_pairs(CorpusConfig(parquet=(str(tmp_path / "x.parquet"),)), "en", "fr"))
 
 
 def test_identity_is_the_content_not_the_path(tmp_path: Path) -> None:

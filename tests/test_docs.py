@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from transformer import config
+from transformer import config_file
+from transformer.config import ModelConfig
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -16,12 +17,12 @@ CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_configuration_loads(path: Path) -> None:
-    assert config.load(path).data.train
+    assert config_file.load(path).data.train
 
 
 def test_wmt_configurations_are_the_papers() -> None:
-    base, big = (config.load(ROOT / "configs" / f"wmt14_en_de_{size}.yaml") for size in ("base", "big"))
-    assert base.model == config.ModelConfig()
+    base, big = (config_file.load(ROOT / "configs" / f"wmt14_en_de_{size}.yaml") for size in ("base", "big"))
+    assert base.model == ModelConfig()
     assert (big.model.width, big.model.heads, big.model.feed_forward, big.model.dropout) == (1024, 16, 4096, 0.3)
     assert (base.train.max_steps, big.train.max_steps) == (100_000, 300_000)
     assert (base.train.average_last, big.train.average_last) == (5, 20)

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from transformer import durable
+from transformer import atomic
 
 
 def make(path: Path, text: str = "hello") -> None:
-    with durable.new_folder(path) as folder:
+    with atomic.new_folder(path) as folder:
         (folder / "a").write_text(text)
         (folder / "b").write_text("b")
 
 
 def test_a_whole_folder_has_no_damage(tmp_path: Path) -> None:
     make(tmp_path / "x")
-    assert durable.damage(tmp_path / "x") is None
+    assert atomic.damage(tmp_path / "x") is None
     make(tmp_path / "x", "other")
     assert (tmp_path / "x" / "a").read_text() == "other"
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
@@ -28,7 +28,7 @@ def test_a_failing_writer_leaves_nothing_and_loses_nothing(tmp_path: Path) -> No
     make(tmp_path / "x")
 
     def fail() -> None:
-        with durable.new_folder(tmp_path / "x") as folder:
+        with atomic.new_folder(tmp_path / "x") as folder:
             (folder / "a").write_text("half")
             raise ZeroDivisionError
 
@@ -44,23 +44,23 @@ def test_every_damage_is_named(tmp_path: Path) -> None:
         return tmp_path / "x"
 
     (fresh() / "a").write_text("hellp")
-    assert durable.damage(tmp_path / "x") == "a is damaged: its SHA-256 is not the manifest's"
+    assert atomic.damage(tmp_path / "x") == "a is damaged: its SHA-256 is not the manifest's"
     (fresh() / "a").write_text("hell")
-    assert durable.damage(tmp_path / "x") == "a has 4 bytes instead of 5"
+    assert atomic.damage(tmp_path / "x") == "a has 4 bytes instead of 5"
     (fresh() / "b").unlink()
-    assert durable.damage(tmp_path / "x") == "b is missing"
+    assert atomic.damage(tmp_path / "x") == "b is missing"
     (fresh() / "manifest.json").unlink()
-    assert durable.damage(tmp_path / "x") == "it has no manifest.json"
+    assert atomic.damage(tmp_path / "x") == "it has no manifest.json"
     (fresh() / "manifest.json").write_text("{")
-    assert "cannot be read" in str(durable.damage(tmp_path / "x"))
+    assert "cannot be read" in str(atomic.damage(tmp_path / "x"))
     manifest = {"files": {"../../etc/passwd": {"bytes": 1, "sha256": ""}}}
     (fresh() / "manifest.json").write_text(json.dumps(manifest))
-    assert "outside the folder" in str(durable.damage(tmp_path / "x"))
+    assert "outside the folder" in str(atomic.damage(tmp_path / "x"))
 
 
 def test_stale_temporaries_are_cleaned(tmp_path: Path) -> None:
     make(tmp_path / "x")
     (tmp_path / ".tmp-abc").mkdir()
     (tmp_path / ".tmp-file").write_text("")
-    durable.clean_up(tmp_path)
+    atomic.clean_up(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["x"]

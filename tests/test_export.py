@@ -13,12 +13,17 @@ import torch
 from safetensors.numpy import load_file
 from torch import nn
 
-from transformer import checkpoint, durable, export
+from transformer import atomic
 from transformer.config import ModelConfig
+from transformer.data.tokenizer import Tokenizer
+from transformer.decoding.translator import Translator, greedy
 from transformer.errors import ConfigError, TransformerError
-from transformer.model import Transformer
-from transformer.tokenizer import Tokenizer
-from transformer.translator import Translator, greedy
+from transformer.interchange.common import POSITIONS
+from transformer.interchange.ctranslate2 import write_ctranslate2
+from transformer.interchange.hugging_face import hugging_face_tensors, write_hugging_face
+from transformer.model.network import Transformer
+from transformer.runs.models import load_model
+from transformer.runs.run import open_run
 
 SMALL = ModelConfig(width=32, heads=2, feed_forward=48, encoder_layers=2, decoder_layers=3)
 KINDS = {
@@ -55,7 +60,7 @@ def our_log_probs(model: Transformer, tok: Tokenizer, source: list[int], target:
 
 
 def test_every_weight_is_in_the_hugging_face_folder(model: Transformer, tok: Tokenizer, tmp_path: Path) -> None:
-    export.hugging_face(model, tok, tmp_path / "out")
+    write_hugging_face(model, tok, tmp_path / "out")
     found, cfg = load_file(tmp_path / "out" / "model.safetensors"), model.cfg
     d, f, pieces = cfg.width, cfg.feed_forward, tok.sizes[1]
     attention: dict[str, tuple[int, ...]] = {f"{part}_proj": (d, d) for part in ("q", "k", "v", "out")}
@@ -72,7 +77,7 @@ def test_every_weight_is_in_the_hugging_face_folder(model: Transformer, tok: Tok
         shapes |= {f"model.{side}.{name}.weight": shape for name, shape in whole.items()}
         shapes |= {f"model.{side}.{name}.bias": shape[:1] for name, shape in whole.items()}
         if cfg.norm == "pre":
-            shapes[f"model.{side}.embed_positions.weight"] = (export.POSITIONS, d)
+            shapes[f"model.{side}.embed_positions.weight"] = (POSITIONS, d)
         if cfg.tied != "all":
             shapes[f"model.{side}.embed_tokens.weight"] = (pieces, d)
     shapes |= {"model.shared.weight": (pieces, d)} if cfg.tied == "all" else {}
@@ -85,7 +90,7 @@ def test_every_weight_is_in_the_hugging_face_folder(model: Transformer, tok: Tok
 
 def test_fused_projections_are_taken_apart_in_order(tok: Tokenizer) -> None:
     model = build(KINDS["pre"], tok)
-    found = export.hugging_face_tensors(model)
+    found = hugging_face_tensors(model)
     fused = dict(model.named_parameters())
     names = [f"model.decoder.layers.1.self_attn.{part}_proj.weight" for part in "qkv"]
     joined = np.concatenate([found[name] for name in names])
@@ -95,38 +100,38 @@ def test_fused_projections_are_taken_apart_in_order(tok: Tokenizer) -> None:
 
 
 def test_hugging_face_configuration(tok: Tokenizer, tmp_path: Path) -> None:
-    export.hugging_face(build(KINDS["post-target"], tok), tok, tmp_path / "post")
+    write_hugging_face(build(KINDS["post-target"], tok), tok, tmp_path / "post")
     found = json.loads((tmp_path / "post" / "config.json").read_text())
     assert found["architectures"] == ["MarianMTModel"]
     assert (found["vocab_size"], found["decoder_vocab_size"]) == tok.sizes
     assert found["decoder_start_token_id"] == tok.pad
     assert not found["share_encoder_decoder_embeddings"]
     assert found["tie_word_embeddings"]
-    export.hugging_face(build(KINDS["pre"], tok), tok, tmp_path / "pre")
+    write_hugging_face(build(KINDS["pre"], tok), tok, tmp_path / "pre")
     found = json.loads((tmp_path / "pre" / "config.json").read_text())
     assert found["architectures"] == ["PegasusForConditionalGeneration"]
     assert found["decoder_start_token_id"] == tok.bos
-    assert durable.damage(tmp_path / "pre") is None
+    assert atomic.damage(tmp_path / "pre") is None
 
 
 def test_what_cannot_be_exported_is_refused(tok: Tokenizer, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="one matrix of embeddings"):
-        export.hugging_face(build(replace(KINDS["pre"], tied="none"), tok), tok, tmp_path / "out")
+        write_hugging_face(build(replace(KINDS["pre"], tied="none"), tok), tok, tmp_path / "out")
     with pytest.raises(ConfigError, match="already there"):
-        export.hugging_face(build(KINDS["pre"], tok), tok, tmp_path)
+        write_hugging_face(build(KINDS["pre"], tok), tok, tmp_path)
 
 
 def test_without_ctranslate2_a_sentence(tok: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ctranslate2", None)
     monkeypatch.setitem(sys.modules, "ctranslate2.specs", None)
     with pytest.raises(TransformerError, match="pip install ctranslate2"):
-        export.ctranslate2(build(SMALL, tok), tok, tmp_path / "out")
+        write_ctranslate2(build(SMALL, tok), tok, tmp_path / "out")
 
 
 @pytest.mark.filterwarnings("default")
 def test_ctranslate2_computes_the_same(model: Transformer, tok: Tokenizer, tmp_path: Path) -> None:
     runtime = pytest.importorskip("ctranslate2", reason="ctranslate2 is not installed")
-    export.ctranslate2(model, tok, tmp_path / "out")
+    write_ctranslate2(model, tok, tmp_path / "out")
     translator = runtime.Translator(str(tmp_path / "out"), device="cpu", compute_type="float32", intra_threads=1)
     targets = [[100, 101, 102], [5], [200, 9, 8, 7, 6, 5, 4]]
     pieces = [[tok.source.id_to_piece(i) for i in ids] for ids in SOURCES]
@@ -138,7 +143,7 @@ def test_ctranslate2_computes_the_same(model: Transformer, tok: Tokenizer, tmp_p
         assert (shift >= -1e-4).all()
         assert shift.max() < 0.5
     with pytest.raises(ConfigError, match="already there"):
-        export.ctranslate2(model, tok, tmp_path / "out")
+        write_ctranslate2(model, tok, tmp_path / "out")
 
 
 @pytest.mark.filterwarnings("default")
@@ -148,7 +153,7 @@ def test_ctranslate2_translates_the_same(
 ) -> None:
     runtime = pytest.importorskip("ctranslate2", reason="ctranslate2 is not installed")
     tok = translator.tok
-    export.ctranslate2(translator.model, tok, tmp_path / "out", quantization)
+    write_ctranslate2(translator.model, tok, tmp_path / "out", quantization)
     theirs = runtime.Translator(str(tmp_path / "out"), device="cpu", compute_type=quantization or "float32")
     lines = ["one two three", "nine nine zero four", "eight", "five six"]
     ours = Translator(translator.model, tok, greedy(translator.cfg), translator.max_length, translator.device)
@@ -161,7 +166,7 @@ def test_ctranslate2_translates_the_same(
 @pytest.mark.filterwarnings("default")
 def test_hugging_face_computes_the_same(model: Transformer, tok: Tokenizer, tmp_path: Path) -> None:
     peer = pytest.importorskip("transformers", reason="transformers is not installed")
-    export.hugging_face(model, tok, tmp_path / "out")
+    write_hugging_face(model, tok, tmp_path / "out")
     theirs, notes = peer.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "out", output_loading_info=True)
     assert not notes["unexpected_keys"]
     assert all("embed_positions" in name for name in notes["missing_keys"])
@@ -173,9 +178,9 @@ def test_hugging_face_computes_the_same(model: Transformer, tok: Tokenizer, tmp_
 
 
 def test_a_run_can_be_exported(trained_run: Path, tmp_path: Path) -> None:
-    run = checkpoint.open_run(trained_run)
-    model, _ = checkpoint.load_model(run)
-    export.hugging_face(model, run.tokenizer, tmp_path / "deep" / "out")
+    run = open_run(trained_run)
+    model, _ = load_model(run)
+    write_hugging_face(model, run.tokenizer, tmp_path / "deep" / "out")
     assert sorted(path.name for path in (tmp_path / "deep" / "out").iterdir()) == [
         "config.json",
         "generation_config.json",

@@ -25,9 +25,19 @@ from conftest import CPU, assert_same
 from nursery import Child, Nursery, open_nursery, wait_until
 from safetensors.torch import save_file
 
-from transformer import batching, checkpoint, config, durable, launch, runtime, tokenizer, train
+from transformer import atomic, config_file
 from transformer.config import Config, TokenizerConfig
+from transformer.data import batching
+from transformer.data.tokenizer import learn_tokenizer
 from transformer.errors import CheckpointError, TransformerError
+from transformer.runs.checkpoint import STATE, TENSORS, WEIGHTS, load_state, load_tensors, save_checkpoint
+from transformer.runs.models import load_model
+from transformer.runs.run import open_run
+from transformer.system.clock import Stopwatch
+from transformer.system.distributed import Ranks
+from transformer.training.dry_run import dry_run
+from transformer.training.session import build, disk_space, train
+from transformer.training.trainer import Trainer
 
 QUIET = ["train.validate_text=false", "train.validate_every=1000000"]
 OFTEN = [*QUIET, "train.save_every=1", "train.log_every=1"]
@@ -58,9 +68,9 @@ def said() -> Iterator[list[str]]:
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     """All tensors of the newest checkpoint: weights, optimizer and averages."""
-    path = checkpoint.open_run(folder).steps()[-1]
-    files = (checkpoint.WEIGHTS, checkpoint.TENSORS)
-    return {f"{path.name}/{file}/{k}": v for file in files for k, v in checkpoint.load_tensors(path / file).items()}
+    path = open_run(folder).steps()[-1]
+    files = (WEIGHTS, TENSORS)
+    return {f"{path.name}/{file}/{k}": v for file in files for k, v in load_tensors(path / file).items()}
 
 
 def assert_equal_runs(one: Path, other: Path, exact: bool = True) -> None:
@@ -117,11 +127,11 @@ def assert_nothing_lost(run: Path, child: Child, before: int, acknowledged: int)
     assert not went_on or int(went_on[0][-8:]) >= before, child.log()
     assert "Traceback" not in child.log()
     steps = sorted((run / "checkpoints").glob("step-*"))
-    assert all(durable.damage(path) is None for path in steps)
+    assert all(atomic.damage(path) is None for path in steps)
     if acknowledged:
         assert int(steps[-1].name[-8:]) >= acknowledged
-        _, found = checkpoint.load_model(checkpoint.open_run(run))
-        assert durable.damage(found) is None
+        _, found = load_model(open_run(run))
+        assert atomic.damage(found) is None
 
 
 CALLS = ("mkdir", "open", "rename", "replace", "fsync", "unlink", "rmdir", "chmod")
@@ -138,10 +148,10 @@ def test_killed_at_each_call_of_a_save(tmp_path: Path, existing: bool) -> None:
         if subprocess.run(["python3", "-c", DYING, str(parent), str(place)], check=False).returncode == 0:
             break
         crashes += 1
-        durable.clean_up(parent)
+        atomic.clean_up(parent)
         assert not list(parent.glob(".tmp-*"))
         if existing or (parent / "x").exists():
-            assert durable.damage(parent / "x") is None
+            assert atomic.damage(parent / "x") is None
             assert (parent / "x" / "a").read_text() in ("old", "new")
     assert crashes > 10
     assert (parent / "x" / "a").read_text() == "new"
@@ -149,7 +159,7 @@ def test_killed_at_each_call_of_a_save(tmp_path: Path, existing: bool) -> None:
 
 DYING = f"""
 import os, sys, importlib.util
-spec = importlib.util.spec_from_file_location("durable", {durable.__file__!r})
+spec = importlib.util.spec_from_file_location("atomic", {atomic.__file__!r})
 durable = importlib.util.module_from_spec(spec); spec.loader.exec_module(durable)
 left = int(sys.argv[2])
 def counted(original):
@@ -167,7 +177,7 @@ with durable.new_folder(Path(sys.argv[1]) / "x") as folder:
 
 
 def fill(path: Path, text: str) -> None:
-    with durable.new_folder(path) as folder:
+    with atomic.new_folder(path) as folder:
         (folder / "a").write_text(text)
         (folder / "b").write_text("b")
 
@@ -217,7 +227,7 @@ def test_a_signal_while_starting_ends_tidily(nursery: Nursery, tiny_file: Path, 
 
 def test_a_second_ctrl_c_leaves_at_once(nursery: Nursery, tiny_file: Path, tmp_path: Path) -> None:
     """In the middle of an update that takes very long."""
-    files = config.flat(config.load(tiny_file))["data.train"]
+    files = config_file.flat(config_file.load(tiny_file))["data.train"]
     long = [f"data.train={json.dumps([{**each, 'weight': 1000} for each in files])}", "train.batch_tokens=500000"]
     child = nursery.start(tmp_path / "log", "train", tiny_file, *QUIET, *long, "--run", tmp_path / "run")
     child.wait_for("updates an epoch")
@@ -236,23 +246,23 @@ def test_a_second_ctrl_c_leaves_at_once(nursery: Nursery, tiny_file: Path, tmp_p
 def test_the_time_limit_counts_from_the_start_and_leaves_room_for_saving(
     tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cfg = config.override(tiny, [*QUIET, "train.time_limit=50", "train.save_every=2"])
-    assert launch.train(cfg, tmp_path / "quick", CPU) == "all 12 steps are done"
-    write = train.Trainer._write
+    cfg = config_file.override(tiny, [*QUIET, "train.time_limit=50", "train.save_every=2"])
+    assert train(cfg, tmp_path / "quick", CPU) == "all 12 steps are done"
+    write = Trainer._write
 
     def slow(self: Any, *args: Any) -> None:
         later = time.monotonic() + 30
         monkeypatch.setattr(time, "monotonic", lambda: later)
         write(self, *args)
 
-    monkeypatch.setattr(train.Trainer, "_write", slow)  # 30 s of 50: another one would end too late
-    assert launch.train(cfg, tmp_path / "slow", CPU) == "time limit"
+    monkeypatch.setattr(Trainer, "_write", slow)  # 30 s of 50: another one would end too late
+    assert train(cfg, tmp_path / "slow", CPU) == "time limit"
     assert last_step(tmp_path / "slow") == 2
 
 
 # ---- 3. damage -----------------------------------------------------------------------------------------
 
-FILES = (checkpoint.WEIGHTS, checkpoint.TENSORS, checkpoint.STATE, durable.MANIFEST)
+FILES = (WEIGHTS, TENSORS, STATE, atomic.MANIFEST)
 
 
 def flip(path: Path, place: float) -> None:
@@ -279,8 +289,8 @@ def nine_steps(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Config]:
     folder = tmp_path_factory.mktemp("nine")
     files = {name: conftest.write_pairs(folder, name, conftest.toy_pairs(99, 1)) for name in ("train", "valid", "test")}
     (folder / "tiny.yaml").write_text(conftest.TINY.format(**files))
-    cfg = config.load(folder / "tiny.yaml", [*QUIET, "train.max_steps=9", "data.test=null", "data.valid=null"])
-    launch.train(cfg, folder / "run", CPU)
+    cfg = config_file.load(folder / "tiny.yaml", [*QUIET, "train.max_steps=9", "data.test=null", "data.valid=null"])
+    train(cfg, folder / "run", CPU)
     return folder, cfg
 
 
@@ -289,7 +299,7 @@ def damaged(nine_steps: tuple[Path, Config], tmp_path: Path) -> tuple[Path, Path
     """A copy of such a run, its newest checkpoint, and a configuration that goes on with it."""
     folder, cfg = nine_steps
     shutil.copytree(folder / "run", tmp_path / "run")
-    cfg = config.override(cfg, [f"data.prepared_dir={folder / 'prepared'}", "train.max_steps=10"])
+    cfg = config_file.override(cfg, [f"data.prepared_dir={folder / 'prepared'}", "train.max_steps=10"])
     return tmp_path / "run", tmp_path / "run" / "checkpoints" / "step-00000009", cfg
 
 
@@ -301,74 +311,74 @@ def test_damage_is_named_and_the_one_before_used(
     run, newest, cfg = damaged
     DAMAGE[how](newest / name)
     with pytest.raises(CheckpointError, match="cannot be used"):
-        checkpoint.load_model(checkpoint.open_run(run), newest.name)  # the explicitly named one
-    launch.train(cfg, run, CPU)
+        load_model(open_run(run), newest.name)  # the explicitly named one
+    train(cfg, run, CPU)
     assert any(str(newest) in line and "trying another" in line for line in said)
     assert any("going on from" in line and "step-00000006" in line for line in said)
-    assert durable.damage(newest) is None  # written anew on the way
+    assert atomic.damage(newest) is None  # written anew on the way
 
 
 def test_an_empty_directory_is_no_checkpoint(damaged: tuple[Path, Path, Config], said: list[str]) -> None:
     run, newest, cfg = damaged
     shutil.rmtree(newest)
     newest.mkdir()
-    launch.train(cfg, run, CPU)
+    train(cfg, run, CPU)
     assert any(f"{newest} is damaged: it has no manifest.json" in line for line in said)
 
 
 def rewrite(path: Path, tensors: str, **state: Any) -> None:
     """Change a checkpoint behind its manifest's back."""
-    loaded, values = checkpoint.load_tensors(path / tensors), checkpoint.load_state(path)
-    other = checkpoint.TENSORS if tensors == checkpoint.WEIGHTS else checkpoint.WEIGHTS
+    loaded, values = load_tensors(path / tensors), load_state(path)
+    other = TENSORS if tensors == WEIGHTS else WEIGHTS
     kept = (path / other).read_bytes()
-    with durable.new_folder(path) as folder:
+    with atomic.new_folder(path) as folder:
         name = next(name for name in loaded if "embedding" in name)
         save_file({**loaded, name: torch.zeros(3, 3)}, folder / tensors)
         (folder / other).write_bytes(kept)
-        (folder / checkpoint.STATE).write_text(json.dumps({**values, **state}))
+        (folder / STATE).write_text(json.dumps({**values, **state}))
 
 
-@pytest.mark.parametrize("tensors", [checkpoint.WEIGHTS, checkpoint.TENSORS])
+@pytest.mark.parametrize("tensors", [WEIGHTS, TENSORS])
 def test_tensors_of_another_shape_are_passed_over(
     damaged: tuple[Path, Path, Config], said: list[str], tensors: str
 ) -> None:
     run, newest, cfg = damaged
     rewrite(newest, tensors)
-    launch.train(cfg, run, CPU)
+    train(cfg, run, CPU)
     assert any("has shape (3, 3), but this configuration needs" in line for line in said)
     assert any("going on from" in line and "step-00000006" in line for line in said)
 
 
 def test_a_checkpoint_of_another_tokenizer_is_passed_over(damaged: tuple[Path, Path, Config], said: list[str]) -> None:
     run, newest, cfg = damaged
-    rewrite(newest, checkpoint.TENSORS, tokenizer="another")
-    launch.train(cfg, run, CPU)
+    rewrite(newest, TENSORS, tokenizer="another")
+    train(cfg, run, CPU)
     assert any("was trained with another tokenizer" in line for line in said)
 
 
 def test_nothing_valid_is_an_error_and_not_a_fresh_start(damaged: tuple[Path, Path, Config]) -> None:
     run, _, cfg = damaged
     for path in (run / "checkpoints").iterdir():
-        flip(path / checkpoint.WEIGHTS, 0.5)
+        flip(path / WEIGHTS, 0.5)
     there = sorted((run / "checkpoints").rglob("*"))
     with pytest.raises(CheckpointError, match="no checkpoint in .* can be used: .*step-00000003 is damaged"):
-        launch.train(cfg, run, CPU)
+        train(cfg, run, CPU)
     assert sorted((run / "checkpoints").rglob("*")) == there
 
 
 def test_checkpoints_that_are_all_gone_are_no_fresh_start(damaged: tuple[Path, Path, Config]) -> None:
     run, _, cfg = damaged
     for path in (run / "checkpoints").iterdir():
-        durable.remove(path)
+        atomic.remove(path)
     with pytest.raises(CheckpointError, match="its checkpoints are gone; start over with --fresh"):
-        launch.train(cfg, run, CPU)
+        train(cfg, run, CPU)
 
 
 def test_a_swapped_tokenizer_stops_the_run(damaged: tuple[Path, Path, Config]) -> None:
     run, _, cfg = damaged
-    tokenizer.train([("a b c", "d e f")] * 3, TokenizerConfig(vocab_size=300)).save(run)
+    learn_tokenizer([("a b c", "d e f")] * 3, TokenizerConfig(vocab_size=300)).save(run)
     with pytest.raises(CheckpointError, match="another tokenizer"):
-        launch.train(cfg, run, CPU)
+        train(cfg, run, CPU)
 
 
 # ---- 4. disk -------------------------------------------------------------------------------------------
@@ -392,7 +402,7 @@ def test_files_that_may_not_grow(nursery: Nursery, tiny_file: Path, tmp_path: Pa
 def test_one_save_that_fails_is_no_end(
     tiny: Config, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save, calls = checkpoint.save, []
+    save, calls = save_checkpoint, []
 
     def failing(path: Path, *args: Any) -> None:
         calls.append(path.name)
@@ -400,8 +410,8 @@ def test_one_save_that_fails_is_no_end(
             raise OSError(28, "No space left on device", str(path))
         save(path, *args)
 
-    monkeypatch.setattr(checkpoint, "save", failing)
-    assert launch.train(config.override(tiny, QUIET), tmp_path / "run", CPU) == "all 12 steps are done"
+    monkeypatch.setattr("transformer.training.trainer.save_checkpoint", failing)
+    assert train(config_file.override(tiny, QUIET), tmp_path / "run", CPU) == "all 12 steps are done"
     assert len([line for line in said if "step 3 was NOT saved" in line]) == 1
     assert calls == [f"step-{step:08d}" for step in (3, 6, 9, 12, 12)]
 
@@ -435,7 +445,7 @@ def test_a_disk_that_is_full_and_then_not(small_disk: tuple[Nursery, Path], tiny
     assert "No space left on device" in child.log().splitlines()[-1]
     assert "Traceback" not in child.log()
     steps = sorted((disk / "run/checkpoints").glob("step-*"))
-    assert [durable.damage(path) for path in steps] == [None, None]
+    assert [atomic.damage(path) for path in steps] == [None, None]
     assert last_step(disk / "run") == int(steps[-1].name[-8:])
     going_on = [*command, "/mnt/run", f"train.max_steps={last_step(disk / 'run') + 5}"]
     code, log = nursery.run(tmp_path / "log", *going_on)
@@ -462,7 +472,7 @@ def test_a_disk_that_may_not_be_written(small_disk: tuple[Nursery, Path], tiny_f
         assert "Traceback" not in log
     steps = sorted((disk / "locked/checkpoints").glob("step-*"))
     assert steps
-    assert all(durable.damage(path) is None for path in steps)
+    assert all(atomic.damage(path) is None for path in steps)
     assert nursery.shell("umount /mnt/locked/checkpoints")
     assert nursery.run(tmp_path / "log", *command, f"train.max_steps={int(steps[-1].name[-8:]) + 2}")[0] == 0
     shutil.rmtree(disk / "locked")
@@ -495,15 +505,13 @@ def test_a_log_that_cannot_be_written_stops_nothing(nursery: Nursery, tiny_file:
 def test_the_disk_that_a_run_needs_is_told_before(
     tiny: Config, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cfg = config.override(tiny, [*QUIET, "train.keep_last=3", "train.save_every=1", "train.ema=0.5"])
-    trainer, _ = launch.build(cfg, tmp_path / "run", CPU, runtime.Ranks())
-    needed, free = launch.disk(trainer)
+    cfg = config_file.override(tiny, [*QUIET, "train.keep_last=3", "train.save_every=1", "train.ema=0.5"])
+    trainer, _ = build(cfg, tmp_path / "run", CPU, Ranks())
+    needed, free = disk_space(trainer)
     assert 0 < needed < free
-    assert any(
-        "of checkpoints" in line or "for checkpoints" in line for line in launch.dry_run(cfg, tmp_path / "x", CPU)
-    )
+    assert any("of checkpoints" in line or "for checkpoints" in line for line in dry_run(cfg, tmp_path / "x", CPU))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(2 * needed, needed, needed - 1))
-    launch.train(cfg, tmp_path / "run", CPU)
+    train(cfg, tmp_path / "run", CPU)
     assert any("the checkpoints may not fit the disk: up to " in line for line in said)
     whole = sum(path.stat().st_size for path in (tmp_path / "run/checkpoints").rglob("*.*"))
     assert 0.5 * needed < whole <= needed
@@ -514,7 +522,7 @@ def test_the_disk_that_a_run_needs_is_told_before(
 
 def poison(monkeypatch: pytest.MonkeyPatch, bad: Any, what: str = "smoothed") -> None:
     """Let the loss of updates be not a number where `bad(trainer)` says so."""
-    original = train.Trainer.loss
+    original = Trainer.loss
 
     def loss(self: Any, batch: Any) -> Any:
         found = original(self, batch)
@@ -522,7 +530,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, bad: Any, what: str = "smoothed") ->
             object.__setattr__(found, what, getattr(found, what) * float("nan"))
         return found
 
-    monkeypatch.setattr(train.Trainer, "loss", loss)
+    monkeypatch.setattr(Trainer, "loss", loss)
 
 
 @pytest.mark.parametrize("scaled", [False, True])
@@ -530,11 +538,11 @@ def poison(monkeypatch: pytest.MonkeyPatch, bad: Any, what: str = "smoothed") ->
 def test_an_update_that_is_not_finite_changes_nothing(
     tiny: Config, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch, what: str, scaled: bool
 ) -> None:
-    trainer, _ = launch.build(tiny, tmp_path / "run", CPU, runtime.Ranks())
+    trainer, _ = build(tiny, tmp_path / "run", CPU, Ranks())
     trainer.scaler = torch.amp.GradScaler("cpu", init_scale=64.0) if scaled else None
     updates = trainer.cut_updates()
     trainer.update(next(updates)[1])
-    trainer.metrics(runtime.Stopwatch())
+    trainer.metrics(Stopwatch())
     before = {f"{i}.{k}": v.clone() for i, p in enumerate(trainer.parameters) for k, v in trainer.adam.state[p].items()}
     values = [p.detach().clone() for p in trainer.parameters]
     poison(monkeypatch, lambda trainer: trainer.progress.step == 1, what)
@@ -544,7 +552,7 @@ def test_an_update_that_is_not_finite_changes_nothing(
     after = {f"{i}.{k}": v for i, p in enumerate(trainer.parameters) for k, v in trainer.adam.state[p].items()}
     assert all(torch.equal(before[name], after[name]) for name in before)
     trainer.update(next(updates)[1])
-    found = trainer.metrics(runtime.Stopwatch())
+    found = trainer.metrics(Stopwatch())
     assert found["skipped"] == 1
     assert 0 < found["loss"] < 10  # of the other update
     assert trainer.progress.skips == 0
@@ -558,9 +566,9 @@ def test_many_in_a_row_lead_back_once_and_then_end(
 ) -> None:
     """What goes wrong from update 8 on goes well at half the rate, until update 40."""
     poison(monkeypatch, lambda trainer: trainer.progress.step >= (40 if trainer.progress.calm else 8))
-    cfg = config.override(tiny, [*OFTEN, "train.max_steps=100", "train.keep_last=2", "train.rate=constant"])
+    cfg = config_file.override(tiny, [*OFTEN, "train.max_steps=100", "train.keep_last=2", "train.rate=constant"])
     with pytest.raises(TransformerError, match="10 updates in a row, up to update 50, .*, again at half the rate"):
-        launch.train(cfg, tmp_path / "run", CPU)
+        train(cfg, tmp_path / "run", CPU)
     (back,) = [line for line in said if "going back to" in line]
     assert "10 updates in a row, up to update 18" in back
     assert "step-00000008" in back
@@ -569,24 +577,24 @@ def test_many_in_a_row_lead_back_once_and_then_end(
     evidence = metrics(tmp_path / "run", "skipped")
     assert [line["step"] for line in evidence] == [*range(9, 19), *range(41, 51)]
     assert all(line["pairs"] and line["grad_norm"] is None for line in evidence)
-    state = checkpoint.load_state(tmp_path / "run/checkpoints/step-00000049")
+    state = load_state(tmp_path / "run/checkpoints/step-00000049")
     assert state["progress"]["good"] == "step-00000040"
     assert state["progress"]["calm"] is True
     assert (tmp_path / "run/checkpoints/step-00000040").is_dir()  # kept, though older than the last two
     with pytest.raises(TransformerError, match="again at half the rate"):  # and so when it goes on
-        launch.train(cfg, tmp_path / "run", CPU)
+        train(cfg, tmp_path / "run", CPU)
 
 
 def test_nothing_to_go_back_to_is_the_end(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     poison(monkeypatch, lambda trainer: True)
     with pytest.raises(TransformerError, match="12 updates in a row, up to update 12, .*: stopped; their losses and"):
-        launch.train(config.override(tiny, QUIET), tmp_path / "run", CPU)
+        train(config_file.override(tiny, QUIET), tmp_path / "run", CPU)
 
 
 def test_spikes_of_the_loss_are_reported(
     tiny: Config, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = train.Trainer.loss
+    original = Trainer.loss
 
     def loss(self: Any, batch: Any) -> Any:
         found = original(self, batch)
@@ -594,9 +602,9 @@ def test_spikes_of_the_loss_are_reported(
             object.__setattr__(found, "nll", found.nll * 9)
         return found
 
-    monkeypatch.setattr(train.Trainer, "loss", loss)
-    cfg = config.override(tiny, [*QUIET, "train.max_steps=80", "train.save_every=80"])
-    assert launch.train(cfg, tmp_path / "run", CPU) == "all 80 steps are done"
+    monkeypatch.setattr(Trainer, "loss", loss)
+    cfg = config_file.override(tiny, [*QUIET, "train.max_steps=80", "train.save_every=80"])
+    assert train(cfg, tmp_path / "run", CPU) == "all 80 steps are done"
     assert [line["step"] for line in metrics(tmp_path / "run", "spike")] == [70]
     assert [line for line in said if line.startswith("spike: update 70, loss ")]
 
@@ -606,7 +614,7 @@ def test_spikes_of_the_loss_are_reported(
 
 def small_memory(monkeypatch: pytest.MonkeyPatch, most: int, error: Exception) -> list[int]:
     """Let batches of more than `most` tokens a side not fit; return the sizes that were tried."""
-    original, tried = train.Trainer.loss, []
+    original, tried = Trainer.loss, []
 
     def loss(self: Any, batch: Any) -> Any:
         tried.append(batch.size)
@@ -614,7 +622,7 @@ def small_memory(monkeypatch: pytest.MonkeyPatch, most: int, error: Exception) -
             raise error
         return original(self, batch)
 
-    monkeypatch.setattr(train.Trainer, "loss", loss)
+    monkeypatch.setattr(Trainer, "loss", loss)
     return tried
 
 
@@ -630,12 +638,12 @@ ERRORS = [
 def test_what_does_not_fit_memory_is_split(
     tiny: Config, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch, error: Exception, threads: int
 ) -> None:
-    cfg = config.override(tiny, [*SMOOTH, *QUIET, "train.max_steps=4"])
-    launch.train(cfg, tmp_path / "whole", CPU)
+    cfg = config_file.override(tiny, [*SMOOTH, *QUIET, "train.max_steps=4"])
+    train(cfg, tmp_path / "whole", CPU)
     tried = small_memory(monkeypatch, 60, error)
     torch.set_num_threads(threads)  # with two, two workers
     try:
-        launch.train(cfg, tmp_path / "run", CPU)
+        train(cfg, tmp_path / "run", CPU)
     finally:
         torch.set_num_threads(1)
     assert_equal_runs(tmp_path / "whole", tmp_path / "run", exact=False)
@@ -645,7 +653,7 @@ def test_what_does_not_fit_memory_is_split(
 
 
 def test_halves_hold_what_the_whole_held(tiny: Config, tmp_path: Path) -> None:
-    trainer, _ = launch.build(tiny, tmp_path / "run", CPU, runtime.Ranks(), keep=False)
+    trainer, _ = build(tiny, tmp_path / "run", CPU, Ranks(), keep=False)
     whole = max(next(trainer.cut_updates())[1], key=lambda batch: len(batch.pairs))
     parts: list[batching.Batch] = list(whole.halves(trainer.model.pad))
     assert torch.equal(torch.cat([part.target_N for part in parts]), whole.target_N)
@@ -660,13 +668,13 @@ def test_halves_hold_what_the_whole_held(tiny: Config, tmp_path: Path) -> None:
 def test_a_pair_that_fits_no_memory_is_named(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small_memory(monkeypatch, 0, ERRORS[0])
     with pytest.raises(TransformerError, match=r"pair \d+, of \d+ and \d+ tokens, does not fit the memory of CPU"):
-        launch.train(tiny, tmp_path / "run", CPU)
+        train(tiny, tmp_path / "run", CPU)
 
 
 def test_other_errors_are_not_taken_for_it(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small_memory(monkeypatch, 0, RuntimeError("shapes do not match"))
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        launch.train(tiny, tmp_path / "run", CPU)
+        train(tiny, tmp_path / "run", CPU)
 
 
 # ---- 7. workers and processes, 8. the same run in another shape ----------------------------------------
@@ -754,10 +762,10 @@ def test_a_failing_reader_ends_the_training_and_does_not_hang_it(
 
     monkeypatch.setattr(batching.Batches, "cut", cut)
     with pytest.raises(OSError, match="Input/output error"):
-        launch.train(config.override(tiny, QUIET), tmp_path / "run", CPU)
+        train(config_file.override(tiny, QUIET), tmp_path / "run", CPU)
     monkeypatch.undo()
     assert last_step(tmp_path / "run") == 6
-    assert launch.train(config.override(tiny, QUIET), tmp_path / "run", CPU) == "all 12 steps are done"
+    assert train(config_file.override(tiny, QUIET), tmp_path / "run", CPU) == "all 12 steps are done"
 
 
 def test_a_deleted_cache_costs_time_only(nursery: Nursery, tiny_file: Path, tmp_path: Path) -> None:
@@ -830,7 +838,7 @@ def test_chaos_tells_what_is_not_equal(tiny_file: Path, tmp_path: Path) -> None:
     import runpy
 
     for seed in (1, 2):
-        cfg = config.load(tiny_file, [f"train.seed={seed}"])
-        launch.train(cfg, tmp_path / str(seed), CPU)
+        cfg = config_file.load(tiny_file, [f"train.seed={seed}"])
+        train(cfg, tmp_path / str(seed), CPU)
     differences = runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "chaos.py"))["differences"]
     assert "model.safetensors is not equal" in differences(tmp_path / "1", tmp_path / "2", "cpu")

@@ -12,9 +12,12 @@ import torch.nn.functional as F
 from conftest import CPU
 from torch import Tensor, nn
 
-from transformer import config, launch, linear, runtime
+from transformer import config_file
 from transformer.config import Config
-from transformer.linear import Layouts
+from transformer.model.packed_linear import Linear, PackedWeights, affine, product
+from transformer.system.clock import Stopwatch
+from transformer.system.distributed import Ranks
+from transformer.training.session import build
 
 PRECISIONS = [torch.float32, torch.bfloat16]
 
@@ -28,7 +31,7 @@ def plain(device: str, dtype: torch.dtype) -> bool:
 def layout(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both ways to multiply."""
     if request.param == "plain":
-        monkeypatch.setattr(linear, "packs", plain)
+        monkeypatch.setattr("transformer.model.packed_linear.packs", plain)
 
 
 @pytest.mark.usefixtures("layout")
@@ -43,7 +46,7 @@ def test_products_and_gradients_are_torchs(dtype: torch.dtype, with_bias: bool, 
     given = [tensor for tensor in (x, weight, bias) if tensor is not None]
     wanted = F.linear(x.float(), weight.to(dtype).float(), None if bias is None else bias.to(dtype).float())
     wanted = wanted.relu() if relu else wanted
-    found = linear.affine(x, weight, bias, Layouts(), relu)
+    found = affine(x, weight, bias, PackedWeights(), relu)
     assert found.dtype == dtype
     upstream = torch.randn(3, 5, 40).to(dtype)
     atol, rtol = (1e-4, 1e-4) if dtype == torch.float32 else (0.15, 0.03)
@@ -56,27 +59,27 @@ def test_products_and_gradients_are_torchs(dtype: torch.dtype, with_bias: bool, 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
 def test_layouts_follow_the_weight(dtype: torch.dtype) -> None:
-    weight, layouts, x = nn.Parameter(torch.randn(16, 16)), Layouts(), torch.randn(4, 16).to(dtype)
+    weight, packed, x = nn.Parameter(torch.randn(16, 16)), PackedWeights(), torch.randn(4, 16).to(dtype)
 
-    def product() -> Tensor:
-        return linear.product(x, layouts.forward(weight, dtype))
+    def multiply() -> Tensor:
+        return product(x, packed.forward(weight, dtype))
 
-    first = product()
-    assert torch.equal(product(), first)
-    made = layouts.forward(weight, dtype)
-    assert layouts.forward(weight, dtype) is made
+    first = multiply()
+    assert torch.equal(multiply(), first)
+    made = packed.forward(weight, dtype)
+    assert packed.forward(weight, dtype) is made
     with torch.no_grad():
         weight.mul_(2)
-    assert torch.equal(product(), 2 * first)
+    assert torch.equal(multiply(), 2 * first)
     other = torch.zeros(16, 16)
     weight.data, other = other, weight.data  # as averaged weights are swapped in, and out again
-    assert not product().any()
+    assert not multiply().any()
     weight.data, other = other, weight.data
-    assert torch.equal(product(), 2 * first)
+    assert torch.equal(multiply(), 2 * first)
 
 
 def test_layouts_made_while_translating_serve_training() -> None:
-    affine = linear.Linear(8, 8)
+    affine = Linear(8, 8)
     with torch.no_grad():
         affine.weight.normal_()
         affine.bias.zero_()
@@ -90,7 +93,7 @@ def test_layouts_made_while_translating_serve_training() -> None:
 
 
 def test_layouts_do_not_travel_with_copies() -> None:
-    affine = linear.Linear(8, 8)
+    affine = Linear(8, 8)
     nn.init.ones_(affine.weight)
     nn.init.zeros_(affine.bias)
     expected = affine(torch.ones(1, 8))
@@ -100,13 +103,13 @@ def test_layouts_do_not_travel_with_copies() -> None:
 
 def test_weights_without_a_version_and_one_dimension() -> None:
     with torch.inference_mode():
-        affine = linear.Linear(8, 8)
+        affine = Linear(8, 8)
         nn.init.ones_(affine.weight)
         nn.init.zeros_(affine.bias)
         first = affine(torch.ones(8)).clone()
         affine.weight.mul_(2)
         assert torch.equal(affine(torch.ones(8)), 2 * first)
-    plain = linear.Linear(8, 8)
+    plain = Linear(8, 8)
     x = torch.ones(8, requires_grad=True)
     plain(x).sum().backward()
     assert x.grad is not None
@@ -114,12 +117,12 @@ def test_weights_without_a_version_and_one_dimension() -> None:
 
 def curve(cfg: Config, folder: Path) -> list[float]:
     """The loss of each of twenty updates."""
-    trainer, _ = launch.build(cfg, folder, CPU, runtime.Ranks(), keep=False)
+    trainer, _ = build(cfg, folder, CPU, Ranks(), keep=False)
     trainer.model.train()
     losses = []
     for _, (_, batches) in zip(range(20), trainer.cut_updates(), strict=False):
         trainer.update(batches)
-        losses.append(trainer.metrics(runtime.Stopwatch())["loss"])
+        losses.append(trainer.metrics(Stopwatch())["loss"])
     return losses
 
 
@@ -128,8 +131,8 @@ def test_the_loss_curve_is_that_of_plain_products(
     tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, rounding: float
 ) -> None:
     """Under one seed, dropout included; a layout that was not renewed would stand still."""
-    cfg = config.override(tiny, [f"train.precision={precision}", "train.max_steps=20"])
+    cfg = config_file.override(tiny, [f"train.precision={precision}", "train.max_steps=20"])
     fast = curve(cfg, tmp_path)
-    monkeypatch.setattr(linear, "packs", plain)
+    monkeypatch.setattr("transformer.model.packed_linear.packs", plain)
     assert fast == pytest.approx(curve(cfg, tmp_path), rel=rounding)
     assert fast[-1] < 0.9 * fast[0]

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from transformer import model as network
 from transformer.config import ModelConfig
-from transformer.model import Transformer
+from transformer.model.dropout import dropout
+from transformer.model.network import Transformer, sinusoids
 
 PAD, BOS, EOS, VOCAB = 0, 2, 3, 30
 SMALL = ModelConfig(width=16, heads=4, feed_forward=32, encoder_layers=2, decoder_layers=2)
@@ -176,7 +176,7 @@ def test_layers_equal_torchs(model: Transformer) -> None:
 
 
 def test_sinusoids_are_the_papers_with_sines_first() -> None:
-    table = network.sinusoids(50, 8)
+    table = sinusoids(50, 8)
     for position, i in ((0, 0), (1, 0), (7, 1), (49, 3)):
         angle = torch.tensor(position / 10_000 ** (2 * i / 8), dtype=torch.float64)
         torch.testing.assert_close(table[position, [i, 4 + i]], torch.stack((angle.sin(), angle.cos())).float())
@@ -188,10 +188,10 @@ def test_positions_beyond_the_table(model: Transformer) -> None:
 
 def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
     torch.manual_seed(1)
-    x = network.dropout(torch.ones(500, 1000), 0.3, training=True)
+    x = dropout(torch.ones(500, 1000), 0.3, training=True)
     assert float((x == 0).float().mean()) == pytest.approx(0.3, abs=0.003)
     assert float(x.mean()) == pytest.approx(1, abs=0.005)
-    assert network.dropout(x, 0.3, training=False) is x
+    assert dropout(x, 0.3, training=False) is x
     neighbours = (x[:, 1:] == 0) & (x[:, :-1] == 0)
     assert float(neighbours.float().mean()) == pytest.approx(0.09, abs=0.003)
 
@@ -200,7 +200,7 @@ def test_dropout_is_a_function_of_the_generator() -> None:
     draws = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        draws.append(network.dropout(torch.ones(7, 11), 0.5, training=True))
+        draws.append(dropout(torch.ones(7, 11), 0.5, training=True))
     assert torch.equal(draws[0], draws[1])
     assert not torch.equal(draws[0], draws[2])
 

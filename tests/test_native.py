@@ -14,12 +14,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from transformer import config, launch, linear, native, search
-from transformer import model as network
+from transformer import config_file
 from transformer.config import Config, DecodeConfig, ModelConfig
+from transformer.decoding import search
+from transformer.decoding.int8.build import library
+from transformer.decoding.int8.engine import PAGE, Engine, fits
+from transformer.decoding.translator import Translator
 from transformer.errors import ConfigError, TransformerError
-from transformer.model import Transformer
-from transformer.translator import Translator
+from transformer.model.network import Transformer
+from transformer.training.session import train
 
 PAD, BOS, EOS, VOCAB = 0, 2, 3, 77
 INT8_MISFIT = ["decode.precision=int8", "model.width=48", "model.heads=3"]
@@ -32,7 +35,7 @@ KINDS: list[dict[str, Any]] = [
     {"norm": "pre", "tied": "decoder", "decoder_layers": 1, "encoder_layers": 3},
 ]
 
-needs_library = pytest.mark.skipif(native.library() is None, reason="needs AVX-512 VNNI and a C compiler")
+needs_library = pytest.mark.skipif(library() is None, reason="needs AVX-512 VNNI and a C compiler")
 
 
 def make(**changes: Any) -> Transformer:
@@ -65,13 +68,13 @@ def eight_bits(monkeypatch: pytest.MonkeyPatch) -> None:
         y = (x.double() @ w.t().double()).float() * x_unit * w_unit.t() + (0 if bias is None else bias)
         return y.relu() if relu else y
 
-    monkeypatch.setattr(linear, "affine", affine)
-    monkeypatch.setattr(network, "affine", affine)
+    monkeypatch.setattr("transformer.model.packed_linear.affine", affine)
+    monkeypatch.setattr("transformer.model.network.affine", affine)
 
 
-def task(source: Tensor, **changes: Any) -> search.Task:
+def task(source: Tensor, **changes: Any) -> search.SearchTask:
     limits = [20 + int(n) for n in (source != PAD).sum(1)]
-    return search.Task(**{"start": BOS, "eos": EOS, "banned": (PAD, BOS, 1), "limits": limits, **changes})
+    return search.SearchTask(**{"start": BOS, "eos": EOS, "banned": (PAD, BOS, 1), "limits": limits, **changes})
 
 
 @needs_library
@@ -80,10 +83,10 @@ def task(source: Tensor, **changes: Any) -> search.Task:
 def test_each_step_is_torchs(kind: dict[str, Any], eight_bits: None) -> None:
     """Along random paths of hypotheses that replace each other, over more than one page of positions."""
     model, source, beams = make(**kind), sources(9, 14, 3, 1), 3
-    ours, plain = native.Engine(model).start(source, beams), model.start(source, beams)
+    ours, plain = Engine(model).start(source, beams), model.start(source, beams)
     last, chance = torch.full((12,), BOS), torch.Generator().manual_seed(3)
     kept = None
-    for position in range(native.PAGE + 6):
+    for position in range(PAGE + 6):
         found, ids = ours.best(last, torch.ones(len(last), dtype=torch.bool), {1: 7}, (PAD, 1), 4)
         expected = plain.step(last).log_softmax(-1)
         torch.testing.assert_close(found[1, 0], expected[1, 7], atol=0.15, rtol=0)
@@ -110,7 +113,7 @@ def test_each_step_is_torchs(kind: dict[str, Any], eight_bits: None) -> None:
 def test_the_search_finds_the_same(kind: dict[str, Any], beams: int, eight_bits: None) -> None:
     model, source = make(**kind), sources(5, 11, 2, 8, 8)
     work = task(source, prefixes=[[], [9, 1], [], [5], []], best=beams)
-    ours = search.beam_search(native.Engine(model).start(source, beams), beams, work)
+    ours = search.beam_search(Engine(model).start(source, beams), beams, work)
     plain = search.beam_search(model.start(source, beams), beams, work)
     assert [h[0].ids for h in ours] == [h[0].ids for h in plain]
     for a, b in zip(ours, plain, strict=True):
@@ -120,7 +123,7 @@ def test_the_search_finds_the_same(kind: dict[str, Any], beams: int, eight_bits:
 @needs_library
 @torch.inference_mode()
 def test_exactly_the_same_alone_and_in_any_batch_and_order() -> None:
-    engine, lengths = native.Engine(make(norm="pre")), [5, 11, 2, 8, 8, 19, 3] * 16  # more than are worked on at once
+    engine, lengths = Engine(make(norm="pre")), [5, 11, 2, 8, 8, 19, 3] * 16  # more than are worked on at once
     source = sources(*lengths)
     together = search.beam_search(engine.start(source, 4), 4, task(source, best=4))
     back = source.flip(0)
@@ -136,19 +139,19 @@ def test_of_numbers_that_are_not_finite_comes_nothing() -> None:
     model, source = make(), sources(5, 3)
     model.target_embedding.weight[9] = math.nan
     source[0, 1] = 9
-    for each in (native.Engine(model), model):
+    for each in (Engine(model), model):
         found = search.beam_search(each.start(source, 2), 2, task(source))
         assert found[0] == [search.Hypothesis((), -math.inf, -math.inf)]
 
 
 def test_a_model_it_does_not_fit_is_left_to_torch() -> None:
-    assert not native.fits(make(width=48, heads=3), 4)
-    assert not native.fits(make(heads=8), 4)
-    assert not native.fits(make(), 300)
+    assert not fits(make(width=48, heads=3), 4)
+    assert not fits(make(heads=8), 4)
+    assert not fits(make(), 300)
 
 
 def test_without_it_torch_decodes(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "library", lambda: None)
+    monkeypatch.setattr("transformer.decoding.int8.engine.library", lambda: None)
 
     def settings(precision: Any) -> DecodeConfig:
         return dataclasses.replace(translator.cfg, precision=precision)
@@ -175,31 +178,31 @@ def test_the_toy_task_in_8_bits(translator: Translator) -> None:
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    native.library.cache_clear()
+    library.cache_clear()
     yield tmp_path
-    native.library.cache_clear()
+    library.cache_clear()
 
 
 @needs_library
 def test_it_is_compiled_once_and_kept_for_the_user_alone(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert native.library() is not None
+    assert library() is not None
     (kept,) = (fresh / "transformer").glob("*.so")
     assert (fresh / "transformer").stat().st_mode & 0o777 == 0o700
-    native.library.cache_clear()
+    library.cache_clear()
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("compiled again"))
-    assert isinstance(native.library(), ctypes.CDLL)
+    assert isinstance(library(), ctypes.CDLL)
     assert kept.exists()
 
 
 @needs_library
 def test_a_damaged_file_is_compiled_again(fresh: Path) -> None:
-    assert native.library() is not None
+    assert library() is not None
     (kept,) = (fresh / "transformer").glob("*.so")
     whole = kept.read_bytes()
     kept.unlink()  # which this process goes on with
     kept.write_bytes(whole[:20_000])
-    native.library.cache_clear()
-    assert native.library() is not None
+    library.cache_clear()
+    assert library() is not None
     assert kept.read_bytes() == whole
 
 
@@ -211,28 +214,28 @@ def test_without_a_home_a_folder_for_the_moment_does(
     monkeypatch.setattr("tempfile.tempdir", str(moment))
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/proc/none")
-    assert native.library() is not None
+    assert library() is not None
     assert not list(moment.iterdir())
 
 
 def test_settings_that_cannot_decode_are_refused_before_training(tiny: Config, tmp_path: Path) -> None:
     for changes, what in ((["decode.precision=float16"], "float16 needs"), (INT8_MISFIT, "int8 needs")):
         with pytest.raises(TransformerError, match=what):
-            launch.train(config.override(tiny, changes), tmp_path / "run", torch.device("cpu"), fresh=True)
+            train(config_file.override(tiny, changes), tmp_path / "run", torch.device("cpu"), fresh=True)
 
 
 @needs_library
 @torch.inference_mode()
 def test_an_id_beyond_the_vocabulary_reaches_no_memory() -> None:
     with pytest.raises(IndexError):
-        native.Engine(make()).start(torch.tensor([[5, VOCAB, EOS]]), 1)
+        Engine(make()).start(torch.tensor([[5, VOCAB, EOS]]), 1)
 
 
 @needs_library
 def test_what_others_can_write_is_not_loaded(fresh: Path) -> None:
     (fresh / "transformer").mkdir()
     (fresh / "transformer").chmod(0o777)
-    assert native.library() is not None
+    assert library() is not None
     assert not list((fresh / "transformer").iterdir())
 
 
@@ -240,8 +243,8 @@ def test_what_others_can_write_is_not_loaded(fresh: Path) -> None:
 def test_a_compiler_that_fails_is_a_sentence(
     fresh: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(native, "SOURCE", fresh / "broken.c")
+    monkeypatch.setattr("transformer.decoding.int8.build.SOURCE", fresh / "broken.c")
     (fresh / "broken.c").write_text("this is not C", encoding="utf-8")
-    assert native.library() is None
+    assert library() is None
     assert "decoding goes on without 8-bit products" in caplog.text
     assert not list((fresh / "transformer").glob("*.so"))

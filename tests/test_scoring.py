@@ -6,15 +6,15 @@ import pytest
 import sacrebleu
 from conftest import toy_pairs
 
-from transformer import scoring
 from transformer.errors import DataError
+from transformer.evaluation.metrics import score_corpus
 
 REFERENCES = [pair.target for pair in toy_pairs(60, 1)]
 TRANSLATIONS = [text.replace("eins", "zwei") for text in REFERENCES]
 
 
 def test_the_numbers_are_sacrebleus() -> None:
-    found = scoring.corpus(TRANSLATIONS, REFERENCES, "de", interval=True)
+    found = score_corpus(TRANSLATIONS, REFERENCES, "de", interval=True)
     assert found.bleu.score == pytest.approx(sacrebleu.corpus_bleu(TRANSLATIONS, [REFERENCES]).score)
     assert found.chrf.score == pytest.approx(sacrebleu.corpus_chrf(TRANSLATIONS, [REFERENCES]).score)
     assert found.bleu.signature == f"nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:{sacrebleu.__version__}"
@@ -24,17 +24,17 @@ def test_the_numbers_are_sacrebleus() -> None:
 
 
 def test_perfect_and_hopeless() -> None:
-    assert scoring.corpus(REFERENCES, REFERENCES).bleu.score == pytest.approx(100)
+    assert score_corpus(REFERENCES, REFERENCES).bleu.score == pytest.approx(100)
     for wrong in (["x"] * 60, [""] * 60):
-        assert scoring.corpus(wrong, REFERENCES, interval=True).bleu.score < 1
+        assert score_corpus(wrong, REFERENCES, interval=True).bleu.score < 1
 
 
 def test_different_counts_are_refused() -> None:
     with pytest.raises(DataError, match="59 translations cannot be scored against 60 references"):
-        scoring.corpus(TRANSLATIONS[1:], REFERENCES)
+        score_corpus(TRANSLATIONS[1:], REFERENCES)
     with pytest.raises(DataError, match="nothing to score"):
-        scoring.corpus([], [])
+        score_corpus([], [])
 
 
 def test_chinese_is_scored_by_character() -> None:
-    assert "tok:zh" in scoring.corpus(["我 是"], ["我是"], "zh").bleu.signature
+    assert "tok:zh" in score_corpus(["我 是"], ["我是"], "zh").bleu.signature

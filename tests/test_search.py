@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from transformer import search
-from transformer.search import Hypothesis, Sampling, Task
+from transformer.decoding import search
+from transformer.decoding.sampling import Sampling, sample
 
 VOCAB, START, EOS = 5, 0, 1
 
@@ -46,20 +46,20 @@ def log_prob(sentence: int, ids: tuple[int, ...]) -> float:
     return total
 
 
-def brute_force(sentence: int, limit: int, alpha: float) -> list[Hypothesis]:
+def brute_force(sentence: int, limit: int, alpha: float) -> list[search.Hypothesis]:
     found = []
     for length in range(limit):
         for ids in itertools.product([i for i in range(VOCAB) if i not in (START, EOS)], repeat=length):
             total = log_prob(sentence, ids)
-            found.append(Hypothesis(ids, total, search.score(total, length + 1, alpha)))
+            found.append(search.Hypothesis(ids, total, search.length_normalized(total, length + 1, alpha)))
     return sorted(found, key=lambda h: -h.score)
 
 
-def task(limits: Sequence[int], **changes: Any) -> Task:
-    return Task(**{"start": START, "eos": EOS, "banned": (START,), "limits": limits, **changes})
+def task(limits: Sequence[int], **changes: Any) -> search.SearchTask:
+    return search.SearchTask(**{"start": START, "eos": EOS, "banned": (START,), "limits": limits, **changes})
 
 
-def found(sentences: Sequence[int], beams: int, **changes: Any) -> list[list[Hypothesis]]:
+def found(sentences: Sequence[int], beams: int, **changes: Any) -> list[list[search.Hypothesis]]:
     limits = changes.pop("limits", [4] * len(sentences))
     return search.beam_search(Language(sentences, beams), beams, task(limits, **changes))
 
@@ -133,10 +133,10 @@ def test_a_wider_beam_is_no_worse_on_the_whole() -> None:
 PLAIN = Sampling(temperature=1.0, top_k=0, top_p=1.0)
 
 
-def sampled(sentences: Sequence[int], how: Sampling, seed: int = 1, best: int = 1) -> list[list[Hypothesis]]:
+def sampled(sentences: Sequence[int], how: Sampling, seed: int = 1, best: int = 1) -> list[list[search.Hypothesis]]:
     generator = torch.Generator().manual_seed(seed)
     uniform = torch.rand(len(sentences) * best, 6, generator=generator)
-    return search.sample(Language(sentences, best), uniform, how, task([5] * len(sentences), best=best))
+    return sample(Language(sentences, best), uniform, how, task([5] * len(sentences), best=best))
 
 
 def test_samples_follow_the_distribution() -> None:

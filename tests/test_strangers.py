@@ -19,11 +19,13 @@ from conftest import toy_pairs
 from safetensors.torch import load_file, save
 from test_bad_input import COMMAND, ENVIRONMENT, GREEDY, Outcome, Stream, last_line_has, main, measured, train
 
-from transformer import cli, config, durable, tokenizer
+import transformer
+from transformer import atomic, config_file
+from transformer.cli import main as cli
+from transformer.data.tokenizer import LARGEST_MODEL, MOST_PIECES, Tokenizer, _varint, load_tokenizer
 from transformer.errors import CheckpointError
-from transformer.tokenizer import Tokenizer
 
-PACKAGE = Path(cli.__file__).parent
+PACKAGE = Path(transformer.__file__).parent
 ESCAPES = "\x1b[31m\x9b2J\u202e"
 
 
@@ -47,7 +49,7 @@ def best(folder: Path) -> Path:
 def sign(path: Path) -> None:
     """Write the manifest that fits a checkpoint's files; a stranger can."""
     names = sorted(each.name for each in path.iterdir() if each.name != "manifest.json")
-    files = {name: {"bytes": (path / name).stat().st_size, "sha256": durable.sha256(path / name)} for name in names}
+    files = {name: {"bytes": (path / name).stat().st_size, "sha256": atomic.sha256(path / name)} for name in names}
     (path / "manifest.json").write_text(json.dumps({"files": files}))
 
 
@@ -92,7 +94,7 @@ MANIFESTS: dict[str, tuple[str | bytes, str]] = {
     "numbers": (json.dumps({"files": {"model.safetensors": 5}}), "cannot be read"),
     "not JSON": (b"\xff\xfe", "cannot be read"),
     "nested": (b"[" * 100_000, "cannot be read"),
-    "huge": (b" " * (durable.LARGEST_JSON + 1), "cannot be read"),
+    "huge": (b" " * (atomic.LARGEST_JSON + 1), "cannot be read"),
 }
 
 
@@ -156,12 +158,12 @@ def test_training_cleans_up_nothing_outside(folder: Path) -> None:
 def test_a_temporary_file_that_is_a_link_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "outside").write_text("mine")
     (tmp_path / ".tmp-x").symlink_to(tmp_path / "outside")
-    durable.write_text(tmp_path / "x", "theirs")
+    atomic.write_text(tmp_path / "x", "theirs")
     assert (tmp_path / "outside").read_text() == "mine"
     assert (tmp_path / "x").read_text() == "theirs"
     assert not (tmp_path / "x").is_symlink()
     (tmp_path / ".lock").symlink_to(tmp_path / "outside")
-    with pytest.raises(OSError, match="symbolic links"), durable.only_writer(tmp_path):
+    with pytest.raises(OSError, match="symbolic links"), atomic.only_writer(tmp_path):
         pass
 
 
@@ -366,7 +368,7 @@ STATES: dict[str, object] = {
 def test_state_that_training_did_not_write(folder: Path, name: str) -> None:
     state = STATES[name]
     text = state if isinstance(state, str) else json.dumps(state)
-    fingerprint = tokenizer.load(folder).fingerprint
+    fingerprint = load_tokenizer(folder).fingerprint
     (best(folder) / "state.json").write_text(text.replace("TOK", fingerprint))
     sign(best(folder))
     attack(folder, "state.json cannot be read|has format|holds something else than what training wrote")
@@ -445,7 +447,7 @@ def tokenizers(model: bytes) -> dict[str, bytes]:
         "text": b"nonsense" * 100,
         "zeros": bytes(1000),
         "half of one": model[: len(model) // 2],
-        "too many pieces": field(1, b"") * (tokenizer.MOST_PIECES + 1),
+        "too many pieces": field(1, b"") * (MOST_PIECES + 1),
         "a length that lies": b"\x0a" + b"\xff" * 9 + b"\x01" + model,
         "a number without end": b"\xff" * 100,
         "a piece of 200 KB": piece(b"x" * 200_000) + model,
@@ -467,7 +469,7 @@ def test_tokenizers_that_are_none(folder: Path, name: str) -> None:
 
 def test_a_tokenizer_is_not_read_if_it_is_too_large(folder: Path) -> None:
     with (folder / "tokenizer.model").open("r+b") as file:
-        file.truncate(tokenizer.LARGEST_MODEL + 1)
+        file.truncate(LARGEST_MODEL + 1)
     attack(folder, "is larger than a tokenizer can be")
 
 
@@ -536,13 +538,13 @@ def fields(message: bytes) -> list[tuple[int, bytes]]:
     """The fields of a protocol buffer that have a length."""
     found, place = [], 0
     while place < len(message):
-        tag, place = tokenizer._varint(message, place)
+        tag, place = _varint(message, place)
         if tag & 7 == 2:
-            size, place = tokenizer._varint(message, place)
+            size, place = _varint(message, place)
             found.append((tag >> 3, message[place : place + size]))
             place += size
         elif tag & 7 == 0:
-            _, place = tokenizer._varint(message, place)
+            _, place = _varint(message, place)
         else:
             place += {1: 8, 5: 4}[tag & 7]
     return found
@@ -735,6 +737,6 @@ def test_what_is_dangerous_is_found(text: str) -> None:
 
 def test_the_reader_of_yaml_is_the_safe_one(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("data: {source: en, target: de, train: {tsv: x}}\n")
-    assert config.load(tmp_path / "c.yaml").data.source == "en"
+    assert config_file.load(tmp_path / "c.yaml").data.source == "en"
     sources = "".join(path.read_text() for path in PACKAGE.glob("*.py"))
     assert set(re.findall(r"yaml\.(\w*Loader)", sources)) == {"SafeLoader"}

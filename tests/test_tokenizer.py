@@ -11,10 +11,10 @@ from conftest import toy_pairs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transformer import tokenizer
 from transformer.config import TokenizerConfig
+from transformer.data.tokenizer import CONTROLS, Tokenizer, learn_tokenizer, load_tokenizer
+from transformer.data.word_cache import SentenceEncoder, WordCache, splits_at_spaces
 from transformer.errors import CheckpointError, DataError
-from transformer.tokenizer import Tokenizer
 
 
 def test_decode_undoes_encode(tok: Tokenizer) -> None:
@@ -28,7 +28,7 @@ def test_nothing_is_unknown_with_bytes_and_no_control_comes_out(tok: Tokenizer, 
     ids = tok.encode_target([text])[0]
     assert not {tok.unk, tok.pad, tok.bos, tok.eos} & set(ids)
     out = tok.decode([ids])[0]
-    assert not tokenizer.CONTROLS.search(out)
+    assert not CONTROLS.search(out)
 
 
 def test_text_that_looks_like_control_symbols_is_text(tok: Tokenizer) -> None:
@@ -39,17 +39,17 @@ def test_text_that_looks_like_control_symbols_is_text(tok: Tokenizer) -> None:
 @settings(max_examples=50)
 @given(st.lists(st.integers(3, 300), max_size=30))
 def test_any_ids_decode_to_one_line(tok: Tokenizer, ids: list[int]) -> None:
-    assert not tokenizer.CONTROLS.search(tok.decode([ids])[0])
+    assert not CONTROLS.search(tok.decode([ids])[0])
 
 
 def test_training_is_deterministic() -> None:
     cfg = TokenizerConfig(vocab_size=60, byte_fallback=False)
-    assert tokenizer.train(toy_pairs(100, 1), cfg).models == tokenizer.train(toy_pairs(100, 1), cfg).models
+    assert learn_tokenizer(toy_pairs(100, 1), cfg).models == learn_tokenizer(toy_pairs(100, 1), cfg).models
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
 def test_sampling_is_a_function_of_the_seed(kind: str) -> None:
-    made = tokenizer.train(toy_pairs(100, 1), TokenizerConfig(kind=kind, vocab_size=300))  # type: ignore[arg-type]
+    made = learn_tokenizer(toy_pairs(100, 1), TokenizerConfig(kind=kind, vocab_size=300))  # type: ignore[arg-type]
     texts = [pair.source for pair in toy_pairs(20, 5)], [pair.target for pair in toy_pairs(20, 5)]
     first = made.sample(*texts, 0.3, 7)
     assert made.sample(*texts, 0.3, 7) == first
@@ -58,9 +58,9 @@ def test_sampling_is_a_function_of_the_seed(kind: str) -> None:
 
 
 def test_one_vocabulary_per_side(tmp_path: Path) -> None:
-    made = tokenizer.train(toy_pairs(100, 1), TokenizerConfig(joint=False, vocab_size=300))
+    made = learn_tokenizer(toy_pairs(100, 1), TokenizerConfig(joint=False, vocab_size=300))
     made.save(tmp_path)
-    loaded = tokenizer.load(tmp_path)
+    loaded = load_tokenizer(tmp_path)
     assert not loaded.joint
     assert loaded.fingerprint == made.fingerprint
     assert loaded.encode_source(["one two"]) == made.encode_source(["one two"]) != made.encode_target(["one two"])
@@ -68,15 +68,15 @@ def test_one_vocabulary_per_side(tmp_path: Path) -> None:
 
 def test_bad_files_are_sentences(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="has no tokenizer"):
-        tokenizer.load(tmp_path)
+        load_tokenizer(tmp_path)
     (tmp_path / "tokenizer.model").write_bytes(b"")
     with pytest.raises(CheckpointError, match="is empty"):
-        tokenizer.load(tmp_path)
+        load_tokenizer(tmp_path)
     (tmp_path / "tokenizer.model").write_bytes(b"nonsense" * 100)
     with pytest.raises(CheckpointError, match="not a SentencePiece model"):
-        tokenizer.load(tmp_path)
+        load_tokenizer(tmp_path)
     with pytest.raises(DataError, match="every training line is empty"):
-        tokenizer.train([("", " ")], TokenizerConfig())
+        learn_tokenizer([("", " ")], TokenizerConfig())
 
 
 ODD = [
@@ -110,18 +110,18 @@ def test_many_texts_are_encoded_as_each_alone(kind: Literal["bpe", "unigram"], t
 
 @cache
 def _made(kind: Literal["bpe", "unigram"]) -> Tokenizer:
-    return tokenizer.train(toy_pairs(300, 0), TokenizerConfig(vocab_size=320, kind=kind))
+    return learn_tokenizer(toy_pairs(300, 0), TokenizerConfig(vocab_size=320, kind=kind))
 
 
 def test_words_that_are_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokenizer._Words, "most", 10)
+    monkeypatch.setattr(WordCache, "most", 10)
     tok = _made("bpe")
-    words = tokenizer._Words(tok.source)
+    words = WordCache(tok.source)
     texts = [f"one {number} two" for number in range(100)]
-    assert words.encode(texts) == tokenizer._Sentences(tok.source).encode(texts)
+    assert words.encode(texts) == SentenceEncoder(tok.source).encode(texts)
     assert 0 < len(words) <= 10
 
 
 def test_words_are_looked_up_where_pieces_end_with_them() -> None:
-    assert tokenizer._goes_by_words(_made("bpe").source)
-    assert not tokenizer._goes_by_words(_made("unigram").source)
+    assert splits_at_spaces(_made("bpe").source)
+    assert not splits_at_spaces(_made("unigram").source)

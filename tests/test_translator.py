@@ -11,9 +11,9 @@ import pytest
 import torch
 from conftest import CPU, toy_pairs
 
-from transformer import search
+from transformer.decoding import search
+from transformer.decoding.translator import Piece, Translation, Translator
 from transformer.errors import ConfigError, DeviceError
-from transformer.translator import Task, Translation, Translator
 
 LINES = [pair.source for pair in toy_pairs(60, 11)]
 
@@ -78,7 +78,7 @@ def test_cached_search_equals_computing_everything_anew(translator: Translator) 
 
     tok, source = translator.tok, translator.tok.encode_source(LINES)
     source_bs = translator._tensor(source, last=tok.eos)
-    task = search.Task(
+    task = search.SearchTask(
         start=tok.bos, eos=tok.eos, banned=(tok.pad, tok.bos), limits=[len(s) + 9 for s in source], best=3
     )
     with torch.inference_mode():
@@ -132,7 +132,7 @@ def test_long_lines_are_cut_translated_and_joined(
     assert found[0] == "zwei eins"
     for line, text in zip(lines[1:], found[1:], strict=True):
         pieces = translator._pieces(line, translator.tok.encode_source([line])[0], 1)
-        alone = translator.tok.decode([found[0].ids for found in translator._decode([Task(p, []) for p in pieces], 1)])
+        alone = translator.tok.decode([found[0].ids for found in translator._decode([Piece(p, []) for p in pieces], 1)])
         assert len(pieces) > 1
         assert text == " ".join(filter(None, alone))
 
@@ -153,7 +153,7 @@ def test_pieces_lose_nothing(translator: Translator) -> None:
 
 
 def test_prefixes_may_hold_what_is_never_chosen(translator: Translator) -> None:
-    tasks = [Task(translator.tok.encode_source(["one"])[0], [translator.tok.unk, translator.tok.unk])]
+    tasks = [Piece(translator.tok.encode_source(["one"])[0], [translator.tok.unk, translator.tok.unk])]
     for engine in (translator, changed(translator, sampling=True)):
         (found,) = engine._decode(tasks, 1)
         assert found[0].ids[:2] == (translator.tok.unk,) * 2

@@ -1,0 +1,182 @@
+"""Files and folders that appear whole or not at all, and whose damage is noticed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "manifest.json"
+TEMPORARY = ".tmp-"
+LARGEST_JSON = 16 << 20
+"""Bytes; none that we write comes near."""
+REPLACED = ".tmp-replaced-"
+"""Before the name of a folder that is just being replaced; `clean_up` puts it back if its successor never came."""
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Give a folder to fill, which becomes `path` when the block ends well and vanishes when it does not.
+
+    Each file is forced to disk, then a manifest with their sizes and SHA-256, then the rename; so `path`
+    never exists half written. A folder already at `path` is replaced, and there again after a kill and `clean_up`.
+    What the system refuses, such as more bytes on a full disk, is an OSError with `path` as its file name.
+    """
+    with _naming_the_path(path), _filled(path) as temporary:
+        yield temporary
+
+
+@contextmanager
+def _naming_the_path(path: Path) -> Iterator[None]:
+    """Let an OSError, such as that of a full disk, say which file or folder could not be written."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), error.filename or str(path)) from None
+
+
+@contextmanager
+def _filled(path: Path) -> Iterator[Path]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=path.parent))
+    old = path.with_name(REPLACED + path.name)
+    try:
+        temporary.chmod(0o777 & ~_umask())
+        yield temporary
+        files = {}
+        for file in sorted(temporary.iterdir()):
+            _sync(file)
+            files[file.name] = {"bytes": file.stat().st_size, "sha256": sha256(file)}
+        (temporary / MANIFEST).write_text(json.dumps({"files": files}, indent=1) + "\n")
+        _sync(temporary / MANIFEST)
+        _sync(temporary)
+        if path.exists():
+            path.rename(old)
+        temporary.rename(path)
+        _sync(path.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def damage(folder: Path, deep: bool = True) -> str | None:
+    """Return what is wrong with a folder made by `new_folder`, or None; `deep` reads every byte."""
+    if folder.is_symlink():
+        return "it is a link"
+    try:
+        files = read_json(folder / MANIFEST)["files"]
+        for name, expected in files.items():
+            if Path(name).name != name or name in (".", ".."):
+                return f"its manifest names a file outside the folder: {name!r}"
+            file = folder / name
+            if not file.is_file() or file.is_symlink():
+                return f"{name} is missing"
+            if file.stat().st_size != expected["bytes"]:
+                return f"{name} has {file.stat().st_size} bytes instead of {expected['bytes']}"
+            if deep and sha256(file) != expected["sha256"]:
+                return f"{name} is damaged: its SHA-256 is not the manifest's"
+        there = {found.name for found in folder.iterdir() if not found.name.startswith(".")}
+        if strange := sorted(there - {*files, MANIFEST}):
+            return f"it holds {strange[0]}, which its manifest does not name"
+    except FileNotFoundError:
+        return f"it has no {MANIFEST}"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"its {MANIFEST} cannot be read ({type(error).__name__})"
+    return None
+
+
+def read_json(path: Path) -> Any:
+    """Return what a small file holds; raises OSError or ValueError where it is not small, not JSON or a link."""
+    if path.is_symlink():
+        raise ValueError(f"{path.name} is a link")
+    with path.open("rb") as stream:
+        if len(text := stream.read(LARGEST_JSON + 1)) > LARGEST_JSON:
+            raise ValueError(f"{path.name} has more than {LARGEST_JSON} bytes")
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError(f"{path.name} is nested too deeply") from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a small file whole."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a small file whole, unless this is what it holds."""
+    if path.is_file() and path.read_bytes() == content:
+        return
+    temporary = path.with_name(TEMPORARY + path.name)
+    with _naming_the_path(path):
+        temporary.unlink(missing_ok=True)  # which may be a link to somewhere else
+        with temporary.open("xb") as file:
+            file.write(content)
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
+
+
+@contextmanager
+def only_writer(folder: Path, wait: bool = False) -> Iterator[bool]:
+    """Give whether this process is the only one that writes to a folder; it is while the block runs.
+
+    With `wait` it is in any case, later where another process is writing.
+    """
+    try:
+        import fcntl
+    except ImportError:  # a system without such locks
+        yield True
+        return
+    with open(os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        except OSError:  # a file system without such locks
+            pass
+        yield True
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder so that it is never seen half removed."""
+    grave = folder.with_name(f"{TEMPORARY}removed-{os.getpid()}-{folder.name}")
+    folder.rename(grave)
+    shutil.rmtree(grave, ignore_errors=True)
+
+
+def clean_up(parent: Path) -> None:
+    """Remove what interrupted writers left behind; only for a folder that nobody else writes to."""
+    for old in parent.glob(f"{REPLACED}?*"):
+        if not (path := old.with_name(old.name.removeprefix(REPLACED))).exists():
+            old.rename(path)
+    for stale in parent.glob(f"{TEMPORARY}*"):
+        shutil.rmtree(stale, ignore_errors=True) if stale.is_dir() else stale.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """Return the hexadecimal digest of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,273 @@
+"""Every setting there is: read from YAML once, checked whole, and written back.
+
+Scalars are read by the type of the field they are for, not by YAML's guesses: `1e-4` is a float wherever a
+float is wanted, and the language code `no` stays text.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from transformer.config import Config, CorpusConfig, contradiction
+from transformer.errors import ConfigError
+
+LARGEST_FILE, DEEPEST = 1 << 20, 20
+"""Bytes, and levels of lists in lists; a configuration with more is not one."""
+COMMAND_LINE = "command line"
+
+
+def load(path: Path, overrides: Iterable[str] = ()) -> Config:
+    """Read a YAML file, put each `dotted.key=value` over it, and check the whole.
+
+    Raises ConfigError that names the dotted key, the file and the line.
+    """
+    try:
+        with path.open("rb") as stream:
+            text = stream.read(LARGEST_FILE + 1).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"cannot read the configuration {path}: {reason}") from None
+    if len(text) > LARGEST_FILE:
+        raise ConfigError(f"{path} is larger than a configuration can be ({LARGEST_FILE} bytes)")
+    root = _parse(text, str(path))
+    if not isinstance(root, yaml.MappingNode):
+        raise ConfigError(f"{path} holds no configuration: expected sections such as `data:` and `model:`")
+    for override in overrides:
+        _put(root, override)
+    config = _Reader().build(Config, root, "")
+    assert isinstance(config, Config)
+    return config
+
+
+def override(config: Config, overrides: Iterable[str]) -> Config:
+    """Return the configuration with each `dotted.key=value` put over it."""
+    root = _parse(dump(config), "the configuration")
+    assert isinstance(root, yaml.MappingNode)
+    for text in overrides:
+        _put(root, text)
+    changed = _Reader().build(Config, root, "")
+    assert isinstance(changed, Config)
+    return changed
+
+
+def dump(config: Config) -> str:
+    """Return the configuration as YAML that `load` reads back to the same value."""
+    return yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True, width=100)
+
+
+def flat(config: Config) -> dict[str, Any]:
+    """Return every setting under its dotted key."""
+    return dict(_flatten(_plain(config), ""))
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _plain(value: Any) -> Any:
+    """Turn dataclasses into dicts and tuples into lists; of a corpus, only what is set."""
+    if isinstance(value, CorpusConfig):
+        fields = dataclasses.fields(value)
+        return {f.name: _plain(v) for f in fields if (v := getattr(value, f.name)) != f.default}
+    if dataclasses.is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _parse(text: str, name: str) -> yaml.Node:
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            line = event.start_mark.line + 1 if event.start_mark else "?"
+            if depth > DEEPEST:
+                raise ConfigError(f"{name}, line {line}: nested too deeply")
+            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+                raise ConfigError(f"{name}, line {line}: YAML anchors and aliases are not supported")
+        loader = yaml.SafeLoader(text)
+        loader.name = name
+        node: yaml.Node | None = loader.get_single_node()
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be parsed"
+        raise ConfigError(f"{name}{where}: not valid YAML: {problem}") from None
+    return node if node is not None else yaml.ScalarNode("tag:yaml.org,2002:null", "")
+
+
+def _put(root: yaml.MappingNode, override: str) -> None:
+    """Place one `dotted.key=value` into the tree of nodes."""
+    dotted, equals, text = override.partition("=")
+    keys = dotted.split(".")
+    if not equals or not all(keys):
+        raise ConfigError(f"{override!r} is not an override; write section.key=value")
+    node = root
+    for depth, key in enumerate(keys):
+        found = [i for i, (name, _) in enumerate(node.value) if name.value == key]
+        if depth == len(keys) - 1:
+            value = _parse(text, COMMAND_LINE)
+            node.value = [pair for i, pair in enumerate(node.value) if i not in found]
+            node.value.append((_key_node(key), value))
+            return
+        if not found:
+            node.value.append((_key_node(key), yaml.MappingNode("tag:yaml.org,2002:map", [])))
+            found = [-1]
+        child = node.value[found[0]][1]
+        if not isinstance(child, yaml.MappingNode):
+            raise ConfigError(f"{override!r} reaches into {'.'.join(keys[: depth + 1])}, which has no keys")
+        node = child
+
+
+def _key_node(name: str) -> yaml.ScalarNode:
+    return yaml.ScalarNode("tag:yaml.org,2002:str", name)
+
+
+class _Reader:
+    """Builds dataclasses from nodes, by the types of their fields."""
+
+    def fail(self, node: yaml.Node, sentence: str) -> ConfigError:
+        mark = node.start_mark
+        place = f"{mark.name}, line {mark.line + 1}" if mark and mark.name != COMMAND_LINE else COMMAND_LINE
+        return ConfigError(f"{sentence} ({place})")
+
+    def build(self, cls: type, node: yaml.Node, dotted: str) -> Any:
+        if not isinstance(node, yaml.MappingNode):
+            raise self.fail(node, f"{dotted} needs keys of its own, such as {_some_keys(cls)}")
+        hints = get_type_hints(cls, include_extras=True)
+        given: dict[str, tuple[yaml.Node, Any]] = {}
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise self.fail(key, f"a key of {dotted or 'the configuration'} must be plain text")
+            path = f"{dotted}.{key.value}".lstrip(".")
+            if key.value in given:
+                raise self.fail(key, f"{path} is set twice")
+            if key.value not in hints:
+                raise self.fail(key, f"unknown key {path}; {_hint(dotted, str(key.value), list(hints))}")
+            given[key.value] = (value, self.read(hints[key.value], value, path))
+        missing = [f.name for f in dataclasses.fields(cls) if _required(f) and f.name not in given]
+        if missing:
+            raise self.fail(node, f"{dotted}.{missing[0]} is missing".lstrip("."))
+        built = cls(**{name: value for name, (_, value) in given.items()})
+        if complaint := contradiction(built, dotted):
+            raise self.fail(node, complaint)
+        return built
+
+    def read(self, kind: Any, node: yaml.Node, dotted: str) -> Any:
+        """Return the node's value as `kind`."""
+        if get_origin(kind) in (Union, types.UnionType):
+            return self.read_union(get_args(kind), node, dotted)
+        if dataclasses.is_dataclass(kind):
+            return self.build(kind, node, dotted)  # type: ignore[arg-type]
+        if get_origin(kind) is tuple:
+            return self.read_tuple(get_args(kind), node, dotted)
+        value = _scalar(kind, node)
+        if value is _WRONG:
+            raise self.fail(node, f"{dotted} must be {type_in_words(kind)}, not {_show(node)}")
+        return value
+
+    def read_union(self, kinds: tuple[Any, ...], node: yaml.Node, dotted: str) -> Any:
+        if type(None) in kinds and _is_null(node):
+            return None
+        for kind in kinds:
+            if get_origin(kind) in (Annotated, Literal) or kind in (str, int, float, bool):
+                if (value := _scalar(kind, node)) is not _WRONG:
+                    return value
+            elif kind is not type(None):
+                return self.read(kind, node, dotted)
+        raise self.fail(node, f"{dotted} must be {any_type_in_words(kinds)}, not {_show(node)}")
+
+    def read_tuple(self, kinds: tuple[Any, ...], node: yaml.Node, dotted: str) -> tuple[Any, ...]:
+        """Read a list; one item may stand without brackets."""
+        nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
+        if kinds[-1] is not ... and len(nodes) != len(kinds):
+            raise self.fail(node, f"{dotted} needs {len(kinds)} values, not {len(nodes)}")
+        if not nodes:
+            raise self.fail(node, f"{dotted} is empty")
+        each = [kinds[0]] * len(nodes) if kinds[-1] is ... else list(kinds)
+        return tuple(
+            self.read(kind, item, f"{dotted}[{i}]" if len(nodes) > 1 else dotted)
+            for i, (kind, item) in enumerate(zip(each, nodes, strict=True))
+        )
+
+
+_WRONG = object()
+
+
+def _scalar(kind: Any, node: yaml.Node) -> Any:
+    """Return the node's text as `kind`, or _WRONG."""
+    if not isinstance(node, yaml.ScalarNode):
+        return _WRONG
+    if get_origin(kind) is Annotated:
+        base, (low, high) = get_args(kind)
+        value = _scalar(base, node)
+        return value if value is not _WRONG and low <= value <= high else _WRONG
+    if get_origin(kind) is Literal:
+        return node.value if node.value in get_args(kind) else _WRONG
+    if kind is bool:
+        return {"true": True, "false": False}.get(node.value.lower(), _WRONG)
+    if kind is str:
+        return node.value if node.value.isprintable() and not _is_null(node) else _WRONG
+    try:
+        number = kind(node.value.replace("_", "")) if kind is int else float(node.value.replace("_", ""))
+    except ValueError:
+        return _WRONG
+    return number if isinstance(number, int) or math.isfinite(number) else _WRONG
+
+
+def _is_null(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.style is None and node.value in ("", "~", "null")
+
+
+def _show(node: yaml.Node) -> str:
+    if isinstance(node, yaml.ScalarNode):
+        return repr(node.value) if len(node.value) <= 60 else repr(node.value[:57] + "...")
+    return "a list" if isinstance(node, yaml.SequenceNode) else "a section"
+
+
+def type_in_words(kind: Any) -> str:
+    """Return a field's type in words, for errors and for the reference page."""
+    origin, args = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return f"{type_in_words(args[0])} from {args[1][0]:g} to {args[1][1]:g}"
+    if origin is Literal:
+        return " or ".join(f"`{value}`" for value in args)
+    if origin in (Union, types.UnionType):
+        return any_type_in_words(args)
+    if origin is tuple:
+        return f"a list of {len(args)}" if args[-1] is not ... else "one or a list of them"
+    names = {int: "a whole number", float: "a number", str: "text", bool: "`true` or `false`"}
+    return names.get(kind, "a section")
+
+
+def any_type_in_words(kinds: tuple[Any, ...]) -> str:
+    """Return in words that a value may be of any of these types."""
+    return " or ".join("`null`" if kind is type(None) else type_in_words(kind) for kind in kinds)
+
+
+def _required(f: dataclasses.Field[Any]) -> bool:
+    return f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+
+
+def _some_keys(cls: type) -> str:
+    return ", ".join(f.name for f in dataclasses.fields(cls)[:3])
+
+
+def _hint(section: str, key: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {f'{section}.{close[0]}'.lstrip('.')}?"
+    return f"{section or 'a configuration'} has {', '.join(known)}"

@@ -1,0 +1,1 @@
+"""Text in: what a line is, kinds of corpora, the tokenizer, prepared data, batches."""

@@ -1,0 +1,246 @@
+"""Which pairs make an update, in which order, and how an update is cut into batches of tensors.
+
+An update is a pure function of (seed, epoch, index); cutting it up changes speed only.
+Shape letters: B sentences, S source positions, T target positions, N real target tokens of a batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from transformer.data.dataset import Dataset
+from transformer.data.tokenizer import Tokenizer
+from transformer.errors import DataError
+
+ALIKE = 2048
+"""Target tokens of neighbouring pairs that are to be alike in length."""
+Ints = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sentences that go through the network together, padded to the longest."""
+
+    pairs: Ints
+    """Ids of the sentence pairs."""
+    source_BS: Tensor
+    """Source ids and eos."""
+    input_BT: Tensor
+    """What the decoder reads: its start token, then the target ids."""
+    target_N: Tensor
+    """What it is to answer at each real position: the target ids and eos, sentence after sentence."""
+    places_N: Tensor
+    """Where the real positions are in the flattened (B, T)."""
+    real: int
+    """Tokens of source and target that are not padding."""
+
+    @property
+    def tokens(self) -> int:
+        """Real target tokens."""
+        return len(self.target_N)
+
+    @property
+    def padded(self) -> int:
+        """Tokens of source and target, padding counted."""
+        return self.source_BS.numel() + self.input_BT.numel()
+
+    @property
+    def size(self) -> int:
+        """Tokens of the longer side, padding counted."""
+        return max(self.source_BS.numel(), self.input_BT.numel())
+
+    def halves(self, pad: int) -> tuple[Batch, Batch]:
+        """Return its sentences as two batches, each without the columns that only the other needs."""
+        middle, width = len(self.pairs) // 2, self.input_BT.shape[1]
+        row_N, column_N = self.places_N // width, self.places_N % width
+        parts = []
+        for rows in (slice(0, middle), slice(middle, None)):
+            mine = (row_N >= middle) == (rows.start == middle)
+            source = self.source_BS[rows, : int((self.source_BS[rows] != pad).sum(1).max())]
+            longest = int(column_N[mine].max()) + 1
+            places = (row_N[mine] - rows.start) * longest + column_N[mine]
+            real = int((source != pad).sum()) + len(places)
+            parts.append(
+                Batch(self.pairs[rows], source, self.input_BT[rows, :longest], self.target_N[mine], places, real)
+            )
+        return parts[0], parts[1]
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device."""
+        if device.type == "cpu":
+            return self
+        tensors = (self.source_BS, self.input_BT, self.target_N, self.places_N)
+        source, inputs, target, places = (t.pin_memory().to(device, non_blocking=True) for t in tensors)
+        return Batch(self.pairs, source, inputs, target, places, self.real)
+
+
+@dataclass(frozen=True)
+class Update:
+    """The pairs of one update of the weights, and where in training it stands."""
+
+    epoch: int
+    index: int
+    last: bool
+    """Whether it is the last of its epoch."""
+    pairs: Ints
+    """Ids of the pairs; neighbours are alike in length."""
+
+
+def order(dataset: Dataset, batch_tokens: int, seed: int, epoch: int) -> list[Ints]:
+    """Return the updates of an epoch, each as ids of pairs.
+
+    Pairs of like length go together (5.1), which pairs and in which order the updates come is random.
+    """
+    chance = np.random.Philox(key=[seed, epoch])
+    chosen = np.concatenate([_draw(*each, chance) for each in dataset.corpora])
+    if not len(chosen):
+        raise DataError("an epoch has no pair: the weights of data.train are too small for so little text")
+    source, target = dataset.lengths()
+    source, target = source[chosen], target[chosen] + 1
+    ranked = arrange(source, target, target.sum() / min(batch_tokens, ALIKE), chance.random_raw(len(chosen)))
+    chosen, target = chosen[ranked], target[ranked]
+    group = (np.cumsum(target) - target) // batch_tokens
+    cuts = np.flatnonzero(np.diff(group)) + 1
+    updates = np.split(chosen, cuts)
+    return [updates[i] for i in np.argsort(chance.random_raw(len(updates)), kind="stable")]
+
+
+def arrange(source: Ints, target: Ints, groups: float, tie: Ints) -> Ints:
+    """Return an order in which neighbours are alike in both lengths, to be cut into about `groups` parts.
+
+    Pairs go by target length into as many bands as the square root of `groups` says, of equal size in tokens, and in
+    each band by source length, up and down in turn, so that neither side is padded much.
+    """
+    ranked = np.lexsort((tie, source, target))
+    bands = max(1, round(1.25 * groups**0.5))
+    mass = np.cumsum(target[ranked])
+    band = np.empty(len(ranked), np.int64)
+    band[ranked] = (mass - target[ranked]) * bands // max(1, mass[-1])
+    return np.lexsort((tie, np.where(band % 2, -source, source), band))
+
+
+def _by_length(source: Sequence[Any], target: Sequence[Any], limit: int) -> Ints:
+    """Return an order of these sentences in which neighbours are alike, to be cut by `limit`."""
+    lengths = np.array([(len(s) + 1, len(t) + 1) for s, t in zip(source, target, strict=True)])
+    return arrange(lengths[:, 0], lengths[:, 1], lengths.max(1).sum() / limit, np.zeros(len(lengths)))
+
+
+def _draw(start: int, end: int, weight: float, chance: Any) -> Ints:
+    """Return a corpus's pairs of one epoch: each as often as its weight says, the fraction at random."""
+    whole, rest = int(weight), round((weight % 1) * (end - start))
+    pairs = np.arange(start, end)
+    return np.concatenate(
+        [np.tile(pairs, whole), pairs[np.argsort(chance.random_raw(len(pairs)), kind="stable")[:rest]]]
+    )
+
+
+def updates(dataset: Dataset, batch_tokens: int, seed: int, epoch: int, index: int) -> Iterator[Update]:
+    """Yield updates without end, from update `index` of `epoch` on."""
+    while True:
+        groups = order(dataset, batch_tokens, seed, epoch)
+        for i in range(index, len(groups)):
+            yield Update(epoch, i, i == len(groups) - 1, groups[i])
+        epoch, index = epoch + 1, 0
+
+
+class Batches:
+    """Cuts updates into batches of at most `limit` tokens a side, padding counted."""
+
+    def __init__(self, dataset: Dataset, tok: Tokenizer, start: int, limit: int, sampling: float, seed: int) -> None:
+        """Take the decoder's start token, and strength and seed of subword sampling (0 is off)."""
+        self.dataset, self.tok, self.start, self.limit = dataset, tok, start, limit
+        self.sampling, self.seed = sampling, seed
+
+    def cut(self, update: Update) -> list[Batch]:
+        """Return the batches of an update."""
+        pairs = update.pairs
+        source, target = self.dataset.pairs(pairs)
+        if self.sampling:
+            source, target = self._sample(source, target, update)
+            ranked = _by_length(source, target, self.limit)  # the new lengths are others than those it was made by
+            pairs, source, target = pairs[ranked], [source[i] for i in ranked], [target[i] for i in ranked]
+        longest = np.array([max(len(s), len(t)) + 1 for s, t in zip(source, target, strict=True)])
+        return [self._batch(pairs, source, target, chosen) for chosen in _cut(longest, self.limit)]
+
+    def _sample(self, source: list[Ints], target: list[Ints], update: Update) -> tuple[list[Any], list[Any]]:
+        """Return another segmentation of each sentence, drawn from its text after normalisation."""
+        seed = np.random.SeedSequence([self.seed, update.epoch, update.index]).generate_state(1)[0]
+        tok = self.tok
+        texts = (
+            tok.source.decode([ids.tolist() for ids in source]),
+            tok.target.decode([ids.tolist() for ids in target]),
+        )
+        drawn = tok.sample(*texts, self.sampling, int(seed) & 0x7FFFFFFF)
+        kept = []
+        for olds, news in zip((source, target), drawn, strict=True):
+            kept.append([old if tok.unk in old or not new else new for old, new in zip(olds, news, strict=True)])
+        return kept[0], kept[1]
+
+    def _batch(self, pairs: Ints, source: Sequence[Any], target: Sequence[Any], chosen: Ints) -> Batch:
+        pad, eos = self.tok.pad, self.tok.eos
+        sources = [source[i] for i in chosen]
+        targets = [target[i] for i in chosen]
+        source_BS = rectangle(sources, pad, last=eos)
+        input_BT = rectangle(targets, pad, first=self.start)
+        ends = np.array([len(t) + 1 for t in targets])
+        real_BT = np.arange(input_BT.shape[1]) < ends[:, None]
+        answers_BT = rectangle(targets, pad, last=eos)
+        return Batch(
+            pairs[chosen],
+            torch.from_numpy(source_BS),
+            torch.from_numpy(input_BT),
+            torch.from_numpy(answers_BT[real_BT]),
+            torch.from_numpy(np.flatnonzero(real_BT)),
+            real=int(ends.sum()) + sum(len(s) + 1 for s in sources),
+        )
+
+
+def rectangle(rows: Sequence[Any], pad: int, first: int | None = None, last: int | None = None) -> Ints:
+    """Return rows of ids as one (rows, longest) array, with a token before or after each if given."""
+    extra = (first is not None) + (last is not None)
+    lengths = np.array([len(row) + extra for row in rows])
+    filled = np.full((len(rows), int(lengths.max(initial=0))), pad, np.int64)
+    begin = 0 if first is None else 1
+    columns = np.arange(filled.shape[1])
+    text = (columns >= begin) & (columns < begin + (lengths - extra)[:, None])
+    filled[text] = np.concatenate([np.asarray(row, np.int64) for row in rows]) if len(rows) else []
+    if first is not None:
+        filled[:, 0] = first
+    if last is not None:
+        filled[np.arange(len(rows)), lengths - 1] = last
+    return filled
+
+
+def _cut(longest: Ints, limit: int) -> list[Ints]:
+    """Return runs of neighbours whose rectangle holds at most `limit` tokens (or one sentence).
+
+    Where the limit lets them, they are an even number and about equal, for two workers.
+    """
+    runs = list(_fill(longest, limit))
+    count = 2 * math.ceil(len(runs) / 2)
+    if len(runs) == 1 or count > len(longest):
+        return runs
+    mass = np.cumsum(longest)
+    cuts = np.searchsorted(mass, mass[-1] * np.arange(1, count) / count)
+    equal = [run for run in np.split(np.arange(len(longest)), cuts) if len(run)]
+    fits = all(longest[run].max() * len(run) <= limit or len(run) == 1 for run in equal)
+    return equal if fits else runs
+
+
+def _fill(longest: Ints, limit: int) -> Iterator[Ints]:
+    """Yield runs that are each as full as can be."""
+    start, widest = 0, 0
+    for end, length in enumerate(longest.tolist()):
+        widest = max(widest, length)
+        if end > start and widest * (end - start + 1) > limit:
+            yield np.arange(start, end)
+            start, widest = end, length
+    yield np.arange(start, len(longest))

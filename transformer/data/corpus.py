@@ -1,0 +1,151 @@
+"""Parallel text as pairs of raw strings. One table has the kinds of corpora and how each is read."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from transformer.config import CORPUS_KINDS, CorpusConfig
+from transformer.data import hub
+from transformer.data.lines import open_plain, read_lines
+from transformer.errors import DataError
+
+
+class Pair(NamedTuple):
+    """A sentence and its translation, raw."""
+
+    source: str
+    target: str
+
+
+Reader = Callable[[CorpusConfig, str, str, bool], Iterator[Pair | None]]
+
+
+def read_pairs(corpus: CorpusConfig, source: str, target: str, drop: bool = False) -> Iterator[Pair | None]:
+    """Yield the corpus in order. With `drop`, None stands for a pair that is not UTF-8.
+
+    `source` and `target` are language codes. Raises DataError for what cannot be read, for text that is not
+    UTF-8 without `drop`, and, at the end, for two files of different length.
+    """
+    return READERS[_kind(corpus)](corpus, source, target, drop)
+
+
+def check_files(corpus: CorpusConfig) -> None:
+    """Raise DataError for local files that do not exist, before any work is done."""
+    for name in _local_files(corpus):
+        if not Path(name).exists():
+            raise DataError(f"no such file: {name}")
+        if not Path(name).is_file():
+            raise DataError(f"{name} is not a regular file, so it cannot be read twice")
+
+
+def title(corpus: CorpusConfig) -> str:
+    """Return a short name for the log and the model card."""
+    if local := _local_files(corpus):
+        return " + ".join(Path(name).name for name in local)
+    return corpus.testset or " ".join(filter(None, (corpus.dataset, corpus.name, corpus.split)))
+
+
+def identity(corpus: CorpusConfig) -> dict[str, Any]:
+    """Return what decides the corpus's text: digests of local files, or name and revision of remote data."""
+    digests = []
+    for name in _local_files(corpus):
+        with open_plain(Path(name)) as stream:
+            digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    if digests:
+        return {"kind": _kind(corpus), "sha256": digests}
+    return {key: value for key, value in asdict(corpus).items() if value is not None and key != "weight"}
+
+
+def _kind(corpus: CorpusConfig) -> str:
+    return next(kind for kind in CORPUS_KINDS if getattr(corpus, kind) is not None)
+
+
+def _local_files(corpus: CorpusConfig) -> tuple[str, ...]:
+    found = corpus.files or ((corpus.tsv,) if corpus.tsv else ())
+    for pattern in corpus.parquet or corpus.json or ():
+        found += tuple(sorted(glob.glob(str(Path(pattern).expanduser())))) or (pattern,)
+    return tuple(str(Path(name).expanduser()) for name in found)
+
+
+# ---- one reader for each kind ---------------------------------------------------------------------------
+
+
+def _read_files(corpus: CorpusConfig, _source: str, _target: str, drop: bool) -> Iterator[Pair | None]:
+    assert corpus.files is not None
+    return _aligned(Path(corpus.files[0]), Path(corpus.files[1]), drop)
+
+
+def _read_tsv(corpus: CorpusConfig, _source: str, _target: str, drop: bool) -> Iterator[Pair | None]:
+    path = Path(corpus.tsv or "")
+    for number, line in enumerate(read_lines(path), 1):
+        if line is None:
+            if not drop:
+                raise _undecodable(path, number)
+            yield None
+            continue
+        columns = line.split("\t")
+        if len(columns) != 2:
+            raise DataError(
+                f"{path}, line {number} has {len(columns)} columns; expected source and target with one tab between"
+            )
+        yield Pair(*columns)
+
+
+def _read_testset(corpus: CorpusConfig, source: str, target: str, drop: bool) -> Iterator[Pair | None]:
+    return _aligned(*hub.testset_files(corpus.testset or "", source, target), drop)
+
+
+def _read_dataset(corpus: CorpusConfig, source: str, target: str, _drop: bool) -> Iterator[Pair | None]:
+    rows = hub.load_rows(corpus, title(corpus), source, target)
+    return map(Pair._make, hub.read_columns(rows, source, target, title(corpus)))
+
+
+def _read_local_rows(corpus: CorpusConfig, source: str, target: str, _drop: bool) -> Iterator[Pair | None]:
+    check_files(corpus)
+    rows = hub.load_local_rows(_kind(corpus), list(_local_files(corpus)), title(corpus))
+    return map(Pair._make, hub.read_columns(rows, source, target, title(corpus)))
+
+
+READERS: dict[str, Reader] = {
+    "files": _read_files,
+    "tsv": _read_tsv,
+    "dataset": _read_dataset,
+    "parquet": _read_local_rows,
+    "json": _read_local_rows,
+    "testset": _read_testset,
+}
+
+
+def _aligned(source: Path, target: Path, drop: bool) -> Iterator[Pair | None]:
+    end = object()
+    number = 0
+    sides = zip_longest(read_lines(source), read_lines(target), fillvalue=end)
+    for number, (left, right) in enumerate(sides, 1):
+        if left is end or right is end:
+            break
+        if left is None or right is None:
+            if not drop:
+                raise _undecodable(source if left is None else target, number)
+            yield None
+        else:
+            yield Pair(left, right)  # type: ignore[arg-type]
+    else:
+        return
+    longer = number + sum(1 for _ in sides)
+    counts = (number - 1, longer) if left is end else (longer, number - 1)
+    raise DataError(
+        f"{source} has {counts[0]} lines but {target} has {counts[1]}: "
+        "line i of one must be the translation of line i of the other"
+    )
+
+
+def _undecodable(path: Path, number: int) -> DataError:
+    return DataError(
+        f"{path}, line {number} is not UTF-8; fix it, or drop such lines from training with data.undecodable=drop"
+    )

@@ -1,0 +1,82 @@
+"""Corpora to token ids on disk: sampled for the vocabulary, filtered, encoded in parallel, memory-mapped.
+
+A prepared folder holds, for each side, the ids of all sentences end to end (`source.ids`, `target.ids`) and
+where each begins (`source.starts`, `target.starts`); `rows` lists the pairs that passed the filters, corpus
+after corpus, and `prepared.json` tells counts. It is found again by a fingerprint of everything that decides
+it. The ids stay on disk; in memory are some tens of bytes for each pair.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transformer.data import corpus
+from transformer.data.tokenizer import Flat, Tokenizer
+
+FORMAT = 1
+Ints = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Pairs of id sequences, without bos and eos; in memory or memory-mapped."""
+
+    source_ids: Ints
+    source_starts: Ints
+    target_ids: Ints
+    target_starts: Ints
+    rows: Ints
+    """Of the pairs that count, the place on disk; a pair's id is its index here."""
+    corpora: tuple[tuple[int, int, float], ...]
+    """First pair, end and weight of each corpus."""
+    report: dict[str, Any]
+    """What was read and what was left out, for the log and the model card."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def lengths(self) -> tuple[Ints, Ints]:
+        """Return the number of source and of target ids of every pair."""
+        return np.diff(self.source_starts)[self.rows], np.diff(self.target_starts)[self.rows]
+
+    def pairs(self, chosen: Ints) -> tuple[list[Ints], list[Ints]]:
+        """Return source and target ids of these pairs."""
+        places = self.rows[chosen]
+        sides = ((self.source_ids, self.source_starts), (self.target_ids, self.target_starts))
+        left, right = ([ids[starts[p] : starts[p + 1]] for p in places] for ids, starts in sides)
+        return left, right
+
+
+def from_pairs(pairs: Sequence[corpus.Pair], tok: Tokenizer) -> Dataset:
+    """Return a dataset in memory of all these pairs, unfiltered."""
+    source, target = map(offsets, tok.encode_pairs([p.source for p in pairs], [p.target for p in pairs]))
+    rows = np.arange(len(pairs))
+    return Dataset(*source, *target, rows=rows, corpora=((0, len(pairs), 1.0),), report={"pairs": len(pairs)})
+
+
+def open_dataset(folder: Path, weights: list[float], fingerprint: str) -> Dataset:
+    """Open a prepared folder. The ids stay on disk, memory-mapped; some tens of bytes per pair are read."""
+    report = json.loads((folder / "prepared.json").read_text())
+    dtype = np.dtype(report.pop("dtype"))
+    ends = np.cumsum([0] + [each["pairs"] for each in report["corpora"]])
+    return Dataset(
+        np.memmap(folder / "source.ids", dtype, "r"),
+        np.fromfile(folder / "source.starts", np.int64),
+        np.memmap(folder / "target.ids", dtype, "r"),
+        np.fromfile(folder / "target.starts", np.int64),
+        np.fromfile(folder / "rows", np.int64),
+        tuple((int(a), int(b), w) for a, b, w in zip(ends[:-1], ends[1:], weights, strict=True)),
+        {**report, "fingerprint": fingerprint},
+    )
+
+
+def offsets(side: Flat) -> tuple[Ints, Ints]:
+    """Return all ids end to end, and where each text begins (with the end of the last)."""
+    return side.ids, np.concatenate([np.zeros(1, np.int64), np.cumsum(side.lengths)])

@@ -1,0 +1,37 @@
+"""From a run directory to a translator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from transformer import config_file
+from transformer.config import Config
+from transformer.decoding.translator import Translator
+from transformer.errors import ConfigError
+from transformer.runs.models import load_model
+from transformer.runs.run import Run, open_run
+
+
+def load_translator(
+    path: Path, overrides: Iterable[str], device: torch.device, checkpoint: str | None = None
+) -> tuple[Run, Translator, str]:
+    """Return a run, its translator and the name of the checkpoint used; overrides may set `decode.*` and `data.*`.
+
+    Without a name, the checkpoint is the best one that can be used. Raises ConfigError or CheckpointError.
+    """
+    run = open_run(path)
+    cfg = _override(run.config, overrides)
+    model, used = load_model(run, checkpoint)
+    translator = Translator(model.to(device), run.tokenizer, cfg.decode, cfg.data.max_length, device)
+    return Run(run.path, cfg, run.tokenizer), translator, used.name
+
+
+def _override(cfg: Config, overrides: Iterable[str]) -> Config:
+    overrides = list(overrides)
+    for text in overrides:
+        if not text.startswith(("decode.", "data.")):
+            raise ConfigError(f"{text} is decided when a run is trained; here only decode.* and data.* can be set")
+    return config_file.override(cfg, overrides) if overrides else cfg

@@ -1,0 +1,1 @@
+"""Metrics, evaluation of a run, the model card."""

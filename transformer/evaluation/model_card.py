@@ -1,0 +1,104 @@
+"""The model card: README.md of a run directory, saying what the model is, how good, and how to use it."""
+
+from __future__ import annotations
+
+import json
+import platform
+from typing import Any
+
+import sacrebleu
+import sentencepiece
+import torch
+
+from transformer import __version__, atomic, config_file
+from transformer.errors import CheckpointError
+from transformer.runs.checkpoint import load_state
+from transformer.runs.run import Run
+
+REPORT = "data.json"
+
+
+def write_model_card(run: Run, dataset_report: dict[str, Any] | None = None) -> None:
+    """Write README.md from the run's configuration, the counts of its data and its evaluations."""
+    if dataset_report is not None:
+        atomic.write_text(run.path / REPORT, json.dumps(dataset_report, indent=1) + "\n")
+    try:
+        sections = [_head(run), _use(run), _scores(run), _data(run), _versions(), _settings(run)]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise CheckpointError(f"README.md is not written: {run.path} holds reports that are not ours") from None
+    atomic.write_text(run.path / "README.md", "\n".join(filter(None, sections)))
+
+
+def _head(run: Run) -> str:
+    data, model = run.config.data, run.config.model
+    languages = "".join(f'- "{language}"\n' for language in (data.source, data.target))
+    return (
+        f"---\nlanguage:\n{languages}pipeline_tag: translation\n---\n"
+        f"# {run.path.name}: {data.source} to {data.target}\n\n"
+        f"A Transformer with {model.encoder_layers} encoder and {model.decoder_layers} decoder layers of width "
+        f"{model.width}, {model.heads} heads, feed-forward {model.feed_forward}, {model.norm}-norm.\n"
+    )
+
+
+def _use(run: Run) -> str:
+    return (
+        "## Use\n\n```\n"
+        f"echo 'Text to translate.' | transformer translate {run.path.name}\n"
+        f"transformer evaluate {run.path.name}\n```\n"
+    )
+
+
+def _scores(run: Run) -> str:
+    rows = []
+    for file in sorted((run.path / "evaluations").glob("*.json")):
+        found = atomic.read_json(file)
+        for key, name in (("bleu", "BLEU"), ("chrf", "chrF")):
+            one = found[key]
+            spread = f" ± {one['confidence']:.2f}" if "confidence" in one else ""
+            rows.append(
+                f"| {found['name']} | {found['sentences']} | {name} {one['score']:.2f}{spread} | `{one['signature']}` |"
+            )
+    valid = _last_valid(run)
+    head = ["## Scores\n", "| text | sentences | score | signature |", "|---|---|---|---|"]
+    return "\n".join([*(head + rows if rows else ["## Scores\n"]), "", *([valid, ""] if valid else [])])
+
+
+def _last_valid(run: Run) -> str:
+    path = run.pointer("last")
+    if path is None:
+        return ""
+    try:
+        progress = load_state(path)["progress"]
+    except CheckpointError:
+        return ""
+    found = ", ".join(f"{key} {value:.3f}" for key, value in progress.get("valid", {}).items())
+    trained = (
+        f"{progress['step']:,} updates, {progress['tokens']:,} target tokens, {progress['seconds']:,.0f} s of training"
+    )
+    return f"Trained for {trained}." + (f" Last validation: {found}." if found else "")
+
+
+def _data(run: Run) -> str:
+    file = run.path / REPORT
+    if not file.exists():
+        return ""
+    report = atomic.read_json(file)
+    keys = list(dict.fromkeys(key for each in report["corpora"] for key in each))
+    rows = ["| " + " | ".join(str(each.get(key, 0)) for key in keys) + " |" for each in report["corpora"]]
+    head = ["| " + " | ".join(keys) + " |", "|" + "---|" * len(keys)]
+    note = (
+        f"{report['pairs']:,} pairs trained on; "
+        f"duplicates: {report['duplicates']}, overlap with valid or test: {report['overlap']}."
+    )
+    return "\n".join(["## Training data\n", *head, *rows, "", note, ""])
+
+
+def _versions() -> str:
+    packages = {"transformer": __version__, "torch": torch.__version__}
+    packages |= {"sentencepiece": sentencepiece.__version__, "sacrebleu": sacrebleu.__version__}
+    named = ", ".join(f"{name} {version}" for name, version in packages.items())
+    return f"## Versions\n\n{named}, Python {platform.python_version()} on {platform.system()} {platform.machine()}\n"
+
+
+def _settings(run: Run) -> str:
+    return f"## Configuration\n\n```yaml\n{config_file.dump(run.config)}```\n"

@@ -1,0 +1,91 @@
+"""Multi-head attention (section 3.2 of the paper), and the biases that mask padding and the future.
+
+Shape letters: B sentences, S source positions, T target positions, K hypotheses of a sentence, H heads, E width of
+a head, D model width, P places in the KV cache (K for each position).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from transformer.config import ModelConfig
+from transformer.model.decoder_state import KVCache
+from transformer.model.dropout import dropout
+from transformer.model.packed_linear import Linear
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention of a sequence over itself (3.2.2); one projection makes q, k and v."""
+
+    def __init__(self, cfg: ModelConfig) -> None:
+        super().__init__()
+        self.heads, self.dropout = cfg.heads, cfg.attention_dropout
+        self.qkv = Linear(cfg.width, 3 * cfg.width, blocks=3)
+        self.out = Linear(cfg.width, cfg.width)
+
+    def forward(self, x_BTD: Tensor, bias: Tensor) -> Tensor:
+        q, k, v = split_heads(self.qkv(x_BTD), self.heads, 3)
+        rate = self.dropout if self.training else 0.0
+        return self.out(attend(q, k, v, bias, rate))
+
+    def step(self, x_BKD: Tensor, cache: KVCache, bias_B1KP: Tensor | None) -> Tensor:
+        """Attend from one new position of each hypothesis to the cached ones and itself."""
+        q, k, v = split_heads(self.qkv(x_BKD), self.heads, 3)
+        return self.out(attend(q, *cache.extend(k, v), bias_B1KP, 0.0))
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention of the target over the source; one projection makes k and v."""
+
+    def __init__(self, cfg: ModelConfig) -> None:
+        super().__init__()
+        self.heads, self.dropout = cfg.heads, cfg.attention_dropout
+        self.q = Linear(cfg.width, cfg.width)
+        self.kv = Linear(cfg.width, 2 * cfg.width, blocks=2)
+        self.out = Linear(cfg.width, cfg.width)
+
+    def memory(self, memory_BSD: Tensor) -> tuple[Tensor, Tensor]:
+        """Return keys and values (B, H, S, E) of the encoded source."""
+        k, v = split_heads(self.kv(memory_BSD), self.heads, 2)
+        return k, v
+
+    def forward(self, x_BTD: Tensor, memory: tuple[Tensor, Tensor], bias_B11S: Tensor) -> Tensor:
+        (q,) = split_heads(self.q(x_BTD), self.heads, 1)
+        rate = self.dropout if self.training else 0.0
+        return self.out(attend(q, *memory, bias_B11S, rate))
+
+
+def split_heads(x_BTD: Tensor, heads: int, parts: int) -> tuple[Tensor, ...]:
+    """Cut (B, T, parts * D) into `parts` tensors of shape (B, H, T, E)."""
+    batch, length, width = x_BTD.shape
+    return x_BTD.view(batch, length, parts, heads, width // parts // heads).permute(2, 0, 3, 1, 4).unbind(0)
+
+
+def attend(q_BHTE: Tensor, k_BHSE: Tensor, v_BHSE: Tensor, bias: Tensor | None, rate: float) -> Tensor:
+    """Scaled dot-product attention (3.2.1), heads joined: (B, T, D). `bias` is added to the scores.
+
+    On CUDA the fused kernel is used; on CPU two matrix products and a softmax are faster in bfloat16 training
+    at sentence lengths (scripts/micro_benchmarks.py).
+    """
+    if q_BHTE.is_cuda:
+        x_BHTE = F.scaled_dot_product_attention(q_BHTE, k_BHSE, v_BHSE, bias, dropout_p=rate)
+    else:
+        scores_BHTS = (q_BHTE * q_BHTE.shape[-1] ** -0.5) @ k_BHSE.transpose(-1, -2)
+        scores_BHTS = scores_BHTS if bias is None else scores_BHTS + bias
+        x_BHTE = dropout(scores_BHTS.softmax(-1), rate, rate > 0) @ v_BHSE
+    return x_BHTE.transpose(1, 2).flatten(2)
+
+
+def causal_bias(length: int, like: Tensor) -> Tensor:
+    """Return (T, T): minus infinity where a position would see a later one."""
+    return torch.full((length, length), -math.inf, dtype=like.dtype, device=like.device).triu(1)
+
+
+def padding_bias(is_pad_BS: Tensor, like: Tensor) -> Tensor:
+    """Return (B, 1, 1, S): minus infinity at padding."""
+    zero = torch.zeros(is_pad_BS.shape, dtype=like.dtype, device=like.device)
+    return zero.masked_fill_(is_pad_BS, -math.inf)[:, None, None, :]

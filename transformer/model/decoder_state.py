@@ -1,0 +1,79 @@
+"""The state of incremental decoding: encoded sources and the KV cache.
+
+Shape letters: B sentences, K hypotheses of a sentence, R rows (hypotheses: row r belongs to sentence r // K),
+S source positions, H heads, E width of a head, V vocabulary, P places in the KV cache (K for each position).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+DecodeStep = Callable[[Tensor, "DecoderState"], Tensor]
+"""Ids (B, K) and the state to logits (B, K, V) of the ids that follow."""
+
+
+class DecoderState:
+    """What a search continues from: the encoded sources, and the keys and values of the ids decoded so far.
+
+    A sentence's K hypotheses share one KV cache, in which each position has K places. A mask says which places
+    belong to the ancestors of a hypothesis, so nothing is copied when the search replaces hypotheses.
+    """
+
+    def __init__(self, decode: DecodeStep, memory: list[tuple[Tensor, Tensor]], bias_B11S: Tensor, beams: int) -> None:
+        """Take each decoder layer's keys and values (B, H, S, E) of the source, and the bias at its padding."""
+        self.decode, self.memory, self.bias_B11S, self.beams = decode, memory, bias_B11S, beams
+        self.caches = [KVCache(keys_BHSE, beams) for keys_BHSE, _ in memory]
+        self.ancestors_BKP = bias_B11S.new_zeros(len(bias_B11S), beams, 0)
+        self.position = 0
+
+    def visible(self) -> Tensor | None:
+        """Return a bias (B, 1, K, P) that lets each hypothesis attend to its ancestors and itself; None if all may."""
+        if self.beams == 1:
+            return None
+        own_KK = self.bias_B11S.new_full((self.beams, self.beams), -math.inf).fill_diagonal_(0.0)
+        self.ancestors_BKP = torch.cat((self.ancestors_BKP, own_KK.expand(len(self.ancestors_BKP), -1, -1)), dim=2)
+        return self.ancestors_BKP[:, None]
+
+    def step(self, last_R: Tensor) -> Tensor:
+        """Return logits (N, V) of the id after each hypothesis's last."""
+        logits_BKV = self.decode(last_R.view(-1, self.beams), self)
+        self.position += 1
+        return logits_BKV.flatten(0, 1)
+
+    def select(self, rows_R: Tensor, sentences_B: Tensor | None) -> None:
+        """Continue with these rows of hypotheses and these sentences (None: all of them)."""
+        if self.beams > 1:
+            self.ancestors_BKP = self.ancestors_BKP.flatten(0, 1).index_select(0, rows_R).unflatten(0, (-1, self.beams))
+        if sentences_B is not None:
+            self.memory = [(k.index_select(0, sentences_B), v.index_select(0, sentences_B)) for k, v in self.memory]
+            self.bias_B11S = self.bias_B11S.index_select(0, sentences_B)
+            for cache in self.caches:
+                cache.select(sentences_B)
+
+
+class KVCache:
+    """Keys and values of one layer, shared by all hypotheses of a sentence. Its capacity doubles when full."""
+
+    def __init__(self, like_BHSE: Tensor, beams: int) -> None:
+        batch, heads, _s, width = like_BHSE.shape
+        self.beams, self.used = beams, 0
+        self.kv_2BHPE = like_BHSE.new_empty(2, batch, heads, 16 * beams, width)
+
+    def extend(self, k_BHKE: Tensor, v_BHKE: Tensor) -> tuple[Tensor, Tensor]:
+        """Add a position and return all keys and all values (B, H, P, E)."""
+        end = self.used + self.beams
+        if end > self.kv_2BHPE.shape[3]:
+            self.kv_2BHPE = torch.cat((self.kv_2BHPE, torch.empty_like(self.kv_2BHPE)), dim=3)
+        self.kv_2BHPE[0, :, :, self.used : end] = k_BHKE
+        self.kv_2BHPE[1, :, :, self.used : end] = v_BHKE
+        self.used = end
+        k_BHPE, v_BHPE = self.kv_2BHPE[:, :, :, :end]
+        return k_BHPE, v_BHPE
+
+    def select(self, sentences_B: Tensor) -> None:
+        """Keep these sentences."""
+        self.kv_2BHPE = self.kv_2BHPE.index_select(1, sentences_B)

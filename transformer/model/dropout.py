@@ -1,0 +1,78 @@
+"""Dropout whose random draws are a function of a seed: on CPU from a generator for each thread, with cheap masks."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class _Draws(threading.local):
+    """The generator of a thread's draws on CPU; None is torch's own, for which threads would wait in turn."""
+
+    generator: torch.Generator | None = None
+
+
+_draws = _Draws()
+
+
+@contextlib.contextmanager
+def dropout_seed(seed: int, device: torch.device) -> Iterator[None]:
+    """Let the draws of this thread be a function of `seed` while the block runs."""
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+        yield
+        return
+    _draws.generator = torch.Generator().manual_seed(seed)
+    try:
+        yield
+    finally:
+        _draws.generator = None
+
+
+def dropout(x: Tensor, rate: float, training: bool) -> Tensor:
+    """Zero a random share `rate` of the elements and scale the others up, while training."""
+    if not training or rate == 0:
+        return x
+    return F.dropout(x, rate) if x.is_cuda else x * keep_mask(x, rate)
+
+
+def add_dropped(x: Tensor, y: Tensor, rate: float, training: bool) -> Tensor:
+    """Return `x + dropout(y)`."""
+    if not training or rate == 0 or x.is_cuda:
+        return x + dropout(y, rate, training)
+    total: Tensor = _AddMasked.apply(x, y, keep_mask(y, rate))
+    return total
+
+
+def keep_mask(like: Tensor, rate: float) -> Tensor:
+    """Return zeros for a random share `rate` of the elements and what scales the others up.
+
+    The random bits are drawn 63 at a time and used 15 or 16 by 15 or 16, which is several times faster than a draw
+    per element; rates are thereby rounded to multiples of 2 ** -15.
+    """
+    words = (
+        torch.empty((like.numel() + 3) // 4, dtype=torch.int64).random_(generator=_draws.generator).mul_(2)
+    )  # the highest bit is never set
+    bits = words.view(torch.int16)[: like.numel()].view(like.shape)
+    mask = torch.empty(like.shape, dtype=like.dtype)
+    return torch.ge(bits, min(round(rate * 2**15) * 2 - 2**15, 2**15 - 1), out=mask).mul_(1 / (1 - rate))
+
+
+class _AddMasked(torch.autograd.Function):
+    """x + y * mask in one pass over memory."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
+        ctx.save_for_backward(mask)
+        return torch.addcmul(x, y, mask)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        (mask,) = ctx.saved_tensors
+        return grad, grad * mask, None

@@ -1,0 +1,218 @@
+"""The encoder-decoder network of "Attention Is All You Need" (Vaswani et al. 2017, section 3).
+
+Shape letters: B sentences, S source positions, T target positions, K hypotheses of a sentence, H heads, E width of
+a head, D model width, V vocabulary, P places in the KV cache (K for each position), L rows of the position table.
+Callers pass ids; masks are made here, from the padding id. Arithmetic runs in `compute_dtype`; the weights keep theirs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from transformer.config import ModelConfig
+from transformer.model.attention import CrossAttention, SelfAttention, causal_bias, padding_bias
+from transformer.model.decoder_state import DecoderState, KVCache
+from transformer.model.dropout import add_dropped, dropout
+from transformer.model.packed_linear import Linear, PackedWeights, affine
+
+
+class Transformer(nn.Module):
+    """Source ids and target ids to the distribution of the next target id."""
+
+    positions_LD: Tensor
+
+    def __init__(self, cfg: ModelConfig, sizes: tuple[int, int], pad: int, start: int, max_length: int) -> None:
+        """Take the sizes of both vocabularies, the ids of padding and of the decoder's first token."""
+        super().__init__()
+        self.cfg, self.pad, self.start_id = cfg, pad, start
+        self.compute_dtype = torch.float32
+        self.target_embedding = nn.Embedding(sizes[1], cfg.width)
+        if cfg.tied != "all":
+            self.source_embedding = nn.Embedding(sizes[0], cfg.width)
+        if cfg.tied == "none":
+            self.output = nn.Embedding(sizes[1], cfg.width)
+        self.output_packed = PackedWeights()
+        self.output_bias = nn.Parameter(torch.zeros(sizes[1])) if cfg.output_bias else None
+        self.encoder = nn.ModuleList(EncoderLayer(cfg) for _ in range(cfg.encoder_layers))
+        self.decoder = nn.ModuleList(DecoderLayer(cfg) for _ in range(cfg.decoder_layers))
+        self.encoder_norm = LayerNorm(cfg.width) if cfg.norm == "pre" else None
+        self.decoder_norm = LayerNorm(cfg.width) if cfg.norm == "pre" else None
+        self.register_buffer("positions_LD", sinusoids(max_length + 1, cfg.width), persistent=False)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=self.cfg.width**-0.5)
+            elif isinstance(module, Linear):
+                for block in module.weight.split(module.block):  # q, k and v side by side are three matrices
+                    nn.init.xavier_uniform_(block)
+                nn.init.zeros_(module.bias)
+
+    def packed_weights(self) -> list[tuple[PackedWeights, Tensor]]:
+        """Return each weight that activations are multiplied by, with the object that holds its packed copies."""
+        found = [(each.packed, each.weight) for each in self.modules() if isinstance(each, Linear)]
+        return [*found, (self.output_packed, self.output_weight)]
+
+    @property
+    def output_weight(self) -> Tensor:
+        """The matrix from width to target vocabulary, of shape (V, D)."""
+        return self.output.weight if self.cfg.tied == "none" else self.target_embedding.weight
+
+    def forward(self, source_BS: Tensor, input_BT: Tensor) -> Tensor:
+        """Return logits (B, T, V) of the id that follows each prefix of `input_BT`."""
+        return self.project(self.hidden(source_BS, input_BT))
+
+    def hidden(self, source_BS: Tensor, input_BT: Tensor) -> Tensor:
+        """Return the decoder's last layer (B, T, D): the logits before the output projection."""
+        memory_BSD, bias_B11S = self.encode(source_BS)
+        x_BTD = self._embed(self.target_embedding, input_BT, 0)
+        causal_TT = causal_bias(input_BT.shape[1], x_BTD)
+        for layer in cast("Sequence[DecoderLayer]", self.decoder):
+            x_BTD = layer(x_BTD, causal_TT, memory_BSD, bias_B11S)
+        return self.decoder_norm(x_BTD) if self.decoder_norm is not None else x_BTD
+
+    def project(self, hidden: Tensor) -> Tensor:
+        """Return logits (…, V) of hidden states (…, D)."""
+        return affine(hidden, self.output_weight, self.output_bias, self.output_packed)
+
+    def encode(self, source_BS: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the encoder's last layer (B, S, D) and what to add to attention scores over it (B, 1, 1, S)."""
+        embedding = self.target_embedding if self.cfg.tied == "all" else self.source_embedding
+        x_BSD = self._embed(embedding, source_BS, 0)
+        bias_B11S = padding_bias(source_BS == self.pad, x_BSD)
+        for layer in cast("Sequence[EncoderLayer]", self.encoder):
+            x_BSD = layer(x_BSD, bias_B11S)
+        return (self.encoder_norm(x_BSD) if self.encoder_norm is not None else x_BSD), bias_B11S
+
+    def start(self, source_BS: Tensor, beams: int) -> DecoderState:
+        """Encode the sources and return the state from which `beams` hypotheses each are decoded."""
+        memory_BSD, bias_B11S = self.encode(source_BS)
+        layers = cast("Sequence[DecoderLayer]", self.decoder)
+        return DecoderState(self.step, [layer.cross.memory(memory_BSD) for layer in layers], bias_B11S, beams)
+
+    def step(self, last_BK: Tensor, state: DecoderState) -> Tensor:
+        """Return logits (B, K, V) of the id after each hypothesis's last; extends the state."""
+        x_BKD = self._embed(self.target_embedding, last_BK, state.position, along=0)
+        bias_B1KP = state.visible()
+        for layer, cache, memory in zip(
+            cast("Sequence[DecoderLayer]", self.decoder), state.caches, state.memory, strict=True
+        ):
+            x_BKD = layer.step(x_BKD, cache, bias_B1KP, memory, state.bias_B11S)
+        x_BKD = self.decoder_norm(x_BKD) if self.decoder_norm is not None else x_BKD
+        return self.project(x_BKD)
+
+    def encoding(self, position: int, count: int = 1) -> Tensor:
+        """Return the encodings (count, D) of positions from `position` on (3.5)."""
+        end = position + count
+        table = self.positions_LD  # one table throughout, as another thread may set another
+        if end > len(table):  # longer than ever before: the table has no end
+            table = self.positions_LD = sinusoids(2 * end, self.cfg.width).to(table)
+        return table[position:end]
+
+    def _embed(self, embedding: nn.Embedding, ids: Tensor, position: int, along: int = 1) -> Tensor:
+        """Scaled embedding plus sinusoid (3.4, 3.5), from `position` on along columns, or the same for all."""
+        encoding = self.encoding(position, ids.shape[1] if along else 1)
+        x = F.embedding(ids, embedding.weight) * math.sqrt(self.cfg.width) + encoding
+        return dropout(x.to(self.compute_dtype), self.cfg.dropout, self.training)
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention and feed-forward, each inside a residual connection (3.1)."""
+
+    def __init__(self, cfg: ModelConfig) -> None:
+        super().__init__()
+        self.attention, self.attention_residual = SelfAttention(cfg), Residual(cfg)
+        self.feed_forward, self.feed_forward_residual = FeedForward(cfg), Residual(cfg)
+
+    def forward(self, x_BSD: Tensor, bias_B11S: Tensor) -> Tensor:
+        norm, add = self.attention_residual.before, self.attention_residual.after
+        x_BSD = add(x_BSD, self.attention(norm(x_BSD), bias_B11S))
+        norm, add = self.feed_forward_residual.before, self.feed_forward_residual.after
+        return add(x_BSD, self.feed_forward(norm(x_BSD)))
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention, attention over the source, and feed-forward (3.1)."""
+
+    def __init__(self, cfg: ModelConfig) -> None:
+        super().__init__()
+        self.attention, self.attention_residual = SelfAttention(cfg), Residual(cfg)
+        self.cross, self.cross_residual = CrossAttention(cfg), Residual(cfg)
+        self.feed_forward, self.feed_forward_residual = FeedForward(cfg), Residual(cfg)
+
+    def forward(self, x_BTD: Tensor, causal_TT: Tensor, memory_BSD: Tensor, bias_B11S: Tensor) -> Tensor:
+        norm, add = self.attention_residual.before, self.attention_residual.after
+        x_BTD = add(x_BTD, self.attention(norm(x_BTD), causal_TT))
+        return self._rest(x_BTD, self.cross.memory(memory_BSD), bias_B11S)
+
+    def step(
+        self, x_BKD: Tensor, cache: KVCache, bias_B1KP: Tensor | None, memory: tuple[Tensor, Tensor], bias_B11S: Tensor
+    ) -> Tensor:
+        """Decode one position of each hypothesis and add its keys and values to the cache."""
+        norm, add = self.attention_residual.before, self.attention_residual.after
+        x_BKD = add(x_BKD, self.attention.step(norm(x_BKD), cache, bias_B1KP))
+        return self._rest(x_BKD, memory, bias_B11S)
+
+    def _rest(self, x_BTD: Tensor, memory: tuple[Tensor, Tensor], bias_B11S: Tensor) -> Tensor:
+        norm, add = self.cross_residual.before, self.cross_residual.after
+        x_BTD = add(x_BTD, self.cross(norm(x_BTD), memory, bias_B11S))
+        norm, add = self.feed_forward_residual.before, self.feed_forward_residual.after
+        return add(x_BTD, self.feed_forward(norm(x_BTD)))
+
+
+class Residual(nn.Module):
+    """Where the norm sits: LayerNorm(x + dropout(f(x))) as in 3.1 and 5.4, or x + dropout(f(LayerNorm(x)))."""
+
+    def __init__(self, cfg: ModelConfig) -> None:
+        super().__init__()
+        self.norm, self.post, self.dropout = LayerNorm(cfg.width), cfg.norm == "post", cfg.dropout
+
+    def before(self, x: Tensor) -> Tensor:
+        """Return what the sub-layer reads."""
+        return x if self.post else self.norm(x)
+
+    def after(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the sum of the sub-layer's input and its output `y`."""
+        total = add_dropped(x, y, self.dropout, self.training)
+        return self.norm(total) if self.post else total
+
+
+class FeedForward(nn.Module):
+    """Two projections with a non-linearity between them (3.3)."""
+
+    def __init__(self, cfg: ModelConfig) -> None:
+        super().__init__()
+        self.inner = Linear(cfg.width, cfg.feed_forward)
+        self.out = Linear(cfg.feed_forward, cfg.width)
+        kinds: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "swish": F.silu}
+        self.activation = kinds.get(cfg.activation)  # None is relu, which is part of the product
+        self.dropout = cfg.activation_dropout
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.inner(x, relu=True) if self.activation is None else self.activation(self.inner(x))
+        return self.out(dropout(y, self.dropout, self.training))
+
+
+class LayerNorm(nn.LayerNorm):
+    """Layer normalisation of an input in any dtype; sums are float32 inside."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        dtype = x.dtype if x.is_cuda else self.weight.dtype  # on CUDA input and weights must have one
+        return F.layer_norm(x, self.normalized_shape, self.weight.to(dtype), self.bias.to(dtype), self.eps)
+
+
+def sinusoids(length: int, width: int) -> Tensor:
+    """Return the position table (length, width) of 3.5, all sines before all cosines.
+
+    The paper interleaves them; its implementation and those since do not, and weights are exchanged with those.
+    """
+    rates = torch.exp(torch.arange(0, width, 2, dtype=torch.float64) * (-math.log(10_000) / width))
+    angles = torch.arange(length, dtype=torch.float64)[:, None] * rates
+    return torch.cat((angles.sin(), angles.cos()), dim=1).float()

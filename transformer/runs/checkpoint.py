@@ -1,0 +1,130 @@
+"""The run directory: what is in it, saved whole or not at all, checked when loaded. No pickle anywhere."""
+
+from __future__ import annotations
+
+import json
+import logging
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from transformer import atomic
+from transformer.errors import CheckpointError
+from transformer.runs.progress import plausible
+from transformer.runs.run import Run
+
+FORMAT = 1
+WEIGHTS, TENSORS, STATE = "model.safetensors", "state.safetensors", "state.json"
+LARGEST_HEADER = 16 << 20
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+def first_usable(run: Run, candidates: Iterable[Path], use: Callable[[Path], T]) -> tuple[Path, T]:
+    """Return the first of these checkpoints that is whole and that `use` takes, with what it makes of it.
+
+    The others are named with what is wrong; raises CheckpointError where none is left.
+    """
+    fault: object = "there is none"
+    for each in dict.fromkeys(candidates):
+        try:
+            if fault := atomic.damage(each):
+                raise CheckpointError(f"{each} is damaged: {fault}")
+            return each, use(each)
+        except CheckpointError as error:
+            fault = error
+            log.warning("%s; trying another", error)
+    raise CheckpointError(f"no checkpoint in {run.checkpoints} can be used: {fault}")
+
+
+def save_checkpoint(
+    path: Path, weights: Mapping[str, Tensor], tensors: Mapping[str, Tensor] | None, state: Mapping[str, Any]
+) -> None:
+    """Write one checkpoint whole: the weights to use, what else training goes on from, and plain values."""
+    with atomic.new_folder(path) as folder:
+        _save_tensors(weights, folder / WEIGHTS)
+        if tensors is not None:
+            _save_tensors(tensors, folder / TENSORS)
+        (folder / STATE).write_text(json.dumps({"format": FORMAT, **state}, indent=1) + "\n")
+
+
+def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    plain = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
+    try:
+        save_file(plain, path, metadata={"format": "pt"})
+    except SafetensorError as error:  # a full disk, for one
+        raise CheckpointError(f"cannot write {path.name} of a checkpoint into {path.parent.parent}: {error}") from None
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Return the plain values of a checkpoint."""
+    try:
+        state = atomic.read_json(path / STATE)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path / STATE} cannot be read: {error}") from None
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} has format {state.get('format') if isinstance(state, dict) else '?'}; this version reads {FORMAT}"
+        )
+    if not isinstance(state.get("tokenizer"), str) or ("progress" in state and not plausible(state["progress"])):
+        raise CheckpointError(f"{path / STATE} holds something else than what training wrote")
+    return state
+
+
+def load_tensors(path: Path, expected: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, Tensor]:
+    """Return a file's tensors; where names and shapes are expected, these first, then float32 and finite numbers."""
+    try:
+        with path.open("rb") as stream:
+            (header,) = struct.unpack("<Q", stream.read(8))
+        if header > LARGEST_HEADER:
+            raise CheckpointError(f"{path} is not a file of tensors: its header claims {header} bytes")
+        with safe_open(path, "pt") as file:
+            if expected is not None:
+                _compare(path, file, expected)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (OSError, struct.error, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from None
+    if strange := [name for name in expected or () if not tensors[name].isfinite().all()]:
+        raise CheckpointError(f"{path}: {strange[0]} holds numbers that are not finite")
+    return tensors
+
+
+def _compare(path: Path, file: Any, expected: Mapping[str, tuple[int, ...]]) -> None:
+    names = set(file.keys())
+    if missing := sorted(set(expected) - names):
+        raise CheckpointError(f"{path} lacks {missing[0]}: it belongs to another configuration")
+    if extra := sorted(names - set(expected)):
+        raise CheckpointError(f"{path} has {extra[0]}, which this configuration does not")
+    for name, shape in expected.items():
+        part = file.get_slice(name)
+        if tuple(part.get_shape()) != shape:
+            found = tuple(part.get_shape())
+            raise CheckpointError(f"{path}: {name} has shape {found}, but this configuration needs {shape}")
+        if part.get_dtype() != "F32":
+            raise CheckpointError(f"{path}: {name} holds {part.get_dtype()} numbers instead of F32")
+
+
+def whole(paths: list[Path]) -> list[Path]:
+    """Return those checkpoints that are not damaged, and warn of the others."""
+    faults = {path: atomic.damage(path) for path in paths}
+    for path, fault in faults.items():
+        if fault:
+            log.warning("%s is left out: %s", path, fault)
+    return [path for path, fault in faults.items() if not fault]
+
+
+def prune(run: Run, newest: Path, needed: set[str]) -> None:
+    """Remove checkpoints that are neither named in `needed` nor pointed to.
+
+    Those of later steps than the newest are damaged ones that training went back from; these stay.
+    """
+    steps = [path for path in run.steps() if path.name <= newest.name]
+    kept = needed | {found.name for name in ("best", "last") if (found := run.pointer(name)) is not None}
+    for path in steps:
+        if path.name not in kept:
+            atomic.remove(path)

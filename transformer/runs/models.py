@@ -1,0 +1,73 @@
+"""The run directory: what is in it, saved whole or not at all, checked when loaded. No pickle anywhere."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from transformer import atomic
+from transformer.config import Config
+from transformer.data.tokenizer import Tokenizer
+from transformer.errors import CheckpointError, ConfigError
+from transformer.model.network import Transformer
+from transformer.runs.checkpoint import WEIGHTS, first_usable, load_state, load_tensors
+from transformer.runs.run import Run
+
+
+def build_model(cfg: Config, tok: Tokenizer) -> Transformer:
+    """Return the network of this configuration with fresh weights; raises ConfigError where no memory could hold it."""
+    parts = outline(cfg, tok)
+    needed = sum(part.numel() for part in (*parts.parameters(), *parts.buffers())) * 4
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
+        raise ConfigError(
+            f"these `model` settings need {needed / 2**30:,.0f} GiB for the weights alone, "
+            f"but this machine has {memory / 2**30:,.0f} GiB of memory"
+        )
+    return _network(cfg, tok)
+
+
+def outline(cfg: Config, tok: Tokenizer) -> Transformer:
+    """Return the network with the shapes of its weights, but no memory for them."""
+    with torch.device("meta"):
+        return _network(cfg, tok)
+
+
+def _network(cfg: Config, tok: Tokenizer) -> Transformer:
+    start = tok.bos if cfg.model.decoder_start == "bos" else tok.pad
+    return Transformer(cfg.model, tok.sizes, tok.pad, start, cfg.data.max_length)
+
+
+def load_model(run: Run, name: str | None = None) -> tuple[Transformer, Path]:
+    """Return the network with the weights of the named checkpoint, else of the best one that can be used."""
+    if name:
+        found = _named(run, name)
+        tensors = _weights(run, found)
+    else:
+        candidates = [run.pointer("best"), run.pointer("last"), *reversed(run.steps())]
+        found, tensors = first_usable(run, [c for c in candidates if c is not None], lambda path: _weights(run, path))
+    model = build_model(run.config, run.tokenizer)
+    model.load_state_dict(tensors)
+    return model.eval(), found
+
+
+def _weights(run: Run, path: Path) -> dict[str, Tensor]:
+    if load_state(path).get("tokenizer") != run.tokenizer.fingerprint:
+        raise CheckpointError(f"{path} was trained with another tokenizer than the one in {run.path}")
+    with torch.device("meta"):
+        model = build_model(run.config, run.tokenizer)
+    return load_tensors(path / WEIGHTS, {k: tuple(v.shape) for k, v in model.state_dict().items()})
+
+
+def _named(run: Run, name: str) -> Path:
+    """Return the checkpoint of this name, or that `best` or `last` name; raises CheckpointError unless it is whole."""
+    found = run.pointer(name) if name in ("best", "last") else run.checkpoints / name
+    if found is None or not found.is_dir() or found.parent != run.checkpoints:
+        there = ", ".join(path.name for path in sorted(run.checkpoints.glob("*-*"))) or "none"
+        raise CheckpointError(f"{run.path} has no checkpoint {name!r}; there are: {there}")
+    if fault := atomic.damage(found):
+        raise CheckpointError(f"{found} cannot be used: {fault}")
+    return found

@@ -1,0 +1,81 @@
+"""The run directory: what is in it, saved whole or not at all, checked when loaded. No pickle anywhere."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformer import atomic, config_file
+from transformer.config import Config
+from transformer.data.tokenizer import Tokenizer, load_tokenizer
+from transformer.errors import CheckpointError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run or model directory: its configuration and tokenizer, and where its checkpoints are."""
+
+    path: Path
+    config: Config
+    tokenizer: Tokenizer
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    def steps(self) -> list[Path]:
+        """Return the checkpoints that training saved, oldest first."""
+        return sorted(path for path in self.checkpoints.glob("step-*") if path.name[5:].isdecimal())
+
+    def pointer(self, name: str) -> Path | None:
+        """Return the checkpoint that the file `best` or `last` names, if it names one."""
+        file = self.path / name
+        if not file.is_file():
+            return None
+        with file.open(encoding="utf-8", errors="replace") as stream:
+            target = stream.read(256).strip()
+        if not target:
+            log.warning("%s is empty", file)
+            return None
+        if Path(target).name != target or target in (".", ".."):
+            raise CheckpointError(f"{file} should name a checkpoint, not {target!r}")
+        found = self.checkpoints / target
+        if not found.is_dir():
+            log.warning("%s names %s, which is not there", file, target)
+            return None
+        return found
+
+    def point(self, name: str, checkpoint: Path) -> None:
+        """Let `best` or `last` name a checkpoint."""
+        atomic.write_text(self.path / name, checkpoint.name + "\n")
+
+
+def create_run(path: Path, cfg: Config, tok: Tokenizer) -> Run:
+    """Make a run directory, or bring the configuration of one up to date."""
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "checkpoints").mkdir(exist_ok=True)
+    tok.save(path)
+    atomic.write_text(path / "config.yaml", config_file.dump(cfg))
+    return Run(path, cfg, tok)
+
+
+def open_run(path: Path) -> Run:
+    """Return the run at `path`; raises CheckpointError where there is none."""
+    if not (path / "config.yaml").is_file():
+        what = "no such directory" if not path.exists() else "it has no config.yaml"
+        raise CheckpointError(f"{path} is not a run directory: {what}")
+    refuse_links(path)
+    cfg, tok = config_file.load(path / "config.yaml"), load_tokenizer(path)
+    if cfg.model.tied == "all" and not tok.joint:
+        raise CheckpointError(f"{path} has two vocabularies, but model.tied: all needs one")
+    return Run(path, cfg, tok)
+
+
+def refuse_links(path: Path) -> None:
+    """Raise CheckpointError where a run directory holds links."""
+    if links := sorted(each.name for each in path.iterdir() if each.is_symlink()):
+        raise CheckpointError(f"{path / links[0]} is a link, which may lead anywhere; copy the folder with cp -rL")

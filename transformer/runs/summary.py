@@ -1,0 +1,57 @@
+"""What is in a run or model folder, for people and for programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformer import atomic
+from transformer.runs.checkpoint import load_state
+from transformer.runs.models import outline
+from transformer.runs.run import Run
+
+
+def summarize(run: Run) -> dict[str, Any]:
+    """Return a run's languages, sizes, checkpoints with their state of health, and progress."""
+    cfg = run.config
+    checkpoints = []
+    for path in sorted(run.checkpoints.glob("*-*")):
+        checkpoints.append({"name": path.name, "damage": atomic.damage(path)})
+    pointers = {name: found.name for name in ("best", "last") if (found := run.pointer(name)) is not None}
+    used = run.pointer("last") or run.pointer("best")
+    state = load_state(used) if used is not None and atomic.damage(used, deep=False) is None else {}
+    model = outline(cfg, run.tokenizer)
+    return {
+        "source": cfg.data.source,
+        "target": cfg.data.target,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "vocabulary": list(run.tokenizer.sizes),
+        "model": vars(cfg.model),
+        "checkpoints": checkpoints,
+        **pointers,
+        "progress": state.get("progress"),
+        "versions": state.get("versions"),
+    }
+
+
+def format_summary(found: dict[str, Any]) -> str:
+    """Return the same for a person to read."""
+    model = found["model"]
+    lines = [
+        f"{found['source']} -> {found['target']}",
+        f"model        {model['encoder_layers']}+{model['decoder_layers']} layers, width {model['width']}, "
+        f"{model['heads']} heads, feed-forward {model['feed_forward']}, {model['norm']}-norm",
+        f"parameters   {found['parameters']:,}",
+        f"vocabulary   {' and '.join(f'{size:,}' for size in found['vocabulary'])}",
+    ]
+    if progress := found["progress"]:
+        lines.append(
+            f"trained      {progress['step']:,} updates, {progress['tokens']:,} target tokens, "
+            f"{progress['seconds']:,.0f} s"
+        )
+        if progress.get("valid"):
+            lines.append("validation   " + ", ".join(f"{k} {v:.3f}" for k, v in progress["valid"].items()))
+    for each in found["checkpoints"]:
+        marks = [name for name in ("best", "last") if found.get(name) == each["name"]]
+        health = f"  DAMAGED: {each['damage']}" if each["damage"] else ""
+        lines.append(f"checkpoint   {each['name']}{'  (' + ', '.join(marks) + ')' if marks else ''}{health}")
+    return "\n".join(lines)

@@ -1,0 +1,60 @@
+"""Which device computes, and in which precision."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+import torch.distributed
+
+from transformer.errors import DeviceError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """Return the device that `auto`, `cpu`, `cuda` or `cuda:N` means; raises DeviceError if it is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        found = torch.device(name)
+    except RuntimeError:
+        raise DeviceError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N") from None
+    if found.type == "cuda" and not torch.cuda.is_available():
+        why = "this torch is built without CUDA" if torch.version.cuda is None else "no GPU is visible to it"
+        raise DeviceError(f"device {name} was asked for, but {why}")
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(f"device {name} was asked for, but there are {torch.cuda.device_count()} GPUs")
+    if found.type not in ("cpu", "cuda"):
+        raise DeviceError(f"device {name} is not supported; use cpu or cuda")
+    return found
+
+
+def resolve_dtype(name: str, on: torch.device) -> torch.dtype:
+    """Return the dtype of arithmetic; `auto` is bfloat16 where the hardware multiplies matrices in it."""
+    if name == "float16" and on.type != "cuda":
+        raise DeviceError("float16 needs a CUDA device; use bfloat16 or float32 on a CPU")
+    if name not in ("auto", "int8"):  # where products are in 8 bits, all else is as fast as can be
+        return DTYPES[name]
+    return torch.bfloat16 if _has_bfloat16(on) else torch.float32
+
+
+def _has_bfloat16(on: torch.device) -> bool:
+    if on.type == "cuda":
+        return torch.cuda.get_device_capability(on) >= (8, 0)
+    return _cpu_has_bfloat16()
+
+
+@functools.cache
+def _cpu_has_bfloat16() -> bool:
+    if not hasattr(torch.cpu, "get_capabilities"):
+        return False
+    flags = torch.cpu.get_capabilities()
+    return bool(flags.get("avx512_bf16") or flags.get("amx_bf16"))
+
+
+def device_name(on: torch.device) -> str:
+    """Return the device in words, for logs and model cards."""
+    if on.type == "cuda":
+        return torch.cuda.get_device_name(on)
+    return f"CPU, {torch.get_num_threads()} threads"

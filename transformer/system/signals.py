@@ -1,0 +1,64 @@
+"""Signals: what SIGINT, SIGTERM and SIGUSR1 do before, during and after training."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+TERMINATED = 143
+"""Exit code after SIGTERM, by the shell's convention 128 + 15."""
+
+
+class StopSignals:
+    """Notes SIGINT, SIGTERM and SIGUSR1 so that the training loop can act on them; a second SIGINT is immediate.
+
+    A context manager around a loop that looks at `stop` and `save` between updates.
+    """
+
+    def __init__(self) -> None:
+        self.stop: int | None = None
+        """The signal that asked to stop."""
+        self.save = False
+        """Whether SIGUSR1 asked for a checkpoint."""
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGUSR1", signal.SIGTERM)):
+                self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _: object) -> None:
+        if number not in (signal.SIGINT, signal.SIGTERM):
+            self.save = True
+        elif self.stop == signal.SIGINT and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        else:
+            self.stop = number
+
+
+@contextlib.contextmanager
+def exit_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the process with its exit code, and ignore SIGUSR1, while there is nothing to save.
+
+    The training loop handles both signals itself; this is for what comes before and after it.
+    """
+
+    def leave(*_: object) -> NoReturn:
+        raise SystemExit(TERMINATED)
+
+    wanted: dict[str, Any] = {"SIGTERM": leave, "SIGUSR1": signal.SIG_IGN}
+    here = threading.current_thread() is threading.main_thread()
+    previous = {n: signal.signal(getattr(signal, n), f) for n, f in wanted.items() if here and hasattr(signal, n)}
+    try:
+        yield
+    finally:
+        for name, handler in previous.items():
+            signal.signal(getattr(signal, name), handler)

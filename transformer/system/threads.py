@@ -1,0 +1,111 @@
+"""Threads: workers for the batches of an update, and a prefetcher for items that take time to make."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import torch
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Workers:
+    """Threads that work on several batches at a time, each with its share of the cores."""
+
+    def __init__(self, pool: ThreadPoolExecutor | None = None, count: int = 1) -> None:
+        self._pool, self.count = pool, count
+
+    def map(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        """Return the function's result for each item. A single item has all the cores."""
+        if self._pool is None or len(items) == 1:
+            return [function(item) for item in items]
+        return list(self._pool.map(function, items))
+
+
+def start_workers(device: torch.device, most: int = 2) -> Workers:
+    """Start at most `most` workers on CPU; on a GPU the calling thread does the work.
+
+    Two batches at a time keep two cores busier than one batch whose every operation is spread over them: nobody
+    waits at the end of each operation, and work that cannot be spread (random draws, Python) overlaps. Measured on
+    two cores: 9 % more training throughput for a model of width 256, 6 % for the paper's base model.
+    """
+    cores = torch.get_num_threads()
+    count = min(most, cores) if device.type == "cpu" else 1
+    if count <= 1:
+        return Workers()
+    pool, all_started = ThreadPoolExecutor(count), threading.Barrier(count)
+
+    def start(_: int) -> None:
+        torch.get_num_threads()  # torch initialises a thread's count at its first question, undoing what was set before
+        torch.set_num_threads(cores // count)  # of the calling thread
+        all_started.wait(60)  # seconds; so that each thread of the pool runs this once
+
+    list(pool.map(start, range(count)))
+    torch.set_num_threads(cores)
+    return Workers(pool, count)
+
+
+class Prefetcher:
+    """An iterator whose items are made in a thread of its own, a few items ahead. Made by `prefetch`."""
+
+    def __init__(self, items: Iterator[Any], depth: int) -> None:
+        self.queue: queue.Queue[Any] = queue.Queue(depth)
+        self.stopped = threading.Event()
+        self.thread = threading.Thread(target=self._fill, args=(items,), daemon=True)
+
+    def _fill(self, items: Iterator[Any]) -> None:
+        try:
+            for item in items:
+                self._put((item, None))
+                if self.stopped.is_set():
+                    return
+            self._put((None, StopIteration()))
+        except BaseException as error:  # raised again in the thread that takes the items
+            self._put((None, error))
+
+    def _put(self, item: Any) -> None:
+        while not self.stopped.is_set():
+            try:
+                self.queue.put(item, timeout=0.2)  # seconds, after which it looks whether to stop
+                return
+            except queue.Full:
+                continue
+
+    def __iter__(self) -> Prefetcher:
+        return self
+
+    def __next__(self) -> Any:
+        item, error = self.queue.get()
+        if error is not None:
+            raise error
+        return item
+
+    def take(self, most: int) -> list[Any]:
+        """Wait for an item, then return it with those that are ready, at most `most`; nothing at the end."""
+        items: list[Any] = []
+        while len(items) < most and (not items or not self.queue.empty()):
+            item, error = self.queue.get()
+            if error is not None:
+                self.queue.put((None, error))  # for the next call
+                if items or isinstance(error, StopIteration):
+                    return items
+                raise error
+            items.append(item)
+        return items
+
+    def close(self) -> None:
+        """Stop the thread. Items that it made ahead are dropped."""
+        self.stopped.set()
+        self.thread.join()
+
+
+def prefetch(items: Iterator[Any], depth: int = 4) -> Prefetcher:
+    """Start to make items ahead, at most `depth` of them."""
+    prefetcher = Prefetcher(items, depth)
+    prefetcher.thread.start()
+    return prefetcher
