@@ -13,7 +13,7 @@ from transformer import config_file
 from transformer.config import Config, TokenizerConfig
 from transformer.data import corpus
 from transformer.data.tokenizer import Tokenizer, learn_tokenizer
-from transformer.decoding.translator import Translator
+from transformer.decoding.translator import Translator, make_translator
 from transformer.runs.models import load_model
 from transformer.runs.run import open_run
 from transformer.training.session import train
@@ -135,4 +135,4 @@ def translator(trained_run: Path) -> Translator:
     """A translator with beam 4 of the trained toy model."""
     run = open_run(trained_run)
     model, _ = load_model(run)
-    return Translator(model, run.tokenizer, run.config.decode, run.config.data.max_length, CPU)
+    return make_translator(model, run.tokenizer, run.config.decode, run.config.data.max_length, CPU)

@@ -63,6 +63,11 @@ class Tokenizer:
         return self.source.get_piece_size(), self.target.get_piece_size()
 
     @property
+    def never_chosen(self) -> tuple[int, ...]:
+        """Ids that no translation may contain, unless a prefix does: pad, unk and bos."""
+        return self.pad, self.unk, self.bos
+
+    @property
     def fingerprint(self) -> str:
         """Digest of the models, which decides every id."""
         return hashlib.sha256(b"\0".join(self.models)).hexdigest()

@@ -1,1 +1,1 @@
-"""Search, and text in, text out."""
+"""From source text to translations: search, sampling, long lines, 8-bit kernels."""

@@ -9,7 +9,7 @@ import torch
 
 from transformer import config_file
 from transformer.config import Config
-from transformer.decoding.translator import Translator
+from transformer.decoding.translator import Translator, make_translator
 from transformer.errors import ConfigError
 from transformer.runs.models import load_model
 from transformer.runs.run import Run, open_run
@@ -25,7 +25,7 @@ def load_translator(
     run = open_run(path)
     cfg = _override(run.config, overrides)
     model, used = load_model(run, checkpoint)
-    translator = Translator(model.to(device), run.tokenizer, cfg.decode, cfg.data.max_length, device)
+    translator = make_translator(model.to(device), run.tokenizer, cfg.decode, cfg.data.max_length, device)
     return Run(run.path, cfg, run.tokenizer), translator, used.name
 
 

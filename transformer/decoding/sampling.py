@@ -1,16 +1,19 @@
-"""Greedy and beam search and sampling over any step function; nothing here knows the model.
+"""Sampling translations from any step function, reproducibly; nothing here knows the model.
 
-Shape letters: B sentences, K hypotheses of each, N = B * K rows (a sentence's hypotheses side by side),
-V vocabulary, P prefix positions. A hypothesis's score is its log-probability, eos included, over
-((5 + n) / 6) ** alpha (Wu et al. 2016, section 7), n being its tokens with eos.
+Shape letters: B sentences, R rows (samples of all sentences, a sentence's side by side), T target positions,
+V vocabulary.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from transformer.decoding import search
@@ -26,49 +29,65 @@ class Sampling:
 
 
 def sample(
-    state: search.State, uniform_NT: Tensor, sampling: Sampling, task: search.SearchTask
+    state: search.State, uniform_RT: Tensor, sampling: Sampling, task: search.SearchTask
 ) -> list[list[search.Hypothesis]]:
-    """Return `task.best` random translations for each sentence, each a function of its row of `uniform_NT`.
+    """Return `task.nbest` random translations of each sentence, each a function of its row of `uniform_RT`.
 
-    `uniform_NT` holds numbers in [0, 1), a row for each translation and a column for each id.
+    `uniform_RT` holds numbers in [0, 1), a row for each translation and a column for each id.
     """
-    sentence_N = [b for b in range(len(task.limits)) for _ in range(task.best)]
-    device = uniform_NT.device
-    last_N = torch.full((len(sentence_N),), task.start, device=device)
-    done_N = torch.zeros(len(sentence_N), dtype=torch.bool, device=device)
-    log_prob_N = torch.zeros(len(sentence_N), device=device)
-    ids = []
+    sentence_of_row = [b for b in range(len(task.limits)) for _ in range(task.nbest)]
+    device = uniform_RT.device
+    last_R = torch.full((len(sentence_of_row),), task.start_id, device=device)
+    done_R = torch.zeros(len(sentence_of_row), dtype=torch.bool, device=device)
+    log_prob_R = torch.zeros(len(sentence_of_row), device=device)
+    ids: list[Tensor] = []
     for position in range(max(task.limits, default=0)):
-        logits_NV = state.step(last_N).float()
-        norm_N = logits_NV.logsumexp(-1)
-        raw_NV = logits_NV.clone()
-        search.constrain(logits_NV, search.forced_ids(position, sentence_N, task), task.banned)
-        last_N = draw(logits_NV, uniform_NT[:, position], sampling).masked_fill(done_N, task.eos)
-        step_N = raw_NV.gather(1, last_N[:, None])[:, 0] - norm_N
-        log_prob_N += step_N.masked_fill(done_N, 0.0)
-        ids.append(last_N)
-        done_N = done_N | (last_N == task.eos)
-        if bool(done_N.all()):
+        logits_RV = state.step(last_R).float()
+        norm_R = logits_RV.logsumexp(-1)
+        free_RV = logits_RV.clone()  # the log-probability is the model's own, whatever may not be chosen
+        search.constrain(logits_RV, search.forced_ids(position, sentence_of_row, task), task.banned)
+        last_R = draw(logits_RV, uniform_RT[:, position], sampling).masked_fill(done_R, task.eos)
+        step_R = free_RV.gather(1, last_R[:, None])[:, 0] - norm_R
+        log_prob_R += step_R.masked_fill(done_R, 0.0)
+        ids.append(last_R)
+        done_R = done_R | (last_R == task.eos)
+        if bool(done_R.all()):
             break
-    found: list[list[search.Hypothesis]] = [[] for _ in task.limits]
-    table = torch.stack(ids, 1).tolist() if ids else []
-    for row, log_prob in zip(range(len(table)), log_prob_N.tolist(), strict=True):
-        text = tuple(table[row][: table[row].index(task.eos)])
-        hypothesis = search.Hypothesis(text, log_prob, search.length_normalized(log_prob, len(text) + 1, task.alpha))
-        found[sentence_N[row]].append(hypothesis)
-    return found
+    return _hypotheses(ids, log_prob_R, sentence_of_row, task)
 
 
-def draw(logits_NV: Tensor, uniform_N: Tensor, sampling: Sampling) -> Tensor:
-    """Return one id per row: the first whose cumulative probability, most probable first, exceeds the number."""
-    sorted_NV, order_NV = (logits_NV / sampling.temperature).sort(dim=-1, descending=True, stable=True)
+def _hypotheses(
+    ids: list[Tensor], log_prob_R: Tensor, sentence_of_row: Sequence[int], task: search.SearchTask
+) -> list[list[search.Hypothesis]]:
+    """Return the samples of each sentence from the ids drawn at each position."""
+    hypotheses: list[list[search.Hypothesis]] = [[] for _ in task.limits]
+    rows = torch.stack(ids, 1).tolist() if ids else []
+    for sentence, row, log_prob in zip(sentence_of_row, rows, log_prob_R.tolist(), strict=True):
+        text = tuple(row[: row.index(task.eos)])
+        score = search.length_normalized(log_prob, len(text) + 1, task.alpha)
+        hypotheses[sentence].append(search.Hypothesis(text, log_prob, score))
+    return hypotheses
+
+
+def draw(logits_RV: Tensor, uniform_R: Tensor, sampling: Sampling) -> Tensor:
+    """Return one id for each row: the first whose cumulative probability, most probable first, exceeds the number."""
+    sorted_RV, order_RV = (logits_RV / sampling.temperature).sort(dim=-1, descending=True, stable=True)
     if sampling.top_k:
-        sorted_NV[:, sampling.top_k :] = -math.inf
-    p_NV = sorted_NV.softmax(-1)
-    before_NV = p_NV.cumsum(-1) - p_NV
-    p_NV = p_NV.masked_fill(before_NV >= sampling.top_p, 0.0)
-    p_NV[:, 0] = p_NV[:, 0].clamp_min(1e-30)
-    total_NV = p_NV.cumsum(-1)
-    place_N = (total_NV <= uniform_N[:, None] * total_NV[:, -1:]).sum(-1)
-    last_N = (p_NV > 0).sum(-1) - 1
-    return order_NV.gather(1, torch.minimum(place_N, last_N)[:, None])[:, 0]
+        sorted_RV[:, sampling.top_k :] = -math.inf
+    p_RV = sorted_RV.softmax(-1)
+    before_RV = p_RV.cumsum(-1) - p_RV
+    p_RV = p_RV.masked_fill(before_RV >= sampling.top_p, 0.0)
+    p_RV[:, 0] = p_RV[:, 0].clamp_min(1e-30)  # the most probable id is always possible, also with top_p 0
+    total_RV = p_RV.cumsum(-1)
+    place_R = (total_RV <= uniform_R[:, None] * total_RV[:, -1:]).sum(-1)
+    last_possible_R = (p_RV > 0).sum(-1) - 1
+    return order_RV.gather(1, torch.minimum(place_R, last_possible_R)[:, None])[:, 0]
+
+
+def uniform_numbers(source: Sequence[int], which: int, seed: int, count: int) -> NDArray[np.float32]:
+    """Return `count` numbers in [0, 1), a function of the sentence, the seed and which of its samples it is."""
+    digest = hashlib.blake2b(np.array(source, np.int64).tobytes(), digest_size=8).digest()
+    key = [int.from_bytes(digest, "little"), (seed << 32) | which]
+    bits = np.random.Philox(key=key).random_raw(count)
+    numbers: NDArray[np.float32] = (bits >> np.uint64(40)).astype(np.float32) * np.float32(2**-24)
+    return numbers

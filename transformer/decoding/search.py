@@ -1,8 +1,9 @@
-"""Greedy and beam search and sampling over any step function; nothing here knows the model.
+"""Greedy and beam search over any step function; nothing here knows the model.
 
-Shape letters: B sentences, K hypotheses of each, N = B * K rows (a sentence's hypotheses side by side),
-V vocabulary, P prefix positions. A hypothesis's score is its log-probability, eos included, over
-((5 + n) / 6) ** alpha (Wu et al. 2016, section 7), n being its tokens with eos.
+Shape letters: B sentences, K hypotheses of a sentence, R rows (hypotheses of all sentences, a sentence's side by
+side), T target positions, V vocabulary, C candidates: of a row the next ids that are considered, of a sentence the
+best of those of its rows. A hypothesis's score is its log-probability, eos included, over ((5 + n) / 6) ** alpha
+(Wu et al. 2016, section 7), n being its tokens with eos.
 """
 
 from __future__ import annotations
@@ -17,32 +18,32 @@ from torch import Tensor
 
 
 class State(Protocol):
-    """What the search asks of a model: the next logits, and to go on with other hypotheses."""
+    """What the search asks of a model: the next logits, and to continue with other hypotheses."""
 
-    def step(self, last_N: Tensor) -> Tensor:
-        """Return logits (N, V) after each hypothesis's last id; they may be changed."""
+    def step(self, last_R: Tensor) -> Tensor:
+        """Return logits (R, V) after each hypothesis's last id; they may be changed."""
         ...
 
-    def select(self, rows_N: Tensor, sentences_B: Tensor | None) -> None:
-        """Go on with these rows, and of the sentences with these (None: all)."""
+    def select(self, rows_R: Tensor, sentences_B: Tensor | None) -> None:
+        """Continue with these rows and these sentences (None: all sentences)."""
         ...
 
 
 @runtime_checkable
 class SelectingState(Protocol):
-    """A state that finds the best continuations itself, without handing out logits."""
+    """A state that picks the best next ids itself, so that logits need not exist as a whole."""
 
-    def best(
-        self, last_N: Tensor, live_N: Tensor, forced: Mapping[int, int], banned: Sequence[int], count: int
+    def top_candidates(
+        self, last_R: Tensor, live_R: Tensor, forced: Mapping[int, int], banned: Sequence[int], count: int
     ) -> tuple[Tensor, Tensor]:
-        """Return log-probability and id (N, at most `count`) of the best next ids, best first.
+        """Return log-probability and id (R, C) of the at most `count` best next ids, best first.
 
-        Rows that are not live may hold anything. `forced` has the rows that have no choice, with their id.
+        Rows that are not live may hold anything. `forced` maps a row to the only id it may take.
         """
         ...
 
-    def select(self, rows_N: Tensor, sentences_B: Tensor | None) -> None:
-        """Go on with these rows, and of the sentences with these (None: all)."""
+    def select(self, rows_R: Tensor, sentences_B: Tensor | None) -> None:
+        """Continue with these rows and these sentences (None: all sentences)."""
         ...
 
 
@@ -62,18 +63,18 @@ class Hypothesis:
 class SearchTask:
     """What to search for, for each of B sentences."""
 
-    start: int
+    start_id: int
     """The id that the decoder reads first."""
     eos: int
     banned: tuple[int, ...]
     """Ids that are never chosen; their probability still counts."""
     limits: Sequence[int]
-    """Most ids of a translation, eos included."""
+    """Most ids of each translation, eos included."""
     prefixes: Sequence[Sequence[int]] | None = None
     """Ids that each translation begins with."""
     alpha: float = 0.6
-    best: int = 1
-    """Hypotheses to return."""
+    nbest: int = 1
+    """Hypotheses to return for each sentence."""
     device: torch.device = torch.device("cpu")
     """Where the logits are."""
 
@@ -89,39 +90,38 @@ def length_normalized(log_prob: float, tokens: int, alpha: float) -> float:
 
 
 def beam_search(state: State | SelectingState, beams: int, task: SearchTask) -> list[list[Hypothesis]]:
-    """Return the `task.best` best hypotheses found for each sentence, best first.
+    """Return the `task.nbest` best hypotheses of each sentence, best first.
 
-    At each position the best continuations are ranked: those among the first `beams` that end are finished, and the
-    best `beams` that do not end live on, so that one beam is greedy search. A sentence is done when it has `beams`
-    finished hypotheses, or when no live one can still be among the best.
+    At each position the continuations of all hypotheses are ranked. Those among the first `beams` that end are
+    finished; the best `beams` that do not end stay live, so that one beam is greedy search. A sentence is done when
+    it has `beams` finished hypotheses, or when no live one can still be among the best.
     """
     beam = _Beam(len(task.limits), beams, task)
     state = state if isinstance(state, SelectingState) else _SelectFromLogits(state)
     for position in range(max(task.limits, default=0)):
-        candidates = beam.extend(state, position)
-        kept = beam.close(*candidates, position)
-        if kept is not None and not len(kept):
+        kept_B = beam.advance(*beam.continuations(state, position), position)
+        if kept_B is not None and not len(kept_B):
             break
-        beam.keep(kept)
-        state.select(beam.rows_N, kept)
-    nothing = [Hypothesis((), -math.inf, -math.inf)]  # of a model whose numbers are not finite
-    return [sorted(found, key=lambda h: -h.score)[: task.best] or nothing for found in beam.finished]
+        beam.keep(kept_B)
+        state.select(beam.rows_R, kept_B)
+    failed = [Hypothesis((), -math.inf, -math.inf)]  # where a model's numbers are not finite
+    return [sorted(finished, key=lambda h: -h.score)[: task.nbest] or failed for finished in beam.finished]
 
 
 class _SelectFromLogits:
-    """Chooses from the logits of a state."""
+    """Picks the best next ids from the logits of a state."""
 
     def __init__(self, state: State) -> None:
         self.step, self.select = state.step, state.select
 
-    def best(
-        self, last_N: Tensor, _: Tensor, forced: Mapping[int, int], banned: Sequence[int], count: int
+    def top_candidates(
+        self, last_R: Tensor, _live_R: Tensor, forced: Mapping[int, int], banned: Sequence[int], count: int
     ) -> tuple[Tensor, Tensor]:
-        logits_NV = self.step(last_N)
-        norm_N1 = log_sum_exp(logits_NV)
-        constrain(logits_NV, forced, banned)
-        top_NC, id_NC = top(logits_NV, min(count, logits_NV.shape[1]))
-        return top_NC - norm_N1, id_NC
+        logits_RV = self.step(last_R)
+        norm_R1 = log_sum_exp(logits_RV)
+        constrain(logits_RV, forced, banned)
+        top_RC, id_RC = largest_logits(logits_RV, min(count, logits_RV.shape[1]))
+        return top_RC - norm_R1, id_RC
 
 
 @dataclass
@@ -137,101 +137,106 @@ class _Beam:
         device = self.task.device
         size = (self.sentences, self.beams)
         self.finished = [[] for _ in range(self.sentences)]
-        self.alive = list(range(self.sentences))
-        self.score_BK = torch.full(size, -math.inf, device=device)
-        self.score_BK[:, 0] = 0.0
+        self.unfinished = list(range(self.sentences))  # the numbers of the sentences not yet done
+        self.log_prob_BK = torch.full(size, -math.inf, device=device)
+        self.log_prob_BK[:, 0] = 0.0
         self.ids_BKT = torch.zeros((*size, 0), dtype=torch.long, device=device)
         self.parent_BK = torch.arange(self.beams, device=device).repeat(self.sentences, 1)
-        self.last_N = torch.full((self.sentences * self.beams,), self.task.start, device=device)
-        self.rows_N = torch.arange(self.sentences * self.beams, device=device)
+        self.last_R = torch.full((self.sentences * self.beams,), self.task.start_id, device=device)
+        self.rows_R = torch.arange(self.sentences * self.beams, device=device)
 
-    def extend(self, state: SelectingState, position: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return log-probability, parent and id (B, 2K) of the best continuations, best first: K of them do not end."""
-        b, k = len(self.alive), self.beams
-        forced = forced_ids(position, [i for i in self.alive for _ in range(k)], self.task)
-        live_N = self.score_BK.view(-1) > -math.inf
-        log_prob_NC, id_NC = state.best(self.last_N, live_N, forced, self.task.banned, k + 1)
-        width = id_NC.shape[1]
-        total_BX = (self.score_BK.view(-1, 1) + log_prob_NC).view(b, k * width)
-        total_BC, flat_BC = total_BX.topk(min(2 * k, k * width), dim=-1)
-        return total_BC, flat_BC // width, id_NC.view(b, k * width).gather(1, flat_BC)
+    def continuations(self, state: SelectingState, position: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return log-probability, parent and id (B, C) of the best continuations of each sentence, best first.
 
-    def close(self, total_BC: Tensor, parent_BC: Tensor, id_BC: Tensor, position: int) -> Tensor | None:
-        """Take the continuations over, finished ones aside; return the sentences that go on, None for all."""
+        They are 2 K, of which at most K end: one from each of its K hypotheses.
+        """
+        sentences, beams = len(self.unfinished), self.beams
+        forced = forced_ids(position, [i for i in self.unfinished for _ in range(beams)], self.task)
+        live_R = self.log_prob_BK.view(-1) > -math.inf
+        log_prob_RC, id_RC = state.top_candidates(self.last_R, live_R, forced, self.task.banned, beams + 1)
+        per_row = id_RC.shape[1]
+        all_BC = (self.log_prob_BK.view(-1, 1) + log_prob_RC).view(sentences, beams * per_row)
+        log_prob_BC, index_BC = all_BC.topk(min(2 * beams, beams * per_row), dim=-1)
+        return log_prob_BC, index_BC // per_row, id_RC.view(sentences, beams * per_row).gather(1, index_BC)
+
+    def advance(self, log_prob_BC: Tensor, parent_BC: Tensor, id_BC: Tensor, position: int) -> Tensor | None:
+        """Put finished continuations aside and make the best others the hypotheses.
+
+        Returns the sentences that are not done, None where that is all of them.
+        """
         ends_BC = id_BC == self.task.eos
-        for b, k in (ends_BC & (total_BC > -math.inf))[:, : self.beams].nonzero().tolist():
-            log_prob = float(total_BC[b, k])
-            ids = tuple(self.ids_BKT[b, parent_BC[b, k]].tolist())
-            found = Hypothesis(ids, log_prob, length_normalized(log_prob, position + 1, self.task.alpha))
-            self.finished[self.alive[b]].append(found)
-        self.score_BK, chosen_BK = total_BC.masked_fill(ends_BC, -math.inf).topk(self.beams, dim=-1)
-        self.parent_BK = parent_BC.gather(1, chosen_BK)
+        for b, c in (ends_BC & (log_prob_BC > -math.inf))[:, : self.beams].nonzero().tolist():
+            log_prob = float(log_prob_BC[b, c])
+            ids = tuple(self.ids_BKT[b, parent_BC[b, c]].tolist())
+            score = length_normalized(log_prob, position + 1, self.task.alpha)
+            self.finished[self.unfinished[b]].append(Hypothesis(ids, log_prob, score))
+        self.log_prob_BK, index_BK = log_prob_BC.masked_fill(ends_BC, -math.inf).topk(self.beams, dim=-1)
+        self.parent_BK = parent_BC.gather(1, index_BK)
         past_BKT = self.ids_BKT.gather(1, self.parent_BK[:, :, None].expand(-1, -1, position))
-        self.ids_BKT = torch.cat((past_BKT, id_BC.gather(1, chosen_BK)[:, :, None]), dim=2)
-        live = [b for b, best in enumerate(self.score_BK.amax(1).tolist()) if not self._is_done(self.alive[b], best)]
-        if len(live) == len(self.alive):
+        self.ids_BKT = torch.cat((past_BKT, id_BC.gather(1, index_BK)[:, :, None]), dim=2)
+        best_live = self.log_prob_BK.amax(1).tolist()
+        kept = [b for b, best in enumerate(best_live) if not self._is_done(self.unfinished[b], best)]
+        if len(kept) == len(self.unfinished):
             return None
-        return torch.tensor(live, dtype=torch.long, device=total_BC.device)
+        return torch.tensor(kept, dtype=torch.long, device=log_prob_BC.device)
 
     def _is_done(self, sentence: int, best_live: float) -> bool:
-        """Whether no live hypothesis, the best having log-probability `best_live`, can still win."""
-        found, task = self.finished[sentence], self.task
-        if best_live == -math.inf or len(found) >= self.beams:
+        """Return whether no live hypothesis, the best having log-probability `best_live`, can still win."""
+        finished, task = self.finished[sentence], self.task
+        if best_live == -math.inf or len(finished) >= self.beams:
             return True
-        if len(found) < task.best:
+        if len(finished) < task.nbest:
             return False
-        at_best = length_normalized(
-            best_live, task.limits[sentence], task.alpha
-        )  # longer costs probability, never gives
-        return sorted((h.score for h in found), reverse=True)[task.best - 1] >= at_best
+        # As if it ended at the limit with no more loss: further ids cost probability, and the penalty is largest there.
+        most_possible = length_normalized(best_live, task.limits[sentence], task.alpha)
+        return sorted((h.score for h in finished), reverse=True)[task.nbest - 1] >= most_possible
 
     def keep(self, kept_B: Tensor | None) -> None:
-        """Drop the sentences that are done, and say which rows the next step continues."""
-        rows_BK = torch.arange(len(self.alive), device=self.parent_BK.device)[:, None] * self.beams + self.parent_BK
+        """Drop the sentences that are done, and note the rows that the next step continues."""
+        first_B1 = torch.arange(len(self.unfinished), device=self.parent_BK.device)[:, None] * self.beams
+        rows_BK = first_B1 + self.parent_BK
         if kept_B is not None:
-            self.alive = [self.alive[b] for b in kept_B.tolist()]
-            rows_BK, self.score_BK, self.ids_BKT = (
-                rows_BK[kept_B],
-                self.score_BK[kept_B],
-                self.ids_BKT[kept_B],
-            )
-        self.rows_N = rows_BK.flatten()
-        self.last_N = self.ids_BKT[:, :, -1].flatten()
+            self.unfinished = [self.unfinished[b] for b in kept_B.tolist()]
+            rows_BK, self.log_prob_BK, self.ids_BKT = rows_BK[kept_B], self.log_prob_BK[kept_B], self.ids_BKT[kept_B]
+        self.rows_R = rows_BK.flatten()
+        self.last_R = self.ids_BKT[:, :, -1].flatten()
 
 
-def log_sum_exp(logits_NV: Tensor) -> Tensor:
-    """Return (N, 1): float32, summed in float32 whatever the logits are."""
-    peak_N1 = logits_NV.amax(-1, keepdim=True)
-    return (logits_NV - peak_N1).exp_().sum(-1, keepdim=True, dtype=torch.float32).log_() + peak_N1
+def log_sum_exp(logits_RV: Tensor) -> Tensor:
+    """Return (R, 1): float32, summed in float32 whatever the logits are."""
+    peak_R1 = logits_RV.amax(-1, keepdim=True)
+    return (logits_RV - peak_R1).exp_().sum(-1, keepdim=True, dtype=torch.float32).log_() + peak_R1
 
 
-def top(logits_NV: Tensor, count: int, group: int = 64) -> tuple[Tensor, Tensor]:
-    """Return the `count` largest logits of each row, largest first, and their ids.
+def largest_logits(logits_RV: Tensor, count: int, group_size: int = 64) -> tuple[Tensor, Tensor]:
+    """Return the `count` largest logits of each row (R, C), largest first, and their ids.
 
-    They stand in the `count` groups of neighbours whose maxima are largest; finding those is one fast pass over memory,
-    where sorting whole rows is slow.
+    They are in the `count` groups of neighboring ids whose maxima are largest. Finding those groups is one fast pass
+    over memory, where sorting whole rows is slow. With the shared KV cache and two workers it took beam 5 from 254 to
+    311 sentences/s (docs/benchmarks.md); the size of a group was not measured.
+    Letters: G groups, M ids of a group, X ids that remain to be looked at.
     """
-    rows, size = logits_NV.shape
-    groups = size // group
-    if logits_NV.is_cuda or groups <= 2 * count:
-        return logits_NV.topk(count, dim=-1)
-    body_NGJ = logits_NV[:, : groups * group].unflatten(1, (groups, group))
-    best_NC = body_NGJ.amax(-1).topk(count, dim=-1).indices
-    found_NX = body_NGJ.gather(1, best_NC[:, :, None].expand(-1, -1, group)).flatten(1)
-    ids_NX = (best_NC[:, :, None] * group + torch.arange(group)).flatten(1)
-    if groups * group < size:
-        found_NX = torch.cat((found_NX, logits_NV[:, groups * group :]), dim=1)
-        ids_NX = torch.cat((ids_NX, torch.arange(groups * group, size).expand(rows, -1)), dim=1)
-    top_NC, place_NC = found_NX.topk(count, dim=-1)
-    return top_NC, ids_NX.gather(1, place_NC)
+    rows, vocabulary = logits_RV.shape
+    groups = vocabulary // group_size
+    if logits_RV.is_cuda or groups <= 2 * count:
+        return logits_RV.topk(count, dim=-1)
+    logits_RGM = logits_RV[:, : groups * group_size].unflatten(1, (groups, group_size))
+    group_RC = logits_RGM.amax(-1).topk(count, dim=-1).indices
+    logits_RX = logits_RGM.gather(1, group_RC[:, :, None].expand(-1, -1, group_size)).flatten(1)
+    id_RX = (group_RC[:, :, None] * group_size + torch.arange(group_size)).flatten(1)
+    if groups * group_size < vocabulary:
+        logits_RX = torch.cat((logits_RX, logits_RV[:, groups * group_size :]), dim=1)
+        id_RX = torch.cat((id_RX, torch.arange(groups * group_size, vocabulary).expand(rows, -1)), dim=1)
+    top_RC, index_RC = logits_RX.topk(count, dim=-1)
+    return top_RC, id_RX.gather(1, index_RC)
 
 
-def forced_ids(position: int, sentence_N: Sequence[int], task: SearchTask) -> dict[int, int]:
-    """Return the rows that have no choice, with their id: eos at a sentence's limit, a prefix where there is one."""
+def forced_ids(position: int, sentence_of_row: Sequence[int], task: SearchTask) -> dict[int, int]:
+    """Return the only id that a row may take, by row: eos at its sentence's limit, a prefix where there is one."""
     if task.prefixes is None and position < min(task.limits, default=0) - 1:
         return {}
     forced = {}
-    for row, sentence in enumerate(sentence_N):
+    for row, sentence in enumerate(sentence_of_row):
         prefix = task.prefixes[sentence] if task.prefixes is not None else ()
         if position == task.limits[sentence] - 1:
             forced[row] = task.eos
@@ -240,12 +245,12 @@ def forced_ids(position: int, sentence_N: Sequence[int], task: SearchTask) -> di
     return forced
 
 
-def constrain(logits_NV: Tensor, forced: Mapping[int, int], banned: Sequence[int]) -> None:
-    """Put what may not be chosen to minus infinity: banned ids, and all others in a row where one is forced."""
-    rows = torch.tensor(list(forced), dtype=torch.long, device=logits_NV.device)
-    ids = torch.tensor(list(forced.values()), dtype=torch.long, device=logits_NV.device)
-    chosen = logits_NV[rows, ids]  # before the ban: a prefix may hold what is banned
-    logits_NV[:, list(banned)] = -math.inf
+def constrain(logits_RV: Tensor, forced: Mapping[int, int], banned: Sequence[int]) -> None:
+    """Set what may not be chosen to minus infinity: banned ids, and all but the forced id of a row that has one."""
+    rows = torch.tensor(list(forced), dtype=torch.long, device=logits_RV.device)
+    ids = torch.tensor(list(forced.values()), dtype=torch.long, device=logits_RV.device)
+    forced_logits = logits_RV[rows, ids]  # read before the ban: a prefix may hold what is banned
+    logits_RV[:, list(banned)] = -math.inf
     if forced:
-        logits_NV[rows] = -math.inf
-        logits_NV[rows, ids] = chosen
+        logits_RV[rows] = -math.inf
+        logits_RV[rows, ids] = forced_logits

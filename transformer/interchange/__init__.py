@@ -1,1 +1,1 @@
-"""A model's weights in the formats of other runtimes."""
+"""Trained models in the formats of other runtimes."""

@@ -1,43 +1,36 @@
-"""A trained model's weights in the layouts of other runtimes: CTranslate2, and Hugging Face transformers. No pickle.
-
-Both put a norm and a bias where this package does and have sinusoids as positions, so nothing is approximated: the same
-ids give the same logits, up to rounding. A folder appears whole or not at all, with the SentencePiece models in it.
-"""
+"""What all formats of other runtimes share: the refusal to write, and copies of weights as arrays."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
+from transformer.config import ModelConfig
 from transformer.errors import ConfigError
-from transformer.model.network import Transformer
+from transformer.model.weights import Accepted, LinearWeights, unsupported
 
 Array = NDArray[np.float32]
 POSITIONS = 2048
-"""Rows of the position tables written; other runtimes cannot make more."""
+"""Rows of the position tables written, since other runtimes cannot compute more. Not measured."""
 
 
-def source_embedding(model: Transformer) -> nn.Embedding:
-    """Return the embedding of the source."""
-    return model.target_embedding if model.cfg.tied == "all" else model.source_embedding
-
-
-def output_bias(model: Transformer) -> Array:
-    """Return the output projection's bias, zeros where it has none."""
-    if model.output_bias is None:
-        return np.zeros(len(model.output_weight), np.float32)
-    return array(model.output_bias)
+def check_export(cfg: ModelConfig, accepted: Mapping[str, Accepted], runtime: str, folder: Path) -> None:
+    """Raise ConfigError where a runtime cannot hold a model of these settings, or the folder exists."""
+    if setting := unsupported(cfg, accepted):
+        raise ConfigError(f"{runtime} cannot hold this model: {setting}")
+    if folder.exists():
+        raise ConfigError(f"{folder} exists; name a new folder to export to")
 
 
 def array(tensor: Tensor) -> Array:
-    """Return a copy: a runtime's quantisation may write into what it is given."""
+    """Return a copy in float32: a runtime's quantization may write into what it is given."""
     return tensor.detach().cpu().float().numpy().copy()
 
 
-def refuse_existing(folder: Path) -> None:
-    """Raise ConfigError where a folder exists."""
-    if folder.exists():
-        raise ConfigError(f"{folder} is already there; name a new folder to export to")
+def bias_array(linear: LinearWeights) -> Array:
+    """Return a copy of the bias, zeros where there is none."""
+    return np.zeros(len(linear.weight), np.float32) if linear.bias is None else array(linear.bias)

@@ -1,57 +1,71 @@
-"""A trained model's weights in the layouts of other runtimes: CTranslate2, and Hugging Face transformers. No pickle.
+"""A trained model in the format of CTranslate2.
 
-Both put a norm and a bias where this package does and have sinusoids as positions, so nothing is approximated: the same
-ids give the same logits, up to rounding. A folder appears whole or not at all, with the SentencePiece models in it.
+CTranslate2 places norms and biases as this package does, and is given the same table of positions, so nothing is
+approximated: the same ids give the same logits, up to rounding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
-
-from torch import nn
+from typing import Any
 
 from transformer import atomic
 from transformer.data.tokenizer import Tokenizer
 from transformer.errors import ConfigError, TransformerError
-from transformer.interchange.common import POSITIONS, array, output_bias, refuse_existing, source_embedding
-from transformer.model.network import DecoderLayer, EncoderLayer, Transformer, sinusoids
-from transformer.model.packed_linear import Linear
+from transformer.interchange.common import POSITIONS, array, bias_array, check_export
+from transformer.model.network import Transformer, sinusoids
+from transformer.model.weights import (
+    ANY,
+    TRAINING_ONLY,
+    Accepted,
+    DecoderLayerWeights,
+    DecoderWeights,
+    EncoderLayerWeights,
+    EncoderWeights,
+    LinearWeights,
+    NormWeights,
+    model_weights,
+    one_of,
+)
 
+ACCEPTED: Mapping[str, Accepted] = {
+    "width": ANY,
+    "heads": ANY,
+    "feed_forward": ANY,
+    "encoder_layers": ANY,
+    "decoder_layers": ANY,
+    "norm": one_of("post", "pre"),
+    "activation": one_of("relu", "gelu", "swish"),
+    "tied": one_of("all", "target", "none"),
+    "output_bias": one_of(False, True),
+    "decoder_start": one_of("bos", "pad"),
+    **TRAINING_ONLY,
+}
 NEVER = -1e4
-"""Output bias of pieces that are never chosen; what float16 can hold."""
+"""Output bias of ids that are never chosen; float16 can hold it."""
 
 
 def write_ctranslate2(model: Transformer, tokenizer: Tokenizer, folder: Path, quantization: str | None = None) -> None:
     """Write a new folder for `ctranslate2.Translator`, which is given source pieces without eos.
 
-    `quantization` is one of CTranslate2's, such as int8. Pad, unk and bos get so low an output bias that they are never
-    chosen, as here. Raises TransformerError where CTranslate2 is not installed, and ConfigError if the folder exists.
+    `quantization` is one of CTranslate2's, such as int8. Ids that are never chosen here get so low an output bias that
+    they are never chosen there. Raises TransformerError where CTranslate2 is not installed, and ConfigError where it
+    cannot hold the model or the folder exists.
     """
     try:
         from ctranslate2.specs import common_spec, transformer_spec
     except ImportError:
         raise TransformerError("exporting to CTranslate2 needs its package: pip install ctranslate2") from None
-    refuse_existing(folder)
-    cfg, tok = model.cfg, tokenizer
+    cfg = model.cfg
+    check_export(cfg, ACCEPTED, "CTranslate2", folder)
     spec = transformer_spec.TransformerSpec.from_config(
         (cfg.encoder_layers, cfg.decoder_layers),
         cfg.heads,
         pre_norm=cfg.norm == "pre",
         activation=common_spec.Activation[cfg.activation.upper()],
     )
-    _fill_side(spec.encoder, spec.encoder.embeddings[0], source_embedding(model), model.encoder, model.encoder_norm)
-    _fill_side(spec.decoder, spec.decoder.embeddings, model.target_embedding, model.decoder, model.decoder_norm)
-    bias = output_bias(model)
-    bias[[tok.pad, tok.unk, tok.bos]] = NEVER
-    spec.decoder.projection.weight, spec.decoder.projection.bias = array(model.output_weight), bias
-    spec.register_source_vocabulary([tok.source.id_to_piece(i) for i in range(tok.sizes[0])])
-    spec.register_target_vocabulary(tok.pieces(range(tok.sizes[1])))
-    spec.config.unk_token, spec.config.bos_token, spec.config.eos_token = tok.pieces([tok.unk, tok.bos, tok.eos])
-    spec.config.decoder_start_token = tok.pieces([model.start_id])[0]
-    spec.config.add_source_bos, spec.config.add_source_eos = False, True
-    spec.config.layer_norm_epsilon = 1e-5
+    _fill_spec(spec, model, tokenizer)
     try:
         spec.validate()
         spec.optimize(quantization=quantization)
@@ -59,33 +73,54 @@ def write_ctranslate2(model: Transformer, tokenizer: Tokenizer, folder: Path, qu
         raise ConfigError(f"CTranslate2 does not take this model: {error}") from None
     with atomic.new_folder(folder) as new:
         spec.save(str(new))
-        tok.save(new)
+        tokenizer.save(new)
 
 
-def _fill_side(spec: Any, embedding_spec: Any, embedding: nn.Embedding, layers: nn.Module, norm: Any) -> None:
+def _fill_spec(spec: Any, model: Transformer, tokenizer: Tokenizer) -> None:
+    """Put weights, vocabularies and special tokens into CTranslate2's description of the model."""
+    weights = model_weights(model)
+    _fill_stack(spec.encoder, spec.encoder.embeddings[0], weights.encoder)
+    _fill_stack(spec.decoder, spec.decoder.embeddings, weights.decoder)
+    output = weights.decoder.output
+    bias = bias_array(output)
+    bias[list(tokenizer.never_chosen)] = NEVER
+    spec.decoder.projection.weight, spec.decoder.projection.bias = array(output.weight), bias
+    spec.register_source_vocabulary([tokenizer.source.id_to_piece(i) for i in range(tokenizer.sizes[0])])
+    spec.register_target_vocabulary(tokenizer.pieces(range(tokenizer.sizes[1])))
+    special = tokenizer.pieces([tokenizer.unk, tokenizer.bos, tokenizer.eos, model.start_id])
+    spec.config.unk_token, spec.config.bos_token, spec.config.eos_token, spec.config.decoder_start_token = special
+    spec.config.add_source_bos, spec.config.add_source_eos = False, True
+    spec.config.layer_norm_epsilon = weights.encoder.layers[0].attention.norm.epsilon
+
+
+def _fill_stack(spec: Any, embedding_spec: Any, weights: EncoderWeights | DecoderWeights) -> None:
     """Put the weights of the encoder or the decoder into CTranslate2's description of it."""
-    embedding_spec.weight = array(embedding.weight)
+    embedding_spec.weight = array(weights.embedding)
     spec.scale_embeddings = True
-    spec.position_encodings.encodings = sinusoids(POSITIONS, embedding.embedding_dim).numpy()
-    if norm is not None:
-        _fill_norm(spec.layer_norm, norm)
-    for into, layer in zip(spec.layer, cast("Sequence[EncoderLayer | DecoderLayer]", layers), strict=True):
-        _fill_linear(into.self_attention.linear[0], layer.attention.qkv)
-        _fill_linear(into.self_attention.linear[1], layer.attention.out)
-        _fill_norm(into.self_attention.layer_norm, layer.attention_residual.norm)
-        if isinstance(layer, DecoderLayer):
-            _fill_linear(into.attention.linear[0], layer.cross.q)
-            _fill_linear(into.attention.linear[1], layer.cross.kv)
-            _fill_linear(into.attention.linear[2], layer.cross.out)
-            _fill_norm(into.attention.layer_norm, layer.cross_residual.norm)
-        _fill_linear(into.ffn.linear_0, layer.feed_forward.inner)
-        _fill_linear(into.ffn.linear_1, layer.feed_forward.out)
-        _fill_norm(into.ffn.layer_norm, layer.feed_forward_residual.norm)
+    spec.position_encodings.encodings = sinusoids(POSITIONS, weights.embedding.shape[1]).numpy()
+    if weights.norm is not None:
+        _fill_norm(spec.layer_norm, weights.norm)
+    for layer_spec, layer in zip(spec.layer, weights.layers, strict=True):
+        _fill_layer(layer_spec, layer)
 
 
-def _fill_linear(spec: Any, linear: Linear) -> None:
-    spec.weight, spec.bias = array(linear.weight), array(linear.bias)
+def _fill_layer(spec: Any, layer: EncoderLayerWeights) -> None:
+    _fill_linear(spec.self_attention.linear[0], layer.attention.qkv)
+    _fill_linear(spec.self_attention.linear[1], layer.attention.out)
+    _fill_norm(spec.self_attention.layer_norm, layer.attention.norm)
+    if isinstance(layer, DecoderLayerWeights):
+        _fill_linear(spec.attention.linear[0], layer.cross.q)
+        _fill_linear(spec.attention.linear[1], layer.cross.kv)
+        _fill_linear(spec.attention.linear[2], layer.cross.out)
+        _fill_norm(spec.attention.layer_norm, layer.cross.norm)
+    _fill_linear(spec.ffn.linear_0, layer.feed_forward.inner)
+    _fill_linear(spec.ffn.linear_1, layer.feed_forward.out)
+    _fill_norm(spec.ffn.layer_norm, layer.feed_forward.norm)
 
 
-def _fill_norm(spec: Any, norm: nn.LayerNorm) -> None:
+def _fill_linear(spec: Any, linear: LinearWeights) -> None:
+    spec.weight, spec.bias = array(linear.weight), bias_array(linear)
+
+
+def _fill_norm(spec: Any, norm: NormWeights) -> None:
     spec.gamma, spec.beta = array(norm.weight), array(norm.bias)

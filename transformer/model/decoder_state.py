@@ -39,7 +39,7 @@ class DecoderState:
         return self.ancestors_BKP[:, None]
 
     def step(self, last_R: Tensor) -> Tensor:
-        """Return logits (N, V) of the id after each hypothesis's last."""
+        """Return logits (R, V) of the id after each hypothesis's last."""
         logits_BKV = self.decode(last_R.view(-1, self.beams), self)
         self.position += 1
         return logits_BKV.flatten(0, 1)

@@ -61,6 +61,11 @@ class Transformer(nn.Module):
         return [*found, (self.output_packed, self.output_weight)]
 
     @property
+    def encoder_embedding(self) -> nn.Embedding:
+        """The embedding of source ids; with `tied: all` it is the target's."""
+        return self.target_embedding if self.cfg.tied == "all" else self.source_embedding
+
+    @property
     def output_weight(self) -> Tensor:
         """The matrix from width to target vocabulary, of shape (V, D)."""
         return self.output.weight if self.cfg.tied == "none" else self.target_embedding.weight
@@ -84,8 +89,7 @@ class Transformer(nn.Module):
 
     def encode(self, source_BS: Tensor) -> tuple[Tensor, Tensor]:
         """Return the encoder's last layer (B, S, D) and what to add to attention scores over it (B, 1, 1, S)."""
-        embedding = self.target_embedding if self.cfg.tied == "all" else self.source_embedding
-        x_BSD = self._embed(embedding, source_BS, 0)
+        x_BSD = self._embed(self.encoder_embedding, source_BS, 0)
         bias_B11S = padding_bias(source_BS == self.pad, x_BSD)
         for layer in cast("Sequence[EncoderLayer]", self.encoder):
             x_BSD = layer(x_BSD, bias_B11S)

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from transformer import __version__, atomic
 from transformer.data import batching, corpus
 from transformer.data.dataset import Dataset, from_pairs
-from transformer.decoding.translator import Translator, greedy
+from transformer.decoding.translator import greedy, make_translator
 from transformer.errors import CheckpointError, TransformerError
 from transformer.evaluation.metrics import score_corpus
 from transformer.model.dropout import dropout_seed
@@ -413,7 +413,7 @@ class Trainer:
             mean = sum(float(s.nll) for s in sums) / sum(s.tokens for s in sums)
             values = {"loss": mean, "ppl": perplexity(mean)}
             if cfg.train.validate_text:
-                translator = Translator(
+                translator = make_translator(
                     self.model, self.run.tokenizer, greedy(cfg.decode), cfg.data.max_length, self.device
                 )
                 texts = [found[0].text for found in translator.translate(pair.source for pair in held)]

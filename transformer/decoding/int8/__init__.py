@@ -1,1 +1,1 @@
-"""Decoding with 8-bit weights in C, on CPUs that can."""
+"""Decoding on CPUs in 8-bit products, written in C."""

@@ -1,9 +1,7 @@
-"""Decoding on a CPU in 8-bit products: the network of transformer/model.py once more, in C (transformer/native.c).
+"""Compiling and loading the 8-bit kernels: once for each user, where the machine can run them.
 
-It is used where it can be: on Linux with an x86-64 processor that has AVX-512 VNNI, and with a C compiler. The first
-use compiles it, in a second or two, into the user's cache; everywhere else torch decodes. Weights become 8-bit integers
-with a scale for each output, activations with a scale for each row; sums, norms, softmax and scores are float32, keys
-and values half precision.
+They need Linux on an x86-64 processor with AVX-512 VNNI, and a C compiler. Compiling takes a second or two; the library
+is kept in the user's cache, under a name that depends on the sources, the flags and the compiler.
 """
 
 from __future__ import annotations
@@ -22,38 +20,56 @@ from functools import cache
 from pathlib import Path
 
 from transformer import atomic
+from transformer.decoding.int8.structures import LAYOUT
 
 FLAGS = ("-O3", "-shared", "-fPIC", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512vnni", "-mfma", "-mf16c")
-NEEDED = {"avx512f", "avx512bw", "avx512vl", "avx512_vnni", "fma", "f16c"}
-SOURCE = Path(__file__).with_name("kernel.c")
+CPU_FEATURES = {"avx512f", "avx512bw", "avx512vl", "avx512_vnni", "fma", "f16c"}
+"""As /proc/cpuinfo names what the flags let the compiler use."""
+SOURCE = Path(__file__).with_name("engine.c")
+"""The file that includes all others of its folder."""
+COMPILE_SECONDS = 120
+"""After which a compiler is taken to hang; one or two are usual."""
 log = logging.getLogger(__name__)
 
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """Return the compiled step, None where this machine cannot have it."""
+    """Return the compiled kernels, None where this machine cannot run or compile them."""
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     if platform.system() != "Linux" or platform.machine() != "x86_64" or compiler is None:
         return None
     try:
-        if not set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split()) >= NEEDED:
+        if not set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split()) >= CPU_FEATURES:
             return None
-        with _folder() as folder:
-            return ctypes.CDLL(str(_compiled(compiler, folder)))
+        with _library_folder() as folder:
+            kernels = ctypes.CDLL(str(_compiled(compiler, folder)))
     except (OSError, subprocess.SubprocessError) as error:
-        log.warning("decoding goes on without 8-bit products: compiling them failed: %s", error)
+        log.warning("decoding without 8-bit kernels, as compiling or loading them failed: %s", error)
         return None
+    if (found := layout(kernels)) != LAYOUT:
+        log.warning("decoding without 8-bit kernels, as their structures have sizes %s, not %s", found, LAYOUT)
+        return None
+    return kernels
+
+
+def layout(kernels: ctypes.CDLL) -> tuple[int, ...]:
+    """Return the sizes of the structures that a library was compiled with, and its PAGE."""
+    kernels.layout.restype = ctypes.c_int64
+    sizes: list[int] = []
+    while (size := kernels.layout(len(sizes))) >= 0:
+        sizes.append(size)
+    return tuple(sizes)
 
 
 @contextmanager
-def _folder() -> Iterator[Path]:
-    """Give the user's cache if nobody else can write to it, else a folder that is there while the block runs."""
+def _library_folder() -> Iterator[Path]:
+    """Give the user's cache if nobody else can write to it, else a folder that exists while the block runs."""
     cache_home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     folder = Path(cache_home) / "transformer"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        state = folder.stat()
-        private = state.st_uid == os.getuid() and not state.st_mode & 0o022 and os.access(folder, os.W_OK)
+        status = folder.stat()
+        private = status.st_uid == os.getuid() and not status.st_mode & 0o022 and os.access(folder, os.W_OK)
     except OSError:
         private = False
     if private and folder.is_absolute():
@@ -64,18 +80,25 @@ def _folder() -> Iterator[Path]:
 
 
 def _compiled(compiler: str, folder: Path) -> Path:
-    """Return the compiled file, which is compiled once, and again if it is damaged."""
-    parts = (SOURCE.read_bytes(), " ".join(FLAGS).encode(), compiler.encode())
-    found = folder / f"native-{hashlib.sha256(bytes(1).join(parts)).hexdigest()[:16]}.so"
-    digest = found.with_suffix(".sha256")
-    if found.exists() and digest.exists() and digest.read_text(encoding="utf-8") == atomic.sha256(found):
-        return found
+    """Return the compiled file. It is compiled where it is missing or its digest is not the one written beside it."""
+    file = folder / f"int8-{_fingerprint(compiler)}.so"
+    digest = file.with_suffix(".sha256")
+    if file.exists() and digest.exists() and digest.read_text(encoding="utf-8") == atomic.sha256(file):
+        return file
+    log.info("compiling the 8-bit kernels, once")
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        part = Path(temporary) / found.name
-        subprocess.run(
-            [compiler, *FLAGS, "-o", str(part), str(SOURCE), "-lm"], check=True, capture_output=True, timeout=120
-        )
-        (Path(temporary) / digest.name).write_text(atomic.sha256(part), encoding="utf-8")
-        part.replace(found)
+        new = Path(temporary) / file.name
+        command = [compiler, *FLAGS, "-o", str(new), str(SOURCE), "-lm"]
+        subprocess.run(command, check=True, capture_output=True, timeout=COMPILE_SECONDS)
+        (Path(temporary) / digest.name).write_text(atomic.sha256(new), encoding="utf-8")
+        new.replace(file)
         (Path(temporary) / digest.name).replace(digest)
-    return found
+    return file
+
+
+def _fingerprint(compiler: str) -> str:
+    """Return what changes with anything that the compiled file depends on: all sources, flags and the compiler."""
+    digest = hashlib.sha256(repr((FLAGS, compiler)).encode())
+    for path in sorted(SOURCE.parent.glob("*.[ch]")):
+        digest.update(hashlib.sha256(path.name.encode()).digest() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]

@@ -1,234 +1,195 @@
-"""Decoding on a CPU in 8-bit products: the network of transformer/model.py once more, in C (transformer/native.c).
+"""Decoding on a CPU in products of 8-bit integers: the network of transformer/model once more, in C.
 
-It is used where it can be: on Linux with an x86-64 processor that has AVX-512 VNNI, and with a C compiler. The first
-use compiles it, in a second or two, into the user's cache; everywhere else torch decodes. Weights become 8-bit integers
-with a scale for each output, activations with a scale for each row; sums, norms, softmax and scores are float32, keys
-and values half precision.
+Weights become 8-bit integers with a scale for each output, activations with a scale for each row. Sums, norms, softmax
+and scores are float32, keys and values half precision.
+
+Shape letters: B sentences, K hypotheses of a sentence, R rows (live hypotheses of all sentences, K of each at first),
+S source positions, T target positions, C candidates, D model width.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
+from transformer.config import ModelConfig
 from transformer.decoding.int8.build import library
-from transformer.model.network import DecoderLayer, EncoderLayer, LayerNorm, Transformer
+from transformer.decoding.int8.quantize import QuantizedModel, quantize
+from transformer.decoding.int8.structures import ACTIVATIONS, PAGE, EncodeCall, LayerStack, StepCall
+from transformer.model.network import Transformer
+from transformer.model.weights import (
+    ANY,
+    TRAINING_ONLY,
+    Accepted,
+    model_weights,
+    multiple_of,
+    one_of,
+    unsupported,
+)
+
+MOST_BEAMS = 255
+"""Places in the KV cache are stored in a byte."""
+ACCEPTED: Mapping[str, Accepted] = {
+    "width": multiple_of(32),  # rows are read 16 numbers at a time, outputs are computed 32 at a time
+    "heads": Accepted(lambda heads, cfg: cfg.width // heads % 16 == 0, "such that width / heads is a multiple of 16"),
+    "feed_forward": multiple_of(32),
+    "encoder_layers": ANY,
+    "decoder_layers": ANY,
+    "norm": one_of("post", "pre"),
+    "activation": one_of(*ACTIVATIONS),
+    "tied": one_of("all", "target", "none"),
+    "output_bias": one_of(False, True),
+    "decoder_start": one_of("bos", "pad"),
+    **TRAINING_ONLY,
+}
+
+Encoding = Callable[[int, int], Tensor]
+"""First position and count to position encodings (count, D)."""
+
+
+def obstacle(cfg: ModelConfig, beams: int, device: torch.device) -> str | None:
+    """Return what keeps a model from being decoded here with this many hypotheses a sentence, None if nothing does.
+
+    Compiles the kernels if that is all that is missing.
+    """
+    if device.type != "cpu":
+        return f"it decodes on a CPU, not on {device}"
+    if beams > MOST_BEAMS:
+        return f"decode.beam is {beams}, more than {MOST_BEAMS}"
+    if setting := unsupported(cfg, ACCEPTED):
+        return setting
+    if library() is None:
+        return "it needs Linux, a processor with AVX-512 VNNI and a C compiler"
+    return None
+
+
+def make_engine(model: Transformer) -> Engine:
+    """Return an engine with a copy of the model's weights in 8 bits, for a model that has no `obstacle`."""
+    kernels = library()
+    assert kernels is not None
+    return Engine(kernels, quantize(model_weights(model), model.cfg), model.pad, model.encoding)
 
 
 class Engine:
-    """A model with 8-bit weights."""
+    """A model in 8 bits: starts the decoding of sentences. Made by `make_engine`."""
 
-    def __init__(self, model: Transformer) -> None:
-        self.model, self._kept = model, []  # type: ignore[var-annotated]
-        source = model.target_embedding if model.cfg.tied == "all" else model.source_embedding
-        self.encoder = self._stack(model.encoder, source.weight, model.encoder_norm, Product())
-        output = self._product(model.output_weight, model.output_bias)
-        self.decoder = self._stack(model.decoder, model.target_embedding.weight, model.decoder_norm, output)
-        cross = [self._product(layer.cross.kv.weight, layer.cross.kv.bias) for layer in self._decoder_layers()]
-        self._cross = (Product * len(cross))(*cross)
+    precision = "int8"
 
-    def start(self, source_BS: Tensor, beams: int) -> DecoderState8:
+    def __init__(self, kernels: ctypes.CDLL, weights: QuantizedModel, pad: int, encoding: Encoding) -> None:
+        self.kernels, self.weights, self.pad, self.encoding = kernels, weights, pad, encoding
+
+    def start(self, source_BS: Tensor, beams: int) -> Int8DecoderState:
         """Encode the sources and return the state from which `beams` hypotheses each are decoded."""
         sentences, length = source_BS.shape
-        if int(source_BS.max()) >= self.encoder.vocabulary:
-            raise IndexError("an id is beyond the vocabulary")
+        encoder, width = self.weights.encoder, self.weights.decoder.width
+        if int(source_BS.max()) >= encoder.vocabulary:
+            raise IndexError(f"source id {int(source_BS.max())} is not in the vocabulary of {encoder.vocabulary}")
         arrays = {
             "ids": source_BS.numpy().astype(np.int32),
-            "lengths": (source_BS != self.model.pad).sum(1).numpy().astype(np.int32),
-            "encoding": self.model.encoding(0, length).numpy(),
+            "lengths": (source_BS != self.pad).sum(1).numpy().astype(np.int32),
+            "encoding": self.encoding(0, length).numpy(),
         }
-        memory = [np.empty((sentences, length, 2 * self.model.cfg.width), np.float16) for _ in self._cross]
-        arrays["memory"] = _table(memory)
-        sources = Sources(
+        memory = [np.empty((sentences, length, 2 * width), np.float16) for _ in self.weights.cross_kv]
+        arrays["memory"] = _addresses(memory)
+        call = EncodeCall(
             sentences=sentences,
-            source=length,
+            source_length=length,
             decoder_layers=len(memory),
-            cross=ctypes.addressof(self._cross),
-            **{name: _at(array) for name, array in arrays.items()},
+            cross_kv=ctypes.addressof(self.weights.cross_kv),
+            **{name: _address(array) for name, array in arrays.items()},
         )
-        _run("encode", self.encoder, sources)
-        return DecoderState8(self, memory, arrays["lengths"], beams)
+        self.run("encode", encoder, call)
+        return Int8DecoderState(self, memory, arrays["lengths"], beams)
 
-    def _decoder_layers(self) -> Sequence[DecoderLayer]:
-        return cast("Sequence[DecoderLayer]", self.model.decoder)
-
-    def _stack(self, layers: Any, embedding: Tensor, last: LayerNorm | None, output: Any) -> Any:
-        """Return an encoder or decoder."""
-        cfg = self.model.cfg
-        made = (Layer * len(layers))(*map(self._layer, layers))
-        self._kept.append(made)
-        return Stack(
-            width=cfg.width,
-            heads=cfg.heads,
-            layers=len(layers),
-            feed=cfg.feed_forward,
-            vocabulary=len(embedding),
-            post_norm=cfg.norm == "post",
-            activation=["relu", "gelu", "swish"].index(cfg.activation),
-            eps=next(m.eps for m in self.model.modules() if isinstance(m, LayerNorm)),
-            embedding_scale=cfg.width**0.5,
-            layer=ctypes.addressof(made),
-            last=self._norm(last) if last is not None else Norm(),
-            output=output,
-            embedding=self._keep(embedding.float()),
-        )
-
-    def _keep(self, values: Tensor) -> int:
-        """Keep values as they are now, and return where they are."""
-        values = values.detach().contiguous().clone()
-        self._kept.append(values)
-        return values.data_ptr()
-
-    def _layer(self, layer: EncoderLayer | DecoderLayer) -> Any:
-        """Return a layer, by the names of the C structure's fields; an encoder's has no attention over a source."""
-        attention, feed = layer.attention, layer.feed_forward
-        products = {"qkv": attention.qkv, "self_out": attention.out, "inner": feed.inner, "outer": feed.out}
-        norms = {"self_norm": layer.attention_residual, "feed_norm": layer.feed_forward_residual}
-        if isinstance(layer, DecoderLayer):
-            products |= {"cross_q": layer.cross.q, "cross_out": layer.cross.out}
-            norms["cross_norm"] = layer.cross_residual
-        made = {name: self._product(each.weight, each.bias) for name, each in products.items()}
-        return Layer(**made, **{name: self._norm(each.norm) for name, each in norms.items()})
-
-    def _norm(self, norm: LayerNorm) -> Any:
-        return Norm(self._keep(norm.weight.float()), self._keep(norm.bias.float()))
-
-    def _product(self, weight: Tensor, bias: Tensor | None) -> Any:
-        """Return a weight (out, in) in 8 bits, in blocks of 16 outputs by 4 inputs, outputs rounded up to 32."""
-        outputs, inputs = weight.shape
-        weight, bias = weight.detach().float(), torch.zeros(outputs) if bias is None else bias.detach().float()
-        scale = weight.abs().amax(1) / 127
-        rounded = (weight / scale.clamp_min(1e-30)[:, None]).round()
-        more = -outputs % 32
-        rounded, scale = F.pad(rounded, (0, 0, 0, more)), F.pad(scale, (0, more))
-        blocks = rounded.to(torch.int8).view(-1, 16, inputs // 4, 4).transpose(1, 2)
-        sums = rounded.sum(1).mul(128).to(torch.int32)
-        bias = F.pad(bias, (0, more), value=-float("inf"))  # of ids that there are not
-        return Product(inputs, outputs + more, *map(self._keep, (blocks, scale, bias, sums)))
+    def run(self, name: str, stack: LayerStack, call: ctypes.Structure) -> None:
+        """Call a function of the library."""
+        if getattr(self.kernels, name)(ctypes.byref(stack), ctypes.byref(call)):
+            raise MemoryError(f"no memory for the 8-bit kernels to {name}")
 
 
-class DecoderState8:
-    """What a search goes on from; see transformer.model.Decoding. Shape letters as there.
+class Int8DecoderState:
+    """What a search continues from: the keys and values of the sources, and those of the ids decoded so far.
 
-    Keys and values lie in pages of 16 positions, where each position of a sentence has a place for each of its
-    hypotheses. They are never moved: a table says at which place each ancestor of a hypothesis stands.
+    The latter lie in pages of PAGE positions, where each position of a sentence has a place for each of its
+    hypotheses. They are never moved: `ancestor_RT` has the place of each hypothesis's ancestor at each position.
     """
 
-    def __init__(self, engine: Engine, memory: list[Any], lengths_B: Any, beams: int) -> None:
-        self.engine, self.beams, self.position = engine, beams, 0
-        self.shape = (len(memory), len(lengths_B), PAGE, beams, 2, engine.model.cfg.width)
-        self.slot_N = np.repeat(np.arange(len(lengths_B), dtype=np.int32), beams)
-        self.place_N = np.tile(np.arange(beams, dtype=np.int32), len(lengths_B))
-        self.ancestor_NT = np.zeros((len(self.slot_N), 4 * PAGE), np.uint8)
-        self.pages: list[Any] = []
-        self._kept = (memory, lengths_B, _table(memory))
-        places = {"lengths": _at(lengths_B), "memory": _at(self._kept[2])}
-        self._step = Step(beams=beams, sentences=len(lengths_B), source=memory[0].shape[1], **places)
+    def __init__(self, engine: Engine, memory: list[NDArray[Any]], lengths_B: NDArray[Any], beams: int) -> None:
+        sentences = len(lengths_B)
+        self.engine, self.position = engine, 0
+        self.page_shape = (len(memory), sentences, PAGE, beams, 2, engine.weights.decoder.width)
+        self.pages: list[NDArray[Any]] = []
+        self.sentence_R = np.repeat(np.arange(sentences, dtype=np.int32), beams)
+        self.place_R = np.tile(np.arange(beams, dtype=np.int32), sentences)
+        self.ancestor_RT = np.zeros((len(self.sentence_R), 4 * PAGE), np.uint8)
+        addresses = _addresses(memory)
+        self._kept = (memory, lengths_B, addresses)
+        self._call = StepCall(
+            beams=beams,
+            sentences=sentences,
+            source_length=memory[0].shape[1],
+            lengths=_address(lengths_B),
+            memory=_address(addresses),
+        )
 
-    def best(
-        self, last_N: Tensor, live_N: Tensor, forced: Mapping[int, int], banned: Sequence[int], count: int
+    def top_candidates(
+        self, last_R: Tensor, live_R: Tensor, forced: Mapping[int, int], banned: Sequence[int], count: int
     ) -> tuple[Tensor, Tensor]:
-        """Return log-probability and id (N, count) of the best next ids of each live hypothesis, best first."""
-        self._make_room()
-        live = np.flatnonzero(live_N.numpy())
-        log_prob_NC = np.full((len(last_N), count), -np.inf, np.float32)
-        id_NC = np.zeros((len(last_N), count), np.int32)
-        arrays = {
-            "slot": self.slot_N[live],
-            "place": self.place_N[live],
-            "last": last_N.numpy()[live].astype(np.int32),
+        """Return log-probability and id (R, `count`) of the best next ids of each live hypothesis, best first."""
+        self._extend_cache()
+        live = np.flatnonzero(live_R.numpy())
+        log_prob_RC = np.full((len(last_R), count), -np.inf, np.float32)
+        id_RC = np.zeros((len(last_R), count), np.int32)
+        arrays: dict[str, NDArray[Any]] = {
+            "sentence": self.sentence_R[live],
+            "place": self.place_R[live],
+            "last_id": last_R.numpy()[live].astype(np.int32),
             "banned": np.array(banned, np.int32),
-            "ancestor": self.ancestor_NT[live],
-            "page": _table(self.pages),
-            "encoding": self.engine.model.encoding(self.position).numpy(),
-            "log_prob": log_prob_NC[live],
-            "id": id_NC[live],
+            "ancestor": self.ancestor_RT[live],
+            "page": _addresses(self.pages),
+            "encoding": self.engine.encoding(self.position, 1).numpy(),
+            "log_prob": log_prob_RC[live],
+            "id": id_RC[live],
         }
         if forced:
             arrays["forced"] = np.array([forced.get(row, -1) for row in live.tolist()], np.int32)
-        step = self._step
+        call = self._call
+        call.forced = None
         for name, array in arrays.items():
-            setattr(step, name, _at(array))
-        step.forced = step.forced if forced else None
-        step.rows, step.position, step.best, step.banned_count = len(live), self.position, count, len(banned)
-        step.ancestor_stride = self.ancestor_NT.shape[1]
-        _run("step", self.engine.decoder, step)
-        log_prob_NC[live], id_NC[live] = arrays["log_prob"], arrays["id"]
-        self.ancestor_NT[:, self.position] = self.place_N
+            setattr(call, name, _address(array))
+        call.rows, call.position, call.candidates, call.banned_count = len(live), self.position, count, len(banned)
+        call.ancestor_stride = self.ancestor_RT.shape[1]
+        self.engine.run("step", self.engine.weights.decoder, call)
+        log_prob_RC[live], id_RC[live] = arrays["log_prob"], arrays["id"]
+        self.ancestor_RT[:, self.position] = self.place_R
         self.position += 1
-        return torch.from_numpy(log_prob_NC), torch.from_numpy(id_NC).long()
+        return torch.from_numpy(log_prob_RC), torch.from_numpy(id_RC).long()
 
-    def select(self, rows_N: Tensor, sentences_B: Tensor | None) -> None:
-        """Go on with these hypotheses."""
-        rows = rows_N.numpy()
-        self.slot_N, self.ancestor_NT = self.slot_N[rows], self.ancestor_NT[rows]
-        self.place_N = self.place_N[: len(rows)]
+    def select(self, rows_R: Tensor, sentences_B: Tensor | None) -> None:
+        """Continue with these rows of hypotheses."""
+        rows = rows_R.numpy()
+        self.sentence_R, self.ancestor_RT = self.sentence_R[rows], self.ancestor_RT[rows]
+        self.place_R = self.place_R[: len(rows)]
 
-    def _make_room(self) -> None:
+    def _extend_cache(self) -> None:
+        """Make room for one more position."""
         if self.position == PAGE * len(self.pages):
-            self.pages.append(np.empty(self.shape, np.float16))
-        if self.position == self.ancestor_NT.shape[1]:
-            self.ancestor_NT = np.concatenate((self.ancestor_NT, np.zeros_like(self.ancestor_NT)), 1)
+            self.pages.append(np.empty(self.page_shape, np.float16))
+        if self.position == self.ancestor_RT.shape[1]:
+            self.ancestor_RT = np.concatenate((self.ancestor_RT, np.zeros_like(self.ancestor_RT)), 1)
 
 
-def _table(arrays: Sequence[Any]) -> Any:
+def _addresses(arrays: Sequence[NDArray[Any]]) -> NDArray[np.uint64]:
     """Return where arrays are."""
-    return np.array([_at(each) for each in arrays], np.uint64)
+    return np.array([_address(array) for array in arrays], np.uint64)
 
 
-def _at(array: Any) -> int:
+def _address(array: NDArray[Any]) -> int:
     """Return where an array is."""
     return int(array.__array_interface__["data"][0])
-
-
-def _run(name: str, stack: Any, work: Any) -> None:
-    """Call a function of the library."""
-    if getattr(cast(ctypes.CDLL, library()), name)(ctypes.byref(stack), ctypes.byref(work)):
-        raise MemoryError("there is no memory for decoding")
-
-
-def fits(model: Transformer, beams: int) -> bool:
-    """Return whether a model can be decoded here, with this many hypotheses a sentence."""
-    cfg = model.cfg
-    sizes = cfg.width % 32 == 0 and cfg.feed_forward % 32 == 0 and cfg.width // cfg.heads % 16 == 0
-    return sizes and beams <= 255 and model.output_weight.device.type == "cpu" and library() is not None
-
-
-def _structure(name: str, pointers: str, **others: Any) -> Any:
-    """Return a ctypes structure of the given fields and then of pointers."""
-    fields = [*others.items(), *((each, ctypes.c_void_p) for each in pointers.split())]
-    return type(name, (ctypes.Structure,), {"_fields_": fields})
-
-
-def _integers(names: str) -> dict[str, Any]:
-    return dict.fromkeys(names.split(), ctypes.c_int32)
-
-
-Product = _structure("Product", "weight scale bias sum", **_integers("inputs outputs"))
-Norm = _structure("Norm", "weight bias")
-PRODUCTS = ("qkv", "self_out", "cross_q", "cross_out", "inner", "outer")
-Layer = _structure("Layer", "", **dict.fromkeys(PRODUCTS, Product), self_norm=Norm, cross_norm=Norm, feed_norm=Norm)
-Stack = _structure(
-    "Stack",
-    "embedding",
-    **_integers("width heads layers feed vocabulary post_norm activation"),
-    eps=ctypes.c_float,
-    embedding_scale=ctypes.c_float,
-    layer=ctypes.c_void_p,
-    last=Norm,
-    output=Product,
-)
-Sources = _structure("Sources", "ids lengths encoding cross memory", **_integers("sentences source decoder_layers"))
-Step = _structure(
-    "Step",
-    "slot place last forced lengths banned ancestor memory page encoding log_prob id",
-    **_integers("rows beams sentences position source best banned_count ancestor_stride"),
-)
-PAGE = 16
-"""Positions that keys and values are kept together for; as in native.c."""

@@ -1,0 +1,103 @@
+"""Which sentences are decoded together: batches of like length, in halves where memory does not hold the whole."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from transformer.data.tokenizer import Tokenizer
+from transformer.errors import DeviceError
+from transformer.system.device import device_name
+from transformer.system.memory import MemorySplitter
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One sentence to decode, in ids without eos, with what its translation must begin with."""
+
+    source: list[int]
+    prefix: list[int]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pieces that are decoded together."""
+
+    pieces: list[Piece]
+    beams: int
+    """Hypotheses or samples of each piece that are decoded at once."""
+    nbest: int
+    """Translations to return for each piece."""
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest piece, eos included."""
+        return max(len(piece.source) for piece in self.pieces) + 1
+
+    @property
+    def tokens(self) -> int:
+        """Source tokens, padding counted, times beams: what decode.batch_tokens limits."""
+        return len(self.pieces) * self.longest * self.beams
+
+
+def cut_batches(lengths: Sequence[int], batch_tokens: int, workers: int) -> list[list[int]]:
+    """Return the numbers of sentences by falling length, in batches of at most `batch_tokens`, padding counted.
+
+    The batches are about equal, and as many for one worker as for another: when 300 sentences were one batch, one of
+    two cores was idle.
+    """
+    ranked = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+
+    def cut(most: int) -> list[list[int]]:
+        batches, start = [], 0
+        while start < len(ranked):
+            end = start + max(1, most // max(1, lengths[ranked[start]]))
+            batches.append(ranked[start:end])
+            start = end
+        return batches
+
+    wanted = math.ceil(len(cut(batch_tokens)) / workers) * workers
+    sizes = range(1, batch_tokens)
+    return cut(1 + bisect.bisect_left(sizes, True, key=lambda most: len(cut(most)) <= wanted))
+
+
+class BatchSplitter(MemorySplitter[Batch]):
+    """Decodes a batch in halves where memory does not hold it; the translations are the same."""
+
+    def __init__(self, device: torch.device, tokenizer: Tokenizer, batch_tokens: int) -> None:
+        super().__init__(device)
+        self.tokenizer, self._batch_tokens = tokenizer, batch_tokens
+
+    @property
+    def batch_tokens(self) -> int:
+        """decode.batch_tokens, or half of the smallest batch that did not fit."""
+        return (
+            self._batch_tokens if math.isinf(self.limit) else min(self._batch_tokens, self._half(int(self.limit) + 1))
+        )
+
+    @staticmethod
+    def _half(size: int) -> int:
+        return max(1, size // 2)
+
+    def size(self, batch: Batch) -> int:
+        return batch.tokens
+
+    def halves(self, batch: Batch) -> tuple[Batch, Batch] | None:
+        half = len(batch.pieces) // 2
+        if not half:
+            return None
+        return replace(batch, pieces=batch.pieces[:half]), replace(batch, pieces=batch.pieces[half:])
+
+    def too_large(self, batch: Batch) -> DeviceError:
+        text = self.tokenizer.source.decode(batch.pieces[0].source)[:60]
+        return DeviceError(
+            f"a sentence of {batch.longest} tokens, decoded with {batch.beams} hypotheses, does not fit the memory of "
+            f"{device_name(self.device)}: {text!r}; lower decode.beam or data.max_length"
+        )
+
+    def advice(self, size: int) -> str:
+        return f"out of memory: from now on decode.batch_tokens is {self._half(size)}; the results are the same"

@@ -1,0 +1,116 @@
+/* The decoder: one more id of each row, to the best candidates for the next. */
+#ifndef DECODER_H
+#define DECODER_H
+
+#include "layers.h"
+
+static void self_attention(const LayerStack *s, const StepCall *c, const Workspace *m, int layer, int first, int rows) {
+    int width = s->width;
+    for (int r = 0; r < rows; r++) {
+        size_t n = first + r, sentence = (size_t)layer * c->sentences + c->sentence[n];
+        for (int t = 0; t <= c->position; t++) {
+            int place = t < c->position ? c->ancestor[n * c->ancestor_stride + t] : c->place[n];
+            m->at[t] = c->page[t / PAGE] + ((sentence * PAGE + t % PAGE) * c->beams + place) * 2 * width;
+        }
+        const float *q = m->wide + (size_t)r * 3 * width;
+        store_halves(q + width, (uint16_t *)m->at[c->position], 2 * width);
+        attend(s, m, q, c->position + 1, m->attended + (size_t)r * width);
+    }
+}
+
+static void cross_attention(const LayerStack *s, const StepCall *c, const Workspace *m, int layer, int first,
+                            int rows) {
+    int width = s->width;
+    for (int r = 0; r < rows; r++) {
+        int sentence = c->sentence[first + r], count = c->lengths[sentence];
+        for (int t = 0; t < count; t++)
+            m->at[t] = c->memory[layer] + ((size_t)sentence * c->source_length + t) * 2 * width;
+        attend(s, m, m->wide + (size_t)r * width, count, m->attended + (size_t)r * width);
+    }
+}
+
+static void run_layers(const LayerStack *s, const StepCall *c, const Workspace *m, int first, int rows) {
+    for (int r = 0; r < rows; r++) embed(s, m, r, c->last_id[first + r], c->encoding);
+    for (int i = 0; i < s->layer_count; i++) {
+        const Layer *l = s->layers + i;
+        linear(s, m, &l->qkv, norm_before(s, &l->self_norm), m->x, rows, m->wide, STORE);
+        self_attention(s, c, m, i, first, rows);
+        add_residual(s, m, &l->self_out, m->attended, &l->self_norm, rows);
+        linear(s, m, &l->cross_q, norm_before(s, &l->cross_norm), m->x, rows, m->wide, STORE);
+        cross_attention(s, c, m, i, first, rows);
+        add_residual(s, m, &l->cross_out, m->attended, &l->cross_norm, rows);
+        feed_forward(s, m, l, rows);
+    }
+}
+
+/* The log-sum-exp of the logits that a row has had so far: their peak, and the sum of exponentials relative to it. */
+typedef struct {
+    float peak, sum;
+} LogSumExp;
+
+static void add_logits(LogSumExp *total, const float *logits, int count) {
+    __m512 largest = _mm512_set1_ps(-INFINITY), sum = _mm512_setzero_ps();
+    for (int i = 0; i < count; i += 16) largest = _mm512_max_ps(largest, _mm512_loadu_ps(logits + i));
+    float top = _mm512_reduce_max_ps(largest);
+    if (top > total->peak) {
+        total->sum *= total->peak == -INFINITY ? 0.0f : expf(total->peak - top);
+        total->peak = top;
+    }
+    __m512 peak = _mm512_set1_ps(total->peak);
+    for (int i = 0; i < count; i += 16)
+        sum = _mm512_add_ps(sum, exp512(_mm512_sub_ps(_mm512_loadu_ps(logits + i), peak)));
+    total->sum += _mm512_reduce_add_ps(sum);
+}
+
+/* Sort the logits of the ids from `begin` on into a row's candidates, unless banned. */
+static void add_candidates(const StepCall *c, const float *logits, int begin, int count, float *value, int32_t *id) {
+    for (int i = 0; i < count; i += 16) {
+        __m512 worst = _mm512_set1_ps(value[c->candidates - 1]);
+        uint32_t better = _mm512_cmp_ps_mask(_mm512_loadu_ps(logits + i), worst, _CMP_GT_OQ);
+        for (; better; better &= better - 1) {
+            int at = i + __builtin_ctz(better), allowed = 1, k = c->candidates - 1;
+            for (int j = 0; j < c->banned_count; j++) allowed &= c->banned[j] != begin + at;
+            if (!allowed || !(logits[at] > value[k])) continue;
+            for (; k > 0 && logits[at] > value[k - 1]; k--) value[k] = value[k - 1], id[k] = id[k - 1];
+            value[k] = logits[at], id[k] = begin + at;
+        }
+    }
+}
+
+/* Take the logits of the ids from `begin` on into account. */
+static void scan_logits(const StepCall *c, LogSumExp *total, const float *logits, int begin, int count, size_t n) {
+    float *value = c->log_prob + n * c->candidates;
+    int32_t *id = c->id + n * c->candidates, forced = c->forced ? c->forced[n] : -1;
+    add_logits(total, logits, count);
+    if (forced < 0) add_candidates(c, logits, begin, count, value, id);
+    if (forced >= begin && forced < begin + count) value[0] = logits[forced - begin], id[0] = forced;
+}
+
+/* Write the candidates of the rows. Logits exist for some columns at a time. */
+static void choose(const LayerStack *s, const StepCall *c, const Workspace *m, int first, int rows) {
+    int width = s->width;
+    LogSumExp total[ROWS];
+    for (int r = 0; r < rows; r++) {
+        const float *row = m->x + (size_t)r * width;
+        if (!s->post_norm) layer_norm(&s->final_norm, s->epsilon, row, m->score, width), row = m->score;
+        m->unit[r] = quantize_row(row, m->q + (size_t)r * width, width);
+        total[r] = (LogSumExp){-INFINITY, 0};
+        for (size_t k = (size_t)(first + r) * c->candidates, end = k + c->candidates; k < end; k++)
+            c->log_prob[k] = -INFINITY, c->id[k] = 0;
+    }
+    for (int begin = 0; begin < s->output.outputs; begin += COLUMNS) {
+        int end = begin + COLUMNS < s->output.outputs ? begin + COLUMNS : s->output.outputs;
+        multiply(&s->output, begin, end, m->q, m->unit, rows, m->wide, COLUMNS, STORE);
+        for (int r = 0; r < rows; r++)
+            scan_logits(c, total + r, m->wide + (size_t)r * COLUMNS, begin, end - begin, first + r);
+    }
+    for (int r = 0; r < rows; r++) {
+        float norm = total[r].peak + logf(total[r].sum);
+        for (int k = 0; k < c->candidates; k++) {
+            float *value = c->log_prob + (size_t)(first + r) * c->candidates + k;
+            *value = isfinite(norm) ? *value - norm : -INFINITY;
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,44 @@
+/* The network in products of 8-bit integers, on x86-64 with AVX-512 VNNI: what Python calls.
+ *
+ * build.py compiles this file with those that it includes, and engine.py calls it. transformer/model/network.py is the
+ * same computation in torch.
+ */
+#include "decoder.h"
+#include "encoder.h"
+
+/* The sizes that Python must agree on, by number, in the order of structures.py's LAYOUT; -1 after the last. */
+int64_t layout(int32_t number) {
+    static const int64_t sizes[] = {
+        sizeof(QuantizedLinear), sizeof(LayerNorm), sizeof(Layer), sizeof(LayerStack),
+        sizeof(EncodeCall),      sizeof(StepCall),  PAGE,
+    };
+    int32_t count = sizeof(sizes) / sizeof(*sizes);
+    return number >= 0 && number < count ? sizes[number] : -1;
+}
+
+/* Encode all sources. Returns 0, or 1 if there was no memory. */
+int32_t encode(const LayerStack *s, const EncodeCall *c) {
+    Workspace m;
+    size_t most = larger(ROWS, c->source_length);
+    if (!allocate(&m, s, most, c->source_length)) return 1;
+    for (int first = 0, last; first < c->sentences; first = last) {
+        size_t rows = 0;
+        for (last = first; last < c->sentences && rows + c->lengths[last] <= most; last++) rows += c->lengths[last];
+        encode_sentences(s, c, &m, first, last, rows);
+    }
+    release(&m);
+    return 0;
+}
+
+/* Decode one position of every row. Returns 0, or 1 if there was no memory. */
+int32_t step(const LayerStack *s, const StepCall *c) {
+    Workspace m;
+    if (!allocate(&m, s, c->rows < ROWS ? c->rows : ROWS, larger(c->position + 1, c->source_length))) return 1;
+    for (int first = 0; first < c->rows; first += ROWS) {
+        int rows = c->rows - first < ROWS ? c->rows - first : ROWS;
+        run_layers(s, c, &m, first, rows);
+        choose(s, c, &m, first, rows);
+    }
+    release(&m);
+    return 0;
+}

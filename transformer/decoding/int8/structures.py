@@ -1,0 +1,117 @@
+"""The C structures that the 8-bit kernels read, field by field as in structures.h, which says what each array holds.
+
+Pointers are addresses; whoever fills a structure keeps the arrays alive. `LAYOUT` is compared with what the compiled
+library says of itself, so that a structure that was changed on one side only is refused.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import c_float, c_int32, c_void_p
+
+PAGE = 16
+"""Target positions whose keys and values are stored together."""
+ACTIVATIONS = ("relu", "gelu", "swish")
+"""In the order of their numbers in C."""
+
+
+class QuantizedLinear(ctypes.Structure):
+    """Weights in 8 bits, with a scale and a bias for each output."""
+
+    _fields_ = [
+        ("inputs", c_int32),
+        ("outputs", c_int32),
+        ("weight", c_void_p),
+        ("scale", c_void_p),
+        ("bias", c_void_p),
+        ("sum", c_void_p),
+    ]
+
+
+class LayerNorm(ctypes.Structure):
+    """Layer normalization in float32."""
+
+    _fields_ = [("weight", c_void_p), ("bias", c_void_p)]
+
+
+class Layer(ctypes.Structure):
+    """A layer of the decoder, or of the encoder, where the fields of cross-attention stay zero."""
+
+    _fields_ = [
+        ("qkv", QuantizedLinear),
+        ("self_out", QuantizedLinear),
+        ("cross_q", QuantizedLinear),
+        ("cross_out", QuantizedLinear),
+        ("inner", QuantizedLinear),
+        ("outer", QuantizedLinear),
+        ("self_norm", LayerNorm),
+        ("cross_norm", LayerNorm),
+        ("feed_forward_norm", LayerNorm),
+    ]
+
+
+class LayerStack(ctypes.Structure):
+    """The encoder or the decoder; the encoder's output projection stays zero."""
+
+    _fields_ = [
+        ("width", c_int32),
+        ("heads", c_int32),
+        ("layer_count", c_int32),
+        ("feed_forward", c_int32),
+        ("vocabulary", c_int32),
+        ("post_norm", c_int32),
+        ("activation", c_int32),
+        ("epsilon", c_float),
+        ("embedding_scale", c_float),
+        ("layers", c_void_p),
+        ("final_norm", LayerNorm),
+        ("output", QuantizedLinear),
+        ("embedding", c_void_p),
+    ]
+
+
+class EncodeCall(ctypes.Structure):
+    """The arrays of a call of `encode`."""
+
+    _fields_ = [
+        ("sentences", c_int32),
+        ("source_length", c_int32),
+        ("decoder_layers", c_int32),
+        ("ids", c_void_p),
+        ("lengths", c_void_p),
+        ("encoding", c_void_p),
+        ("cross_kv", c_void_p),
+        ("memory", c_void_p),
+    ]
+
+
+class StepCall(ctypes.Structure):
+    """The arrays of a call of `step`."""
+
+    _fields_ = [
+        ("rows", c_int32),
+        ("beams", c_int32),
+        ("sentences", c_int32),
+        ("position", c_int32),
+        ("source_length", c_int32),
+        ("candidates", c_int32),
+        ("banned_count", c_int32),
+        ("ancestor_stride", c_int32),
+        ("sentence", c_void_p),
+        ("place", c_void_p),
+        ("last_id", c_void_p),
+        ("forced", c_void_p),
+        ("lengths", c_void_p),
+        ("banned", c_void_p),
+        ("ancestor", c_void_p),
+        ("memory", c_void_p),
+        ("page", c_void_p),
+        ("encoding", c_void_p),
+        ("log_prob", c_void_p),
+        ("id", c_void_p),
+    ]
+
+
+STRUCTURES: tuple[type[ctypes.Structure], ...] = (QuantizedLinear, LayerNorm, Layer, LayerStack, EncodeCall, StepCall)
+LAYOUT = (*map(ctypes.sizeof, STRUCTURES), PAGE)
+"""Bytes of each structure, and PAGE, in the order in which the library tells them."""
