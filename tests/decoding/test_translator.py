@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import random
 from typing import Any
 
@@ -12,15 +11,18 @@ import torch
 from conftest import CPU, toy_pairs
 
 from transformer.decoding import search
-from transformer.decoding.translator import Piece, Translation, Translator
-from transformer.errors import ConfigError, DeviceError
+from transformer.decoding.batches import Piece
+from transformer.decoding.int8.build import library
+from transformer.decoding.translator import Translation, Translator, make_translator
+from transformer.errors import ConfigError, DataError
+from transformer.system.threads import Workers
 
 LINES = [pair.source for pair in toy_pairs(60, 11)]
 
 
 def changed(translator: Translator, **decode: Any) -> Translator:
     cfg = dataclasses.replace(translator.cfg, **decode)
-    return Translator(translator.model, translator.tok, cfg, translator.max_length, CPU)
+    return make_translator(translator.model, translator.tokenizer, cfg, translator.max_length, CPU)
 
 
 def texts(found: list[list[Translation]]) -> list[str]:
@@ -51,14 +53,36 @@ def test_the_same_alone_or_in_any_batch_and_order(translator: Translator, how: d
 
 @pytest.mark.parametrize("how", SETTINGS, ids=["greedy", "beam", "sampling"])
 def test_score_returns_what_translate_gave(translator: Translator, how: dict[str, Any]) -> None:
-    engine = changed(translator, **how)
-    sources = engine.tok.encode_source(LINES)
-    found = [each[0] for each in engine.translate(LINES)]
-    scored = engine.score_ids(sources, [list(t.ids) for t in found])
+    ours = changed(translator, **how)
+    sources = ours.tokenizer.encode_source(LINES)
+    found = [each[0] for each in ours.translate(LINES)]
+    scored = ours.score_ids(sources, [list(t.ids) for t in found])
     for one, other in zip(found, scored, strict=True):
         assert other.text == one.text
         assert other.log_prob == pytest.approx(one.log_prob, abs=1e-3)
         assert other.score == pytest.approx(one.score, abs=1e-3)
+
+
+PRECISIONS = ["bfloat16", pytest.param("int8", marks=pytest.mark.skipif(library() is None, reason="no 8-bit kernels"))]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_score_is_in_float32_whatever_translates(translator: Translator, precision: str) -> None:
+    ours = changed(translator, precision=precision)
+    assert (ours.precision, translator.precision) == (precision, "float32")
+    before, pairs = list(ours.translate(LINES)), toy_pairs(40, 14)
+    sources, targets = [pair.source for pair in pairs], [pair.target for pair in pairs]
+    assert ours.score(sources, targets) == translator.score(sources, targets)
+    assert list(ours.translate(LINES)) == before
+
+
+def test_what_is_too_long_is_not_scored(translator: Translator) -> None:
+    with pytest.raises(DataError, match="line 2 has 5000 tokens, more than the 4096 that can be scored"):
+        translator.score(["one", "two"], ["eins", "zwei " * 5000])
+
+
+def test_an_empty_pair_has_score_zero(translator: Translator) -> None:
+    assert translator.score([" "], [""]) == [Translation("", 0.0, 0.0, ())]
 
 
 def test_cached_search_equals_computing_everything_anew(translator: Translator) -> None:
@@ -76,10 +100,10 @@ def test_cached_search_equals_computing_everything_anew(translator: Translator) 
         def select(self, rows: torch.Tensor, sentences: torch.Tensor | None) -> None:
             self.source, self.ids = self.source[rows], self.ids[rows]
 
-    tok, source = translator.tok, translator.tok.encode_source(LINES)
+    tok, source = translator.tokenizer, translator.tokenizer.encode_source(LINES)
     source_bs = translator._tensor(source, last=tok.eos)
     task = search.SearchTask(
-        start=tok.bos, eos=tok.eos, banned=(tok.pad, tok.bos), limits=[len(s) + 9 for s in source], best=3
+        start_id=tok.bos, eos=tok.eos, banned=(tok.pad, tok.bos), limits=[len(s) + 9 for s in source], nbest=3
     )
     with torch.inference_mode():
         cached = search.beam_search(translator.model.start(source_bs, 3), 3, task)
@@ -96,11 +120,11 @@ def test_empty_lines_stay_empty_and_in_place(translator: Translator) -> None:
 
 
 def test_nbest_differ_and_fall_in_score(translator: Translator) -> None:
-    for found in translator.translate(LINES[:20], best=4):
+    for found in translator.translate(LINES[:20], nbest=4):
         assert len({t.ids for t in found}) == 4
         assert [t.score for t in found] == sorted((t.score for t in found), reverse=True)
     with pytest.raises(ConfigError, match="5 translations need a beam of at least 5, not 4"):
-        next(translator.translate(["one"], best=5))
+        next(translator.translate(["one"], nbest=5))
 
 
 def test_sampling_is_seeded(translator: Translator) -> None:
@@ -108,7 +132,7 @@ def test_sampling_is_seeded(translator: Translator) -> None:
     first = texts(list(changed(translator, **hot).translate(LINES)))
     assert texts(list(changed(translator, **hot).translate(LINES))) == first
     assert texts(list(changed(translator, **hot, seed=2).translate(LINES))) != first
-    several = next(changed(translator, **hot).translate(["one two three four"], best=5))
+    several = next(changed(translator, **hot).translate(["one two three four"], nbest=5))
     assert len({t.text for t in several}) > 1
 
 
@@ -117,105 +141,64 @@ def test_prefixes_begin_translations(translator: Translator) -> None:
     found = texts(list(translator.translate(["one two", "one two", "one two"], prefixes=prefixes)))
     assert all(text.startswith(prefix) for text, prefix in zip(found, prefixes, strict=True))
     assert found[1] == "zwei eins"
-    with pytest.raises(ConfigError, match="line 2 has none"):
+    with pytest.raises(ConfigError, match="there are fewer prefixes than lines: line 2 has none"):
         list(translator.translate(["one", "two"], prefixes=["eins"]))
 
 
-def test_long_lines_are_cut_translated_and_joined(
-    translator: Translator, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(logging.getLogger("transformer"), "propagate", True)
-    lines = ["one two", " ".join(pair.source + "." for pair in toy_pairs(30, 13)), "two " * 1000, "x" * 5000]
-    found = texts(list(translator.translate(lines)))
-    warned = [record.args[0] for record in caplog.records if record.args]  # type: ignore[index]
-    assert list(dict.fromkeys(warned)) == [2, 3, 4]
-    assert found[0] == "zwei eins"
-    for line, text in zip(lines[1:], found[1:], strict=True):
-        pieces = translator._pieces(line, translator.tok.encode_source([line])[0], 1)
-        alone = translator.tok.decode([found[0].ids for found in translator._decode([Piece(p, []) for p in pieces], 1)])
-        assert len(pieces) > 1
-        assert text == " ".join(filter(None, alone))
-
-
-def test_pieces_lose_nothing(translator: Translator) -> None:
-    for line in (
-        "one two. three! four? " * 20,
-        "one " * 200,
-        "a" * 300,
-        "eins 二 三。四五！" * 30,
-        'He said "Go." (So he left.) Bye! ' * 9,
-    ):
-        ids = translator.tok.encode_source([line])[0]
-        pieces = translator._pieces(line, ids, 1)
-        assert all(0 < len(piece) <= translator.max_length for piece in pieces)
-        joined = "".join(translator.tok.source.decode(p).replace(" ", "") for p in pieces)
-        assert joined == translator.tok.source.decode(ids).replace(" ", "")
-
-
 def test_prefixes_may_hold_what_is_never_chosen(translator: Translator) -> None:
-    tasks = [Piece(translator.tok.encode_source(["one"])[0], [translator.tok.unk, translator.tok.unk])]
-    for engine in (translator, changed(translator, sampling=True)):
-        (found,) = engine._decode(tasks, 1)
-        assert found[0].ids[:2] == (translator.tok.unk,) * 2
+    tasks = [
+        Piece(translator.tokenizer.encode_source(["one"])[0], [translator.tokenizer.unk, translator.tokenizer.unk])
+    ]
+    for ours in (translator, changed(translator, sampling=True)):
+        (found,) = ours._decode(tasks, 1)
+        assert found[0].ids[:2] == (translator.tokenizer.unk,) * 2
 
 
 def test_translations_stay_within_their_limit(translator: Translator) -> None:
     hot = changed(translator, sampling=True, temperature=50.0, max_extra=5)
     for line, (found,) in zip(LINES, hot.translate(LINES), strict=True):
-        assert len(found.ids) + 1 <= len(hot.tok.encode_source([line])[0]) + 5
+        assert len(found.ids) + 1 <= len(hot.tokenizer.encode_source([line])[0]) + 5
 
 
-@pytest.mark.parametrize("beam", [1, 3])
-def test_what_does_not_fit_memory_is_decoded_in_halves(
-    translator: Translator, beam: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Torch's allocator refuses batches of more than two sentences; the translations do not change."""
-    lines = ["one two three", "nine", "four five", "six", "seven eight", "", "two two"]
-    expected, ours = list(changed(translator, beam=beam).translate(lines)), changed(translator, beam=beam)
-    search_all = Translator._search
-
-    def search_few(self: Translator, tasks: list[Any], best: int) -> Any:
-        if len(tasks) > 2:
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
-        return search_all(self, tasks, best)
-
-    monkeypatch.setattr(Translator, "_search", search_few)
-    found = list(ours.translate(lines))
-    assert texts(found) == texts(expected)
-    assert [each[0].score for each in found] == pytest.approx([each[0].score for each in expected], abs=1e-4)
-    assert "out of memory: from now on decode.batch_tokens is" in caplog.text
-    caplog.clear()
-    list(ours.translate(lines))  # the size that fits is remembered
-    assert "out of memory" not in caplog.text
+def test_a_prefix_too_long_is_refused(translator: Translator) -> None:
+    with pytest.raises(DataError, match=r"the prefix of line 2 has \d+ tokens, more than 40"):
+        list(translator.translate(["one", "two"], prefixes=["", "acht " * 50]))
 
 
-def test_a_sentence_that_fits_no_memory_is_named(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any) -> Any:
-        raise MemoryError
+def test_what_cannot_be_spelled_is_said_once(translator: Translator, caplog: pytest.LogCaptureFixture) -> None:
+    class NoBytes:
+        """The tokenizer without pieces for single bytes."""
 
-    monkeypatch.setattr(Translator, "_search", refuse)
-    with pytest.raises(DeviceError, match="tokens, decoded with .* hypotheses, does not fit .*'nine one two'"):
-        list(changed(translator, beam=2).translate(["nine one two", "one"]))
+        unk, pad, eos = translator.tokenizer.unk, translator.tokenizer.pad, translator.tokenizer.eos
+        never_chosen, decode = translator.tokenizer.never_chosen, staticmethod(translator.tokenizer.decode)
+
+        def encode_source(self, lines: list[str]) -> list[list[int]]:
+            return [[self.unk] for _ in lines]
+
+    ours = changed(translator)
+    ours.tokenizer = NoBytes()  # type: ignore[assignment]
+    list(ours.translate(["ab", "cd"]))
+    warnings = [record.getMessage() for record in caplog.records]
+    assert warnings == ["line 1 has characters that this model has never seen and cannot spell"]
 
 
-def test_other_errors_are_not_taken_for_memory(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: Any) -> Any:
-        raise RuntimeError("something else")
+def test_a_translator_takes_any_backend(translator: Translator) -> None:
+    """Its parts are given to it: here a model that ends every sentence at once."""
 
-    monkeypatch.setattr(Translator, "_search", fail)
-    with pytest.raises(RuntimeError, match="something else"):
-        list(changed(translator).translate(["one"]))
+    class Silent:
+        precision = "none"
 
+        def start(self, source_BS: torch.Tensor, beams: int) -> search.State:
+            self.rows = len(source_BS) * beams
+            return self
 
-@pytest.mark.parametrize("room", [40, 1000, 10**6])
-@pytest.mark.parametrize("workers", [1, 2])
-def test_workers_get_equal_shares_and_batches_fit(translator: Translator, workers: int, room: int) -> None:
-    chance = random.Random(room)
-    lengths = [chance.randint(1, 30) for _ in range(300)]
-    ours = changed(translator, batch_tokens=room)
-    ours.workers.count = workers
-    batches = ours._batches(lengths)
-    assert sorted(i for batch in batches for i in batch) == list(range(300))
-    assert all(len(batch) * max(lengths[i] for i in batch) <= room for batch in batches)
-    shares = [sum(len(b) * lengths[b[0]] for b in batches[worker::workers]) for worker in range(workers)]
-    assert max(shares) < 1.2 * min(shares)
+        def step(self, last_R: torch.Tensor) -> torch.Tensor:
+            logits = torch.zeros(self.rows, translator.tokenizer.sizes[1])
+            logits[:, translator.tokenizer.eos] = 100.0
+            return logits
+
+        def select(self, rows_R: torch.Tensor, sentences_B: torch.Tensor | None) -> None:
+            self.rows = len(rows_R)
+
+    parts = (translator.model, translator.tokenizer, translator.cfg, translator.max_length, CPU, Silent(), Workers())
+    assert texts(list(Translator(*parts).translate(["one", "two three"]))) == ["", ""]

@@ -14,7 +14,7 @@ SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’»)\]]*\s+|(?<=[。！？])\s
 
 
 def cut_line(line: str, tokenizer: Tokenizer, limit: int) -> list[list[int]]:
-    """Return a line's source ids in pieces of at most `limit`, cut between sentences, else between words, else anywhere."""
+    """Return a line's source ids in pieces of at most `limit`, cut between sentences, or words, or else anywhere."""
     cuts = [0, *(match.end() for match in SENTENCE_END.finditer(line)), len(line)]
     sentences = tokenizer.encode_source([text for a, b in pairwise(cuts) if (text := line[a:b]).strip()])
     units: list[list[int]] = []

@@ -1,13 +1,11 @@
-"""The step in C against the same network in torch with the same 8-bit rounding."""
+"""The 8-bit kernels against the same network in torch with the same rounding."""
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import math
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from transformer import config_file
-from transformer.config import Config, DecodeConfig, ModelConfig
+from transformer.config import Config, ModelConfig
 from transformer.decoding import search
 from transformer.decoding.int8.build import library
-from transformer.decoding.int8.engine import PAGE, Engine, fits
-from transformer.decoding.translator import Translator
+from transformer.decoding.int8.engine import Engine, make_engine, obstacle
+from transformer.decoding.int8.structures import PAGE
+from transformer.decoding.translator import TorchBackend, Translator, make_translator
 from transformer.errors import ConfigError, TransformerError
 from transformer.model.network import Transformer
 from transformer.training.session import train
@@ -32,10 +31,10 @@ KINDS: list[dict[str, Any]] = [
     {"norm": "pre"},
     {"norm": "pre", "activation": "swish", "heads": 4, "output_bias": True},
     {"norm": "post", "activation": "gelu", "tied": "none"},
-    {"norm": "pre", "tied": "decoder", "decoder_layers": 1, "encoder_layers": 3},
+    {"norm": "pre", "tied": "target", "decoder_layers": 1, "encoder_layers": 3},
 ]
 
-needs_library = pytest.mark.skipif(library() is None, reason="needs AVX-512 VNNI and a C compiler")
+needs_kernels = pytest.mark.skipif(library() is None, reason="needs AVX-512 VNNI and a C compiler")
 
 
 def make(**changes: Any) -> Transformer:
@@ -49,8 +48,8 @@ def make(**changes: Any) -> Transformer:
 
 
 def sources(*lengths: int) -> Tensor:
-    chance = torch.Generator().manual_seed(len(lengths))
-    rows = [[*torch.randint(4, VOCAB, (n - 1,), generator=chance).tolist(), EOS] for n in lengths]
+    rng = torch.Generator().manual_seed(len(lengths))
+    rows = [[*torch.randint(4, VOCAB, (n - 1,), generator=rng).tolist(), EOS] for n in lengths]
     return torch.tensor([row + [PAD] * (max(lengths) - len(row)) for row in rows])
 
 
@@ -74,20 +73,20 @@ def eight_bits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def task(source: Tensor, **changes: Any) -> search.SearchTask:
     limits = [20 + int(n) for n in (source != PAD).sum(1)]
-    return search.SearchTask(**{"start": BOS, "eos": EOS, "banned": (PAD, BOS, 1), "limits": limits, **changes})
+    return search.SearchTask(**{"start_id": BOS, "eos": EOS, "banned": (PAD, BOS, 1), "limits": limits, **changes})
 
 
-@needs_library
+@needs_kernels
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 @torch.inference_mode()
 def test_each_step_is_torchs(kind: dict[str, Any], eight_bits: None) -> None:
     """Along random paths of hypotheses that replace each other, over more than one page of positions."""
     model, source, beams = make(**kind), sources(9, 14, 3, 1), 3
-    ours, plain = Engine(model).start(source, beams), model.start(source, beams)
-    last, chance = torch.full((12,), BOS), torch.Generator().manual_seed(3)
+    ours, plain = make_engine(model).start(source, beams), model.start(source, beams)
+    last, rng = torch.full((12,), BOS), torch.Generator().manual_seed(3)
     kept = None
     for position in range(PAGE + 6):
-        found, ids = ours.best(last, torch.ones(len(last), dtype=torch.bool), {1: 7}, (PAD, 1), 4)
+        found, ids = ours.top_candidates(last, torch.ones(len(last), dtype=torch.bool), {1: 7}, (PAD, 1), 4)
         expected = plain.step(last).log_softmax(-1)
         torch.testing.assert_close(found[1, 0], expected[1, 7], atol=0.15, rtol=0)
         assert ids[1, 0] == 7
@@ -99,152 +98,109 @@ def test_each_step_is_torchs(kind: dict[str, Any], eight_bits: None) -> None:
         sentences = len(last) // beams
         kept = torch.tensor([0, 1, 3]) if position == 5 else None  # a sentence is done
         staying = torch.arange(sentences) if kept is None else kept
-        parents = torch.randint(beams, (len(staying), beams), generator=chance)
+        parents = torch.randint(beams, (len(staying), beams), generator=rng)
         rows = (staying[:, None] * beams + parents).flatten()
         ours.select(rows, kept)
         plain.select(rows, kept)
-        last = torch.randint(4, VOCAB, (len(rows),), generator=chance)
+        last = torch.randint(4, VOCAB, (len(rows),), generator=rng)
 
 
-@needs_library
+@needs_kernels
 @pytest.mark.parametrize("beams", [1, 4])
 @pytest.mark.parametrize("kind", KINDS[:2], ids=str)
 @torch.inference_mode()
 def test_the_search_finds_the_same(kind: dict[str, Any], beams: int, eight_bits: None) -> None:
     model, source = make(**kind), sources(5, 11, 2, 8, 8)
-    work = task(source, prefixes=[[], [9, 1], [], [5], []], best=beams)
-    ours = search.beam_search(Engine(model).start(source, beams), beams, work)
+    work = task(source, prefixes=[[], [9, 1], [], [5], []], nbest=beams)
+    ours = search.beam_search(make_engine(model).start(source, beams), beams, work)
     plain = search.beam_search(model.start(source, beams), beams, work)
     assert [h[0].ids for h in ours] == [h[0].ids for h in plain]
     for a, b in zip(ours, plain, strict=True):
         assert [h.score for h in a] == pytest.approx([h.score for h in b], abs=0.15)
 
 
-@needs_library
+@needs_kernels
 @torch.inference_mode()
 def test_exactly_the_same_alone_and_in_any_batch_and_order() -> None:
-    engine, lengths = Engine(make(norm="pre")), [5, 11, 2, 8, 8, 19, 3] * 16  # more than are worked on at once
+    engine, lengths = make_engine(make(norm="pre")), [5, 11, 2, 8, 8, 19, 3] * 16  # more than are worked on at once
     source = sources(*lengths)
-    together = search.beam_search(engine.start(source, 4), 4, task(source, best=4))
+    together = search.beam_search(engine.start(source, 4), 4, task(source, nbest=4))
     back = source.flip(0)
-    assert search.beam_search(engine.start(back, 4), 4, task(back, best=4))[::-1] == together
+    assert search.beam_search(engine.start(back, 4), 4, task(back, nbest=4))[::-1] == together
     for i in (0, 5, 60):
         one = source[i : i + 1, : lengths[i]]
-        assert search.beam_search(engine.start(one, 4), 4, task(one, best=4))[0] == together[i]
+        assert search.beam_search(engine.start(one, 4), 4, task(one, nbest=4))[0] == together[i]
 
 
-@needs_library
+@needs_kernels
 @torch.inference_mode()
 def test_of_numbers_that_are_not_finite_comes_nothing() -> None:
     model, source = make(), sources(5, 3)
     model.target_embedding.weight[9] = math.nan
     source[0, 1] = 9
-    for each in (Engine(model), model):
+    for each in (make_engine(model), model):
         found = search.beam_search(each.start(source, 2), 2, task(source))
         assert found[0] == [search.Hypothesis((), -math.inf, -math.inf)]
 
 
-def test_a_model_it_does_not_fit_is_left_to_torch() -> None:
-    assert not fits(make(width=48, heads=3), 4)
-    assert not fits(make(heads=8), 4)
-    assert not fits(make(), 300)
+@pytest.mark.parametrize(
+    ("changes", "beams", "device", "reason"),
+    [
+        ({"width": 48, "heads": 3}, 4, "cpu", "model.width is 48, not a multiple of 32"),
+        ({"heads": 8}, 4, "cpu", "model.heads is 8, not such that width / heads is a multiple of 16"),
+        ({"feed_forward": 80}, 4, "cpu", "model.feed_forward is 80, not a multiple of 32"),
+        ({}, 256, "cpu", "decode.beam is 256, more than 255"),
+        ({}, 4, "cuda:0", "it decodes on a CPU, not on cuda:0"),
+    ],
+)
+def test_what_it_cannot_decode_it_says(changes: dict[str, Any], beams: int, device: str, reason: str) -> None:
+    assert obstacle(dataclasses.replace(SMALL, **changes), beams, torch.device(device)) == reason
 
 
 def test_without_it_torch_decodes(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("transformer.decoding.int8.engine.library", lambda: None)
-
-    def settings(precision: Any) -> DecodeConfig:
-        return dataclasses.replace(translator.cfg, precision=precision)
-
-    def made(cfg: DecodeConfig) -> Translator:
-        return Translator(translator.model, translator.tok, cfg, translator.max_length, translator.device)
-
-    assert made(settings("auto")).engine is None
-    assert [each[0].text for each in made(settings("auto")).translate(["one two"])] == ["zwei eins"]
-    with pytest.raises(ConfigError, match="int8 needs Linux"):
-        made(settings("int8"))
+    ours = translate_in("auto", translator)
+    assert isinstance(ours.backend, TorchBackend)
+    assert [ways[0].text for ways in ours.translate(["one two"])] == ["zwei eins"]
+    sentence = (
+        "decode.precision int8 cannot decode this model here: "
+        "it needs Linux, a processor with AVX-512 VNNI and a C compiler"
+    )
+    with pytest.raises(ConfigError, match=sentence):
+        translate_in("int8", translator)
 
 
-@needs_library
+def translate_in(precision: Any, translator: Translator) -> Translator:
+    cfg = dataclasses.replace(translator.cfg, precision=precision)
+    return make_translator(translator.model, translator.tokenizer, cfg, translator.max_length, translator.device)
+
+
+@needs_kernels
 def test_the_toy_task_in_8_bits(translator: Translator) -> None:
-    cfg = dataclasses.replace(translator.cfg, precision="int8")
-    ours = Translator(translator.model, translator.tok, cfg, translator.max_length, translator.device)
-    assert ours.engine is not None
+    ours = translate_in("int8", translator)
+    assert ours.precision == "int8"
     lines = ["one two three", "nine", "", "four five"]
     found = [(a[0].text, b[0].text) for a, b in zip(ours.translate(lines), translator.translate(lines), strict=True)]
     assert [a for a, _ in found] == [b for _, b in found]
 
 
-@pytest.fixture
-def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    library.cache_clear()
-    yield tmp_path
-    library.cache_clear()
-
-
-@needs_library
-def test_it_is_compiled_once_and_kept_for_the_user_alone(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert library() is not None
-    (kept,) = (fresh / "transformer").glob("*.so")
-    assert (fresh / "transformer").stat().st_mode & 0o777 == 0o700
-    library.cache_clear()
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("compiled again"))
-    assert isinstance(library(), ctypes.CDLL)
-    assert kept.exists()
-
-
-@needs_library
-def test_a_damaged_file_is_compiled_again(fresh: Path) -> None:
-    assert library() is not None
-    (kept,) = (fresh / "transformer").glob("*.so")
-    whole = kept.read_bytes()
-    kept.unlink()  # which this process goes on with
-    kept.write_bytes(whole[:20_000])
-    library.cache_clear()
-    assert library() is not None
-    assert kept.read_bytes() == whole
-
-
-@needs_library
-def test_without_a_home_a_folder_for_the_moment_does(
-    fresh: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    moment = tmp_path_factory.mktemp("moment")
-    monkeypatch.setattr("tempfile.tempdir", str(moment))
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", "/proc/none")
-    assert library() is not None
-    assert not list(moment.iterdir())
-
-
 def test_settings_that_cannot_decode_are_refused_before_training(tiny: Config, tmp_path: Path) -> None:
-    for changes, what in ((["decode.precision=float16"], "float16 needs"), (INT8_MISFIT, "int8 needs")):
+    for changes, what in ((["decode.precision=float16"], "float16 needs"), (INT8_MISFIT, "int8 cannot decode")):
         with pytest.raises(TransformerError, match=what):
             train(config_file.override(tiny, changes), tmp_path / "run", torch.device("cpu"), fresh=True)
 
 
-@needs_library
+@needs_kernels
 @torch.inference_mode()
 def test_an_id_beyond_the_vocabulary_reaches_no_memory() -> None:
-    with pytest.raises(IndexError):
-        Engine(make()).start(torch.tensor([[5, VOCAB, EOS]]), 1)
+    with pytest.raises(IndexError, match="source id 77 is not in the vocabulary of 77"):
+        make_engine(make()).start(torch.tensor([[5, VOCAB, EOS]]), 1)
 
 
-@needs_library
-def test_what_others_can_write_is_not_loaded(fresh: Path) -> None:
-    (fresh / "transformer").mkdir()
-    (fresh / "transformer").chmod(0o777)
-    assert library() is not None
-    assert not list((fresh / "transformer").iterdir())
-
-
-@needs_library
-def test_a_compiler_that_fails_is_a_sentence(
-    fresh: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr("transformer.decoding.int8.build.SOURCE", fresh / "broken.c")
-    (fresh / "broken.c").write_text("this is not C", encoding="utf-8")
-    assert library() is None
-    assert "decoding goes on without 8-bit products" in caplog.text
-    assert not list((fresh / "transformer").glob("*.so"))
+@needs_kernels
+@torch.inference_mode()
+def test_no_memory_in_c_is_a_memory_error() -> None:
+    engine = make_engine(make())
+    no_memory: Any = SimpleNamespace(encode=lambda *_: 1)
+    with pytest.raises(MemoryError, match="no memory for the 8-bit kernels to encode"):
+        Engine(no_memory, engine.weights, engine.pad, engine.encoding).start(sources(3), 1)

@@ -46,19 +46,19 @@ def library() -> ctypes.CDLL | None:
     except (OSError, subprocess.SubprocessError) as error:
         log.warning("decoding without 8-bit kernels, as compiling or loading them failed: %s", error)
         return None
-    if (found := layout(kernels)) != LAYOUT:
-        log.warning("decoding without 8-bit kernels, as their structures have sizes %s, not %s", found, LAYOUT)
+    if layout(kernels) != LAYOUT:
+        log.warning("decoding without 8-bit kernels, as their C structures differ from those in Python")
         return None
     return kernels
 
 
 def layout(kernels: ctypes.CDLL) -> tuple[int, ...]:
-    """Return the sizes of the structures that a library was compiled with, and its PAGE."""
+    """Return the layout of the structures that a library was compiled with."""
     kernels.layout.restype = ctypes.c_int64
-    sizes: list[int] = []
-    while (size := kernels.layout(len(sizes))) >= 0:
-        sizes.append(size)
-    return tuple(sizes)
+    numbers: list[int] = []
+    while (number := kernels.layout(len(numbers))) >= 0:
+        numbers.append(number)
+    return tuple(numbers)
 
 
 @contextmanager

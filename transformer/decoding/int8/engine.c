@@ -5,16 +5,7 @@
  */
 #include "decoder.h"
 #include "encoder.h"
-
-/* The sizes that Python must agree on, by number, in the order of structures.py's LAYOUT; -1 after the last. */
-int64_t layout(int32_t number) {
-    static const int64_t sizes[] = {
-        sizeof(QuantizedLinear), sizeof(LayerNorm), sizeof(Layer), sizeof(LayerStack),
-        sizeof(EncodeCall),      sizeof(StepCall),  PAGE,
-    };
-    int32_t count = sizeof(sizes) / sizeof(*sizes);
-    return number >= 0 && number < count ? sizes[number] : -1;
-}
+#include "layout.h"
 
 /* Encode all sources. Returns 0, or 1 if there was no memory. */
 int32_t encode(const LayerStack *s, const EncodeCall *c) {

@@ -1,7 +1,7 @@
 """The C structures that the 8-bit kernels read, field by field as in structures.h, which says what each array holds.
 
-Pointers are addresses; whoever fills a structure keeps the arrays alive. `LAYOUT` is compared with what the compiled
-library says of itself, so that a structure that was changed on one side only is refused.
+Pointers are addresses; whoever fills a structure keeps the arrays alive. `LAYOUT` is compared with that of the compiled
+library, so that a structure that was changed on one side only is refused.
 """
 
 from __future__ import annotations
@@ -112,6 +112,11 @@ class StepCall(ctypes.Structure):
     ]
 
 
+def _layout(structure: type[ctypes.Structure]) -> tuple[int, ...]:
+    """Return the size of a structure and the offset of each of its fields."""
+    return ctypes.sizeof(structure), *(getattr(structure, name).offset for name, *_ in structure._fields_)
+
+
 STRUCTURES: tuple[type[ctypes.Structure], ...] = (QuantizedLinear, LayerNorm, Layer, LayerStack, EncodeCall, StepCall)
-LAYOUT = (*map(ctypes.sizeof, STRUCTURES), PAGE)
-"""Bytes of each structure, and PAGE, in the order in which the library tells them."""
+LAYOUT = (*(number for structure in STRUCTURES for number in _layout(structure)), PAGE)
+"""The layout of all structures, and PAGE, in the order in which the library tells them (layout.h)."""

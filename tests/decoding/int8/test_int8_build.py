@@ -1,0 +1,143 @@
+"""The 8-bit kernels are compiled once, for the user alone, and only loaded where Python and C agree."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import logging
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from transformer.decoding.int8 import build
+from transformer.decoding.int8.build import library
+from transformer.decoding.int8.structures import LAYOUT
+from transformer.decoding.translator import Translator, make_translator
+
+needs_kernels = pytest.mark.skipif(library() is None, reason="needs AVX-512 VNNI and a C compiler")
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    library.cache_clear()
+    yield tmp_path
+    library.cache_clear()
+
+
+@needs_kernels
+def test_it_is_compiled_once_and_kept_for_the_user_alone(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert library() is not None
+    (kept,) = (fresh / "transformer").glob("*.so")
+    assert (fresh / "transformer").stat().st_mode & 0o777 == 0o700
+    library.cache_clear()
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("compiled again"))
+    assert isinstance(library(), ctypes.CDLL)
+    assert kept.exists()
+
+
+@needs_kernels
+def test_a_damaged_file_is_compiled_again(fresh: Path) -> None:
+    assert library() is not None
+    (kept,) = (fresh / "transformer").glob("*.so")
+    whole = kept.read_bytes()
+    kept.unlink()  # this process continues with the old one
+    kept.write_bytes(whole[:20_000])
+    library.cache_clear()
+    assert library() is not None
+    assert kept.read_bytes() == whole
+
+
+@needs_kernels
+def test_without_a_home_a_folder_for_the_moment_does(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    moment = tmp_path_factory.mktemp("moment")
+    monkeypatch.setattr("tempfile.tempdir", str(moment))
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/proc/none")
+    assert library() is not None
+    assert not list(moment.iterdir())
+
+
+@needs_kernels
+def test_what_others_can_write_is_not_loaded(fresh: Path) -> None:
+    (fresh / "transformer").mkdir()
+    (fresh / "transformer").chmod(0o777)
+    assert library() is not None
+    assert not list((fresh / "transformer").iterdir())
+
+
+@needs_kernels
+def test_a_compiler_that_fails_is_a_sentence(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(build, "SOURCE", fresh / "broken.c")
+    (fresh / "broken.c").write_text("this is not C", encoding="utf-8")
+    assert library() is None
+    assert "decoding without 8-bit kernels, as compiling or loading them failed" in caplog.text
+    assert not list((fresh / "transformer").glob("*.so"))
+
+
+@needs_kernels
+def test_that_it_compiles_is_said_once(fresh: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "transformer")
+    for _ in range(2):
+        assert library() is not None
+        library.cache_clear()
+    assert caplog.messages == ["compiling the 8-bit kernels, once"]
+
+
+@pytest.fixture
+def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the sources, which is compiled instead of the package's."""
+    folder = tmp_path / "sources"
+    shutil.copytree(build.SOURCE.parent, folder)
+    monkeypatch.setattr(build, "SOURCE", folder / build.SOURCE.name)
+    return folder
+
+
+def test_the_name_of_the_library_depends_on_all_that_is_compiled(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [build._fingerprint("cc"), build._fingerprint("gcc")]
+    for path in sorted(copied.glob("*.[ch]")):
+        path.write_text(path.read_text(encoding="utf-8") + "/**/", encoding="utf-8")
+        names.append(build._fingerprint("cc"))
+    monkeypatch.setattr(build, "FLAGS", (*build.FLAGS, "-g"))
+    names.append(build._fingerprint("cc"))
+    assert len(names) > 8
+    assert len(set(names)) == len(names)
+
+
+@needs_kernels
+def test_python_and_c_agree_on_the_structures() -> None:
+    kernels = library()
+    assert kernels is not None
+    assert build.layout(kernels) == LAYOUT
+
+
+CHANGES = {
+    "a field more, where padding was": ("int32_t width, heads,", "int32_t width, heads, groups,"),
+    "two fields more": ("int32_t width, heads,", "int32_t width, heads, groups, kind,"),
+    "two fields swapped": ("int32_t width, heads,", "int32_t heads, width,"),
+    "a field less": ("    int32_t *id;                   /* out, (R, C) */\n", "    int32_t *id, unused;\n"),
+    "another page": ("PAGE = 16", "PAGE = 32"),
+}
+
+
+@needs_kernels
+@pytest.mark.parametrize("change", CHANGES)
+def test_structures_that_differ_are_refused_and_torch_decodes(
+    fresh: Path, copied: Path, change: str, translator: Translator, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, (old, new) = copied / "structures.h", CHANGES[change]
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    cfg = dataclasses.replace(translator.cfg, precision="auto")
+    ours = make_translator(translator.model, translator.tokenizer, cfg, translator.max_length, translator.device)
+    assert ours.precision != "int8"
+    assert [ways[0].text for ways in ours.translate(["one two"])] == ["zwei eins"]
+    assert caplog.messages == ["decoding without 8-bit kernels, as their C structures differ from those in Python"]

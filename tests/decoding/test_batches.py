@@ -1,0 +1,94 @@
+"""Batches are about equal and fit; what memory does not hold is decoded in halves, with the same results."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from typing import Any
+
+import pytest
+from conftest import CPU
+
+from transformer.decoding.batches import Batch, BatchSplitter, Piece, cut_batches
+from transformer.decoding.translator import Translator, make_translator
+from transformer.errors import DeviceError
+
+ALLOCATOR = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"
+
+
+def with_beam(translator: Translator, beam: int) -> Translator:
+    cfg = dataclasses.replace(translator.cfg, beam=beam)
+    return make_translator(translator.model, translator.tokenizer, cfg, translator.max_length, CPU)
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_what_does_not_fit_memory_is_decoded_in_halves(
+    translator: Translator, beam: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Torch's allocator refuses batches of more than two sentences; the translations do not change."""
+    lines = ["one two three", "nine", "four five", "six", "seven eight", "", "two two"]
+    expected, ours = list(with_beam(translator, beam).translate(lines)), with_beam(translator, beam)
+    search_all, tried = Translator._search, []
+
+    def search_few(self: Translator, batch: Batch) -> Any:
+        tried.append(batch.tokens)
+        if len(batch.pieces) > 2:
+            raise RuntimeError(ALLOCATOR)
+        return search_all(self, batch)
+
+    monkeypatch.setattr(Translator, "_search", search_few)
+    found = list(ours.translate(lines))
+    assert [ways[0].text for ways in found] == [ways[0].text for ways in expected]
+    assert [ways[0].score for ways in found] == pytest.approx([ways[0].score for ways in expected], abs=1e-4)
+    half = tried[0] // 2
+    expected_log = f"out of memory: from now on decode.batch_tokens is {half}; the results are the same"
+    assert expected_log in caplog.messages
+    caplog.clear()
+    tried.clear()
+    list(ours.translate(lines))  # the size that fits is remembered
+    assert not caplog.messages
+    assert max(tried) <= half
+
+
+def test_a_sentence_that_fits_no_memory_is_named(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(Translator, "_search", refuse)
+    sentence = (
+        r"a sentence of \d+ tokens, decoded with 2 hypotheses, does not fit the memory of CPU, 1 threads: "
+        "'nine one two'; lower decode.beam or data.max_length"
+    )
+    with pytest.raises(DeviceError, match=sentence):
+        list(with_beam(translator, 2).translate(["nine one two", "one"]))
+
+
+def test_other_errors_are_not_taken_for_memory(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(Translator, "_search", fail)
+    with pytest.raises(RuntimeError, match="something else"):
+        list(with_beam(translator, 4).translate(["one"]))
+
+
+def test_halves_are_the_whole_in_order(translator: Translator) -> None:
+    splitter = BatchSplitter(CPU, translator.tokenizer, 100)
+    batch = Batch([Piece([i], []) for i in range(5)], beams=2, nbest=1)
+    halves = splitter.halves(batch)
+    assert halves is not None
+    assert [each.pieces for each in halves] == [batch.pieces[:2], batch.pieces[2:]]
+    assert splitter.size(batch) == 5 * 2 * 2
+    assert splitter.halves(Batch(batch.pieces[:1], beams=2, nbest=1)) is None
+
+
+@pytest.mark.parametrize("batch_tokens", [40, 1000, 10**6])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_get_equal_shares_and_batches_fit(workers: int, batch_tokens: int) -> None:
+    rng = random.Random(batch_tokens)
+    lengths = [rng.randint(1, 30) for _ in range(300)]
+    batches = cut_batches(lengths, batch_tokens, workers)
+    assert sorted(i for batch in batches for i in batch) == list(range(300))
+    assert all(len(batch) * max(lengths[i] for i in batch) <= batch_tokens for batch in batches)
+    shares = [sum(len(b) * lengths[b[0]] for b in batches[worker::workers]) for worker in range(workers)]
+    assert max(shares) < 1.2 * min(shares)

@@ -1,0 +1,50 @@
+"""A language of a few words, for searching and sampling without a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from transformer.decoding import search
+
+VOCAB, START, EOS = 5, 0, 1
+
+
+class Language:
+    """A step function whose distribution depends on the sentence and all ids so far."""
+
+    def __init__(self, sentences: Sequence[int], beams: int) -> None:
+        self.history: list[tuple[int, tuple[int, ...]]] = [(s, ()) for s in sentences for _ in range(beams)]
+
+    def step(self, last_R: Tensor) -> Tensor:
+        self.history = [(s, (*past, int(i))) for (s, past), i in zip(self.history, last_R, strict=True)]
+        return torch.stack([logits(*h) for h in self.history])
+
+    def select(self, rows_R: Tensor, sentences_B: Tensor | None) -> None:
+        self.history = [self.history[i] for i in rows_R.tolist()]
+
+
+def logits(sentence: int, past: tuple[int, ...]) -> Tensor:
+    seed = hash((sentence, past)) % 2**31
+    return torch.randn(VOCAB, generator=torch.Generator().manual_seed(seed)) * 2
+
+
+def log_prob(sentence: int, ids: tuple[int, ...]) -> float:
+    total = 0.0
+    past: tuple[int, ...] = (START,)
+    for i in (*ids, EOS):
+        total += float(logits(sentence, past).log_softmax(0)[i])
+        past = (*past, i)
+    return total
+
+
+def task(limits: Sequence[int], **changes: Any) -> search.SearchTask:
+    return search.SearchTask(**{"start_id": START, "eos": EOS, "banned": (START,), "limits": limits, **changes})
+
+
+def searched(sentences: Sequence[int], beams: int, **changes: Any) -> list[list[search.Hypothesis]]:
+    limits = changes.pop("limits", [4] * len(sentences))
+    return search.beam_search(Language(sentences, beams), beams, task(limits, **changes))

@@ -1,0 +1,106 @@
+"""The walk over a model's weights reaches each of them, and engines refuse every setting that they were not taught."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import pytest
+import torch
+from torch import Tensor
+
+from transformer.config import ModelConfig
+from transformer.decoding.int8 import engine
+from transformer.interchange import ctranslate2, hugging_face
+from transformer.model.network import Transformer
+from transformer.model.weights import ANY, Accepted, model_weights, multiple_of, one_of, unsupported
+
+ENGINES = {"int8": engine.ACCEPTED, "ctranslate2": ctranslate2.ACCEPTED, "hugging_face": hugging_face.ACCEPTED}
+each_engine = pytest.mark.parametrize("accepted", ENGINES.values(), ids=ENGINES)
+SMALL = ModelConfig(width=32, heads=2, feed_forward=64, encoder_layers=2, decoder_layers=1)
+
+MoreConfig = dataclasses.make_dataclass(
+    "MoreConfig", [("norm_kind", str, "layer")], bases=(ModelConfig,), frozen=True, kw_only=True
+)
+"""The settings with one more, as on the day that RMSNorm is added."""
+
+
+def tensors(value: Any) -> list[Tensor]:
+    """All tensors in a tree of dataclasses and tuples."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, tuple):
+        return [tensor for part in value for tensor in tensors(part)]
+    if dataclasses.is_dataclass(value):
+        return [tensor for field in dataclasses.fields(value) for tensor in tensors(getattr(value, field.name))]
+    return []
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+@pytest.mark.parametrize("tied", ["all", "target", "none"])
+@pytest.mark.parametrize("output_bias", [False, True])
+def test_every_weight_is_reached(norm: Any, tied: Any, output_bias: bool) -> None:
+    cfg = dataclasses.replace(SMALL, norm=norm, tied=tied, output_bias=output_bias)
+    model = Transformer(cfg, (11, 11) if tied == "all" else (13, 11), 0, 2, 9)
+    weights = model_weights(model)
+    reached = {(tensor.data_ptr(), tensor.shape) for tensor in tensors(weights)}
+    assert reached == {(weight.data_ptr(), weight.shape) for weight in model.parameters()}
+    assert not any(tensor.requires_grad for tensor in tensors(weights))
+    assert torch.equal(weights.encoder.embedding, model.encoder_embedding.weight)
+
+
+def silently_accepted(cfg: ModelConfig, accepted: Mapping[str, Accepted]) -> list[str]:
+    """The settings for which an engine takes a value that is not the default, without having named them."""
+    values = {field.name: getattr(cfg, field.name) for field in dataclasses.fields(cfg)}
+    names = [field.name for field in dataclasses.fields(cfg) if field.name not in accepted]
+    return [
+        name
+        for name in names
+        if unsupported(type(cfg)(**{**values, name: "no such value"}), accepted) is None  # type: ignore[arg-type]
+    ]
+
+
+@each_engine
+def test_a_setting_that_an_engine_was_not_taught_is_refused(accepted: Mapping[str, Accepted]) -> None:
+    """Whatever fields ModelConfig has, or will have."""
+    assert accepted.keys() <= {field.name for field in dataclasses.fields(ModelConfig)}
+    small = {field.name: getattr(SMALL, field.name) for field in dataclasses.fields(SMALL)}
+    assert unsupported(SMALL, accepted) is None
+    assert unsupported(MoreConfig(**small), accepted) is None
+    for cfg in (SMALL, MoreConfig(**small)):
+        assert silently_accepted(cfg, accepted) == []
+    reason = "model.norm_kind is rms, not its default, the only value supported"
+    assert unsupported(MoreConfig(**small, norm_kind="rms"), accepted) == reason
+    assert unsupported(MoreConfig(**small, norm_kind="rms"), {**accepted, "norm_kind": one_of("layer", "rms")}) is None
+
+
+@each_engine
+def test_a_new_value_of_a_known_setting_is_refused(accepted: Mapping[str, Accepted]) -> None:
+    """Of each setting with a closed choice, the values of today are accepted by name and no others."""
+    choices = {
+        name: get_args(hint) for name, hint in get_type_hints(ModelConfig).items() if get_origin(hint) is Literal
+    }
+    assert {"norm", "activation", "tied", "decoder_start"} <= choices.keys()
+    for name, values in choices.items():
+        for value in values:
+            assert unsupported(dataclasses.replace(SMALL, **{name: value}), accepted) is None
+        refused = unsupported(dataclasses.replace(SMALL, **{name: "another"}), accepted)
+        assert refused is not None
+        assert refused.startswith(f"model.{name} is another, not ")
+
+
+def test_rules_in_words() -> None:
+    rules = {"width": multiple_of(32), "norm": one_of("post", "pre"), "heads": ANY}
+    assert unsupported(ModelConfig(width=48), rules) == "model.width is 48, not a multiple of 32"
+    wrong: Any = "sandwich"
+    assert unsupported(ModelConfig(norm=wrong), rules) == "model.norm is sandwich, not post or pre"
+    assert unsupported(ModelConfig(heads=3), rules) is None
+
+
+def test_a_setting_without_a_default_must_be_named() -> None:
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Needing(ModelConfig):
+        positions: str
+
+    assert unsupported(Needing(positions="rotary"), {}) is not None
