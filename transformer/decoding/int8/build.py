@@ -22,7 +22,17 @@ from pathlib import Path
 from transformer import atomic
 from transformer.decoding.int8.structures import LAYOUT
 
-FLAGS = ("-O3", "-shared", "-fPIC", "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512vnni", "-mfma", "-mf16c")
+FLAGS: tuple[str, ...] = (
+    "-O3",
+    "-shared",
+    "-fPIC",
+    "-mavx512f",
+    "-mavx512bw",
+    "-mavx512vl",
+    "-mavx512vnni",
+    "-mfma",
+    "-mf16c",
+)
 CPU_FEATURES = {"avx512f", "avx512bw", "avx512vl", "avx512_vnni", "fma", "f16c"}
 """As /proc/cpuinfo names what the flags let the compiler use."""
 SOURCE = Path(__file__).with_name("engine.c")

@@ -1,62 +1,30 @@
-"""What is written for other runtimes holds every weight; where they are installed, they compute the same."""
+"""The folder for Hugging Face transformers holds every weight; where that is installed, it computes the same."""
 
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from random_models import KINDS, SOURCES, build
 from safetensors.numpy import load_file
-from torch import nn
 
 from transformer import atomic
-from transformer.config import ModelConfig
 from transformer.data.tokenizer import Tokenizer
-from transformer.decoding.translator import Translator, greedy
-from transformer.errors import ConfigError, TransformerError
+from transformer.errors import ConfigError
 from transformer.interchange.common import POSITIONS
-from transformer.interchange.ctranslate2 import write_ctranslate2
 from transformer.interchange.hugging_face import hugging_face_tensors, write_hugging_face
 from transformer.model.network import Transformer
 from transformer.runs.models import load_model
 from transformer.runs.run import open_run
 
-SMALL = ModelConfig(width=32, heads=2, feed_forward=48, encoder_layers=2, decoder_layers=3)
-KINDS = {
-    "post": SMALL,
-    "post-bias-gelu": replace(SMALL, output_bias=True, activation="gelu"),
-    "post-target": replace(SMALL, tied="target", activation="swish", decoder_start="pad"),
-    "post-none": replace(SMALL, tied="none"),
-    "pre": replace(SMALL, norm="pre"),
-    "pre-pad": replace(SMALL, norm="pre", decoder_start="pad", output_bias=True),
-}
-SOURCES = [[10, 20, 30, 40, 50, 60], [70], [5, 6, 7, 8]]
-
-
-def build(cfg: ModelConfig, tok: Tokenizer) -> Transformer:
-    """A model whose every number is random, norms and biases too."""
-    torch.manual_seed(3)
-    model = Transformer(cfg, tok.sizes, tok.pad, tok.bos if cfg.decoder_start == "bos" else tok.pad, 20)
-    for name, weight in model.named_parameters():
-        if weight.dim() == 1:
-            nn.init.normal_(weight, mean=1.0 if "norm.weight" in name else 0.0, std=0.3)
-    return model.eval()
-
 
 @pytest.fixture(params=list(KINDS))
 def model(request: pytest.FixtureRequest, tok: Tokenizer) -> Transformer:
     return build(KINDS[request.param], tok)
-
-
-@torch.inference_mode()
-def our_log_probs(model: Transformer, tok: Tokenizer, source: list[int], target: list[int]) -> list[float]:
-    """The log-probability of each target id and of eos."""
-    logits = model(torch.tensor([[*source, tok.eos]]), torch.tensor([[model.start_id, *target]]))[0]
-    return logits.log_softmax(-1).gather(1, torch.tensor([*target, tok.eos])[:, None])[:, 0].tolist()
 
 
 def test_every_weight_is_in_the_hugging_face_folder(model: Transformer, tok: Tokenizer, tmp_path: Path) -> None:
@@ -88,6 +56,12 @@ def test_every_weight_is_in_the_hugging_face_folder(model: Transformer, tok: Tok
     assert numbers == ours
 
 
+def test_what_is_never_chosen_here_is_suppressed_there(tok: Tokenizer, tmp_path: Path) -> None:
+    write_hugging_face(build(KINDS["pre"], tok), tok, tmp_path / "out")
+    found = json.loads((tmp_path / "out" / "generation_config.json").read_text())
+    assert sorted(found["suppress_tokens"]) == sorted([tok.pad, tok.unk, tok.bos])
+
+
 def test_fused_projections_are_taken_apart_in_order(tok: Tokenizer) -> None:
     model = build(KINDS["pre"], tok)
     found = hugging_face_tensors(model)
@@ -115,52 +89,14 @@ def test_hugging_face_configuration(tok: Tokenizer, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_exported_is_refused(tok: Tokenizer, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="one matrix of embeddings"):
+    sentence = (
+        "Hugging Face transformers cannot hold this model: model.tied is none, not all, since its pre-norm model has "
+        "one matrix of embeddings"
+    )
+    with pytest.raises(ConfigError, match=sentence):
         write_hugging_face(build(replace(KINDS["pre"], tied="none"), tok), tok, tmp_path / "out")
-    with pytest.raises(ConfigError, match="already there"):
+    with pytest.raises(ConfigError, match="exists; name a new folder to export to"):
         write_hugging_face(build(KINDS["pre"], tok), tok, tmp_path)
-
-
-def test_without_ctranslate2_a_sentence(tok: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ctranslate2", None)
-    monkeypatch.setitem(sys.modules, "ctranslate2.specs", None)
-    with pytest.raises(TransformerError, match="pip install ctranslate2"):
-        write_ctranslate2(build(SMALL, tok), tok, tmp_path / "out")
-
-
-@pytest.mark.filterwarnings("default")
-def test_ctranslate2_computes_the_same(model: Transformer, tok: Tokenizer, tmp_path: Path) -> None:
-    runtime = pytest.importorskip("ctranslate2", reason="ctranslate2 is not installed")
-    write_ctranslate2(model, tok, tmp_path / "out")
-    translator = runtime.Translator(str(tmp_path / "out"), device="cpu", compute_type="float32", intra_threads=1)
-    targets = [[100, 101, 102], [5], [200, 9, 8, 7, 6, 5, 4]]
-    pieces = [[tok.source.id_to_piece(i) for i in ids] for ids in SOURCES]
-    scored = translator.score_batch(pieces, [tok.pieces(ids) for ids in targets])
-    for source, target, theirs in zip(SOURCES, targets, scored, strict=True):
-        logits = our_log_probs(model, tok, source, target)
-        # pad, unk and bos take part in our distribution but not in theirs: a shift that is the same for all ids
-        shift = np.array(theirs.log_probs) - np.array(logits)
-        assert (shift >= -1e-4).all()
-        assert shift.max() < 0.5
-    with pytest.raises(ConfigError, match="already there"):
-        write_ctranslate2(model, tok, tmp_path / "out")
-
-
-@pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("quantization", [None, "int8"])
-def test_ctranslate2_translates_the_same(
-    trained_run: Path, translator: Translator, tmp_path: Path, quantization: str | None
-) -> None:
-    runtime = pytest.importorskip("ctranslate2", reason="ctranslate2 is not installed")
-    tok = translator.tok
-    write_ctranslate2(translator.model, tok, tmp_path / "out", quantization)
-    theirs = runtime.Translator(str(tmp_path / "out"), device="cpu", compute_type=quantization or "float32")
-    lines = ["one two three", "nine nine zero four", "eight", "five six"]
-    ours = Translator(translator.model, tok, greedy(translator.cfg), translator.max_length, translator.device)
-    pieces = [[tok.source.id_to_piece(i) for i in ids] for ids in tok.encode_source(lines)]
-    found = theirs.translate_batch(pieces, beam_size=1)
-    ids = [[tok.target.piece_to_id(piece) for piece in each.hypotheses[0]] for each in found]
-    assert tok.decode(ids) == [best[0].text for best in ours.translate(lines)]
 
 
 @pytest.mark.filterwarnings("default")
