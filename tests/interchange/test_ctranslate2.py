@@ -34,7 +34,7 @@ def our_log_probs(model: Transformer, tok: Tokenizer, source: list[int], target:
 def test_without_ctranslate2_a_sentence(tok: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ctranslate2", None)
     monkeypatch.setitem(sys.modules, "ctranslate2.specs", None)
-    with pytest.raises(TransformerError, match="pip install ctranslate2"):
+    with pytest.raises(TransformerError, match="exporting to CTranslate2 needs its package: pip install ctranslate2"):
         write_ctranslate2(build(SMALL, tok), tok, tmp_path / "out")
 
 

@@ -115,7 +115,7 @@ class _SelectFromLogits:
         self.step, self.select = state.step, state.select
 
     def top_candidates(
-        self, last_R: Tensor, _live_R: Tensor, forced: Mapping[int, int], banned: Sequence[int], count: int
+        self, last_R: Tensor, live_R: Tensor, forced: Mapping[int, int], banned: Sequence[int], count: int
     ) -> tuple[Tensor, Tensor]:
         logits_RV = self.step(last_R)
         norm_R1 = log_sum_exp(logits_RV)

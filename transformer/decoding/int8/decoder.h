@@ -4,42 +4,42 @@
 
 #include "layers.h"
 
-static void self_attention(const LayerStack *s, const StepCall *c, const Workspace *m, int layer, int first, int rows) {
+static void self_attention(const LayerStack *s, const StepCall *c, const Workspace *w, int layer, int first, int rows) {
     int width = s->width;
     for (int r = 0; r < rows; r++) {
-        size_t n = first + r, sentence = (size_t)layer * c->sentences + c->sentence[n];
+        size_t row = first + r, sentence = (size_t)layer * c->sentences + c->sentence[row];
         for (int t = 0; t <= c->position; t++) {
-            int place = t < c->position ? c->ancestor[n * c->ancestor_stride + t] : c->place[n];
-            m->at[t] = c->page[t / PAGE] + ((sentence * PAGE + t % PAGE) * c->beams + place) * 2 * width;
+            int place = t < c->position ? c->ancestor[row * c->ancestor_stride + t] : c->place[row];
+            w->at[t] = c->page[t / PAGE] + ((sentence * PAGE + t % PAGE) * c->beams + place) * 2 * width;
         }
-        const float *q = m->wide + (size_t)r * 3 * width;
-        store_halves(q + width, (uint16_t *)m->at[c->position], 2 * width);
-        attend(s, m, q, c->position + 1, m->attended + (size_t)r * width);
+        const float *q = w->wide + (size_t)r * 3 * width;
+        store_halves(q + width, (uint16_t *)w->at[c->position], 2 * width);
+        attend(s, w, q, c->position + 1, w->attended + (size_t)r * width);
     }
 }
 
-static void cross_attention(const LayerStack *s, const StepCall *c, const Workspace *m, int layer, int first,
+static void cross_attention(const LayerStack *s, const StepCall *c, const Workspace *w, int layer, int first,
                             int rows) {
     int width = s->width;
     for (int r = 0; r < rows; r++) {
         int sentence = c->sentence[first + r], count = c->lengths[sentence];
         for (int t = 0; t < count; t++)
-            m->at[t] = c->memory[layer] + ((size_t)sentence * c->source_length + t) * 2 * width;
-        attend(s, m, m->wide + (size_t)r * width, count, m->attended + (size_t)r * width);
+            w->at[t] = c->memory[layer] + ((size_t)sentence * c->source_length + t) * 2 * width;
+        attend(s, w, w->wide + (size_t)r * width, count, w->attended + (size_t)r * width);
     }
 }
 
-static void run_layers(const LayerStack *s, const StepCall *c, const Workspace *m, int first, int rows) {
-    for (int r = 0; r < rows; r++) embed(s, m, r, c->last_id[first + r], c->encoding);
+static void run_layers(const LayerStack *s, const StepCall *c, const Workspace *w, int first, int rows) {
+    for (int r = 0; r < rows; r++) embed(s, w, r, c->last_id[first + r], c->encoding);
     for (int i = 0; i < s->layer_count; i++) {
         const Layer *l = s->layers + i;
-        linear(s, m, &l->qkv, norm_before(s, &l->self_norm), m->x, rows, m->wide, STORE);
-        self_attention(s, c, m, i, first, rows);
-        add_residual(s, m, &l->self_out, m->attended, &l->self_norm, rows);
-        linear(s, m, &l->cross_q, norm_before(s, &l->cross_norm), m->x, rows, m->wide, STORE);
-        cross_attention(s, c, m, i, first, rows);
-        add_residual(s, m, &l->cross_out, m->attended, &l->cross_norm, rows);
-        feed_forward(s, m, l, rows);
+        linear(s, w, &l->qkv, norm_before(s, &l->self_norm), w->x, rows, w->wide, STORE);
+        self_attention(s, c, w, i, first, rows);
+        add_residual(s, w, &l->self_out, w->attended, &l->self_norm, rows);
+        linear(s, w, &l->cross_q, norm_before(s, &l->cross_norm), w->x, rows, w->wide, STORE);
+        cross_attention(s, c, w, i, first, rows);
+        add_residual(s, w, &l->cross_out, w->attended, &l->cross_norm, rows);
+        feed_forward(s, w, l, rows);
     }
 }
 
@@ -77,32 +77,32 @@ static void add_candidates(const StepCall *c, const float *logits, int begin, in
     }
 }
 
-/* Take the logits of the ids from `begin` on into account. */
-static void scan_logits(const StepCall *c, LogSumExp *total, const float *logits, int begin, int count, size_t n) {
-    float *value = c->log_prob + n * c->candidates;
-    int32_t *id = c->id + n * c->candidates, forced = c->forced ? c->forced[n] : -1;
+/* Account for the logits of the ids from `begin` on. */
+static void scan_logits(const StepCall *c, LogSumExp *total, const float *logits, int begin, int count, size_t row) {
+    float *value = c->log_prob + row * c->candidates;
+    int32_t *id = c->id + row * c->candidates, forced = c->forced ? c->forced[row] : -1;
     add_logits(total, logits, count);
     if (forced < 0) add_candidates(c, logits, begin, count, value, id);
     if (forced >= begin && forced < begin + count) value[0] = logits[forced - begin], id[0] = forced;
 }
 
 /* Write the candidates of the rows. Logits exist for some columns at a time. */
-static void choose(const LayerStack *s, const StepCall *c, const Workspace *m, int first, int rows) {
+static void choose(const LayerStack *s, const StepCall *c, const Workspace *w, int first, int rows) {
     int width = s->width;
     LogSumExp total[ROWS];
     for (int r = 0; r < rows; r++) {
-        const float *row = m->x + (size_t)r * width;
-        if (!s->post_norm) layer_norm(&s->final_norm, s->epsilon, row, m->score, width), row = m->score;
-        m->unit[r] = quantize_row(row, m->q + (size_t)r * width, width);
+        const float *row = w->x + (size_t)r * width;
+        if (!s->post_norm) layer_norm(&s->final_norm, s->epsilon, row, w->score, width), row = w->score;
+        w->unit[r] = quantize_row(row, w->q + (size_t)r * width, width);
         total[r] = (LogSumExp){-INFINITY, 0};
         for (size_t k = (size_t)(first + r) * c->candidates, end = k + c->candidates; k < end; k++)
             c->log_prob[k] = -INFINITY, c->id[k] = 0;
     }
     for (int begin = 0; begin < s->output.outputs; begin += COLUMNS) {
         int end = begin + COLUMNS < s->output.outputs ? begin + COLUMNS : s->output.outputs;
-        multiply(&s->output, begin, end, m->q, m->unit, rows, m->wide, COLUMNS, STORE);
+        multiply(&s->output, begin, end, w->q, w->unit, rows, w->wide, COLUMNS, STORE);
         for (int r = 0; r < rows; r++)
-            scan_logits(c, total + r, m->wide + (size_t)r * COLUMNS, begin, end - begin, first + r);
+            scan_logits(c, total + r, w->wide + (size_t)r * COLUMNS, begin, end - begin, first + r);
     }
     for (int r = 0; r < rows; r++) {
         float norm = total[r].peak + logf(total[r].sum);

@@ -9,27 +9,27 @@
 
 /* Encode all sources. Returns 0, or 1 if there was no memory. */
 int32_t encode(const LayerStack *s, const EncodeCall *c) {
-    Workspace m;
+    Workspace w;
     size_t most = larger(ROWS, c->source_length);
-    if (!allocate(&m, s, most, c->source_length)) return 1;
+    if (!allocate(&w, s, most, c->source_length)) return 1;
     for (int first = 0, last; first < c->sentences; first = last) {
         size_t rows = 0;
         for (last = first; last < c->sentences && rows + c->lengths[last] <= most; last++) rows += c->lengths[last];
-        encode_sentences(s, c, &m, first, last, rows);
+        encode_sentences(s, c, &w, first, last, rows);
     }
-    release(&m);
+    release(&w);
     return 0;
 }
 
 /* Decode one position of every row. Returns 0, or 1 if there was no memory. */
 int32_t step(const LayerStack *s, const StepCall *c) {
-    Workspace m;
-    if (!allocate(&m, s, c->rows < ROWS ? c->rows : ROWS, larger(c->position + 1, c->source_length))) return 1;
+    Workspace w;
+    if (!allocate(&w, s, c->rows < ROWS ? c->rows : ROWS, larger(c->position + 1, c->source_length))) return 1;
     for (int first = 0; first < c->rows; first += ROWS) {
         int rows = c->rows - first < ROWS ? c->rows - first : ROWS;
-        run_layers(s, c, &m, first, rows);
-        choose(s, c, &m, first, rows);
+        run_layers(s, c, &w, first, rows);
+        choose(s, c, &w, first, rows);
     }
-    release(&m);
+    release(&w);
     return 0;
 }

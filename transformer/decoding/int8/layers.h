@@ -27,14 +27,14 @@ typedef struct {
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
-static void release(Workspace *m) {
-    free(m->x), free(m->attended), free(m->wide), free(m->score), free(m->unit), free(m->q), free(m->half), free(m->at);
+static void release(Workspace *w) {
+    free(w->x), free(w->attended), free(w->wide), free(w->score), free(w->unit), free(w->q), free(w->half), free(w->at);
 }
 
 /* Returns 0 where there is no memory. */
-static int allocate(Workspace *m, const LayerStack *s, size_t rows, size_t positions) {
+static int allocate(Workspace *w, const LayerStack *s, size_t rows, size_t positions) {
     size_t width = s->width, widest = larger(larger(3 * width, s->feed_forward), COLUMNS);
-    *m = (Workspace){
+    *w = (Workspace){
         .x = malloc(sizeof(float) * rows * width),
         .attended = malloc(sizeof(float) * rows * width),
         .wide = malloc(sizeof(float) * rows * widest),
@@ -44,38 +44,38 @@ static int allocate(Workspace *m, const LayerStack *s, size_t rows, size_t posit
         .half = malloc(sizeof(uint16_t) * rows * 2 * width),
         .at = malloc(sizeof(uint16_t *) * positions),
     };
-    if (m->x && m->attended && m->wide && m->score && m->unit && m->q && m->half && m->at) return 1;
-    release(m);
+    if (w->x && w->attended && w->wide && w->score && w->unit && w->q && w->half && w->at) return 1;
+    release(w);
     return 0;
 }
 
 /* Normalize unless `norm` is NULL, quantize and multiply all rows. */
-static void linear(const LayerStack *s, const Workspace *m, const QuantizedLinear *p, const LayerNorm *norm,
+static void linear(const LayerStack *s, const Workspace *w, const QuantizedLinear *p, const LayerNorm *norm,
                    const float *x, int rows, float *y, Mode mode) {
     for (int r = 0; r < rows; r++) {
         const float *row = x + (size_t)r * p->inputs;
-        if (norm) layer_norm(norm, s->epsilon, row, m->score, p->inputs), row = m->score;
-        m->unit[r] = quantize_row(row, m->q + (size_t)r * p->inputs, p->inputs);
+        if (norm) layer_norm(norm, s->epsilon, row, w->score, p->inputs), row = w->score;
+        w->unit[r] = quantize_row(row, w->q + (size_t)r * p->inputs, p->inputs);
     }
-    multiply(p, 0, p->outputs, m->q, m->unit, rows, y, p->outputs, mode);
+    multiply(p, 0, p->outputs, w->q, w->unit, rows, y, p->outputs, mode);
 }
 
 /* Add the sublayer's last product to its input, and normalize where norms come after the sum. */
-static void add_residual(const LayerStack *s, const Workspace *m, const QuantizedLinear *p, const float *y,
+static void add_residual(const LayerStack *s, const Workspace *w, const QuantizedLinear *p, const float *y,
                          const LayerNorm *norm, int rows) {
-    linear(s, m, p, NULL, y, rows, m->x, ADD);
+    linear(s, w, p, NULL, y, rows, w->x, ADD);
     for (int r = 0; s->post_norm && r < rows; r++)
-        layer_norm(norm, s->epsilon, m->x + (size_t)r * s->width, m->x + (size_t)r * s->width, s->width);
+        layer_norm(norm, s->epsilon, w->x + (size_t)r * s->width, w->x + (size_t)r * s->width, s->width);
 }
 
 /* The norm before a sublayer: none where norms come after the sum. */
 static const LayerNorm *norm_before(const LayerStack *s, const LayerNorm *norm) { return s->post_norm ? NULL : norm; }
 
-/* Attention of one row over `count` positions, each with keys and after them values at m->at. */
-static void attend(const LayerStack *s, const Workspace *m, const float *q, int count, float *y) {
+/* Attention of one row over `count` positions, each with keys and after them values at w->at. */
+static void attend(const LayerStack *s, const Workspace *w, const float *q, int count, float *y) {
     int width = s->width, heads = s->heads, head_width = width / heads;
-    const uint16_t *const *at = m->at;
-    float *score = m->score;
+    const uint16_t *const *at = w->at;
+    float *score = w->score;
     __m512 rate = _mm512_set1_ps(1.0f / sqrtf((float)head_width));
     for (int t = 0; t < count; t++) {
         for (int h = 0; h < heads; h++) {
@@ -106,17 +106,17 @@ static void attend(const LayerStack *s, const Workspace *m, const float *q, int 
     }
 }
 
-static void feed_forward(const LayerStack *s, const Workspace *m, const Layer *l, int rows) {
+static void feed_forward(const LayerStack *s, const Workspace *w, const Layer *l, int rows) {
     Mode mode = s->activation == RELU ? STORE_RELU : STORE;
-    linear(s, m, &l->inner, norm_before(s, &l->feed_forward_norm), m->x, rows, m->wide, mode);
-    if (s->activation != RELU) activate(m->wide, (size_t)rows * s->feed_forward, s->activation);
-    add_residual(s, m, &l->outer, m->wide, &l->feed_forward_norm, rows);
+    linear(s, w, &l->inner, norm_before(s, &l->feed_forward_norm), w->x, rows, w->wide, mode);
+    if (s->activation != RELU) activate(w->wide, (size_t)rows * s->feed_forward, s->activation);
+    add_residual(s, w, &l->outer, w->wide, &l->feed_forward_norm, rows);
 }
 
 /* Scaled embedding of an id and encoding of its position. */
-static void embed(const LayerStack *s, const Workspace *m, int row, int32_t id, const float *encoding) {
+static void embed(const LayerStack *s, const Workspace *w, int row, int32_t id, const float *encoding) {
     const float *e = s->embedding + (size_t)id * s->width;
-    for (int i = 0; i < s->width; i++) m->x[(size_t)row * s->width + i] = e[i] * s->embedding_scale + encoding[i];
+    for (int i = 0; i < s->width; i++) w->x[(size_t)row * s->width + i] = e[i] * s->embedding_scale + encoding[i];
 }
 
 #endif

@@ -44,18 +44,18 @@ class QuantizedModel:
 
 def quantize(weights: ModelWeights, cfg: ModelConfig) -> QuantizedModel:
     """Return a copy of the weights in 8 bits."""
-    memory = _Memory()
-    cross_kv = [memory.linear(layer.cross.kv) for layer in weights.decoder.layers]
+    quantizer = _Quantizer()
+    cross_kv = [quantizer.linear(layer.cross.kv) for layer in weights.decoder.layers]
     return QuantizedModel(
-        memory.stack(weights.encoder, cfg, QuantizedLinear()),
-        memory.stack(weights.decoder, cfg, memory.linear(weights.decoder.output)),
+        quantizer.stack(weights.encoder, cfg, QuantizedLinear()),
+        quantizer.stack(weights.decoder, cfg, quantizer.linear(weights.decoder.output)),
         (QuantizedLinear * len(cross_kv))(*cross_kv),
-        memory.kept,
+        quantizer.kept,
     )
 
 
-class _Memory:
-    """Makes structures, and keeps what they point to."""
+class _Quantizer:
+    """Makes structures of weights, and keeps what they point to."""
 
     def __init__(self) -> None:
         self.kept: list[Any] = []

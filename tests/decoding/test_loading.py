@@ -1,0 +1,24 @@
+"""From a run directory to a translator: settings of decoding can be overridden, others not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import CPU
+
+from transformer.decoding.loading import load_translator
+from transformer.errors import ConfigError
+
+
+def test_a_run_is_loaded_with_overrides(trained_run: Path) -> None:
+    run, translator, checkpoint = load_translator(trained_run, ["decode.beam=3", "data.max_length=20"], CPU)
+    assert (run.config.decode.beam, translator.cfg.beam, translator.max_length) == (3, 3, 20)
+    assert (trained_run / "checkpoints" / checkpoint).is_dir()
+    assert load_translator(trained_run, [], CPU, checkpoint)[2] == checkpoint
+
+
+def test_what_training_decides_is_not_overridden(trained_run: Path) -> None:
+    sentence = r"model.width=64 is decided when a run is trained; here only decode.\* and data.\* can be set"
+    with pytest.raises(ConfigError, match=sentence):
+        load_translator(trained_run, ["decode.beam=3", "model.width=64"], CPU)
