@@ -285,9 +285,9 @@ def test_files_that_are_no_text_are_one_sentence(trained_run: Path, tmp_path: Pa
         train(tmp_path, f"{{tsv: '{bad}'}}"),
     ):
         assert found.code == 1
-        assert last_line_has(f"{sentence}|is not a regular file, so it cannot be read twice|line 1 has 1 columns", found.err), (
-            found.err
-        )
+        assert last_line_has(
+            f"{sentence}|is not a regular file, so it cannot be read twice|line 1 has 1 columns", found.err
+        ), found.err
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pipes stay open to the end

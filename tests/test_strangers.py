@@ -371,7 +371,7 @@ def test_state_that_training_did_not_write(folder: Path, name: str) -> None:
     fingerprint = load_tokenizer(folder).fingerprint
     (best(folder) / "state.json").write_text(text.replace("TOK", fingerprint))
     sign(best(folder))
-    attack(folder, "state.json cannot be read|has format|holds something else than what training wrote")
+    attack(folder, "state.json cannot be read|has format|is not what training wrote")
     found = main("train", folder / "config.yaml", "--run", folder)
     assert found.code == 1
 
@@ -392,7 +392,7 @@ def test_progress_of_another_kind_is_one_sentence(folder: Path, change: dict[str
     sign(best(folder))
     found = main("train", folder / "config.yaml", "--run", folder)
     assert found.code == 1
-    assert "progress" in found.err or "something else than what training wrote" in found.err
+    assert "progress" in found.err or "is not what training wrote" in found.err
 
 
 def test_two_vocabularies_for_one_matrix_are_refused(folder: Path) -> None:

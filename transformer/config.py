@@ -133,8 +133,8 @@ class TrainConfig:
     """Of the network's arithmetic; weights and optimizer stay float32. `auto` is bfloat16 where it is fast."""
     seed: Annotated[int, (0, 2**32 - 1)] = 1
     """Of initial weights, order of batches, dropout and subword sampling."""
-    rate: Literal["noam", "linear", "cosine", "constant"] = "noam"
-    """Shape of the learning rate after warm-up: inverse square root, to zero at `max_steps`, or level."""
+    schedule: Literal["noam", "linear", "cosine", "constant"] = "noam"
+    """Learning rate after warm-up: falls with the inverse square root of the step, falls to zero, or stays."""
     peak_rate: Annotated[float, (0.0, 100.0)] | None = None
     """Learning rate at the end of warm-up; by default the paper's (width * warmup_steps) ** -0.5."""
     warmup_steps: Annotated[int, (0, 10**9)] = 4000
@@ -165,8 +165,8 @@ class TrainConfig:
     """Newest checkpoints to keep, not counting those that a signal asked for."""
     keep_best: Annotated[int, (0, 10_000)] = 1
     """Best checkpoints to keep besides."""
-    best: Literal["loss", "bleu", "chrf"] = "loss"
-    """The validation score that makes a checkpoint the best one and that early stopping looks at."""
+    select_by: str = "loss"
+    """The validation score that selects the best checkpoint and drives early stopping: `loss`, `bleu` or `chrf`."""
     patience: Count | None = None
     """Validations without a new best after which training stops."""
     validate_text: bool = True
@@ -240,8 +240,8 @@ def contradiction(built: Any, dotted: str) -> str | None:
             return (
                 f"train.average_last {train.average_last} needs train.keep_last to be as large, not {train.keep_last}"
             )
-        case Config(train=train) if train.best != "loss" and not train.validate_text:
-            return f"train.best: {train.best} needs train.validate_text: true"
+        case Config(train=train) if train.select_by != "loss" and not train.validate_text:
+            return f"train.select_by: {train.select_by} needs train.validate_text: true"
         case DataConfig(source=source, target=target) if source == target:
             return f"data.source and data.target are both {source!r}"
     return None

@@ -449,15 +449,15 @@ def _evaluate(args: argparse.Namespace) -> int:
     if (args.source is None) != (args.reference is None):
         raise ConfigError("--source and --reference go together")
     from transformer.errors import TransformerError
-    from transformer.evaluation.evaluate import evaluate, keep, test_text
+    from transformer.evaluation.evaluate import evaluate, keep, read_evaluation_text
 
     run, translator, used = _translator(args, args.overrides, args.checkpoint)
-    name, pairs = test_text(run, args.split, args.source, args.reference, args.testset)
+    name, pairs = read_evaluation_text(run, args.split, args.source, args.reference, args.testset)
     found = evaluate(translator, name, pairs, run.config.data.target)
     if args.json:
         print(json.dumps(found.as_json()))
     else:
-        _say(f"{found.scores.bleu}\n{found.scores.chrf}")
+        _say("\n".join(map(str, found.scores.values())))
         _say(f"{len(pairs)} sentences of {name} in {found.seconds:.1f} s with {used}")
     try:
         log.info("translations in %s", keep(run, found))

@@ -29,7 +29,7 @@ Ints = NDArray[Any]
 class Batch:
     """Sentences that go through the network together, padded to the longest."""
 
-    pairs: Ints
+    pair_ids: Ints
     """Ids of the sentence pairs."""
     source_BS: Tensor
     """Source ids and eos."""
@@ -59,7 +59,7 @@ class Batch:
 
     def halves(self, pad: int) -> tuple[Batch, Batch]:
         """Return its sentences as two batches, each without the columns that only the other needs."""
-        middle, width = len(self.pairs) // 2, self.input_BT.shape[1]
+        middle, width = len(self.pair_ids) // 2, self.input_BT.shape[1]
         row_N, column_N = self.places_N // width, self.places_N % width
         parts = []
         for rows in (slice(0, middle), slice(middle, None)):
@@ -69,7 +69,7 @@ class Batch:
             places = (row_N[mine] - rows.start) * longest + column_N[mine]
             real = int((source != pad).sum()) + len(places)
             parts.append(
-                Batch(self.pairs[rows], source, self.input_BT[rows, :longest], self.target_N[mine], places, real)
+                Batch(self.pair_ids[rows], source, self.input_BT[rows, :longest], self.target_N[mine], places, real)
             )
         return parts[0], parts[1]
 
@@ -79,7 +79,7 @@ class Batch:
             return self
         tensors = (self.source_BS, self.input_BT, self.target_N, self.places_N)
         source, inputs, target, places = (t.pin_memory().to(device, non_blocking=True) for t in tensors)
-        return Batch(self.pairs, source, inputs, target, places, self.real)
+        return Batch(self.pair_ids, source, inputs, target, places, self.real)
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Update:
     index: int
     last: bool
     """Whether it is the last of its epoch."""
-    pairs: Ints
+    pair_ids: Ints
     """Ids of the pairs; neighbours are alike in length."""
 
 
@@ -99,18 +99,18 @@ def order(dataset: Dataset, batch_tokens: int, seed: int, epoch: int) -> list[In
 
     Pairs of like length go together (5.1), which pairs and in which order the updates come is random.
     """
-    chance = np.random.Philox(key=[seed, epoch])
-    chosen = np.concatenate([_draw(*each, chance) for each in dataset.corpora])
+    rng = np.random.Philox(key=[seed, epoch])
+    chosen = np.concatenate([_draw(*each, rng) for each in dataset.corpora])
     if not len(chosen):
         raise DataError("an epoch has no pair: the weights of data.train are too small for so little text")
     source, target = dataset.lengths()
     source, target = source[chosen], target[chosen] + 1
-    ranked = arrange(source, target, target.sum() / min(batch_tokens, ALIKE), chance.random_raw(len(chosen)))
+    ranked = arrange(source, target, target.sum() / min(batch_tokens, ALIKE), rng.random_raw(len(chosen)))
     chosen, target = chosen[ranked], target[ranked]
     group = (np.cumsum(target) - target) // batch_tokens
     cuts = np.flatnonzero(np.diff(group)) + 1
     updates = np.split(chosen, cuts)
-    return [updates[i] for i in np.argsort(chance.random_raw(len(updates)), kind="stable")]
+    return [updates[i] for i in np.argsort(rng.random_raw(len(updates)), kind="stable")]
 
 
 def arrange(source: Ints, target: Ints, groups: float, tie: Ints) -> Ints:
@@ -133,13 +133,11 @@ def _by_length(source: Sequence[Any], target: Sequence[Any], limit: int) -> Ints
     return arrange(lengths[:, 0], lengths[:, 1], lengths.max(1).sum() / limit, np.zeros(len(lengths)))
 
 
-def _draw(start: int, end: int, weight: float, chance: Any) -> Ints:
+def _draw(start: int, end: int, weight: float, rng: Any) -> Ints:
     """Return a corpus's pairs of one epoch: each as often as its weight says, the fraction at random."""
     whole, rest = int(weight), round((weight % 1) * (end - start))
     pairs = np.arange(start, end)
-    return np.concatenate(
-        [np.tile(pairs, whole), pairs[np.argsort(chance.random_raw(len(pairs)), kind="stable")[:rest]]]
-    )
+    return np.concatenate([np.tile(pairs, whole), pairs[np.argsort(rng.random_raw(len(pairs)), kind="stable")[:rest]]])
 
 
 def updates(dataset: Dataset, batch_tokens: int, seed: int, epoch: int, index: int) -> Iterator[Update]:
@@ -149,6 +147,13 @@ def updates(dataset: Dataset, batch_tokens: int, seed: int, epoch: int, index: i
         for i in range(index, len(groups)):
             yield Update(epoch, i, i == len(groups) - 1, groups[i])
         epoch, index = epoch + 1, 0
+
+
+def updates_per_epoch(dataset: Dataset, batch_tokens: int) -> int:
+    """Return about how many updates an epoch has."""
+    target = dataset.lengths()[1] + 1
+    tokens = sum(float(target[a:b].sum()) * weight for a, b, weight in dataset.corpora)
+    return math.ceil(tokens / batch_tokens)
 
 
 class Batches:
@@ -161,8 +166,8 @@ class Batches:
 
     def cut(self, update: Update) -> list[Batch]:
         """Return the batches of an update."""
-        pairs = update.pairs
-        source, target = self.dataset.pairs(pairs)
+        pairs = update.pair_ids
+        source, target = self.dataset.ids(pairs)
         if self.sampling:
             source, target = self._sample(source, target, update)
             ranked = _by_length(source, target, self.limit)  # the new lengths are others than those it was made by

@@ -1,4 +1,4 @@
-"""The run directory: what is in it, saved whole or not at all, checked when loaded. No pickle anywhere."""
+"""Averages of checkpoints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from transformer.runs.run import Run
 
 
 def average_weights(run: Run, paths: list[Path]) -> dict[str, Tensor]:
-    """Return the mean of the weights of several checkpoints, each of which must be whole."""
+    """Return the mean of the weights of several checkpoints, none of which may be damaged."""
     total: dict[str, Tensor] = {}
     shapes = {name: tuple(part.shape) for name, part in outline(run.config, run.tokenizer).state_dict().items()}
     for path in paths:
