@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import toy_pairs, write_pairs
-from test_bad_input import main
+from support.command import main
+from support.toy import toy_pairs, write_pairs
 
 from transformer.cli import main as cli
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "transformer"
+PACKAGE = Path(__file__).parents[1] / "transformer"
 ROWS = [
     "errors config config_file atomic",
     "system",

@@ -1,10 +1,10 @@
 """Run directories of version 0.1.0 still resume, evaluate and translate, to the same result.
 
-`old_runs/version-0.1.0.tar.xz` was written by the commands of that version: text and prepared data; `finished`, a run at
-its last step; `int8`, one that decodes in 8 bits; `stopped`, interrupted in the middle of an epoch, with a moving
-average, subword sampling and two vocabularies. `old_runs/expected.json` has what that version made of them: translations,
-scores, and, resumed with the settings given, each tensor's sum, norm and first numbers. With subword sampling that
-version drew other segmentations in each process, so its weights cannot be held there.
+`old_runs/version-0.1.0.tar.xz` was written by the commands of that version: text and prepared data; `finished`, a run
+at its last step; `int8`, one that decodes in 8 bits; `stopped`, interrupted in the middle of an epoch, with a moving
+average, subword sampling and two vocabularies. `old_runs/expected.json` has what that version made of them: the
+translations, the scores, and of the resumed runs the sum, norm and first numbers of each tensor. With subword sampling
+that version drew other segmentations in each process, so its weights cannot be compared.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import toy_pairs
 from safetensors.torch import load_file, save
-from test_bad_input import COMMAND, ENVIRONMENT, GREEDY, Outcome, Stream, last_line_has, main, measured, train
+from support.command import COMMAND, ENVIRONMENT, GREEDY, Outcome, Stream, last_line_has, main, measured, train
+from support.toy import toy_pairs
 
 import transformer
 from transformer import atomic, config_file
@@ -561,7 +561,7 @@ class Terminal(Stream):
 
 
 def on_terminal(*args: object, stdin: bytes, monkeypatch: pytest.MonkeyPatch) -> Outcome:
-    monkeypatch.setattr("test_bad_input.Stream", Terminal)
+    monkeypatch.setattr("support.command.Stream", Terminal)
     if args[0] == "translate":
         (path := Path(str(args[1])).parent / "typed").write_bytes(stdin)
         args = (*args, path)
@@ -635,7 +635,7 @@ def test_training_shows_its_text_escaped(tmp_path: Path, monkeypatch: pytest.Mon
     lines = "".join(f"{pair.source} {ESCAPES}\t{pair.target}{ESCAPES}\n" for pair in toy_pairs(30, 1))
     (tmp_path / "x.tsv").write_text(lines)
     (tmp_path / "y.tsv").write_text("".join(lines.splitlines(keepends=True)[:3]))
-    monkeypatch.setattr("test_bad_input.Stream", Terminal)
+    monkeypatch.setattr("support.command.Stream", Terminal)
     tsv = f"{{tsv: '{tmp_path}/x.tsv'}}, valid: {{tsv: '{tmp_path}/y.tsv'}}"
     found = train(tmp_path, tsv, "train.validate_every=1", "train.log_every=1", "decode.beam=1")
     assert found.code == 0

@@ -21,9 +21,9 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import CPU, assert_same
-from nursery import Child, Nursery, open_nursery, wait_until
 from safetensors.torch import save_file
+from support.nursery import Child, Nursery, open_nursery, wait_until
+from support.toy import CPU, TINY, assert_same, toy_pairs, write_pairs
 
 from transformer import atomic, config_file
 from transformer.config import Config, TokenizerConfig
@@ -286,11 +286,9 @@ DAMAGE: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def nine_steps(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Config]:
     """A run of nine steps, with checkpoints of 3, 6 and 9."""
-    import conftest
-
     folder = tmp_path_factory.mktemp("nine")
-    files = {name: conftest.write_pairs(folder, name, conftest.toy_pairs(99, 1)) for name in ("train", "valid", "test")}
-    (folder / "tiny.yaml").write_text(conftest.TINY.format(**files))
+    files = {name: write_pairs(folder, name, toy_pairs(99, 1)) for name in ("train", "valid", "test")}
+    (folder / "tiny.yaml").write_text(TINY.format(**files))
     cfg = config_file.load(folder / "tiny.yaml", [*QUIET, "train.max_steps=9", "data.test=null", "data.valid=null"])
     train(cfg, folder / "run", CPU)
     return folder, cfg
@@ -843,7 +841,7 @@ def test_shared_memory_that_is_full_is_not_needed(
 @pytest.mark.slow
 def test_chaos_changes_nothing(tiny_file: Path, tmp_path: Path) -> None:
     """A minute of what scripts/chaos.py does to a real training for as long as one likes."""
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     settings = ["train.max_steps=500", "train.save_every=10", "train.validate_every=50", "train.validate_text=false"]
     settings += ["train.average_last=3", "train.log_every=50"]
     command = [sys.executable, str(root / "scripts/chaos.py"), str(tiny_file), *settings]
@@ -865,5 +863,5 @@ def test_chaos_tells_what_is_not_equal(tiny_file: Path, tmp_path: Path) -> None:
     for seed in (1, 2):
         cfg = config_file.load(tiny_file, [f"train.seed={seed}"])
         train(cfg, tmp_path / str(seed), CPU)
-    differences = runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "chaos.py"))["differences"]
+    differences = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "chaos.py"))["differences"]
     assert "model.safetensors is not equal" in differences(tmp_path / "1", tmp_path / "2", "cpu")

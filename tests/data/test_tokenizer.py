@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from conftest import toy_pairs
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.toy import toy_pairs
 
 from transformer.config import TokenizerConfig
 from transformer.data.tokenizer import CONTROLS, Tokenizer, learn_tokenizer, load_tokenizer

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import toy_pairs, write_pairs
+from support.toy import toy_pairs, write_pairs
 
 from transformer import config_file
 from transformer.config import Config

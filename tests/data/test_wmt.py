@@ -9,11 +9,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import hub
 import pytest
-from conftest import toy_pairs
+from support import hub
+from support.toy import toy_pairs
 
-CONFIGS = Path(__file__).parent.parent / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL = [
     "model.width=32",
     "model.heads=2",

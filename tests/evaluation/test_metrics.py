@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import sacrebleu
-from conftest import toy_pairs
+from support.toy import toy_pairs
 
 from transformer.errors import DataError
 from transformer.evaluation.metrics import score_corpus

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import CPU, assert_same
+from support.toy import CPU, assert_same
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -196,7 +196,7 @@ def test_two_processes_train_what_one_does(tiny_file: Path, tmp_path: Path) -> N
     overrides = [*SMOOTH, "train.max_steps=6", "train.micro_batch_tokens=60", "train.ema=0.9"]
     train(config_file.load(tiny_file, overrides), tmp_path / "one", CPU)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    script = Path(__file__).parent.parent / "scripts" / "train.py"
+    script = Path(__file__).parents[2] / "scripts" / "train.py"
     done = subprocess.run(
         [*command, "--", str(script), str(tiny_file), *overrides, "--run", str(tmp_path / "two"), "--device", "cpu"],
         env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import CPU, toy_pairs
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.toy import CPU, toy_pairs
 
 from transformer.config import Config, DataConfig, ModelConfig, TrainConfig
 from transformer.data import batching, corpus

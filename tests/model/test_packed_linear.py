@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import CPU
+from support.toy import CPU
 from torch import Tensor, nn
 
 from transformer import config_file

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import hub
 import pytest
+from support import hub
 
 WMT14 = "wmt/wmt14"
 MULTI30K = "bentrevett/multi30k"
