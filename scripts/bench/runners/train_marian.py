@@ -1,11 +1,11 @@
-"""Worker of bench_train.py: MarianMTModel of Hugging Face transformers in the same plain loop as nn.Transformer."""
+"""Worker of bench/train.py: MarianMTModel of Hugging Face transformers in the same plain loop as nn.Transformer."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from bench_common import Job, read_job, train_plainly
 from torch import Tensor
+from train_common import Job, read_job, train_plainly
 from transformers import MarianConfig, MarianMTModel
 
 

@@ -1,4 +1,4 @@
-"""What the workers of bench_decode.py share. Needs Python alone, so that every environment can import it.
+"""What the workers of bench/decode.py share. Needs Python alone, so that every environment can import it.
 
 A worker is started with one JSON argument, its job, which names the model's folder, the file of sentences (JSON lists
 of `ids` and `pieces`, and `text`), `beam`, `batch`, `threads`, `task` and more, and prints one JSON line. Tasks:

@@ -1,4 +1,4 @@
-"""Worker of bench_decode.py: this repository's Translator, from text to text as `transformer translate` does it."""
+"""Worker of bench/decode.py: this repository's Translator, from text to text as `transformer translate` does it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Measure how the time and memory of preparation grow with the size of a corpus, and print a table.
 
-    python scripts/preparation_growth.py SOURCE TARGET [--sizes 10000 40000 160000 640000]
+    python scripts/bench/preparation_growth.py SOURCE TARGET [--sizes 10000 40000 160000 640000]
 
 Each size is prepared in a process of its own, with a vocabulary learned once from the first 10,000 pairs; memory is
 that process's largest resident set (Linux), of which the row for 0 pairs is what the program takes by itself.

@@ -1,11 +1,11 @@
-"""Worker of bench_train.py: this repository's own Trainer, on the batches that it cuts itself."""
+"""Worker of bench/train.py: this repository's own Trainer, on the batches that it cuts itself."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
-from bench_common import measure, read_job
+from train_common import measure, read_job
 
 from transformer import config, launch, runtime
 from transformer.batching import Ahead

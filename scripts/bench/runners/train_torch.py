@@ -1,4 +1,4 @@
-"""Worker of bench_train.py: what one writes around torch.nn.Transformer in an evening."""
+"""Worker of bench/train.py: what one writes around torch.nn.Transformer in an evening."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 
 import torch
 import torch.nn.functional as F
-from bench_common import Job, read_job, train_plainly
 from torch import Tensor, nn
+from train_common import Job, read_job, train_plainly
 
 
 class Plain(nn.Module):

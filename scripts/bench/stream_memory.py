@@ -1,6 +1,6 @@
 """Pipe many lines through `transformer translate` and print memory, speed and processor use over time.
 
-    python scripts/stream_memory.py RUN TEXT [--lines 1000000] [--every 50000] [OVERRIDE ...]
+    python scripts/bench/stream_memory.py RUN TEXT [--lines 1000000] [--every 50000] [OVERRIDE ...]
 
 The lines of TEXT are repeated, so that each answer can be compared with the first to the same line. Linux only.
 """

@@ -1,4 +1,4 @@
-"""Worker of bench_decode.py: CTranslate2, from pieces to pieces; text is neither read nor made on its clock."""
+"""Worker of bench/decode.py: CTranslate2, from pieces to pieces; text is neither read nor made on its clock."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Measure how training speed on CPU goes with the size of model, vocabulary, updates and sentences.
 
-    python scripts/bench_growth.py [--rounds 3] [--threads N] [--write docs/benchmarks.md]
+    python scripts/bench/growth.py [--rounds 3] [--threads N] [--write docs/benchmarks.md]
 
 One quantity is varied at a time around a middle: 3+3 layers, width 256, 8,000 pieces, updates of 4,096 target
 tokens, sentences of 16 tokens. Ids are random and all sentences of one length, so that nothing is padding. Heads are
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from bench_train import put_between, say, training_flops
+from train import put_between, say, training_flops
 
 from transformer import runtime
 from transformer.batching import Batch

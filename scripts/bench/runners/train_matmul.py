@@ -1,4 +1,4 @@
-"""Worker of bench_train.py: how fast this machine multiplies the model's matrices when nothing else is done.
+"""Worker of bench/train.py: how fast this machine multiplies the model's matrices when nothing else is done.
 
 For every linear map of the model, at the rows that an average update has without padding, the three products of
 training are computed: forward, gradient of the input, gradient of the weight. Prints their operations and seconds.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 import torch
-from bench_common import Job, read_job, read_updates, report
+from train_common import Job, read_job, read_updates, report
 
 
 def linears(job: Job) -> list[tuple[int, int, int]]:

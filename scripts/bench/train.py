@@ -1,9 +1,9 @@
 """Measure training speed on this CPU, ours and others', and print a table for each size of model.
 
-    python scripts/bench_train.py                        # everything, 5 rounds; 40 minutes on two cores
-    python scripts/bench_train.py --minute               # the small model, few updates, nothing is installed
-    python scripts/bench_train.py --write docs/benchmarks.md
-    python scripts/bench_train.py --source train.en --target train.de --only small --runners ours,torch,eole
+    python scripts/bench/train.py                        # everything, 5 rounds; 40 minutes on two cores
+    python scripts/bench/train.py --minute               # the small model, few updates, nothing is installed
+    python scripts/bench/train.py --write docs/benchmarks.md
+    python scripts/bench/train.py --source train.en --target train.de --only small --runners ours,torch,eole
 
 The text is Multi30k English-German, from the Hugging Face Hub unless two files are named. All train on it with one
 vocabulary, in updates of about 4,096 target tokens; a runner's rounds are processes of their own, taken in turns with
@@ -33,7 +33,7 @@ from transformer.config import Config, CorpusConfig, DataConfig, ModelConfig, To
 from transformer.errors import TransformerError
 
 HERE = Path(__file__).resolve().parent
-CONSTRAINTS = HERE.parent / "constraints.txt"
+CONSTRAINTS = HERE.parents[1] / "constraints.txt"
 VOCABULARY, BATCH_TOKENS, SEED = 8000, 4096, 1
 COMMON = {"dropout": 0.1, "label_smoothing": 0.1, "clip_norm": 1.0}
 PATIENCE = 3600.0
@@ -69,16 +69,16 @@ class Runner:
 FAST = "bfloat16" if runtime.precision("auto", torch.device("cpu")) == torch.bfloat16 else "float32"
 """What `train.precision: auto` is on this machine."""
 RUNNERS = {
-    "matmul": Runner("torch.mm of the model's shapes", "run_matmul.py", FAST),
-    "ours": Runner("this repository, as shipped", "run_ours.py", "auto"),
-    "ours-float32": Runner("this repository, float32", "run_ours.py", "float32"),
-    "torch": Runner("torch.nn.Transformer, float32", "run_torch.py", "float32"),
-    "torch-medium": Runner('torch.nn.Transformer, matmul precision "medium"', "run_torch.py", "medium"),
-    "torch-bf16": Runner("torch.nn.Transformer, bfloat16 autocast", "run_torch.py", "bfloat16"),
-    "marian": Runner("transformers MarianMTModel, as shipped (float32)", "run_marian.py", "float32", "marian"),
-    "marian-bf16": Runner("transformers MarianMTModel, bfloat16 autocast", "run_marian.py", "bfloat16", "marian"),
-    "eole": Runner("Eole, as shipped (float32)", "run_eole.py", "float32", "eole"),
-    "eole-bf16": Runner("Eole, compute_dtype bf16", "run_eole.py", "bfloat16", "eole"),
+    "matmul": Runner("torch.mm of the model's shapes", "train_matmul.py", FAST),
+    "ours": Runner("this repository, as shipped", "train_ours.py", "auto"),
+    "ours-float32": Runner("this repository, float32", "train_ours.py", "float32"),
+    "torch": Runner("torch.nn.Transformer, float32", "train_torch.py", "float32"),
+    "torch-medium": Runner('torch.nn.Transformer, matmul precision "medium"', "train_torch.py", "medium"),
+    "torch-bf16": Runner("torch.nn.Transformer, bfloat16 autocast", "train_torch.py", "bfloat16"),
+    "marian": Runner("transformers MarianMTModel, as shipped (float32)", "train_marian.py", "float32", "marian"),
+    "marian-bf16": Runner("transformers MarianMTModel, bfloat16 autocast", "train_marian.py", "bfloat16", "marian"),
+    "eole": Runner("Eole, as shipped (float32)", "train_eole.py", "float32", "eole"),
+    "eole-bf16": Runner("Eole, compute_dtype bf16", "train_eole.py", "bfloat16", "eole"),
 }
 PACKAGES = {
     "marian": ["transformers"],
@@ -227,7 +227,7 @@ def run(runner: Runner, python: Path, job: dict[str, Any]) -> dict[str, float]:
     job = {**job, "precision": runner.precision}
     threads = str(job["threads"])
     variables = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "HF_HUB_OFFLINE": "1"}
-    command = [str(python), str(HERE / "bench" / runner.script), json.dumps(job)]
+    command = [str(python), str(HERE / "runners" / runner.script), json.dumps(job)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, env=variables, timeout=PATIENCE)
     except subprocess.TimeoutExpired:
@@ -468,7 +468,7 @@ def main() -> None:
     try:
         shared = prepare_all(args, args.cache / ("text" if args.source else "multi30k"))
     except TransformerError as error:
-        sys.exit(f"bench_train.py: {error}")
+        sys.exit(f"bench/train.py: {error}")
     measure(args, shared, results, file)
     publish(results, args.write)
     say(f"every round: {file}")
@@ -481,7 +481,7 @@ def command() -> str:
         if name in kept:
             at = kept.index(name)
             kept = kept[:at] + kept[at + 2 :]
-    return " ".join(["python", "scripts/bench_train.py", *kept])
+    return " ".join(["python", "scripts/bench/train.py", *kept])
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Measure decoding speed on this CPU, ours and others', with the same weights and sentences, and print tables.
 
-    python scripts/bench_decode.py runs/mine --source test.en --reference test.de
-    python scripts/bench_decode.py runs/mine --source test.en --reference test.de --minute      # installs nothing
-    python scripts/bench_decode.py --random-base --source test.en --reference test.de           # no run needed
-    python scripts/bench_decode.py runs/mine --source test.en --reference test.de \\
+    python scripts/bench/decode.py runs/mine --source test.en --reference test.de
+    python scripts/bench/decode.py runs/mine --source test.en --reference test.de --minute      # installs nothing
+    python scripts/bench/decode.py --random-base --source test.en --reference test.de           # no run needed
+    python scripts/bench/decode.py runs/mine --source test.en --reference test.de \\
         --other news.en news.de --random-base --write docs/benchmarks.md
 
 A run's weights are exported to CTranslate2 and to Hugging Face transformers (transformer/export.py), and all translate
@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import torch
-from bench_train import (
+from train import (
     CONSTRAINTS,
     HERE,
     Runner,
@@ -373,7 +373,7 @@ class Bench:
 def first_translation(name: str, python: Path, job: dict[str, Any], line: str) -> float:
     """Return the milliseconds from the start of a process to its first translation."""
     runner = RUNNERS[name]
-    command = [str(python), str(HERE / "bench" / runner.script), json.dumps(job)]
+    command = [str(python), str(HERE / "runners" / runner.script), json.dumps(job)]
     if not runner.environment:
         command = [str(python), "-m", "transformer", "translate", job["model"], "--beam", str(job["beam"])]
         command += ["decode.length_penalty=0", f"decode.precision={runner.precision}"]
@@ -647,7 +647,7 @@ def main() -> None:
         if args.random_base:
             bench.subject(random_base(texts, cache), texts[:1])
     except TransformerError as error:
-        sys.exit(f"bench_decode.py: {error}")
+        sys.exit(f"bench/decode.py: {error}")
     publish(results, args.write)
     say(f"every round: {file}")
 
@@ -659,7 +659,7 @@ def command() -> str:
         if name in kept:
             at = kept.index(name)
             kept = kept[:at] + kept[at + 2 :]
-    return " ".join(["python", "scripts/bench_decode.py", *(Path(each).name for each in kept)])
+    return " ".join(["python", "scripts/bench/decode.py", *(Path(each).name for each in kept)])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Measure what training needs besides arithmetic: preparing text, starting, and batches.
 
-    python scripts/bench_data.py SOURCE TARGET [--pairs 200000] [--rounds 5]
+    python scripts/bench/data.py SOURCE TARGET [--pairs 200000] [--rounds 5]
 
 Prints, for the first pairs of two aligned files (plain or compressed): preparation, whole, against SentencePiece's own
 multi-threaded encoding of the same text, which only makes ids in memory (in turns); the seconds from the command to the

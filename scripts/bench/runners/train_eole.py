@@ -1,4 +1,4 @@
-"""Worker of bench_train.py: Eole trains by its own command's code, from text; only its clock is read.
+"""Worker of bench/train.py: Eole trains by its own command's code, from text; only its clock is read.
 
 Its Trainer's `_train_step`, the extension point for subclasses, is wrapped: after each call the target tokens that went
 into the loss are counted and the time is taken, so that everything between two updates (reading, batching, reporting)
@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import eole.trainer
-from bench_common import Job, read_job, report
 from eole.bin.run.train import train
 from eole.config.run import TrainConfig
+from train_common import Job, read_job, report
 
 
 class EnoughError(Exception):

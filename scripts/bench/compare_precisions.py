@@ -1,6 +1,6 @@
 """Translate a text in each precision and print how many sentences differ from float32's, and what that does to BLEU.
 
-python scripts/compare_precisions.py RUN SOURCE REFERENCE [--beam 5]
+python scripts/bench/compare_precisions.py RUN SOURCE REFERENCE [--beam 5]
 """
 
 from __future__ import annotations

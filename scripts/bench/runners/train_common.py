@@ -1,4 +1,4 @@
-"""What the workers of bench_train.py share. Needs torch and nothing of ours, so that every environment can import it.
+"""What the workers of bench/train.py share. Needs torch and nothing of ours, so that every environment can import it.
 
 A worker is started with one JSON argument, its job, and prints one JSON line: tokens, seconds and peak memory of the
 timed updates. `tokens` are target tokens, end of sentence included, padding not.

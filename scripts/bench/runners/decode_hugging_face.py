@@ -1,4 +1,4 @@
-"""Worker of bench_decode.py: `generate` of Hugging Face transformers, from ids to ids, sentences sorted by length."""
+"""Worker of bench/decode.py: `generate` of Hugging Face transformers, from ids to ids, sentences sorted by length."""
 
 from __future__ import annotations
 
