@@ -27,11 +27,12 @@ from pathlib import Path
 from typing import Any
 
 import plots
-from common import CACHE, say, shown_command
+from common import CACHE, say
 from decode_models import random_base, read_text, trained
 from decode_rounds import Bench
 from decode_runners import QUICK, RUNNERS
 from decode_tables import page
+from tables import shown_command
 
 from transformer.errors import TransformerError
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from common import describe, ratio, spread
 from decode_runners import HF, OURS, RUNNERS
+from tables import describe, ratio, spread
 
 MODELS = {"run": "Trained model", "base": "Untrained base model"}
 

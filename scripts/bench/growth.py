@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import plots
 import torch
-from common import describe, machine, say, shown_command
+from common import machine, say
+from tables import describe, shown_command
 from train_data import training_flops
 
 from transformer import runtime

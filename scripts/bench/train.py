@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import plots
-from common import CACHE, UnavailableError, environment, machine, run, say, shown_command, version
+from common import CACHE, UnavailableError, environment, machine, run, say, version
+from tables import shown_command
 from train_data import describe_updates, prepare_all, timed
 from train_runners import FAST, QUICK, RUNNERS, SIZES
 from train_tables import page

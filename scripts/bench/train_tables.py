@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from common import describe, ratio, spread
+from tables import describe, ratio, spread
 from train_data import BATCH_TOKENS
 from train_runners import RUNNERS, SIZES
 
