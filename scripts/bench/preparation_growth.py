@@ -1,9 +1,9 @@
-"""Measure how the time and memory of preparation grow with the size of a corpus, and print a table.
+"""Measure how time and memory of preparation grow with the corpus. Prints a table.
 
-    python scripts/preparation_growth.py SOURCE TARGET [--sizes 10000 40000 160000 640000]
+    python scripts/bench/preparation_growth.py SOURCE TARGET [--sizes 10000 40000 160000 640000]
 
-Each size is prepared in a process of its own, with a vocabulary learned once from the first 10,000 pairs; memory is
-that process's largest resident set (Linux), of which the row for 0 pairs is what the program takes by itself.
+Each size is prepared in its own process, with a vocabulary from the first 10,000 pairs. Memory is the peak resident set
+of that process (Linux). The row for 0 pairs shows what the program itself takes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from transformer.config import Config, CorpusConfig, DataConfig, TokenizerConfig
 
 
 def measure(folder: Path, pairs: int) -> dict[str, float]:
-    """Prepare the files in `folder` and return seconds, peak memory and the size of what was written."""
+    """Prepare the files in a folder; return seconds, peak memory and bytes written."""
     files = (str(folder / f"{pairs}.source"), str(folder / f"{pairs}.target"))
     cfg = Config(data=DataConfig(source="en", target="fr", train=(CorpusConfig(files=files),)))
     started = time.perf_counter()
@@ -30,18 +30,19 @@ def measure(folder: Path, pairs: int) -> dict[str, float]:
         prepare.prepare(cfg, tokenizer.load(folder), [], folder / "prepared")
     seconds = time.perf_counter() - started
     written = sum(f.stat().st_size for f in (folder / "prepared").glob("pairs-*/*") if f.is_file()) if pairs else 0
-    status = Path("/proc/self/status").read_text()  # getrusage would tell the parent's peak where that is larger
+    status = Path("/proc/self/status").read_text()  # getrusage would return the parent's peak if larger
     peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
     return {"seconds": seconds, "peak_mib": peak, "written_mib": written / 2**20}
 
 
 def main() -> None:
-    """Write corpora of each size, measure each in a fresh process, print the table."""
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("source", type=Path)
-    arguments.add_argument("target", type=Path)
-    arguments.add_argument("--sizes", type=int, nargs="+", default=[10_000, 40_000, 160_000, 640_000])
-    args = arguments.parse_args()
+    """Write a corpus of each size, measure each in a fresh process, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, help="source text, plain or compressed")
+    parser.add_argument("target", type=Path, help="its translation, line by line")
+    sizes = [10_000, 40_000, 160_000, 640_000]
+    parser.add_argument("--sizes", type=int, nargs="+", default=sizes, help="numbers of pairs; default: %(default)s")
+    args = parser.parse_args()
     files = CorpusConfig(files=(str(args.source), str(args.target)))
     print("| pairs | seconds | pairs/s | peak memory, MiB | written, MiB |\n|---|---|---|---|---|")
     for size in (0, *args.sizes):

@@ -1,4 +1,7 @@
-"""Time choices made for training on CPU against the obvious alternative, in turns, and print a table of medians."""
+"""Time three CPU kernels of training beside the obvious alternative, in turns. Prints a table of medians.
+
+python scripts/bench/micro_benchmarks.py
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ ROUNDS = 15
 
 
 def median_ms(choices: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Return the median milliseconds of each, run in turns after a warm-up."""
+    """Return the median milliseconds of each choice, run in turns after a warm-up."""
     times: dict[str, list[float]] = {name: [] for name in choices}
     for turn in range(ROUNDS + 2):
         for name, run in choices.items():
@@ -27,17 +30,17 @@ def median_ms(choices: dict[str, Callable[[], object]]) -> dict[str, float]:
 
 
 def explicit(q: torch.Tensor) -> None:
-    """Attention as the model computes it on CPU, forward and backward."""
+    """Run attention as the model does on CPU, forward and backward."""
     model.attend(q, q, q, None, 0.0).sum().backward()
 
 
 def fused(q: torch.Tensor) -> None:
-    """The same by torch's fused kernel."""
+    """Run the fused attention kernel of torch, forward and backward."""
     F.scaled_dot_product_attention(q, q, q).sum().backward()
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the table."""
     x = torch.randn(3700, 256, dtype=torch.bfloat16)
     logits = torch.randn(3700, 8000, dtype=torch.bfloat16)
     q = torch.randn(280, 4, 13, 64, dtype=torch.bfloat16, requires_grad=True)

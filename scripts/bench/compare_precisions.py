@@ -1,6 +1,8 @@
-"""Translate a text in each precision and print how many sentences differ from float32's, and what that does to BLEU.
+"""Translate a text in each precision. Prints how many sentences differ from float32, and BLEU.
 
-python scripts/compare_precisions.py RUN SOURCE REFERENCE [--beam 5]
+    python scripts/bench/compare_precisions.py RUN SOURCE REFERENCE [--beam 5]
+
+Other settings of decoding are those of the run.
 """
 
 from __future__ import annotations
@@ -16,12 +18,12 @@ from transformer.translator import Translation, Translator
 
 
 def main() -> None:
-    """Print a row for each precision."""
+    """Print a table row for each precision."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("source", type=Path)
-    parser.add_argument("reference", type=Path)
-    parser.add_argument("--beam", type=int, default=5)
+    parser.add_argument("run", type=Path, help="run directory")
+    parser.add_argument("source", type=Path, help="text to translate")
+    parser.add_argument("reference", type=Path, help="its translation, line by line")
+    parser.add_argument("--beam", type=int, default=5, help="default: %(default)s")
     args = parser.parse_args()
     run = checkpoint.open_run(args.run)
     model, _ = checkpoint.load_model(run)

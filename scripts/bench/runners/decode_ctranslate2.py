@@ -1,13 +1,14 @@
-"""Worker of bench_decode.py: CTranslate2, from pieces to pieces; text is neither read nor made on its clock."""
+"""Worker of bench/decode.py: CTranslate2, from pieces to pieces; tokenization is not timed."""
 
 from __future__ import annotations
 
 import ctranslate2
-from decode_common import read_job, read_sentences, work
+from decode_common import read_sentences, work
+from worker import read_job
 
 
 def main() -> None:
-    """Load the exported model and do the task."""
+    """Load the exported model and run the task."""
     job = read_job()
     inter, intra = (job["threads"], 1) if job["parallel"] else (1, job["threads"])
     translator = ctranslate2.Translator(
@@ -22,7 +23,7 @@ def main() -> None:
             max_batch_size=batch,
             batch_type="tokens",
             max_input_length=0,
-            min_decoding_length=job["fixed"],  # as shipped it is 1, and no translation can be empty
+            min_decoding_length=job["fixed"],  # the default is 1, which rules out empty translations
             max_decoding_length=job["fixed"] or job["longest"],
         )
         return [each.hypotheses[0] for each in found]

@@ -1,10 +1,10 @@
-"""Measure how training speed on CPU goes with the size of model, vocabulary, updates and sentences.
+"""Measure how training throughput on CPU depends on the size of model, vocabulary, updates and sentences.
 
-    python scripts/bench_growth.py [--rounds 3] [--threads N] [--write docs/benchmarks.md]
+    python scripts/bench/growth.py [--rounds 3] [--threads N] [--write docs/benchmarks.md]
 
-One quantity is varied at a time around a middle: 3+3 layers, width 256, 8,000 pieces, updates of 4,096 target
-tokens, sentences of 16 tokens. Ids are random and all sentences of one length, so that nothing is padding. Heads are
-64 wide and the feed-forward layer four times the model. All points are measured in turns, several rounds.
+Varies one quantity at a time around 3+3 layers, width 256, 8,000 pieces, updates of 4,096 target tokens and sentences
+of 16 tokens. Ids are random and all sentences have one length, so nothing is padding. Heads are 64 wide; the
+feed-forward layer is four times as wide as the model. All points take turns, for several rounds.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import plots
 import torch
-from bench_train import put_between, say, training_flops
+from common import machine, say
+from tables import describe, shown_command
+from train_data import training_flops
 
 from transformer import runtime
 from transformer.batching import Batch
@@ -28,14 +31,13 @@ from transformer.config import Config, DataConfig, ModelConfig, TrainConfig
 from transformer.model import Transformer
 from transformer.train import Trainer, micro_batch_tokens
 
-BEGIN, END = "<!-- bench_growth:begin -->", "<!-- bench_growth:end -->"
 CPU = torch.device("cpu")
 PAD, BOS, EOS = 0, 2, 3
 
 
 @dataclass(frozen=True)
 class Point:
-    """What is trained."""
+    """A model and its batches."""
 
     width: int = 256
     layers: int = 3
@@ -44,7 +46,7 @@ class Point:
     length: int = 16
 
     def flops(self) -> float:
-        """Return the operations for each target token."""
+        """Return the operations per target token."""
         return training_flops(self.layers, self.width, 4 * self.width, self.vocabulary, self.length, self.length)
 
 
@@ -59,13 +61,13 @@ TITLES = {
     "width": "model width",
     "layers": "layers on each side",
     "vocabulary": "pieces in the vocabulary",
-    "batch_tokens": "target tokens an update",
-    "length": "tokens a sentence",
+    "batch_tokens": "target tokens per update",
+    "length": "tokens per sentence",
 }
 
 
 def trainer(point: Point) -> Trainer:
-    """Return a trainer of a model of random weights."""
+    """Return a trainer of a model with random weights."""
     model = ModelConfig(
         width=point.width, heads=max(1, point.width // 64), feed_forward=4 * point.width,
         encoder_layers=point.layers, decoder_layers=point.layers,
@@ -76,13 +78,13 @@ def trainer(point: Point) -> Trainer:
         train=TrainConfig(batch_tokens=point.batch_tokens),
     )
     sizes = point.vocabulary, point.vocabulary
-    anything: Any = None  # no text, hence no tokenizer and no dataset
+    anything: Any = None  # there is no tokenizer and no dataset
     network = Transformer(model, sizes, PAD, BOS, 256)
     return Trainer(Run(Path(), cfg, anything), network, anything, CPU, runtime.Ranks())
 
 
 def batches(point: Point, limit: int) -> list[Batch]:
-    """Return one update of random sentences, cut as training would."""
+    """Return one update of random sentences, in the micro-batches of training."""
     chance = np.random.default_rng(1)
     rows, most = max(1, point.batch_tokens // point.length), max(1, limit // point.length)
     cut = []
@@ -100,7 +102,7 @@ def batches(point: Point, limit: int) -> list[Batch]:
 
 
 def speed(point: Point) -> float:
-    """Return target tokens a second of some updates."""
+    """Return target tokens per second over at least two updates and half a second."""
     training = trainer(point)
     training.model.train()
     update = batches(point, micro_batch_tokens(training.cfg, CPU))
@@ -113,10 +115,13 @@ def speed(point: Point) -> float:
 
 
 def table(found: dict[Point, list[float]]) -> list[str]:
-    """Return a table for each axis."""
+    """Return a table for each quantity."""
     lines = []
     for axis, values in AXES.items():
-        lines += [f"| {TITLES[axis]} | target tokens/s | min–max | MFLOP a token | GFLOP/s |", "|---|---|---|---|---|"]
+        lines += [
+            f"| {TITLES[axis]} | target tokens/s | min–max | MFLOP per token | GFLOP/s |",
+            "|---|---|---|---|---|",
+        ]
         for value in values:
             point = replace(Point(), **{axis: value})
             speeds = found[point]
@@ -129,38 +134,12 @@ def table(found: dict[Point, list[float]]) -> list[str]:
     return lines
 
 
-def plot(found: dict[Point, list[float]], path: Path) -> bool:
-    """Draw speed and arithmetic along each axis, if matplotlib is there."""
-    try:
-        import matplotlib.figure
-    except ImportError:
-        say("No plot: matplotlib is not installed (pip install matplotlib).")
-        return False
-    figure = matplotlib.figure.Figure(figsize=(15, 6), layout="constrained")
-    panels = figure.subplots(2, len(AXES), sharex="col", sharey="row")
-    for column, (axis, values) in enumerate(AXES.items()):
-        points = [replace(Point(), **{axis: value}) for value in values]
-        middle = [statistics.median(found[point]) for point in points]
-        panels[0, column].plot(values, middle, "o-")
-        panels[1, column].plot(values, [m * point.flops() / 1e9 for m, point in zip(middle, points, strict=True)], "o-")
-        panels[1, column].set_xlabel(TITLES[axis])
-        panels[0, column].set_xscale("log", base=2)
-        panels[0, column].set_yscale("log", base=10)
-        for each in panels[:, column]:
-            each.grid(alpha=0.3)
-    panels[0, 0].set_ylabel("target tokens/s")
-    panels[1, 0].set_ylabel("GFLOP/s")
-    panels[1, 0].set_ylim(bottom=0)
-    figure.savefig(path, metadata={"Date": None})
-    return True
-
-
 def main() -> None:
-    """Measure all points in turns, print, and put the tables between the marks of a file if one is named."""
+    """Measure all points in turns and print the tables; with a file, also write them and their plot there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--write", type=Path, help="a Markdown file to put the tables into")
+    parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="default: %(default)s")
+    parser.add_argument("--write", type=Path, help="Markdown file to write tables and plot to")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     points = list(dict.fromkeys(replace(Point(), **{axis: v}) for axis, values in AXES.items() for v in values))
@@ -169,12 +148,11 @@ def main() -> None:
         for point in points:
             found[point].append(speed(point))
             say(f"round {number + 1}: {point}: {found[point][-1]:,.0f} target tokens/s")
-    lines = table(found)
+    results = {"command": shown_command("scripts/bench/growth.py", ["--write"]), "facts": machine(args.threads)}
+    lines = [*describe(results), "", *table(found)]
     print("\n".join(lines))
     if args.write is not None:
-        if plot(found, args.write.parent / "bench_growth.svg"):
-            lines += ["![Speed and arithmetic along each axis](bench_growth.svg)", ""]
-        put_between(BEGIN, END, lines, args.write)
+        plots.write("bench_growth", lines, args.write)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Worker of bench_train.py: how fast this machine multiplies the model's matrices when nothing else is done.
+"""Worker of bench/train.py: the rate of torch.mm at the shapes of the model.
 
-For every linear map of the model, at the rows that an average update has without padding, the three products of
-training are computed: forward, gradient of the input, gradient of the weight. Prints their operations and seconds.
+Computes the three products of training (forward, gradient of the input, gradient of the weight) for every linear layer
+of the model, with as many rows as an average update has without padding. Reports operations and seconds.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import time
 
 import torch
-from bench_common import Job, read_job, read_updates, report
+from train_common import read_updates, start
+from worker import Job, report
 
 
 def linears(job: Job) -> list[tuple[int, int, int]]:
-    """Return rows, inputs and outputs of each linear map of the model."""
+    """Return rows, inputs and outputs of each linear layer of the model."""
     updates, size = read_updates(job), job["size"]
     source, target = (
         sum(len(row) + 1 for update in updates for row in update[side]) // len(updates) for side in ("source", "target")
@@ -26,7 +27,7 @@ def linears(job: Job) -> list[tuple[int, int, int]]:
 
 
 def multiply(shapes: list[tuple[int, int, int]], dtype: torch.dtype) -> tuple[float, float]:
-    """Return floating-point operations and seconds of all products; the memory for them is at hand."""
+    """Return floating-point operations and seconds of all products; outputs are allocated before timing."""
     operations, seconds = 0.0, 0.0
     for rows, inputs, outputs in shapes:
         x, weight = torch.randn(rows, inputs).to(dtype), torch.randn(outputs, inputs).to(dtype)
@@ -41,8 +42,8 @@ def multiply(shapes: list[tuple[int, int, int]], dtype: torch.dtype) -> tuple[fl
 
 
 def main() -> None:
-    """Measure and print."""
-    job = read_job()
+    """Measure and report."""
+    job = start()
     shapes, dtype = linears(job), getattr(torch, job["precision"])
     for _ in range(job["warm"]):
         multiply(shapes, dtype)

@@ -1,15 +1,16 @@
-"""Worker of bench_decode.py: `generate` of Hugging Face transformers, from ids to ids, sentences sorted by length."""
+"""Worker of bench/decode.py: `generate` of Hugging Face transformers, from ids to ids, sentences sorted by length."""
 
 from __future__ import annotations
 
 import torch
-from decode_common import read_job, read_sentences, work
+from decode_common import read_sentences, work
 from transformers import AutoModelForSeq2SeqLM
 from transformers.utils import logging
+from worker import read_job
 
 
 def main() -> None:
-    """Load the exported model and do the task."""
+    """Load the exported model and run the task."""
     job = read_job()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -33,7 +34,7 @@ def main() -> None:
                 max_new_tokens=job["fixed"] or job["longest"],
                 **lengths,
             )
-            for i, row in zip(chosen, output_BT[:, 1:].tolist(), strict=True):  # the first is the decoder's start
+            for i, row in zip(chosen, output_BT[:, 1:].tolist(), strict=True):  # the first token starts the decoder
                 found[i] = row[: row.index(job["eos"])] if job["eos"] in row else row
         return found
 
@@ -41,7 +42,7 @@ def main() -> None:
 
 
 def rectangle(rows: list[list[int]], pad: int) -> torch.Tensor:
-    """Return the rows as one tensor."""
+    """Return rows of ids as one padded tensor."""
     longest = max(map(len, rows))
     return torch.tensor([row + [pad] * (longest - len(row)) for row in rows])
 

@@ -1,16 +1,17 @@
-"""Worker of bench_train.py: MarianMTModel of Hugging Face transformers in the same plain loop as nn.Transformer."""
+"""Worker of bench/train.py: MarianMTModel of Hugging Face transformers in the plain loop."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from bench_common import Job, read_job, train_plainly
 from torch import Tensor
+from train_common import start, train_plainly
 from transformers import MarianConfig, MarianMTModel
+from worker import Job
 
 
 def build(job: Job) -> Any:
-    """Return the model; dropout is where Marian has it by default, that is not on attention weights."""
+    """Return the model; as by default in Marian, attention weights have no dropout."""
     size = job["size"]
     cfg = MarianConfig(
         vocab_size=job["vocabulary"],
@@ -33,7 +34,7 @@ def build(job: Job) -> Any:
 
 
 if __name__ == "__main__":
-    job = read_job()
+    job = start()
     model = build(job)
 
     def logits(source_BS: Tensor, input_BT: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Worker of bench_decode.py: this repository's Translator, from text to text as `transformer translate` does it."""
+"""Worker of bench/decode.py: the Translator of this repository, from text to text."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from decode_common import read_job, read_sentences, work
+from decode_common import read_sentences, work
 from torch import Tensor
+from worker import read_job
 
 from transformer import checkpoint, search
 from transformer.translator import Translator
 
 
 class Unending:
-    """A search's state in which no hypothesis ends before its limit."""
+    """A decoder state in which no hypothesis ends before its limit."""
 
     def __init__(self, state: Any, eos: int, steps: int) -> None:
         self.state, self.eos, self.left = state, eos, steps
@@ -25,7 +26,7 @@ class Unending:
         return getattr(self.state, name)
 
     def step(self, last_N: Tensor) -> Tensor:
-        """Return logits (N, V) in which the end of the sentence is impossible, unless this is the last step."""
+        """Return logits (N, V) with the end of sentence ruled out, except in the last step."""
         logits_NV = self.state.step(last_N)
         self.left -= 1
         if self.left > 0:
@@ -34,17 +35,17 @@ class Unending:
 
 
 class UnendingChoice(Unending):
-    """The same of a state that chooses itself."""
+    """A decoder state that selects the best tokens itself and ends no hypothesis before its limit."""
 
     def best(self, last_N: Tensor, live_N: Tensor, forced: Any, banned: Any, count: int) -> tuple[Tensor, Tensor]:
-        """Return the best next ids, the end of the sentence not among them, unless this is the last step."""
+        """Return the best next ids, without the end of sentence except in the last step."""
         self.left -= 1
         banned = (*banned, self.eos) if self.left > 0 else banned
         return self.state.best(last_N, live_N, forced, banned, count)
 
 
 def force_length(tokens: int) -> None:
-    """Let every search return translations of exactly so many tokens, eos included."""
+    """Make every search return translations of exactly this many tokens, including eos."""
     beam_search: Callable[..., Any] = search.beam_search
 
     def forced(state: Any, beams: int, task: search.Task) -> Any:
@@ -56,7 +57,7 @@ def force_length(tokens: int) -> None:
 
 
 def main() -> None:
-    """Load the run and do the task; the batch size is the configuration's, whatever the job says."""
+    """Load the run and do the task; the batch size comes from the configuration, not from the job."""
     job = read_job()
     torch.set_num_threads(job["threads"])
     run = checkpoint.open_run(Path(job["model"]))

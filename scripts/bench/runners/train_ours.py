@@ -1,19 +1,19 @@
-"""Worker of bench_train.py: this repository's own Trainer, on the batches that it cuts itself."""
+"""Worker of bench/train.py: the Trainer of this repository, on its own batches."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
-from bench_common import measure, read_job
+from train_common import measure, start
 
 from transformer import config, launch, runtime
 from transformer.batching import Ahead
 
 
 def main() -> None:
-    """Do updates as `transformer train` does them: cut in a thread ahead, one after the other."""
-    job = read_job()
+    """Run updates as `transformer train` does, with batches prefetched in a thread."""
+    job = start()
     cfg = config.override(config.load(Path(job["config"])), [f"train.precision={job['precision']}"])
     trainer, _ = launch.build(cfg, Path(job["folder"]) / "run", torch.device("cpu"), runtime.Ranks(), keep=False)
     ahead = Ahead(trainer.cut_updates())

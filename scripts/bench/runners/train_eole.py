@@ -1,9 +1,8 @@
-"""Worker of bench_train.py: Eole trains by its own command's code, from text; only its clock is read.
+"""Worker of bench/train.py: Eole's own training command, from text.
 
-Its Trainer's `_train_step`, the extension point for subclasses, is wrapped: after each call the target tokens that went
-into the loss are counted and the time is taken, so that everything between two updates (reading, batching, reporting)
-counts. The checkpoint that it would write at the end is not waited for. Its data pipeline runs in the same process
-(num_workers 0), and a bucket is the whole corpus, read and tokenized during the warm-up.
+Wraps `Trainer._train_step`, which Eole offers to subclasses, and records target tokens and time after each call. So
+everything between two updates (reading, batching, reporting) is timed. The final checkpoint is not. The data pipeline
+runs in the same process (num_workers 0). One bucket holds the whole corpus; it is read and tokenized in the warm-up.
 """
 
 from __future__ import annotations
@@ -14,17 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import eole.trainer
-from bench_common import Job, read_job, report
 from eole.bin.run.train import train
 from eole.config.run import TrainConfig
+from train_common import start
+from worker import Job, report
 
 
 class EnoughError(Exception):
-    """Enough updates."""
+    """Stops Eole after the timed updates."""
 
 
 def model(size: dict[str, int]) -> dict[str, Any]:
-    """Return Eole's `model` section; as shipped, it norms before each sub-layer and its layers have no biases."""
+    """Return the `model` section; Eole's defaults are pre-norm and no biases."""
     return {
         "architecture": "transformer",
         "layers": size["layers"],
@@ -39,7 +39,7 @@ def model(size: dict[str, int]) -> dict[str, Any]:
 
 
 def settings(job: Job) -> dict[str, Any]:
-    """Return Eole's configuration of this job; what is not here is as shipped."""
+    """Return the configuration of this job; what is not set here has Eole's default."""
     folder = Path(job["folder"])
     subwords = {
         "src_subword_model": str(folder / "tokenizer.model"),
@@ -78,7 +78,7 @@ def settings(job: Job) -> dict[str, Any]:
 
 
 def count_updates(job: Job) -> None:
-    """Let Eole's trainer note tokens and time after every update, and stop after enough of them."""
+    """Record tokens and time after every update, and stop after the last timed one."""
     step = eole.trainer.Trainer._train_step
     ends: list[float] = []
     tokens: list[int] = []
@@ -96,8 +96,8 @@ def count_updates(job: Job) -> None:
 
 
 def main() -> None:
-    """Train until enough updates are done."""
-    job = read_job()
+    """Train until the timed updates are done."""
+    job = start()
     count_updates(job)
     with contextlib.suppress(EnoughError):
         train(TrainConfig(**settings(job)))

@@ -1,11 +1,11 @@
-"""What the workers of bench_decode.py share. Needs Python alone, so that every environment can import it.
+"""The tasks that the workers of bench/decode.py share. Needs only the standard library.
 
-A worker is started with one JSON argument, its job, which names the model's folder, the file of sentences (JSON lists
-of `ids` and `pieces`, and `text`), `beam`, `batch`, `threads`, `task` and more, and prints one JSON line. Tasks:
+A worker gets its job as one JSON argument: the folder of the model, the file of sentences (JSON lists of `ids`,
+`pieces` and `text`), `beam`, `batch`, `threads`, `task` and more. It prints one JSON line. Tasks:
 
-    batch      warm up, then translate the whole file on the clock; the target ids or pieces go into `output`
-    calibrate  translate the file's first sentences with each of several batch sizes; print the seconds of each
-    latency    translate sentence after sentence on the clock
+    batch      warm up, then time the translation of the whole file; write the target ids or pieces to `output`
+    calibrate  translate the first sentences with each of several batch sizes; print the seconds of each
+    latency    time the translation of one sentence after another
     start      translate one sentence and print it
 """
 
@@ -13,31 +13,25 @@ from __future__ import annotations
 
 import json
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-Job = dict[str, Any]
+from worker import Job, report
+
 Translate = Callable[[list[Any], int], list[list[Any]]]
-"""Sentences and a batch size to the target tokens of each, without end of sentence."""
-
-
-def read_job() -> Job:
-    """Return the job named on the command line."""
-    job: Job = json.loads(sys.argv[1])
-    return job
+"""Maps sentences and a batch size to the target tokens of each sentence, without end of sentence."""
 
 
 def read_sentences(job: Job, key: str) -> list[Any]:
-    """Return the sentences as `ids`, `pieces` or `text`."""
+    """Return the sentences of a job as `ids`, `pieces` or `text`."""
     found: list[Any] = json.loads(Path(job["sentences"]).read_text(encoding="utf-8"))[key]
     return found[: job.get("most")]
 
 
 def work(job: Job, translate: Translate, sentences: list[Any]) -> None:
-    """Do what the job's task says and print what was found."""
+    """Run the task of a job and report."""
     tasks = {"batch": _batch, "calibrate": _calibrate, "latency": _latency, "start": _start}
     tasks[job["task"]](job, translate, sentences)
 
@@ -77,10 +71,3 @@ def _latency(job: Job, translate: Translate, sentences: list[Any]) -> None:
 
 def _start(job: Job, translate: Translate, sentences: list[Any]) -> None:
     print(json.dumps(translate(sentences[:1], job["batch"])), flush=True)
-
-
-def report(**found: float) -> None:
-    """Print one JSON line of these and the largest resident set of this process so far (Linux)."""
-    status = Path("/proc/self/status").read_text()  # getrusage would tell the parent's peak where that is larger
-    peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
-    print(json.dumps({**found, "peak_mib": peak}), flush=True)

@@ -1,29 +1,27 @@
-"""What the workers of bench_train.py share. Needs torch and nothing of ours, so that every environment can import it.
+"""The training loop and data that the workers of bench/train.py share.
 
-A worker is started with one JSON argument, its job, and prints one JSON line: tokens, seconds and peak memory of the
-timed updates. `tokens` are target tokens, end of sentence included, padding not.
+Needs torch but not this package, so that it runs in the environments of other packages. A worker gets its job as one
+JSON argument and prints one JSON line: the tokens, seconds and peak memory of the timed updates. `tokens` counts
+target tokens with the end of sentence, without padding.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-Job = dict[str, Any]
+from worker import Job, read_job, report
 
 
 @dataclass(frozen=True)
 class Padded:
-    """An update as one rectangle a side."""
+    """One update: a padded tensor for each side."""
 
     source_BS: Tensor
     input_BT: Tensor
@@ -31,22 +29,22 @@ class Padded:
     tokens: int
 
 
-def read_job() -> Job:
-    """Return the job named on the command line, and let torch use the threads that it says."""
-    job: Job = json.loads(sys.argv[1])
+def start() -> Job:
+    """Return the job, after setting torch's threads and seed."""
+    job = read_job()
     torch.set_num_threads(job["threads"])
     torch.manual_seed(1)
     return job
 
 
 def read_updates(job: Job) -> list[dict[str, list[list[int]]]]:
-    """Return as many updates as the job wants, each as lists of `source` and `target` ids without bos and eos."""
+    """Return the updates of a job, each as lists of `source` and `target` ids without bos and eos."""
     updates: list[dict[str, list[list[int]]]] = json.loads(Path(job["updates"]).read_text())
     return updates[: job["warm"] + job["timed"]]
 
 
 def read_padded(job: Job) -> list[Padded]:
-    """Return the same updates as tensors."""
+    """Return the updates of a job as padded tensors."""
     pad, bos, eos = job["pad"], job["bos"], job["eos"]
     found = []
     for update in read_updates(job):
@@ -67,7 +65,7 @@ def _rectangle(rows: list[list[int]], pad: int) -> Tensor:
 
 
 def measure(job: Job, update: Callable[[int], int]) -> None:
-    """Run the warm-up, time the other updates, and print what was found; `update` returns its target tokens."""
+    """Run the warm-up, time the remaining updates and report; `update` returns its number of target tokens."""
     for i in range(job["warm"]):
         update(i)
     started = time.perf_counter()
@@ -75,17 +73,10 @@ def measure(job: Job, update: Callable[[int], int]) -> None:
     report(tokens=tokens, seconds=time.perf_counter() - started)
 
 
-def report(**found: float) -> None:
-    """Print one JSON line of these and the largest resident set of this process so far (Linux)."""
-    status = Path("/proc/self/status").read_text()  # getrusage would tell the parent's peak where that is larger
-    peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
-    print(json.dumps({**found, "peak_mib": peak}), flush=True)
-
-
 def train_plainly(job: Job, model: nn.Module, logits: Callable[[Tensor, Tensor], Tensor]) -> None:
-    """Measure the loop that everybody writes: padded batches, cross-entropy, backward, clip, AdamW.
+    """Measure a plain PyTorch loop: padded batches, cross-entropy, backward, clipping, AdamW.
 
-    The job's precision is `float32`, `bfloat16` (autocast) or `medium` (torch's own shorter float32 products).
+    The precision is `float32`, `bfloat16` (autocast) or `medium` (float32 matrix products in reduced precision).
     """
     if job["precision"] == "medium":
         torch.set_float32_matmul_precision("medium")

@@ -1,11 +1,12 @@
-"""Measure what training needs besides arithmetic: preparing text, starting, and batches.
+"""Measure the data pipeline of training: preparation, time to the first update, and waiting for batches.
 
-    python scripts/bench_data.py SOURCE TARGET [--pairs 200000] [--rounds 5]
+    python scripts/bench/data.py SOURCE TARGET [--pairs 200000] [--rounds 5]
 
-Prints, for the first pairs of two aligned files (plain or compressed): preparation, whole, against SentencePiece's own
-multi-threaded encoding of the same text, which only makes ids in memory (in turns); the seconds from the command to the
-first update of a run whose text is prepared; and for a small and a base model the share of real tokens and the share of
-the time of an update that is spent waiting for its batch.
+Reads the first pairs of two aligned files, plain or compressed, and prints one table:
+
+- preparation, in turns with SentencePiece's own multi-threaded encoding, which only makes ids in memory
+- seconds from the command to the first update, with prepared text
+- for a small and a base model, the share of real tokens, and the share of an update spent waiting for its batch
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ MODELS = {
 
 
 def preparation(cfg: Config, texts: list[list[str]], folder: Path, rounds: int) -> Iterator[str]:
-    """Yield rows: SentencePiece alone, and preparation from files to files."""
+    """Yield rows about SentencePiece alone and about preparation from files to files."""
     tok = prepare.train_tokenizer(cfg, folder)
     alone, ours = [], []
     for _ in range(rounds):
@@ -53,11 +54,11 @@ def preparation(cfg: Config, texts: list[list[str]], folder: Path, rounds: int) 
     ratios = sorted(b / a for a, b in zip(alone, ours, strict=True))
     yield f"| SentencePiece's encode, {os.cpu_count()} threads, pairs/s | {statistics.median(alone):,.0f} |"
     yield f"| preparation, from files to files, pairs/s | {statistics.median(ours):,.0f} |"
-    yield f"| ratio, median (least to most) | {statistics.median(ratios):.2f} ({ratios[0]:.2f}–{ratios[-1]:.2f}) |"
+    yield f"| ratio, median (minimum–maximum) | {statistics.median(ratios):.2f} ({ratios[0]:.2f}–{ratios[-1]:.2f}) |"
 
 
 def start(path: Path, folder: Path, rounds: int) -> Iterator[str]:
-    """Yield a row: seconds from the command to the first update."""
+    """Yield a row with the seconds from the command to the first update."""
     seconds = []
     for number in range(rounds):
         command = [sys.executable, "-m", "transformer", "train", str(path), "--run", str(folder / f"run{number}")]
@@ -72,7 +73,7 @@ def start(path: Path, folder: Path, rounds: int) -> Iterator[str]:
 
 
 def batches(cfg: Config, name: str, folder: Path, count: int) -> Iterator[str]:
-    """Yield rows: the share of real tokens of many updates, and of time waited in some."""
+    """Yield rows about the share of real tokens and the share of time spent waiting."""
     trainer, _ = launch.build(cfg, folder / name, CPU, runtime.Ranks(), keep=False)
     cut = Batches(trainer.dataset, trainer.run.tokenizer, trainer.model.start_id, micro_batch_tokens(cfg, CPU), 0.0, 1)
     updates = batching.updates(trainer.dataset, cfg.train.batch_tokens, 1, 0, 0)
@@ -83,19 +84,19 @@ def batches(cfg: Config, name: str, folder: Path, count: int) -> Iterator[str]:
     for number in range(count + 1):
         trainer._timed_update(ahead)
         if number == 0:
-            trainer.metrics(runtime.Stopwatch())  # the first waits for the epoch to be ordered
+            trainer.metrics(runtime.Stopwatch())  # the first one waits until the epoch is shuffled
     values = trainer.metrics(runtime.Stopwatch())
     ahead.close()
     yield f"| {name}: share of an update's time waiting for its batch, {count} updates | {values['data_wait']:.2%} |"
 
 
 def main() -> None:
-    """Measure everything and print one table."""
+    """Measure everything and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path)
-    parser.add_argument("target", type=Path)
-    parser.add_argument("--pairs", type=int, default=200_000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("source", type=Path, help="source text")
+    parser.add_argument("target", type=Path, help="its translation, line by line")
+    parser.add_argument("--pairs", type=int, default=200_000, help="use the first N pairs; default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
     args = parser.parse_args()
     files = CorpusConfig(files=(str(args.source), str(args.target)))
     pairs = [pair for pair in itertools.islice(corpus.pairs(files, "en", "xx"), args.pairs) if pair is not None]

@@ -1,8 +1,8 @@
-"""Pipe many lines through `transformer translate` and print memory, speed and processor use over time.
+"""Pipe many lines through `transformer translate`. Prints throughput, memory and CPU use over time.
 
-    python scripts/stream_memory.py RUN TEXT [--lines 1000000] [--every 50000] [OVERRIDE ...]
+    python scripts/bench/stream_memory.py RUN TEXT [--lines 1000000] [--every 50000] [OVERRIDE ...]
 
-The lines of TEXT are repeated, so that each answer can be compared with the first to the same line. Linux only.
+Repeats the lines of TEXT and compares each translation with the first one of the same line. Linux only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 
 def feed(process: subprocess.Popen[str], text: list[str], lines: int) -> None:
-    """Write the lines and close the pipe."""
+    """Write lines to a process, repeating the text, and close the pipe."""
     assert process.stdin is not None
     for line in itertools.islice(itertools.cycle(text), lines):
         process.stdin.write(f"{line}\n")
@@ -26,23 +26,23 @@ def feed(process: subprocess.Popen[str], text: list[str], lines: int) -> None:
 
 
 def memory_mib(process: int) -> float:
-    """Return the resident set of a process now."""
+    """Return the current resident memory of a process."""
     return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def busy_seconds(process: int) -> float:
-    """Return the processor time of a process so far."""
+    """Return the CPU time that a process has used."""
     fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
-    """Start the command, feed it from a thread, and look at it while it answers."""
+    """Start the command, feed it from a thread, and sample it while it translates."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run")
-    parser.add_argument("text", type=Path)
-    parser.add_argument("--lines", type=int, default=1_000_000)
-    parser.add_argument("--every", type=int, default=50_000)
+    parser.add_argument("run", help="run directory")
+    parser.add_argument("text", type=Path, help="lines to translate")
+    parser.add_argument("--lines", type=int, default=1_000_000, help="lines to send; default: %(default)s")
+    parser.add_argument("--every", type=int, default=50_000, help="lines per row of the table; default: %(default)s")
     args, overrides = parser.parse_known_args()
     text = [line for line in args.text.read_text(encoding="utf-8").split("\n") if line.strip()]
     command = [sys.executable, "-m", "transformer", "translate", args.run, *overrides]
@@ -67,7 +67,7 @@ def main() -> None:
             print(f"| {count:,} | {now - started:.0f} | {speed:,.0f} | {memory:,.0f} | {cores:.2f} |", flush=True)
             before, busy = now, used
     code = process.wait()
-    print(f"\n{count:,} of {args.lines:,} lines came back, {wrong:,} of them other than at first; exit code {code}")
+    print(f"\n{count:,} of {args.lines:,} lines came back; {wrong:,} differ from the first one; exit code {code}")
 
 
 if __name__ == "__main__":

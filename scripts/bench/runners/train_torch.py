@@ -1,4 +1,4 @@
-"""Worker of bench_train.py: what one writes around torch.nn.Transformer in an evening."""
+"""Worker of bench/train.py: torch.nn.Transformer in the plain loop."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import math
 
 import torch
 import torch.nn.functional as F
-from bench_common import Job, read_job, train_plainly
 from torch import Tensor, nn
+from train_common import start, train_plainly
+from worker import Job
 
 
 class Plain(nn.Module):
-    """Tied embeddings, sinusoids and nn.Transformer."""
+    """nn.Transformer with tied embeddings and sinusoidal positions."""
 
     positions_PD: Tensor
 
@@ -56,6 +57,6 @@ def sinusoids(length: int, width: int) -> Tensor:
 
 
 if __name__ == "__main__":
-    job = read_job()
+    job = start()
     model = Plain(job)
     train_plainly(job, model, model)
