@@ -20,8 +20,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from transformer import checkpoint, durable
-from transformer.journal import duration
+from transformer import atomic
+from transformer.runs.checkpoint import TENSORS, WEIGHTS
+from transformer.runs.run import open_run
+from transformer.system.clock import duration
 
 COMMAND = [sys.executable, "-m", "transformer"]
 SIGNALS = {"kill -9": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT, "SIGUSR1": signal.SIGUSR1}
@@ -139,7 +141,7 @@ def largest_file(run: Path) -> int:
 
 def damage(run: Path, fault: str, chance: random.Random) -> bool:
     """Cut a file of the newest valid checkpoint, or flip a bit of it, if another valid one remains."""
-    steps = [path for path in sorted(run.glob("checkpoints/step-*")) if durable.damage(path) is None]
+    steps = [path for path in sorted(run.glob("checkpoints/step-*")) if atomic.damage(path) is None]
     if len(steps) < 2:
         return False
     file = chance.choice(sorted(steps[-1].iterdir()))
@@ -153,8 +155,8 @@ def damage(run: Path, fault: str, chance: random.Random) -> bool:
 def differences(peace: Path, chaos: Path, device: str) -> list[str]:
     """Return the differences of two finished runs: weights, optimizer state, translations, BLEU."""
     found = []
-    newest = [checkpoint.open_run(run).steps()[-1] for run in (peace, chaos)]
-    for name in (checkpoint.WEIGHTS, checkpoint.TENSORS):
+    newest = [open_run(run).steps()[-1] for run in (peace, chaos)]
+    for name in (WEIGHTS, TENSORS):
         one, other = ((path / name).read_bytes() for path in newest)
         print(f"{newest[0].name}, {newest[1].name}: {name} is {'equal' if one == other else 'NOT equal'}")
         found += [f"{name} is not equal"] if one != other or newest[0].name != newest[1].name else []

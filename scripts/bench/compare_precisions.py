@@ -13,8 +13,11 @@ from pathlib import Path
 
 import torch
 
-from transformer import checkpoint, corpus, scoring
-from transformer.translator import Translation, Translator
+from transformer.data.lines import read_text
+from transformer.decoding.translator import Translation, make_translator
+from transformer.evaluation.metrics import score_corpus
+from transformer.runs.models import load_model
+from transformer.runs.run import open_run
 
 
 def main() -> None:
@@ -25,18 +28,18 @@ def main() -> None:
     parser.add_argument("reference", type=Path, help="its translation, line by line")
     parser.add_argument("--beam", type=int, default=5, help="default: %(default)s")
     args = parser.parse_args()
-    run = checkpoint.open_run(args.run)
-    model, _ = checkpoint.load_model(run)
-    sources, references = corpus.read_text(args.source), corpus.read_text(args.reference)
+    run = open_run(args.run)
+    model, _ = load_model(run)
+    sources, references = read_text(args.source), read_text(args.reference)
     exact: list[Translation] = []
     print(f"| {args.source.name}, beam {args.beam} | sentences that differ | BLEU | difference |\n|---|---|---|---|")
     for precision in ("float32", "bfloat16", "int8"):
         cfg = replace(run.config.decode, beam=args.beam, precision=precision)
-        translator = Translator(model, run.tokenizer, cfg, run.config.data.max_length, torch.device("cpu"))
+        translator = make_translator(model, run.tokenizer, cfg, run.config.data.max_length, torch.device("cpu"))
         found = [best[0] for best in translator.translate(sources)]
         exact = exact or found
         bleu, first = (
-            scoring.corpus([each.text for each in texts], references, run.config.data.target).bleu.score
+            score_corpus([each.text for each in texts], references, run.config.data.target)["bleu"].score
             for texts in (found, exact)
         )
         differ = sum(a.text != b.text for a, b in zip(found, exact, strict=True))

@@ -25,10 +25,15 @@ from pathlib import Path
 
 import torch
 
-from transformer import batching, config, corpus, launch, prepare, runtime
-from transformer.batching import Ahead, Batches
+from transformer import config_file
 from transformer.config import Config, CorpusConfig
-from transformer.train import micro_batch_tokens
+from transformer.data import batching, corpus
+from transformer.data.prepare import find_or_learn_tokenizer, prepare_pairs
+from transformer.system.clock import Stopwatch
+from transformer.system.distributed import Ranks
+from transformer.system.threads import prefetch
+from transformer.training.microbatch import micro_batch_tokens
+from transformer.training.session import build_loop
 
 CPU = torch.device("cpu")
 MODELS = {
@@ -39,7 +44,7 @@ MODELS = {
 
 def preparation(cfg: Config, texts: list[list[str]], folder: Path, rounds: int) -> Iterator[str]:
     """Yield rows about SentencePiece alone and about preparation from files to files."""
-    tok = prepare.train_tokenizer(cfg, folder)
+    tok = find_or_learn_tokenizer(cfg, folder)
     alone, ours = [], []
     for _ in range(rounds):
         started = time.perf_counter()
@@ -49,7 +54,7 @@ def preparation(cfg: Config, texts: list[list[str]], folder: Path, rounds: int) 
         for kept in folder.glob("pairs-*"):
             shutil.rmtree(kept)
         started = time.perf_counter()
-        prepare.prepare(cfg, tok, [], folder)
+        prepare_pairs(cfg, tok, [], folder)
         ours.append(len(texts[0]) / (time.perf_counter() - started))
     ratios = sorted(b / a for a, b in zip(alone, ours, strict=True))
     yield f"| SentencePiece's encode, {os.cpu_count()} threads, pairs/s | {statistics.median(alone):,.0f} |"
@@ -74,19 +79,20 @@ def start(path: Path, folder: Path, rounds: int) -> Iterator[str]:
 
 def batches(cfg: Config, name: str, folder: Path, count: int) -> Iterator[str]:
     """Yield rows about the share of real tokens and the share of time spent waiting."""
-    trainer, _ = launch.build(cfg, folder / name, CPU, runtime.Ranks(), keep=False)
-    cut = Batches(trainer.dataset, trainer.run.tokenizer, trainer.model.start_id, micro_batch_tokens(cfg, CPU), 0.0, 1)
-    updates = batching.updates(trainer.dataset, cfg.train.batch_tokens, 1, 0, 0)
+    loop = build_loop(cfg, folder / name, CPU, Ranks(), Stopwatch(), keep=False)
+    dataset, start = loop.data.train, loop.trainer.model.start_id
+    cut = batching.Batches(dataset, loop.run.tokenizer, start, micro_batch_tokens(cfg, CPU), 0.0, 1)
+    updates = batching.updates(dataset, cfg.train.batch_tokens, 1, 0, 0)
     found = [batch for update in itertools.islice(updates, 200) for batch in cut.cut(update)]
     share = sum(batch.real for batch in found) / sum(batch.padded for batch in found)
     yield f"| {name}: real tokens, 200 updates | {share:.1%} |"
-    ahead = Ahead(trainer.cut_updates())
+    prefetched = prefetch(loop.cut_updates())
     for number in range(count + 1):
-        trainer._timed_update(ahead)
+        loop.take_and_update(prefetched)
         if number == 0:
-            trainer.metrics(runtime.Stopwatch())  # the first one waits until the epoch is shuffled
-    values = trainer.metrics(runtime.Stopwatch())
-    ahead.close()
+            loop.metrics()  # the first one waits until the epoch is shuffled
+    values = loop.metrics()
+    prefetched.close()
     yield f"| {name}: share of an update's time waiting for its batch, {count} updates | {values['data_wait']:.2%} |"
 
 
@@ -99,7 +105,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
     args = parser.parse_args()
     files = CorpusConfig(files=(str(args.source), str(args.target)))
-    pairs = [pair for pair in itertools.islice(corpus.pairs(files, "en", "xx"), args.pairs) if pair is not None]
+    pairs = [pair for pair in itertools.islice(corpus.read_pairs(files, "en", "xx"), args.pairs) if pair is not None]
     texts = [[pair[side] for pair in pairs] for side in (0, 1)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -112,14 +118,14 @@ def main() -> None:
             f"tokenizer: {{vocab_size: 8000}}\nmodel: {MODELS['small']}\n"
             "train: {max_steps: 1, batch_tokens: 4096, log_every: 1}\n"
         )
-        cfg = config.load(path)
+        cfg = config_file.load(path)
         print(f"| {len(pairs):,} pairs of {args.source.name} and {args.target.name} | |\n|---|---|")
         for row in preparation(cfg, texts, folder / "prepared", args.rounds):
             print(row, flush=True)
         for row in start(path, folder, args.rounds):
             print(row, flush=True)
         for model, count in (("small", 30), ("base", 6)):
-            for row in batches(config.override(cfg, [f"model={MODELS[model]}"]), model, folder, count):
+            for row in batches(config_file.override(cfg, [f"model={MODELS[model]}"]), model, folder, count):
                 print(row, flush=True)
 
 

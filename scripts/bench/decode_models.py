@@ -13,9 +13,16 @@ from typing import Any
 import torch
 from decode_runners import CT2, HF, RUNNERS, WARM
 
-from transformer import checkpoint, corpus, durable, export, tokenizer
+from transformer import atomic
 from transformer.config import Config, CorpusConfig, DataConfig, ModelConfig, TokenizerConfig
+from transformer.data import corpus
+from transformer.data.tokenizer import learn_tokenizer
 from transformer.errors import TransformerError
+from transformer.interchange.ctranslate2 import write_ctranslate2
+from transformer.interchange.hugging_face import write_hugging_face
+from transformer.runs.checkpoint import save_checkpoint
+from transformer.runs.models import build_model, load_model
+from transformer.runs.run import Run, create_run, open_run
 
 FIXED, VOCABULARY = 16, 8000
 """Of the untrained model: tokens of every translation, the end of sentence included, and pieces."""
@@ -36,7 +43,7 @@ class Subject:
 
     name: str
     title: str
-    run: checkpoint.Run
+    run: Run
     folder: Path
     fixed: int
     """Forced length of every translation in tokens; 0 forces nothing."""
@@ -52,15 +59,15 @@ class Subject:
 def read_text(source: Path, reference: Path, most: int | None) -> Text:
     """Return the first `most` sentence pairs of two files."""
     text = CorpusConfig(files=(str(source), str(reference)))
-    corpus.check(text)
-    pairs = [pair for pair in corpus.pairs(text, "source", "target") if pair is not None and pair.source.strip()]
+    corpus.check_files(text)
+    pairs = [pair for pair in corpus.read_pairs(text, "source", "target") if pair is not None and pair.source.strip()]
     pairs = pairs[:most]
     return Text(source.name, [pair.source for pair in pairs], [pair.target for pair in pairs])
 
 
 def trained(path: Path, cache: Path) -> Subject:
     """Return a trained run as a subject."""
-    opened = checkpoint.open_run(path)
+    opened = open_run(path)
     cfg = opened.config.model
     title = (
         f"Trained model: {cfg.encoder_layers}+{cfg.decoder_layers} layers, width {cfg.width}, {cfg.heads} heads, "
@@ -74,14 +81,14 @@ def random_base(texts: list[Text], cache: Path) -> Subject:
     chance = random.Random(1)
     words = [("".join(chance.choices("abcdefghijklmnopqrstuvwxyz", k=6)), "") for _ in range(20_000)]
     pairs = [pair for text in texts for pair in zip(text.sources, text.references, strict=True)]
-    tok = tokenizer.train([*pairs, *words], TokenizerConfig(vocab_size=VOCABULARY))
+    tok = learn_tokenizer([*pairs, *words], TokenizerConfig(vocab_size=VOCABULARY))
     none = CorpusConfig(files=("none.source", "none.target"))
     cfg = Config(data=DataConfig(source="en", target="de", train=(none,), max_length=256), model=ModelConfig())
-    made = checkpoint.create(cache / "base" / "run", cfg, tok)
+    made = create_run(cache / "base" / "run", cfg, tok)
     torch.manual_seed(1)
-    model = checkpoint.build(cfg, tok)
+    model = build_model(cfg, tok)
     weights = made.checkpoints / "step-00000001"
-    checkpoint.save(weights, model.state_dict(), None, {"tokenizer": tok.fingerprint})
+    save_checkpoint(weights, model.state_dict(), None, {"tokenizer": tok.fingerprint})
     made.point("best", weights)
     title = (
         f"Untrained base model: 6+6 layers, width 512, 8 heads, feed-forward 2,048, {tok.sizes[1]:,} pieces, "
@@ -92,19 +99,19 @@ def random_base(texts: list[Text], cache: Path) -> Subject:
 
 def export_all(subject: Subject, names: list[str], pythons: dict[str, Path]) -> dict[str, str]:
     """Export the weights for every runner; return the reasons why runners are skipped."""
-    model, _ = checkpoint.load_model(subject.run)
+    model, _ = load_model(subject.run)
     skipped: dict[str, str] = {}
     for name in names:
         folder, runner = subject.model_of(name), RUNNERS[name]
         try:
             if runner.environment and folder.exists() and name not in skipped:
-                durable.remove(folder)
+                atomic.remove(folder)
             if runner.environment == CT2:
                 borrow(pythons[name])
                 quantization = None if runner.precision == "float32" else runner.precision
-                export.ctranslate2(model, subject.run.tokenizer, folder, quantization)
+                write_ctranslate2(model, subject.run.tokenizer, folder, quantization)
             elif runner.environment == HF:
-                export.hugging_face(model, subject.run.tokenizer, folder)
+                write_hugging_face(model, subject.run.tokenizer, folder)
         except TransformerError as reason:
             skipped[name] = f"cannot be exported: {reason}"
     return skipped

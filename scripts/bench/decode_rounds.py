@@ -14,8 +14,8 @@ from common import FOLDER, UnavailableError, environment, machine, run, say, ver
 from decode_models import Subject, Text, export_all, write_sentences
 from decode_runners import BATCH_BEAMS, CT2, HF, LATENCIES, LATENCY_BEAMS, RUNNERS
 
-from transformer import scoring
-from transformer.tokenizer import Tokenizer
+from transformer.data.tokenizer import Tokenizer
+from transformer.evaluation.metrics import score_corpus
 
 
 class Bench:
@@ -153,7 +153,7 @@ def agreement(subject: Subject, shared: dict[str, Any], name: str) -> dict[str, 
     """Return BLEU, and the number of translations that differ from those of ours in float32."""
     texts = read_translations(subject.folder / f"{name}.json", subject.run.tokenizer)
     references = json.loads(Path(shared["sentences"]).with_suffix(".references").read_text(encoding="utf-8"))
-    found = {"bleu": scoring.corpus(texts, references, subject.run.config.data.target).bleu.score}
+    found = {"bleu": score_corpus(texts, references, subject.run.config.data.target)["bleu"].score}
     ours = subject.folder / "ours.json"
     if ours.exists():
         pairs = zip(texts, read_translations(ours, subject.run.tokenizer), strict=True)

@@ -15,7 +15,6 @@ import statistics
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import plots
@@ -24,12 +23,12 @@ from common import machine, say
 from tables import describe, shown_command
 from train_data import training_flops
 
-from transformer import runtime
-from transformer.batching import Batch
-from transformer.checkpoint import Run
 from transformer.config import Config, DataConfig, ModelConfig, TrainConfig
-from transformer.model import Transformer
-from transformer.train import Trainer, micro_batch_tokens
+from transformer.data import batching
+from transformer.model.network import Transformer
+from transformer.system.distributed import Ranks
+from transformer.training.microbatch import micro_batch_tokens
+from transformer.training.trainer import Trainer, make_trainer
 
 CPU = torch.device("cpu")
 PAD, BOS, EOS = 0, 2, 3
@@ -57,6 +56,8 @@ AXES: dict[str, list[int]] = {
     "batch_tokens": [256, 512, 1024, 2048, 4096, 8192, 16384],
     "length": [4, 8, 16, 32, 64, 128],
 }
+RATE = 1e-4
+"""Learning rate; any small one, since only time is measured."""
 TITLES = {
     "width": "model width",
     "layers": "layers on each side",
@@ -77,39 +78,36 @@ def trainer(point: Point) -> Trainer:
         model=model,
         train=TrainConfig(batch_tokens=point.batch_tokens),
     )
-    sizes = point.vocabulary, point.vocabulary
-    anything: Any = None  # there is no tokenizer and no dataset
-    network = Transformer(model, sizes, PAD, BOS, 256)
-    return Trainer(Run(Path(), cfg, anything), network, anything, CPU, runtime.Ranks())
+    network = Transformer(model, (point.vocabulary, point.vocabulary), PAD, BOS, 256)
+    return make_trainer(network, cfg, CPU, Ranks())
 
 
-def batches(point: Point, limit: int) -> list[Batch]:
+def batches(point: Point, limit: int) -> list[batching.Batch]:
     """Return one update of random sentences, in the micro-batches of training."""
-    chance = np.random.default_rng(1)
+    rng = np.random.default_rng(1)
     rows, most = max(1, point.batch_tokens // point.length), max(1, limit // point.length)
     cut = []
     for first in range(0, rows, most):
         shape = min(most, rows - first), point.length
-        source, target = chance.integers(4, point.vocabulary, (2, *shape))
+        source, target = rng.integers(4, point.vocabulary, (2, *shape))
         source[:, -1] = target[:, -1] = EOS
         inputs = np.concatenate([np.full((shape[0], 1), BOS), target[:, :-1]], axis=1)
         source_BS, input_BT, target_N = map(
             torch.from_numpy, (source, inputs, np.ascontiguousarray(target).reshape(-1))
         )
         places = torch.arange(len(target_N))
-        cut.append(Batch(np.arange(shape[0]), source_BS, input_BT, target_N, places, real=2 * len(target_N)))
+        cut.append(batching.Batch(np.arange(shape[0]), source_BS, input_BT, target_N, places, real=2 * len(target_N)))
     return cut
 
 
 def speed(point: Point) -> float:
     """Return target tokens per second over at least two updates and half a second."""
     training = trainer(point)
-    training.model.train()
     update = batches(point, micro_batch_tokens(training.cfg, CPU))
-    training.update(update)
+    training.update(1, update, RATE)
     started, done = time.perf_counter(), 0
     while done < 2 or time.perf_counter() - started < 0.5:
-        training.update(update)
+        training.update(done + 2, update, RATE)
         done += 1
     return done * sum(batch.tokens for batch in update) / (time.perf_counter() - started)
 

@@ -12,7 +12,8 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from transformer import model
+from transformer.model.attention import attend
+from transformer.model.dropout import dropout
 
 ROUNDS = 15
 
@@ -31,7 +32,7 @@ def median_ms(choices: dict[str, Callable[[], object]]) -> dict[str, float]:
 
 def explicit(q: torch.Tensor) -> None:
     """Run attention as the model does on CPU, forward and backward."""
-    model.attend(q, q, q, None, 0.0).sum().backward()
+    attend(q, q, q, None, 0.0).sum().backward()
 
 
 def fused(q: torch.Tensor) -> None:
@@ -46,7 +47,7 @@ def main() -> None:
     q = torch.randn(280, 4, 13, 64, dtype=torch.bfloat16, requires_grad=True)
     tables: dict[str, dict[str, Callable[[], object]]] = {
         "dropout, 3,700 x 256": {
-            "random words cut in four": lambda: model.dropout(x, 0.3, training=True),
+            "random words cut in four": lambda: dropout(x, 0.3, training=True),
             "F.dropout": lambda: F.dropout(x, 0.3),
         },
         "softmax of logits, 3,700 x 8,000": {

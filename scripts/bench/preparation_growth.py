@@ -17,8 +17,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from transformer import corpus, prepare, tokenizer
 from transformer.config import Config, CorpusConfig, DataConfig, TokenizerConfig
+from transformer.data import corpus
+from transformer.data.prepare import prepare_pairs
+from transformer.data.tokenizer import learn_tokenizer, load_tokenizer
 
 
 def measure(folder: Path, pairs: int) -> dict[str, float]:
@@ -27,7 +29,7 @@ def measure(folder: Path, pairs: int) -> dict[str, float]:
     cfg = Config(data=DataConfig(source="en", target="fr", train=(CorpusConfig(files=files),)))
     started = time.perf_counter()
     if pairs:
-        prepare.prepare(cfg, tokenizer.load(folder), [], folder / "prepared")
+        prepare_pairs(cfg, load_tokenizer(folder), [], folder / "prepared")
     seconds = time.perf_counter() - started
     written = sum(f.stat().st_size for f in (folder / "prepared").glob("pairs-*/*") if f.is_file()) if pairs else 0
     status = Path("/proc/self/status").read_text()  # getrusage would return the parent's peak if larger
@@ -48,8 +50,10 @@ def main() -> None:
     for size in (0, *args.sizes):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            first = [p for p in itertools.islice(corpus.pairs(files, "en", "fr"), max(size, 10_000)) if p is not None]
-            tokenizer.train(first[:10_000], TokenizerConfig(vocab_size=8000)).save(folder)
+            first = [
+                p for p in itertools.islice(corpus.read_pairs(files, "en", "fr"), max(size, 10_000)) if p is not None
+            ]
+            learn_tokenizer(first[:10_000], TokenizerConfig(vocab_size=8000)).save(folder)
             for side, suffix in enumerate(("source", "target")):
                 text = "".join(f"{pair[side]}\n" for pair in first[:size])
                 (folder / f"{size}.{suffix}").write_text(text, encoding="utf-8")

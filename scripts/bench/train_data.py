@@ -11,8 +11,10 @@ from typing import Any
 
 from train_runners import SIZES, Size
 
-from transformer import batching, config, corpus, prepare
+from transformer import config_file
 from transformer.config import Config, CorpusConfig, DataConfig, ModelConfig, TokenizerConfig, TrainConfig
+from transformer.data import batching, corpus
+from transformer.data.prepare import find_or_learn_tokenizer, prepare_pairs
 
 VOCABULARY, BATCH_TOKENS, SEED = 8000, 4096, 1
 COMMON = {"dropout": 0.1, "label_smoothing": 0.1, "clip_norm": 1.0}
@@ -45,24 +47,26 @@ def prepare_all(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     text = CorpusConfig(dataset="bentrevett/multi30k")
     if args.source:
         text = CorpusConfig(files=(str(args.source), str(args.target)))
-    corpus.check(text)
+    corpus.check_files(text)
     kept = folder / "train.source", folder / "train.target"
     if args.source or not all(path.exists() for path in kept):
-        pairs = [pair for pair in corpus.pairs(text, "en", "de") if pair is not None and pair.source and pair.target]
+        pairs = [
+            pair for pair in corpus.read_pairs(text, "en", "de") if pair is not None and pair.source and pair.target
+        ]
         for side, path in enumerate(kept):
             path.write_text("".join(f"{pair[side]}\n" for pair in pairs), encoding="utf-8")
     for name, size in SIZES.items():
-        (folder / f"{name}.yaml").write_text(config.dump(configuration(folder, size)), encoding="utf-8")
+        (folder / f"{name}.yaml").write_text(config_file.dump(configuration(folder, size)), encoding="utf-8")
     cfg = configuration(folder, SIZES["small"])
-    tok = prepare.train_tokenizer(cfg, folder / "prepared")
+    tok = find_or_learn_tokenizer(cfg, folder / "prepared")
     tok.save(folder)
     pieces = tok.pieces(range(tok.sizes[0]))
     (folder / "vocabulary.txt").write_text("".join(f"{piece}\n" for piece in pieces), encoding="utf-8")
-    dataset = prepare.prepare(cfg, tok, [], folder / "prepared")
+    dataset = prepare_pairs(cfg, tok, [], folder / "prepared")
     most = args.warm + max(timed(args, size) for size in SIZES.values())
     rows = []
     for update in itertools.islice(batching.updates(dataset, BATCH_TOKENS, SEED, 0, 0), most):
-        source, target = dataset.pairs(update.pairs)
+        source, target = dataset.ids(update.pair_ids)
         rows.append({"source": [ids.tolist() for ids in source], "target": [ids.tolist() for ids in target]})
     (folder / "updates.json").write_text(json.dumps(rows))
     ids = {"pad": tok.pad, "bos": tok.bos, "eos": tok.eos, "vocabulary": tok.sizes[0], "pairs": len(dataset)}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from common import Runner
 
-from transformer import runtime
+from transformer.system.device import resolve_dtype
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Size:
 SIZES = {"small": Size(3, 256, 4, 1024, timed=8), "base": Size(6, 512, 8, 2048, timed=2)}
 
 
-FAST = "bfloat16" if runtime.precision("auto", torch.device("cpu")) == torch.bfloat16 else "float32"
+FAST = "bfloat16" if resolve_dtype("auto", torch.device("cpu")) == torch.bfloat16 else "float32"
 """What `train.precision: auto` means on this machine."""
 RUNNERS = {
     "matmul": Runner("torch.mm of the model's shapes", "train_matmul.py", FAST),

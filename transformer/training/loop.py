@@ -79,7 +79,8 @@ class TrainingLoop:
         halved = 0.5 if self.progress.rate_halved else 1.0
         return halved * learning_rate(step, self.cfg.train, self.cfg.model.width)
 
-    def _take_and_update(self, updates: Iterator[tuple[Update, list[Batch]]]) -> None:
+    def take_and_update(self, updates: Iterator[tuple[Update, list[Batch]]]) -> None:
+        """Wait for the next update's batches, train on them, and account for the time."""
         started = time.perf_counter()
         update, batches = next(updates)
         window, progress = self.guard.window, self.progress
@@ -99,7 +100,7 @@ class TrainingLoop:
         try:
             with StopSignals() as signals, _progress_bar(self.progress, self.cfg, self.trainer.ranks.first) as bar:
                 while (reason := self.progress.finished(self.cfg)) is None:
-                    self._take_and_update(updates)
+                    self.take_and_update(updates)
                     bar.update()
                     if _due(self.progress.step, cfg.log_every, cfg.validate_every, cfg.save_every):
                         self.guard.check(self.progress)

@@ -12,8 +12,10 @@ from decode_common import read_sentences, work
 from torch import Tensor
 from worker import read_job
 
-from transformer import checkpoint, search
-from transformer.translator import Translator
+from transformer.decoding import search
+from transformer.decoding.translator import Translator
+from transformer.runs.models import load_model
+from transformer.runs.run import open_run
 
 
 class Unending:
@@ -48,9 +50,9 @@ def force_length(tokens: int) -> None:
     """Make every search return translations of exactly this many tokens, including eos."""
     beam_search: Callable[..., Any] = search.beam_search
 
-    def forced(state: Any, beams: int, task: search.Task) -> Any:
+    def forced(state: Any, beams: int, task: search.SearchTask) -> Any:
         task = replace(task, limits=[tokens] * len(task.limits))
-        kind = UnendingChoice if isinstance(state, search.ChoosingState) else Unending
+        kind = UnendingChoice if isinstance(state, search.SelectingState) else Unending
         return beam_search(kind(state, task.eos, tokens), beams, task)
 
     search.beam_search = forced
@@ -60,8 +62,8 @@ def main() -> None:
     """Load the run and do the task; the batch size comes from the configuration, not from the job."""
     job = read_job()
     torch.set_num_threads(job["threads"])
-    run = checkpoint.open_run(Path(job["model"]))
-    model, _ = checkpoint.load_model(run)
+    run = open_run(Path(job["model"]))
+    model, _ = load_model(run)
     cfg = replace(run.config.decode, beam=job["beam"], precision=job["precision"], length_penalty=0.0, sampling=False)
     translator = Translator(model, run.tokenizer, cfg, run.config.data.max_length, torch.device("cpu"))
     if job["fixed"]:
