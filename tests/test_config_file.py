@@ -70,7 +70,7 @@ def test_yaml_is_read_by_the_type_of_the_field(tmp_path: Path) -> None:
         ),
         (GOOD, ["data.target=en"], "data.source and data.target are both 'en' ({path}, line 2)"),
         (GOOD, ["tokenizer.joint=false"], "model.tied: all needs one vocabulary for both sides; set tokenizer.joint or model.tied ({path}, line 1)"),
-        (GOOD, ["train.patience=3"], "train.patience needs data.valid to look at ({path}, line 1)"),
+        (GOOD, ["train.patience=3"], "train.patience needs data.valid ({path}, line 1)"),
         (GOOD, ["steps"], "'steps' is not an override; write section.key=value"),
         (GOOD, ["data.source.x=1"], "'data.source.x=1' reaches into data.source, which has no keys"),
         (GOOD, ["train.validate_text=1"], "train.validate_text must be `true` or `false`, not '1' (command line)"),
@@ -80,7 +80,7 @@ def test_yaml_is_read_by_the_type_of_the_field(tmp_path: Path) -> None:
         ("a: &x 1\nb: *x\n", [], "{path}, line 1: YAML anchors and aliases are not supported"),
         (GOOD + "[a]: 1\n", [], "a key of the configuration must be plain text ({path}, line 5)"),
         (GOOD, [f"train.max_steps={'9' * 400}"], "train.max_steps must be a whole number from 1 to 1e+12, not '" + "9" * 57 + "...' (command line)"),
-        (GOOD, ["train.average_last=9"], "train.average_last 9 needs train.keep_last to be as large, not 5 ({path}, line 1)"),
+        (GOOD, ["train.average_last=9"], "train.average_last 9 needs train.keep_last of at least that, not 5 ({path}, line 1)"),
         (GOOD + "train: !!python/object:os.system {}\n", [], ""),
     ],
 )  # fmt: skip

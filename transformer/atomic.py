@@ -82,9 +82,9 @@ def damage(folder: Path, deep: bool = True) -> str | None:
                 return f"{name} has {file.stat().st_size} bytes instead of {expected['bytes']}"
             if deep and sha256(file) != expected["sha256"]:
                 return f"{name} is damaged: its SHA-256 is not the manifest's"
-        there = {found.name for found in folder.iterdir() if not found.name.startswith(".")}
-        if strange := sorted(there - {*files, MANIFEST}):
-            return f"it holds {strange[0]}, which its manifest does not name"
+        present = {found.name for found in folder.iterdir() if not found.name.startswith(".")}
+        if unknown := sorted(present - {*files, MANIFEST}):
+            return f"it holds {unknown[0]}, which its manifest does not name"
     except FileNotFoundError:
         return f"it has no {MANIFEST}"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -148,9 +148,9 @@ def only_writer(folder: Path, wait: bool = False) -> Iterator[bool]:
 
 def remove(folder: Path) -> None:
     """Remove a folder atomically: it is renamed first, so nobody sees it half removed."""
-    grave = folder.with_name(f"{TEMPORARY}removed-{os.getpid()}-{folder.name}")
-    folder.rename(grave)
-    shutil.rmtree(grave, ignore_errors=True)
+    removed = folder.with_name(f"{TEMPORARY}removed-{os.getpid()}-{folder.name}")
+    folder.rename(removed)
+    shutil.rmtree(removed, ignore_errors=True)
 
 
 def clean_up(parent: Path) -> None:

@@ -204,7 +204,7 @@ class DecodeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """One run, whole."""
+    """The configuration of a run."""
 
     data: DataConfig
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
@@ -231,10 +231,10 @@ def contradiction(built: Any, dotted: str) -> str | None:
         case Config(tokenizer=tokenizer, model=model) if model.tied == "all" and not tokenizer.joint:
             return "model.tied: all needs one vocabulary for both sides; set tokenizer.joint or model.tied"
         case Config(data=data, train=train) if data.valid is None and train.patience is not None:
-            return "train.patience needs data.valid to look at"
+            return "train.patience needs data.valid"
         case Config(train=train) if (train.average_last or 0) > train.keep_last:
             return (
-                f"train.average_last {train.average_last} needs train.keep_last to be as large, not {train.keep_last}"
+                f"train.average_last {train.average_last} needs train.keep_last of at least that, not {train.keep_last}"
             )
         case Config(train=train) if train.select_by != "loss" and not train.validate_text:
             return f"train.select_by: {train.select_by} needs train.validate_text: true"

@@ -220,7 +220,7 @@ class _Reader:
         raise self.fail(node, f"{dotted} must be {any_type_in_words(kinds)}, not {_show(node)}")
 
     def read_tuple(self, kinds: tuple[Any, ...], node: yaml.Node, dotted: str) -> tuple[Any, ...]:
-        """Read a list; one item may stand without brackets."""
+        """Read a list. A single item needs no brackets."""
         nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
         if kinds[-1] is not ... and len(nodes) != len(kinds):
             raise self.fail(node, f"{dotted} needs {len(kinds)} values, not {len(nodes)}")

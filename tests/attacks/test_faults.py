@@ -441,7 +441,7 @@ def test_a_disk_that_is_full_and_then_not(small_disk: tuple[Nursery, Path], tiny
         while True:
             filler.write(b"full" * 1024)
     assert child.wait() == 1
-    assert child.log().count("was NOT saved, the checkpoints before it are intact: ") == 3  # in a row
+    assert child.log().count("was NOT saved; the checkpoints before it are intact: ") == 3  # in a row
     assert "No space left on device" in child.log().splitlines()[-1]
     assert "Traceback" not in child.log()
     steps = sorted((disk / "run/checkpoints").glob("step-*"))
@@ -467,7 +467,7 @@ def test_a_disk_that_may_not_be_written(small_disk: tuple[Nursery, Path], tiny_f
     subprocess.run([*inside, "sh", "-c", lock], check=True)
     assert child.wait() == 1
     for log in (child.log(), nursery.run(tmp_path / "log", *command, "train.max_steps=100000")[1]):
-        assert log.count("was NOT saved, the checkpoints before it are intact: ") == 3
+        assert log.count("was NOT saved; the checkpoints before it are intact: ") == 3
         assert "Read-only file system" in log.splitlines()[-1]
         assert "Traceback" not in log
     steps = sorted((disk / "locked/checkpoints").glob("step-*"))

@@ -59,7 +59,7 @@ def prepare(cfg: Config, cache: Path, tokenizer: Tokenizer | None = None) -> Dat
 
 
 def read_all_pairs(corpus_cfg: CorpusConfig, data: DataConfig) -> list[Pair]:
-    """Return a validation or test corpus whole, as raw text; raises DataError where it is empty."""
+    """Return all pairs of a validation or test corpus, as raw text; raises DataError where it is empty."""
     pairs = [pair for pair in corpus.read_pairs(corpus_cfg, data.source, data.target) if pair is not None]
     if not pairs:
         raise DataError(f"{corpus.title(corpus_cfg)} is empty")

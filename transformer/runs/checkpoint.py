@@ -89,8 +89,8 @@ def load_tensors(path: Path, expected: Mapping[str, tuple[int, ...]] | None = No
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (OSError, struct.error, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
-    if strange := [name for name in expected or () if not tensors[name].isfinite().all()]:
-        raise CheckpointError(f"{path}: {strange[0]} holds numbers that are not finite")
+    if bad := [name for name in expected or () if not tensors[name].isfinite().all()]:
+        raise CheckpointError(f"{path}: {bad[0]} holds numbers that are not finite")
     return tensors
 
 
@@ -109,7 +109,7 @@ def _compare(path: Path, file: Any, expected: Mapping[str, tuple[int, ...]]) -> 
             raise CheckpointError(f"{path}: {name} holds {part.get_dtype()} numbers instead of F32")
 
 
-def whole(paths: list[Path]) -> list[Path]:
+def undamaged(paths: list[Path]) -> list[Path]:
     """Return the undamaged ones of these checkpoints, and warn of the others."""
     faults = {path: atomic.damage(path) for path in paths}
     for path, fault in faults.items():

@@ -112,18 +112,18 @@ class Guard:
 
         That is the case after one roll back, which halved the learning rate, and where there is no such checkpoint.
         """
-        told = (
+        finding = (
             f"{progress.skipped_in_a_row} updates in a row, up to update {progress.step}, "
             "had losses or gradients that are not finite"
         )
         path = self.run.checkpoints / progress.last_good
         if progress.rate_halved or not progress.last_good or atomic.damage(path):
             raise TransformerError(
-                f"{told}{', again at half the learning rate' if progress.rate_halved else ''}: stopped; their losses "
-                f"and pairs are in {self.run.path / 'metrics.jsonl'}; "
+                f"{finding}{', again at half the learning rate' if progress.rate_halved else ''}: stopped; "
+                f"their losses and pairs are in {self.run.path / 'metrics.jsonl'}; "
                 "start over with a lower train.peak_rate or with train.clip_norm"
             )
-        log.warning("%s: rolling back to %s and halving the learning rate", told, path)
+        log.warning("%s: rolling back to %s and halving the learning rate", finding, path)
         return path
 
     def take_window(self) -> WindowStatistics:

@@ -20,7 +20,7 @@ from transformer.runs.checkpoint import (
     load_tensors,
     prune,
     save_checkpoint,
-    whole,
+    undamaged,
 )
 from transformer.runs.progress import Progress, checkpoint_name
 from transformer.runs.run import Run
@@ -144,7 +144,7 @@ class CheckpointWriter:
 
     def save_average(self, progress: Progress, count: int) -> tuple[Path, int]:
         """Write the average of the newest checkpoints' weights as a checkpoint; return it and how many there were."""
-        steps = whole(self._scheduled(progress.step)[-count:])
+        steps = undamaged(self._scheduled(progress.step)[-count:])
         path = self.run.checkpoints / f"average-{progress.step:08d}"
         weights = average_weights(self.run, steps)
         save_checkpoint(path, weights, None, {**self._state_values(progress), "averaged": [s.name for s in steps]})
