@@ -22,7 +22,8 @@ NETWORK = ("--testset", "wmt14")
 SMALL = """
     model.width=16 model.heads=2 model.feed_forward=16 model.encoder_layers=1 model.decoder_layers=1 train.max_steps=1
     train.batch_tokens=50 train.warmup_steps=1 tokenizer.vocab_size=300 decode.precision=float32
-""".split())
+"""
+"""Settings that make a training of the examples take no time.""")
 
 
 def commands() -> list[str]:
@@ -71,7 +72,7 @@ def test_the_commands_run(line: str, folder: Path, trained_run: Path) -> None:
         program, *words = shlex.split(before[0])
         stdin = Path(words[0]).read_bytes() if program == "cat" else " ".join(words).encode() + b"\n"
     if args[0] == "train":
-        args += SMALL
+        args += SMALL.split()
     else:
         for name in ("mine", "quickstart"):
             shutil.copytree(trained_run, folder / "runs" / name)
