@@ -21,7 +21,7 @@ from test_bad_input import COMMAND, ENVIRONMENT, GREEDY, Outcome, Stream, last_l
 
 import transformer
 from transformer import atomic, config_file
-from transformer.cli import main as cli
+from transformer.cli.terminal import HIDDEN
 from transformer.data.tokenizer import LARGEST_MODEL, MOST_PIECES, Tokenizer, _varint, load_tokenizer
 from transformer.errors import CheckpointError
 
@@ -576,7 +576,7 @@ def test_translations_on_a_terminal_show_what_it_would_obey(folder: Path, monkey
     for more in ((), ("--json",), ("--scores",)):
         shown = on_terminal(*args, *more, stdin=b"one\n", monkeypatch=monkeypatch).out.decode()
         assert "\\u202eeins\\u2066" in shown
-        assert not cli.HIDDEN.search(shown)
+        assert not HIDDEN.search(shown)
 
 
 def test_a_real_terminal(folder: Path) -> None:
@@ -627,8 +627,8 @@ def test_samples_names_and_reports_are_shown_escaped(folder: Path, monkeypatch: 
         ("train", folder / "config.yaml", f"train.x{ESCAPES}=1"),
     ):
         for found in (main(*args), on_terminal(*args, stdin=b"one\n", monkeypatch=monkeypatch)):
-            assert not cli.HIDDEN.search(found.out.decode())
-            assert not cli.HIDDEN.search(found.err.replace("\r", ""))  # which a progress bar returns by
+            assert not HIDDEN.search(found.out.decode())
+            assert not HIDDEN.search(found.err.replace("\r", ""))  # which a progress bar returns by
 
 
 def test_training_shows_its_text_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -642,7 +642,7 @@ def test_training_shows_its_text_escaped(tmp_path: Path, monkeypatch: pytest.Mon
     assert "source       " in found.err
     assert "\\u009b2J\\u202e" in found.err
     for name in ("metrics.jsonl", "README.md", "data.json", "config.yaml"):
-        assert not cli.HIDDEN.search((tmp_path / "run" / name).read_text())
+        assert not HIDDEN.search((tmp_path / "run" / name).read_text())
 
 
 # ---- any damage at all ----------------------------------------------------------------------------------
