@@ -106,6 +106,34 @@ def test_cuda_that_is_not_there_is_said(trained_run: Path, capsys: pytest.Captur
     assert "device cuda was asked for, but" in err
 
 
+@pytest.mark.parametrize(
+    ("args", "code", "sentence"),
+    [
+        (["translate", "--device", "mps"], 2, "device mps is not supported; use cpu or cuda"),
+        (
+            ["translate", "train.seed=2"],
+            2,
+            "train.seed=2 is decided when a run is trained; here only decode.* and data.* can be set",
+        ),
+        (
+            ["evaluate", "--source", "x", "--reference", "x", "--testset", "wmt14/full"],
+            2,
+            "--testset and --source are two ways to say what to evaluate on; give one",
+        ),
+        (
+            ["evaluate", "data.test=null"],
+            1,
+            "this run names no data.test; give --source and --reference, or --testset",
+        ),
+    ],
+)
+def test_mistakes_about_a_run(
+    args: list[str], code: int, sentence: str, trained_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, *rest = args
+    assert call(command, trained_run, *rest, capsys=capsys) == (code, "", f"transformer {command}: {sentence}\n")
+
+
 def test_unknown_keys_exit_2(tiny_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = call("train", tiny_file, "train.max_step=3", capsys=capsys)
     assert (code, err) == (
@@ -153,6 +181,18 @@ def test_average_makes_a_model_folder(whole_path: Path, capsys: pytest.CaptureFi
     assert (code, err) == (1, f"transformer average: {folder} exists already; name another with --output\n")
     _, _, err = call("average", whole_path, "--last", 99, capsys=capsys)
     assert "run keeps 4 checkpoints, fewer than 99; see train.keep_last" in err
+
+
+def test_a_damaged_checkpoint_is_not_averaged(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(trained_run, tmp_path / "run")
+    last = folder / "checkpoints" / (folder / "last").read_text().strip()
+    (last / "model.safetensors").write_bytes(b"")
+    code, _, err = call("average", folder, "--last", 2, capsys=capsys)
+    assert code == 1
+    assert f"{last} cannot be averaged: " in err
+    assert not (tmp_path / "run-average-2").exists()
 
 
 def test_info(trained_run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from transformer.cli.arguments import add_device, add_json, add_overrides, add_run, open_translator
 from transformer.errors import DataError
 
-HELP = "print the log-probability of given translations"
+HELP = "print the length-normalized log-probability of given translations"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
