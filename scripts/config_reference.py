@@ -7,7 +7,7 @@ import dataclasses
 import inspect
 from typing import Any, get_type_hints
 
-from transformer import config
+from transformer import config, config_file
 
 SECTIONS = {
     "data": config.DataConfig,
@@ -55,7 +55,7 @@ def reference() -> str:
         parts.append(f"\n## {name}\n\n{inspect.getdoc(cls)}\n\n| key | type | default | meaning |\n|---|---|---|---|\n")
         for field in dataclasses.fields(cls):
             meaning = " ".join(texts[field.name].split()).replace("|", "\\|")
-            kind = config.describe(hints[field.name]).replace("|", "\\|")
+            kind = config_file.type_in_words(hints[field.name]).replace("|", "\\|")
             parts.append(f"| `{field.name}` | {kind} | {default(field)} | {meaning} |\n")
     return "".join(parts)
 

@@ -121,7 +121,7 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = folder / "toy.yaml"
     path.write_text(TINY.format(**files), encoding="utf-8")
     overrides = """
-        train.max_steps=600 train.batch_tokens=400 train.micro_batch_tokens=auto train.rate=linear train.warmup_steps=50
+        train.max_steps=600 train.batch_tokens=400 train.micro_batch_tokens=auto train.schedule=linear train.warmup_steps=50
         train.validate_every=300 train.save_every=150 train.log_every=100 model.width=64 model.feed_forward=128
         model.encoder_layers=2 model.decoder_layers=2 model.norm=pre model.dropout=0
         tokenizer.byte_fallback=true tokenizer.vocab_size=340 data.max_length=40

@@ -110,16 +110,19 @@ def record_pairs(path: str) -> None:
     """Append a line for each batch whose gradient was taken: the update's number and the ids of the pairs."""
     from transformer.training.trainer import Trainer
 
-    original = Trainer._gradients
+    update, backward, now = Trainer.update, Trainer._backward, [0]
 
-    def gradients(self: Any, batch: Any, seed: int, tokens: int) -> Any:
-        found = original(self, batch, seed, tokens)
-        if found is not None:
-            with open(path, "a") as file:
-                file.write(" ".join(map(str, [self.progress.step + 1, *batch.pairs.tolist()])) + "\n")
-        return found
+    def noted_update(self: Any, step: int, *rest: Any) -> Any:
+        now[0] = step
+        return update(self, step, *rest)
 
-    Trainer._gradients = gradients  # type: ignore[method-assign]
+    def noted_backward(self: Any, batch: Any, seed: int, tokens: int) -> Any:
+        gradients = backward(self, batch, seed, tokens)
+        with open(path, "a") as file:
+            file.write(" ".join(map(str, [now[0], *batch.pair_ids.tolist()])) + "\n")
+        return gradients
+
+    Trainer.update, Trainer._backward = noted_update, noted_backward  # type: ignore[method-assign, assignment]
 
 
 def become(request: dict[str, Any]) -> int:

@@ -205,7 +205,7 @@ def test_training_reads_every_pair_and_says_what_it_leaves_out(tmp_path: Path, n
     broken = 0
     if name in BROKEN:
         assert found.code == 1
-        assert last_line_has(r"a, line \d is not UTF-8; mend it, or leave such lines out of training with", found.err)
+        assert last_line_has(r"a, line \d is not UTF-8; fix it, or drop such lines from training with", found.err)
         broken = sum(line is None for line in read_lines(tmp_path / "a"))
         found = train(tmp_path, files, "data.undecodable=drop")
     assert found.code == 0
@@ -287,9 +287,9 @@ def test_files_that_are_no_text_are_one_sentence(trained_run: Path, tmp_path: Pa
         train(tmp_path, f"{{tsv: '{bad}'}}"),
     ):
         assert found.code == 1
-        assert last_line_has(f"{sentence}|is not a file that can be read twice|line 1 has 1 columns", found.err), (
-            found.err
-        )
+        assert last_line_has(
+            f"{sentence}|is not a regular file, so it cannot be read twice|line 1 has 1 columns", found.err
+        ), found.err
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pipes stay open to the end

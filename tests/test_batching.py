@@ -85,8 +85,8 @@ def test_going_on_in_the_middle_is_going_on() -> None:
     again = batching.updates(data, 300, 1, middle.epoch, middle.index)
     for item in items[17:]:
         other = next(again)
-        assert (other.epoch, other.index, other.last, other.pairs.tolist()) == (
-            item.epoch, item.index, item.last, item.pairs.tolist(),
+        assert (other.epoch, other.index, other.last, other.pair_ids.tolist()) == (
+            item.epoch, item.index, item.last, item.pair_ids.tolist(),
         )  # fmt: skip
 
 
@@ -103,12 +103,12 @@ def test_cutting_loses_nothing(tok: Tokenizer, limit: int, lengths: list[tuple[i
     data = dataset(lengths)
     update = next(batching.updates(data, 10**6, 1, 0, 0))
     batches = cutter(data, tok, limit).cut(update)
-    assert sorted(i for batch in batches for i in batch.pairs.tolist()) == list(range(len(lengths)))
+    assert sorted(i for batch in batches for i in batch.pair_ids.tolist()) == list(range(len(lengths)))
     assert sum(batch.tokens for batch in batches) == sum(t + 1 for _, t in lengths)
     assert sum(batch.real for batch in batches) == sum(s + t + 2 for s, t in lengths)
     for batch in batches:
         widest = max(batch.source_BS.shape[1], batch.input_BT.shape[1])
-        assert len(batch.pairs) * widest <= limit or len(batch.pairs) == 1
+        assert len(batch.pair_ids) * widest <= limit or len(batch.pair_ids) == 1
         check(batch, data, tok)
 
 
@@ -116,8 +116,8 @@ def check(batch: batching.Batch, data: Dataset, tok: Tokenizer) -> None:
     """Each row holds its pair, with start token, eos and padding where they belong."""
     answers = iter(batch.target_N.tolist())
     places = []
-    for row, i in enumerate(batch.pairs.tolist()):
-        (source,), (target,) = data.pairs(np.array([i]))
+    for row, i in enumerate(batch.pair_ids.tolist()):
+        (source,), (target,) = data.ids(np.array([i]))
         source_row, input_row = batch.source_BS[row].tolist(), batch.input_BT[row].tolist()
         assert source_row == [*source, tok.eos] + [tok.pad] * (len(source_row) - len(source) - 1)
         assert input_row == [tok.bos, *target] + [tok.pad] * (len(input_row) - len(target) - 1)

@@ -36,7 +36,9 @@ from transformer.runs.run import open_run
 from transformer.system.clock import Stopwatch
 from transformer.system.distributed import Ranks
 from transformer.training.dry_run import dry_run
-from transformer.training.session import build, disk_space, train
+from transformer.training.microbatch import disk_space
+from transformer.training.saving import CheckpointWriter
+from transformer.training.session import build_loop, train
 from transformer.training.trainer import Trainer
 
 QUIET = ["train.validate_text=false", "train.validate_every=1000000"]
@@ -123,7 +125,7 @@ def test_killed_at_any_moment(nursery: Nursery, tiny_file: Path, tmp_path: Path,
 
 def assert_nothing_lost(run: Path, child: Child, before: int, acknowledged: int) -> None:
     """What was there when a process began was gone on from, and what it has said to be saved is there."""
-    went_on = [line for line in child.log().splitlines() if "going on from" in line]
+    went_on = [line for line in child.log().splitlines() if "resuming from" in line]
     assert not went_on or int(went_on[0][-8:]) >= before, child.log()
     assert "Traceback" not in child.log()
     steps = sorted((run / "checkpoints").glob("step-*"))
@@ -248,14 +250,14 @@ def test_the_time_limit_counts_from_the_start_and_leaves_room_for_saving(
 ) -> None:
     cfg = config_file.override(tiny, [*QUIET, "train.time_limit=50", "train.save_every=2"])
     assert train(cfg, tmp_path / "quick", CPU) == "all 12 steps are done"
-    write = Trainer._write
+    write = CheckpointWriter._write
 
     def slow(self: Any, *args: Any) -> None:
         later = time.monotonic() + 30
         monkeypatch.setattr(time, "monotonic", lambda: later)
         write(self, *args)
 
-    monkeypatch.setattr(Trainer, "_write", slow)  # 30 s of 50: another one would end too late
+    monkeypatch.setattr(CheckpointWriter, "_write", slow)  # 30 s of 50: another one would end too late
     assert train(cfg, tmp_path / "slow", CPU) == "time limit"
     assert last_step(tmp_path / "slow") == 2
 
@@ -314,7 +316,7 @@ def test_damage_is_named_and_the_one_before_used(
         load_model(open_run(run), newest.name)  # the explicitly named one
     train(cfg, run, CPU)
     assert any(str(newest) in line and "trying another" in line for line in said)
-    assert any("going on from" in line and "step-00000006" in line for line in said)
+    assert any("resuming from" in line and "step-00000006" in line for line in said)
     assert atomic.damage(newest) is None  # written anew on the way
 
 
@@ -346,7 +348,7 @@ def test_tensors_of_another_shape_are_passed_over(
     rewrite(newest, tensors)
     train(cfg, run, CPU)
     assert any("has shape (3, 3), but this configuration needs" in line for line in said)
-    assert any("going on from" in line and "step-00000006" in line for line in said)
+    assert any("resuming from" in line and "step-00000006" in line for line in said)
 
 
 def test_a_checkpoint_of_another_tokenizer_is_passed_over(damaged: tuple[Path, Path, Config], said: list[str]) -> None:
@@ -410,7 +412,7 @@ def test_one_save_that_fails_is_no_end(
             raise OSError(28, "No space left on device", str(path))
         save(path, *args)
 
-    monkeypatch.setattr("transformer.training.trainer.save_checkpoint", failing)
+    monkeypatch.setattr("transformer.training.saving.save_checkpoint", failing)
     assert train(config_file.override(tiny, QUIET), tmp_path / "run", CPU) == "all 12 steps are done"
     assert len([line for line in said if "step 3 was NOT saved" in line]) == 1
     assert calls == [f"step-{step:08d}" for step in (3, 6, 9, 12, 12)]
@@ -441,7 +443,7 @@ def test_a_disk_that_is_full_and_then_not(small_disk: tuple[Nursery, Path], tiny
         while True:
             filler.write(b"full" * 1024)
     assert child.wait() == 1
-    assert child.log().count("was NOT saved, the checkpoints before it are whole: ") == 3  # in a row
+    assert child.log().count("was NOT saved, the checkpoints before it are intact: ") == 3  # in a row
     assert "No space left on device" in child.log().splitlines()[-1]
     assert "Traceback" not in child.log()
     steps = sorted((disk / "run/checkpoints").glob("step-*"))
@@ -467,7 +469,7 @@ def test_a_disk_that_may_not_be_written(small_disk: tuple[Nursery, Path], tiny_f
     subprocess.run([*inside, "sh", "-c", lock], check=True)
     assert child.wait() == 1
     for log in (child.log(), nursery.run(tmp_path / "log", *command, "train.max_steps=100000")[1]):
-        assert log.count("was NOT saved, the checkpoints before it are whole: ") == 3
+        assert log.count("was NOT saved, the checkpoints before it are intact: ") == 3
         assert "Read-only file system" in log.splitlines()[-1]
         assert "Traceback" not in log
     steps = sorted((disk / "locked/checkpoints").glob("step-*"))
@@ -506,8 +508,8 @@ def test_the_disk_that_a_run_needs_is_told_before(
     tiny: Config, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cfg = config_file.override(tiny, [*QUIET, "train.keep_last=3", "train.save_every=1", "train.ema=0.5"])
-    trainer, _ = build(cfg, tmp_path / "run", CPU, Ranks())
-    needed, free = disk_space(trainer)
+    loop = build_loop(cfg, tmp_path / "run", CPU, Ranks(), Stopwatch())
+    needed, free = disk_space(loop.run, sum(p.numel() for p in loop.trainer.parameters), averaged=True)
     assert 0 < needed < free
     assert any("of checkpoints" in line or "for checkpoints" in line for line in dry_run(cfg, tmp_path / "x", CPU))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(2 * needed, needed, needed - 1))
@@ -521,16 +523,30 @@ def test_the_disk_that_a_run_needs_is_told_before(
 
 
 def poison(monkeypatch: pytest.MonkeyPatch, bad: Any, what: str = "smoothed") -> None:
-    """Let the loss of updates be not a number where `bad(trainer)` says so."""
+    """Let the loss be NaN in updates where `bad(step, rate)` says so."""
+    now = present_update(monkeypatch)
     original = Trainer.loss
 
     def loss(self: Any, batch: Any) -> Any:
         found = original(self, batch)
-        if torch.is_grad_enabled() and bad(self):
+        if torch.is_grad_enabled() and bad(*now):
             object.__setattr__(found, what, getattr(found, what) * float("nan"))
         return found
 
     monkeypatch.setattr(Trainer, "loss", loss)
+
+
+def present_update(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return a list of the step and the learning rate of the update that is being made."""
+    now: list[Any] = [0, 0.0]
+    original = Trainer.update
+
+    def update(self: Any, step: int, batches: Any, rate: float) -> Any:
+        now[:] = step, rate
+        return original(self, step, batches, rate)
+
+    monkeypatch.setattr(Trainer, "update", update)
+    return now
 
 
 @pytest.mark.parametrize("scaled", [False, True])
@@ -538,25 +554,31 @@ def poison(monkeypatch: pytest.MonkeyPatch, bad: Any, what: str = "smoothed") ->
 def test_an_update_that_is_not_finite_changes_nothing(
     tiny: Config, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch, what: str, scaled: bool
 ) -> None:
-    trainer, _ = build(tiny, tmp_path / "run", CPU, Ranks())
-    trainer.scaler = torch.amp.GradScaler("cpu", init_scale=64.0) if scaled else None
-    updates = trainer.cut_updates()
-    trainer.update(next(updates)[1])
-    trainer.metrics(Stopwatch())
-    before = {f"{i}.{k}": v.clone() for i, p in enumerate(trainer.parameters) for k, v in trainer.adam.state[p].items()}
-    values = [p.detach().clone() for p in trainer.parameters]
-    poison(monkeypatch, lambda trainer: trainer.progress.step == 1, what)
+    loop = build_loop(tiny, tmp_path / "run", CPU, Ranks(), Stopwatch())
+    loop.trainer.scaler = torch.amp.GradScaler("cpu", init_scale=64.0) if scaled else None
+    updates = loop.cut_updates()
+    loop.update(next(updates)[1])
+    loop.metrics()
+    before = {
+        f"{i}.{k}": v.clone()
+        for i, p in enumerate(loop.trainer.parameters)
+        for k, v in loop.trainer.optimizer.state[p].items()
+    }
+    values = [p.detach().clone() for p in loop.trainer.parameters]
+    poison(monkeypatch, lambda step, rate: step == 2, what)
     bad = next(updates)[1]
-    trainer.update(bad)
-    assert all(torch.equal(a, p) for a, p in zip(values, trainer.parameters, strict=True))
-    after = {f"{i}.{k}": v for i, p in enumerate(trainer.parameters) for k, v in trainer.adam.state[p].items()}
+    loop.update(bad)
+    assert all(torch.equal(a, p) for a, p in zip(values, loop.trainer.parameters, strict=True))
+    after = {
+        f"{i}.{k}": v for i, p in enumerate(loop.trainer.parameters) for k, v in loop.trainer.optimizer.state[p].items()
+    }
     assert all(torch.equal(before[name], after[name]) for name in before)
-    trainer.update(next(updates)[1])
-    found = trainer.metrics(Stopwatch())
+    loop.update(next(updates)[1])
+    found = loop.metrics()
     assert found["skipped"] == 1
     assert 0 < found["loss"] < 10  # of the other update
-    assert trainer.progress.skips == 0
-    ids = ", ".join(str(i) for batch in bad for i in batch.pairs.tolist())
+    assert loop.progress.skipped_in_a_row == 0
+    ids = ", ".join(str(i) for batch in bad for i in batch.pair_ids.tolist())
     (line,) = [line for line in said if line.startswith("skipped: update 2")]
     assert line.partition("pairs ")[2].removesuffix(", ...") in ids
 
@@ -565,11 +587,13 @@ def test_many_in_a_row_lead_back_once_and_then_end(
     tiny: Config, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What goes wrong from update 8 on goes well at half the rate, until update 40."""
-    poison(monkeypatch, lambda trainer: trainer.progress.step >= (40 if trainer.progress.calm else 8))
-    cfg = config_file.override(tiny, [*OFTEN, "train.max_steps=100", "train.keep_last=2", "train.rate=constant"])
-    with pytest.raises(TransformerError, match="10 updates in a row, up to update 50, .*, again at half the rate"):
+    poison(monkeypatch, lambda step, rate: step > (40 if rate < 0.004 else 8))  # the peak is 0.005
+    cfg = config_file.override(tiny, [*OFTEN, "train.max_steps=100", "train.keep_last=2", "train.schedule=constant"])
+    with pytest.raises(
+        TransformerError, match="10 updates in a row, up to update 50, .*, again at half the learning rate"
+    ):
         train(cfg, tmp_path / "run", CPU)
-    (back,) = [line for line in said if "going back to" in line]
+    (back,) = [line for line in said if "rolling back to" in line]
     assert "10 updates in a row, up to update 18" in back
     assert "step-00000008" in back
     rates = [line["rate"] for line in metrics(tmp_path / "run", "train")]
@@ -578,15 +602,15 @@ def test_many_in_a_row_lead_back_once_and_then_end(
     assert [line["step"] for line in evidence] == [*range(9, 19), *range(41, 51)]
     assert all(line["pairs"] and line["grad_norm"] is None for line in evidence)
     state = load_state(tmp_path / "run/checkpoints/step-00000049")
-    assert state["progress"]["good"] == "step-00000040"
-    assert state["progress"]["calm"] is True
+    assert state["progress"]["last_good"] == "step-00000040"
+    assert state["progress"]["rate_halved"] is True
     assert (tmp_path / "run/checkpoints/step-00000040").is_dir()  # kept, though older than the last two
-    with pytest.raises(TransformerError, match="again at half the rate"):  # and so when it goes on
+    with pytest.raises(TransformerError, match="again at half the learning rate"):  # and so when it goes on
         train(cfg, tmp_path / "run", CPU)
 
 
 def test_nothing_to_go_back_to_is_the_end(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    poison(monkeypatch, lambda trainer: True)
+    poison(monkeypatch, lambda step, rate: True)
     with pytest.raises(TransformerError, match="12 updates in a row, up to update 12, .*: stopped; their losses and"):
         train(config_file.override(tiny, QUIET), tmp_path / "run", CPU)
 
@@ -594,11 +618,12 @@ def test_nothing_to_go_back_to_is_the_end(tiny: Config, tmp_path: Path, monkeypa
 def test_spikes_of_the_loss_are_reported(
     tiny: Config, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    now = present_update(monkeypatch)
     original = Trainer.loss
 
     def loss(self: Any, batch: Any) -> Any:
         found = original(self, batch)
-        if torch.is_grad_enabled() and self.progress.step == 69:
+        if torch.is_grad_enabled() and now[0] == 70:
             object.__setattr__(found, "nll", found.nll * 9)
         return found
 
@@ -653,15 +678,15 @@ def test_what_does_not_fit_memory_is_split(
 
 
 def test_halves_hold_what_the_whole_held(tiny: Config, tmp_path: Path) -> None:
-    trainer, _ = build(tiny, tmp_path / "run", CPU, Ranks(), keep=False)
-    whole = max(next(trainer.cut_updates())[1], key=lambda batch: len(batch.pairs))
-    parts: list[batching.Batch] = list(whole.halves(trainer.model.pad))
+    loop = build_loop(tiny, tmp_path / "run", CPU, Ranks(), Stopwatch(), keep=False)
+    whole = max(next(loop.cut_updates())[1], key=lambda batch: len(batch.pair_ids))
+    parts: list[batching.Batch] = list(whole.halves(loop.trainer.model.pad))
     assert torch.equal(torch.cat([part.target_N for part in parts]), whole.target_N)
     assert sum(part.real for part in parts) == whole.real
-    assert [i for part in parts for i in part.pairs.tolist()] == whole.pairs.tolist()
-    trainer.model.eval()
-    together = trainer.loss(whole)
-    apart = [trainer.loss(part) for part in parts]
+    assert [i for part in parts for i in part.pair_ids.tolist()] == whole.pair_ids.tolist()
+    loop.trainer.model.eval()
+    together = loop.trainer.loss(whole)
+    apart = [loop.trainer.loss(part) for part in parts]
     assert float(sum(part.nll for part in apart)) == pytest.approx(float(together.nll), rel=1e-5)
 
 
@@ -741,8 +766,8 @@ def test_a_killed_fellow_process_is_one_sentence(
     assert second.wait() == -9
     assert first.wait() == 1
     (last,) = [line for line in first.log().splitlines() if line.startswith("transformer train: ")]
-    assert "one of the 2 processes that train together is gone" in last
-    assert "the same command goes on from the last checkpoint" in last
+    assert "one of the 2 training processes has died" in last
+    assert "re-run the same command to resume from the last checkpoint" in last
     assert "Traceback" not in first.log()
     steps = last_step(tmp_path / "run") + 3
     assert nursery.run(tmp_path / "log", *command, f"train.max_steps={steps}")[0] == 0

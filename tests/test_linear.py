@@ -17,7 +17,7 @@ from transformer.config import Config
 from transformer.model.packed_linear import Linear, PackedWeights, affine, product
 from transformer.system.clock import Stopwatch
 from transformer.system.distributed import Ranks
-from transformer.training.session import build
+from transformer.training.session import build_loop
 
 PRECISIONS = [torch.float32, torch.bfloat16]
 
@@ -117,12 +117,12 @@ def test_weights_without_a_version_and_one_dimension() -> None:
 
 def curve(cfg: Config, folder: Path) -> list[float]:
     """The loss of each of twenty updates."""
-    trainer, _ = build(cfg, folder, CPU, Ranks(), keep=False)
-    trainer.model.train()
+    loop = build_loop(cfg, folder, CPU, Ranks(), Stopwatch(), keep=False)
+    loop.trainer.model.train()
     losses = []
-    for _, (_, batches) in zip(range(20), trainer.cut_updates(), strict=False):
-        trainer.update(batches)
-        losses.append(trainer.metrics(Stopwatch())["loss"])
+    for _, (_, batches) in zip(range(20), loop.cut_updates(), strict=False):
+        loop.update(batches)
+        losses.append(loop.metrics()["loss"])
     return losses
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from transformer.config import TrainConfig
-from transformer.training.optimizer import build_optimizer, learning_rate, move_average
+from transformer.training.optimizer import MovingAverage, build_optimizer, learning_rate
 
 
 def test_noam_is_the_papers_formula() -> None:
@@ -17,7 +17,7 @@ def test_noam_is_the_papers_formula() -> None:
 
 @pytest.mark.parametrize("kind", ["linear", "cosine"])
 def test_falling_rates_reach_zero_after_the_last_step(kind: str) -> None:
-    cfg = TrainConfig(rate=kind, warmup_steps=10, max_steps=100, peak_rate=1.0)  # type: ignore[arg-type]
+    cfg = TrainConfig(schedule=kind, warmup_steps=10, max_steps=100, peak_rate=1.0)  # type: ignore[arg-type]
     rates = [learning_rate(step, cfg, 512) for step in range(1, 102)]
     assert max(rates) == rates[9] == 1.0
     assert rates[9:] == sorted(rates[9:], reverse=True)
@@ -26,7 +26,7 @@ def test_falling_rates_reach_zero_after_the_last_step(kind: str) -> None:
 
 
 def test_constant_rate_and_no_warmup() -> None:
-    cfg = TrainConfig(rate="constant", warmup_steps=0, peak_rate=0.5)
+    cfg = TrainConfig(schedule="constant", warmup_steps=0, peak_rate=0.5)
     assert {learning_rate(step, cfg, 512) for step in (1, 2, 10**6)} == {0.5}
 
 
@@ -40,7 +40,9 @@ def test_only_matrices_decay() -> None:
 
 
 def test_average_of_constant_weights_is_those_weights() -> None:
-    average, weights = [torch.randn(3)], [torch.full((3,), 5.0)]
+    weights = [torch.randn(3)]
+    average = MovingAverage(weights, 0.9)
+    weights[0].fill_(5.0)
     for step in range(1, 300):
-        move_average(average, weights, 0.9, step)
-    torch.testing.assert_close(average[0], weights[0])
+        average.update(step)
+    torch.testing.assert_close(average.weights, weights)

@@ -22,7 +22,7 @@ def with_pairs(tiny: Config, folder: Path, pairs: list[corpus.Pair], *overrides:
 
 
 def contents(dataset: Dataset, tok: Tokenizer) -> list[corpus.Pair]:
-    source, target = dataset.pairs(np.arange(len(dataset)))
+    source, target = dataset.ids(np.arange(len(dataset)))
     texts = tok.source.decode([s.tolist() for s in source]), tok.target.decode([t.tolist() for t in target])
     return [corpus.Pair(*pair) for pair in zip(*texts, strict=True)]
 
@@ -41,7 +41,7 @@ def test_chunks_and_threads_change_nothing(
 ) -> None:
     cfg = with_pairs(tiny, tmp_path, toy_pairs(230, 5))
     prepare_pairs(cfg, tok, [], tmp_path / "one")
-    monkeypatch.setattr("transformer.data.prepare.CHUNK", 7)
+    monkeypatch.setattr("transformer.data.encode.CHUNK", 7)
     prepare_pairs(cfg, tok, [], tmp_path / "many")
     files = [sorted((tmp_path / name).rglob("*")) for name in ("one", "many")]
     assert [f.name for f in files[0]] == [f.name for f in files[1]]

@@ -371,7 +371,7 @@ def test_state_that_training_did_not_write(folder: Path, name: str) -> None:
     fingerprint = load_tokenizer(folder).fingerprint
     (best(folder) / "state.json").write_text(text.replace("TOK", fingerprint))
     sign(best(folder))
-    attack(folder, "state.json cannot be read|has format|holds something else than what training wrote")
+    attack(folder, "state.json cannot be read|has format|is not what training wrote")
     found = main("train", folder / "config.yaml", "--run", folder)
     assert found.code == 1
 
@@ -392,7 +392,7 @@ def test_progress_of_another_kind_is_one_sentence(folder: Path, change: dict[str
     sign(best(folder))
     found = main("train", folder / "config.yaml", "--run", folder)
     assert found.code == 1
-    assert "progress" in found.err or "something else than what training wrote" in found.err
+    assert "progress" in found.err or "is not what training wrote" in found.err
 
 
 def test_two_vocabularies_for_one_matrix_are_refused(folder: Path) -> None:
@@ -476,7 +476,7 @@ def test_a_tokenizer_is_not_read_if_it_is_too_large(folder: Path) -> None:
 MUTATE = """
 import random, sys
 from pathlib import Path
-from transformer import tokenizer
+from transformer.data import tokenizer
 from transformer.errors import CheckpointError
 model, first, count = Path(sys.argv[1]).read_bytes(), int(sys.argv[2]), int(sys.argv[3])
 text = ["one \\ufb01 \\u00bd", "\\u65e5\\u672c e\\u0301", "".join(map(chr, range(32, 0x3000, 5)))]

@@ -35,8 +35,9 @@ from transformer.system.distributed import Ranks
 from transformer.system.threads import start_workers
 from transformer.training.dry_run import dry_run
 from transformer.training.optimizer import learning_rate
-from transformer.training.session import build, train
+from transformer.training.session import build_loop, train
 from transformer.training.trainer import Trainer
+from transformer.training.validation import Validator
 
 
 def tensors(folder: Path, step: int) -> dict[str, Tensor]:
@@ -49,7 +50,7 @@ def tensors(folder: Path, step: int) -> dict[str, Tensor]:
 FEATURES = [
     [],
     ["train.ema=0.9", "train.subword_sampling=0.2", "model.attention_dropout=0.1", "model.activation_dropout=0.1"],
-    ["tokenizer.kind=unigram", "train.subword_sampling=0.2", "train.clip_norm=0.5", "train.rate=cosine"],
+    ["tokenizer.kind=unigram", "train.subword_sampling=0.2", "train.clip_norm=0.5", "train.schedule=cosine"],
 ]
 
 
@@ -59,9 +60,9 @@ def test_going_on_equals_never_having_stopped(tiny: Config, tmp_path: Path, over
     train(cfg, tmp_path / "whole", CPU)
     for steps in (3, 4, 9, 12):  # mid-epoch and at saves, at steps that save by themselves and that do not
         train(config_file.override(cfg, [f"train.max_steps={steps}"]), tmp_path / "parts", CPU)
-        if "train.rate=cosine" in overrides:  # whose rate depends on max_steps: stop by signal instead
+        if "train.schedule=cosine" in overrides:  # whose rate depends on max_steps: stop by signal instead
             break
-    if "train.rate=cosine" in overrides:
+    if "train.schedule=cosine" in overrides:
         stop_after(cfg, tmp_path / "signalled", 7)
         train(cfg, tmp_path / "signalled", CPU)
         assert_same(tensors(tmp_path / "whole", 12), tensors(tmp_path / "signalled", 12))
@@ -73,10 +74,11 @@ def stop_after(cfg: Config, folder: Path, step: int, number: int = signal.SIGTER
     """Train and let a signal come during update `step`."""
     original = Trainer.update
 
-    def update(self: Any, batches: Any) -> None:
-        original(self, batches)
-        if self.progress.step == step:
+    def update(self: Any, now: int, *rest: Any) -> Any:
+        done = original(self, now, *rest)
+        if now == step:
             os.kill(os.getpid(), number)
+        return done
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "update", update)
@@ -97,7 +99,7 @@ def test_sigusr1_saves_and_goes_on(tiny: Config, tmp_path: Path, monkeypatch: py
         saved.append(path.name)
         save(path, *rest)
 
-    monkeypatch.setattr("transformer.training.trainer.save_checkpoint", noted)
+    monkeypatch.setattr("transformer.training.saving.save_checkpoint", noted)
     assert stop_after(tiny, tmp_path / "run", 5, signal.SIGUSR1) == "all 12 steps are done"
     assert saved == [f"step-{step:08d}" for step in (3, 5, 6, 9, 12)]
     kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
@@ -178,13 +180,13 @@ def test_dropout_draws_anew_in_each_step_and_batch(
 
     monkeypatch.setattr("transformer.model.dropout.keep_mask", noted)
     for _ in range(2):
-        trainer, _ = build(tiny, tmp_path / "run", CPU, Ranks(), keep=False)
-        trainer.model.train()
-        updates = trainer.cut_updates()
+        loop = build_loop(tiny, tmp_path / "run", CPU, Ranks(), Stopwatch(), keep=False)
+        loop.trainer.model.train()
+        updates = loop.cut_updates()
         for _ in range(2):
             batches = next(updates)[1]
             assert len(batches) > 1
-            trainer.update(batches)
+            loop.update(batches)
     half = len(drawn) // 2
     assert drawn[:half] == drawn[half:]
     assert len(set(drawn)) == half
@@ -209,12 +211,12 @@ def _waits(_: object) -> None:
 
 def test_no_update_waits_for_the_device(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What fetches a value from a GPU makes the program wait for it: none of these is called in an update."""
-    trainer, _ = build(tiny, tmp_path / "run", CPU, Ranks())
-    (_, batches) = next(trainer.cut_updates())
+    loop = build_loop(tiny, tmp_path / "run", CPU, Ranks(), Stopwatch())
+    (_, batches) = next(loop.cut_updates())
     for name in ("item", "tolist", "__bool__", "__float__", "__int__", "cpu", "numpy"):
         monkeypatch.setattr(torch.Tensor, name, property(_waits))
-    trainer.model.train()
-    trainer.update(batches)
+    loop.trainer.model.train()
+    loop.update(batches)
     monkeypatch.undo()
 
 
@@ -235,13 +237,13 @@ def test_an_update_has_no_loop_over_tokens_and_fetches_no_value(tiny: Config, tm
     counts = []
     for tokens in (200, 1000):
         cfg = config_file.override(tiny, [f"train.batch_tokens={tokens}", "train.micro_batch_tokens=2000"])
-        trainer, _ = build(cfg, tmp_path / "run", CPU, Ranks(), keep=False)
-        updates = trainer.cut_updates()
-        trainer.model.train()
-        trainer.update(next(updates)[1])  # makes Adam's state
+        loop = build_loop(cfg, tmp_path / "run", CPU, Ranks(), Stopwatch(), keep=False)
+        updates = loop.cut_updates()
+        loop.trainer.model.train()
+        loop.update(next(updates)[1])  # makes Adam's state
         _, batches = next(updates)
         with Operations() as found:
-            trainer.update(batches)
+            loop.update(batches)
         assert len(batches) == 1
         counts.append(found.counts)
     assert counts[0].total() > 100
@@ -252,17 +254,17 @@ def test_an_update_has_no_loop_over_tokens_and_fetches_no_value(tiny: Config, tm
 def test_a_run_is_the_same_as_a_plain_loop_of_torchs(tiny: Config, tmp_path: Path) -> None:
     """Twenty losses, against torch's own cross-entropy, clipping and AdamW on padded tensors."""
     cfg = config_file.override(tiny, [*SMOOTH, "train.clip_norm=0.5", "train.weight_decay=0.01"])
-    trainer, _ = build(cfg, tmp_path / "run", CPU, Ranks(), keep=False)
-    plain, pad = copy.deepcopy(trainer.model), trainer.model.pad
+    loop = build_loop(cfg, tmp_path / "run", CPU, Ranks(), Stopwatch(), keep=False)
+    plain, pad = copy.deepcopy(loop.trainer.model), loop.trainer.model.pad
     groups = [[p for p in plain.parameters() if (p.ndim > 1) is matrix] for matrix in (True, False)]
     adam = torch.optim.AdamW(
         [{"params": groups[0], "weight_decay": 0.01}, {"params": groups[1], "weight_decay": 0.0}],
         lr=0.0, betas=cfg.train.adam_betas, eps=cfg.train.adam_epsilon,
     )  # fmt: skip
     ours, theirs = [], []
-    for step, (_, batches) in zip(range(1, 21), trainer.cut_updates(), strict=False):
-        trainer.update(batches)
-        ours.append(trainer.metrics(Stopwatch())["loss"])
+    for step, (_, batches) in zip(range(1, 21), loop.cut_updates(), strict=False):
+        loop.update(batches)
+        ours.append(loop.metrics()["loss"])
         tokens, total = sum(batch.tokens for batch in batches), 0.0
         for batch in batches:
             answers_BT = torch.full_like(batch.input_BT, pad)
@@ -282,16 +284,16 @@ def test_a_run_is_the_same_as_a_plain_loop_of_torchs(tiny: Config, tmp_path: Pat
 
 
 def test_a_gradient_that_is_not_finite_changes_nothing(tiny: Config, tmp_path: Path) -> None:
-    trainer, _ = build(tiny, tmp_path / "run", CPU, Ranks())
-    updates = trainer.cut_updates()
-    trainer.update(next(updates)[1])
-    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
-    moments = {k: v.clone() for k, v in trainer.adam.state[trainer.parameters[0]].items()}
-    trainer.parameters[3].register_hook(lambda grad: grad * float("nan"))
-    trainer.update(next(updates)[1])
-    assert all(torch.equal(before[name], p) for name, p in trainer.model.named_parameters())
-    assert all(torch.equal(moments[k], v) for k, v in trainer.adam.state[trainer.parameters[0]].items())
-    assert trainer.metrics(Stopwatch())["skipped"] == 1
+    loop = build_loop(tiny, tmp_path / "run", CPU, Ranks(), Stopwatch())
+    updates = loop.cut_updates()
+    loop.update(next(updates)[1])
+    before = {name: p.detach().clone() for name, p in loop.trainer.model.named_parameters()}
+    moments = {k: v.clone() for k, v in loop.trainer.optimizer.state[loop.trainer.parameters[0]].items()}
+    loop.trainer.parameters[3].register_hook(lambda grad: grad * float("nan"))
+    loop.update(next(updates)[1])
+    assert all(torch.equal(before[name], p) for name, p in loop.trainer.model.named_parameters())
+    assert all(torch.equal(moments[k], v) for k, v in loop.trainer.optimizer.state[loop.trainer.parameters[0]].items())
+    assert loop.metrics()["skipped"] == 1
 
 
 def test_float16_scales_its_loss(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -317,7 +319,7 @@ def test_changed_settings_are_listed(tiny: Config, tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"{tmp_path}/run was started with other settings: model.dropout (was 0.1, is 0.2), train.seed (was 1, is 5); "
         "change them back, name another directory with --run, or start over with --fresh; "
-        "a run can go on with these changed: train.log_every, train.max_steps"
+        "these changes are fine: train.log_every, train.max_steps"
     )
     train(config_file.override(tiny, ["train.log_every=2", "decode.beam=2"]), tmp_path / "run", CPU)
     train(config_file.override(tiny, ["train.seed=5"]), tmp_path / "run", CPU, fresh=True)
@@ -378,12 +380,12 @@ def test_a_donor_is_needed_once(tiny: Config, tmp_path: Path) -> None:
 def test_a_signal_in_the_last_validation_loses_nothing(
     tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def validate(self: Any, held: Any) -> dict[str, float]:
+    def measure(self: Any, step: int) -> dict[str, float]:
         os.kill(os.getpid(), signal.SIGTERM)
         assert (tmp_path / "run" / "checkpoints" / "step-00000004").is_dir()
         return {"loss": 1.0, "ppl": 1.0}
 
-    monkeypatch.setattr(Trainer, "validate", validate)
+    monkeypatch.setattr(Validator, "measure", measure)
     cfg = config_file.override(tiny, ["train.max_steps=4", "train.save_every=100", "train.validate_every=100"])
     assert train(cfg, tmp_path / "run", CPU) == "all 4 steps are done"
 
@@ -395,7 +397,7 @@ def test_time_limit(tiny: Config, tmp_path: Path) -> None:
 
 def test_patience(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = iter([3.0, 2.0, 2.5, 2.2, 2.1])
-    monkeypatch.setattr(Trainer, "validate", lambda self, held: {"loss": next(losses), "ppl": 1.0})
+    monkeypatch.setattr(Validator, "measure", lambda self, step: {"loss": next(losses), "ppl": 1.0})
     cfg = config_file.override(
         tiny, ["train.patience=2", "train.validate_every=2", "train.max_steps=100", "train.keep_last=1"]
     )
@@ -408,12 +410,12 @@ def test_patience(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_warm_start_takes_tokenizer_and_weights(tiny: Config, tmp_path: Path) -> None:
     train(config_file.override(tiny, ["train.max_steps=3"]), tmp_path / "first", CPU)
     cfg = config_file.override(tiny, [f"train.init_from={tmp_path / 'first'}", "tokenizer.vocab_size=20"])
-    trainer, _ = build(cfg, tmp_path / "second", CPU, Ranks())
+    loop = build_loop(cfg, tmp_path / "second", CPU, Ranks(), Stopwatch())
     donor = tensors(tmp_path / "first", 3)
-    for name, p in trainer.model.named_parameters():
+    for name, p in loop.trainer.model.named_parameters():
         assert torch.equal(p, donor[f"model.safetensors/{name}"])
     with pytest.raises(ConfigError, match="has another shape"):
-        build(config_file.override(cfg, ["model.width=16"]), tmp_path / "third", CPU, Ranks())
+        build_loop(config_file.override(cfg, ["model.width=16"]), tmp_path / "third", CPU, Ranks(), Stopwatch())
 
 
 def test_average_of_the_last(tiny: Config, tmp_path: Path) -> None:
@@ -431,14 +433,14 @@ def test_the_average_is_validated_with_its_own_weights(tiny: Config, tmp_path: P
     train(cfg, tmp_path / "run", CPU)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     (logged,) = [line["loss"] for line in lines if line["kind"] == "average"]
-    trainer, held = build(cfg, tmp_path / "run", CPU, Ranks(), keep=False)
-    assert held is not None
+    loop = build_loop(cfg, tmp_path / "run", CPU, Ranks(), Stopwatch(), keep=False)
+    assert loop.validator is not None
     weights = load_tensors(tmp_path / "run" / "checkpoints" / "average-00000006" / WEIGHTS)
-    trainer.average = None
+    loop.trainer.average = None
     with torch.no_grad():
-        for name, p in trainer.model.named_parameters():
+        for name, p in loop.trainer.model.named_parameters():
             p.copy_(weights[name])
-    assert trainer.validate(held)["loss"] == pytest.approx(logged, rel=1e-5)
+    assert loop.validator.measure(0)["loss"] == pytest.approx(logged, rel=1e-5)
 
 
 def test_ema_is_what_is_kept(tiny: Config, tmp_path: Path) -> None:
@@ -475,8 +477,8 @@ def test_every_variant_trains(tiny: Config, tmp_path: Path) -> None:
             "model.activation=swish",
             "model.output_bias=true",
         ],
-        ["model.tied=target", "model.decoder_start=pad", "train.precision=bfloat16", "train.rate=linear"],
-        ["train.validate_text=false", "data.test=null", "train.weight_decay=0.01", "train.rate=constant"],
+        ["model.tied=target", "model.decoder_start=pad", "train.precision=bfloat16", "train.schedule=linear"],
+        ["train.validate_text=false", "data.test=null", "train.weight_decay=0.01", "train.schedule=constant"],
         ["data.valid=null", "train.tensorboard=false"],
     ]
     for i, each in enumerate(overrides):
@@ -492,9 +494,9 @@ def test_every_pair_is_trained_on_once_an_epoch_across_stops(
     seen: list[int] = []
     original = Trainer.update
 
-    def update(self: Any, batches: list[batching.Batch]) -> None:
-        seen.extend(i for batch in batches for i in batch.pairs.tolist())
-        original(self, batches)
+    def update(self: Any, step: int, batches: list[batching.Batch], rate: float) -> Any:
+        seen.extend(i for batch in batches for i in batch.pair_ids.tolist())
+        return original(self, step, batches, rate)
 
     monkeypatch.setattr(Trainer, "update", update)
     steps = 0

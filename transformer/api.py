@@ -134,14 +134,14 @@ def evaluate(
     checkpoint: str | None = None,
     save: bool = False,
 ) -> Evaluation:
-    """Translate held-out text and score it with BLEU and chrF.
+    """Translate held-out text and score the translations with BLEU and chrF.
 
     The text is the run's `data.test`, with `split="valid"` its `data.valid`, or the files `source` and `reference`,
     or a sacreBLEU test set such as `wmt14/full`. `save` also writes translations and scores into the run directory
     and updates its model card, as the command does. The other arguments are those of `load`.
 
     >>> evaluation = transformer.evaluate("runs/mine", {"decode.beam": 2}, split="valid")
-    >>> evaluation.scores.bleu.score > 90
+    >>> evaluation.scores["bleu"].score > 90
     True
     >>> len(evaluation.translations)
     50
@@ -153,7 +153,7 @@ def evaluate(
     if split not in ("valid", "test"):
         raise ConfigError(f"split must be valid or test, not {split!r}")
     opened, translator, _ = _load(run, overrides, device, checkpoint)
-    name, pairs = evaluation.test_text(opened, split, _path(source), _path(reference), testset)
+    name, pairs = evaluation.read_evaluation_text(opened, split, _path(source), _path(reference), testset)
     found = evaluation.evaluate(translator, name, pairs, opened.config.data.target)
     if save:
         evaluation.keep(opened, found)

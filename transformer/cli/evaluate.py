@@ -11,7 +11,7 @@ from transformer.cli.arguments import add_checkpoint, add_device, add_json, add_
 from transformer.cli.terminal import say
 from transformer.errors import ConfigError, TransformerError
 
-HELP = "translate a test set and score it with BLEU and chrF"
+HELP = "translate a test set and score the translations"
 log = logging.getLogger(__name__)
 
 
@@ -37,15 +37,15 @@ def run(args: argparse.Namespace) -> int:
     """Translate and score; print the scores and save them with the translations."""
     if (args.source is None) != (args.reference is None):
         raise ConfigError("--source and --reference go together")
-    from transformer.evaluation.evaluate import evaluate, keep, test_text
+    from transformer.evaluation.evaluate import evaluate, keep, read_evaluation_text
 
     opened, translator, used = open_translator(args, args.overrides, args.checkpoint)
-    name, pairs = test_text(opened, args.split, args.source, args.reference, args.testset)
+    name, pairs = read_evaluation_text(opened, args.split, args.source, args.reference, args.testset)
     found = evaluate(translator, name, pairs, opened.config.data.target)
     if args.json:
         print(json.dumps(found.as_json()))
     else:
-        say(f"{found.scores.bleu}\n{found.scores.chrf}")
+        say("\n".join(map(str, found.scores.values())))
         say(f"{len(pairs)} sentences of {name} in {found.seconds:.1f} s with {used}")
     try:
         log.info("translations written to %s", keep(opened, found))

@@ -271,6 +271,13 @@ class Translator:
         return torch.from_numpy(batching.rectangle(rows, self.tok.pad, first, last)).to(self.device)
 
 
+def make_translator(
+    model: Transformer, tokenizer: Tokenizer, cfg: DecodeConfig, max_length: int, device: torch.device
+) -> Translator:
+    """Return a translator of this model."""
+    return Translator(model, tokenizer, cfg, max_length, device)
+
+
 def check_precision(model: Transformer, cfg: DecodeConfig, device: torch.device) -> None:
     """Raise ConfigError or DeviceError where a device or this machine cannot decode as it is asked to."""
     resolve_dtype(cfg.precision, device)

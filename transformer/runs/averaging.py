@@ -1,4 +1,4 @@
-"""Averaging the weights of checkpoints."""
+"""Averages of checkpoints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from transformer.runs.run import Run, create_run
 
 
 def average_weights(run: Run, paths: list[Path]) -> dict[str, Tensor]:
-    """Return the mean of the weights of several checkpoints, each of which must be whole."""
+    """Return the mean of the weights of several checkpoints, none of which may be damaged."""
     total: dict[str, Tensor] = {}
     shapes = {name: tuple(part.shape) for name, part in outline(run.config, run.tokenizer).state_dict().items()}
     for path in paths:
