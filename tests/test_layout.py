@@ -19,7 +19,8 @@ ROWS = [
     "evaluation",
     "training interchange",
     "serving",
-    "cli api",
+    "api",
+    "cli",
 ]
 RANK = {name: rank for rank, row in enumerate(ROWS) for name in row.split()}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or not path.name.startswith("_"))

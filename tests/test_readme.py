@@ -23,7 +23,7 @@ SMALL = """
     model.width=16 model.heads=2 model.feed_forward=16 model.encoder_layers=1 model.decoder_layers=1 train.max_steps=1
     train.batch_tokens=50 train.warmup_steps=1 tokenizer.vocab_size=300 decode.precision=float32
 """
-"""Settings that make a training of the examples take no time.""")
+"""Settings that make a training of the examples take no time."""
 
 
 def commands() -> list[str]:

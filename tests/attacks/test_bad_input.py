@@ -33,7 +33,7 @@ from support.command import (
 from support.toy import toy_pairs, write_pairs
 
 from transformer import config_file
-from transformer.cli import main as cli
+from transformer.cli.translate import WARNINGS
 from transformer.config import Config, CorpusConfig, DataConfig, TokenizerConfig
 from transformer.data import corpus
 from transformer.data.lines import LONGEST_LINE, read_lines
@@ -94,11 +94,11 @@ def test_translate_answers_line_by_line(trained_run: Path, name: str, precision:
 
 def test_what_is_replaced_is_said_once(trained_run: Path) -> None:
     found = main("translate", trained_run, *GREEDY, stdin=b"\xff\n" * 50 + b"one\x00\n" * 50)
-    assert found.err.count("is not UTF-8: what cannot be read became U+FFFD") == cli.WARNINGS
+    assert found.err.count("is not UTF-8: invalid bytes were replaced by U+FFFD") == WARNINGS
     assert "input: 50 lines are not UTF-8" in found.err
-    assert found.err.count("line 51 has control characters: the model reads a space in their place") == 1
+    assert found.err.count("line 51 has control characters: the model reads them as spaces") == 1
     assert "input: 50 lines have control characters" in found.err
-    assert len(found.err.splitlines()) == cli.WARNINGS + 3
+    assert len(found.err.splitlines()) == WARNINGS + 3
 
 
 @pytest.mark.parametrize("name", TEXTS)

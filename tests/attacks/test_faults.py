@@ -199,7 +199,7 @@ def test_a_signal_saves_and_tells_how_to_go_on(
     assert child.wait() == code
     told = child.log().splitlines()[-1]
     assert last_step(tmp_path / "run") >= 5
-    again = shlex.split(told.partition("go on with: ")[2])
+    again = shlex.split(told.partition("resume with: ")[2])
     assert again[0] == "transformer"
     assert nursery.run(tmp_path / "log", *again[1:])[0] == 0
     assert_equal_runs(tmp_path / "whole", tmp_path / "run")

@@ -21,7 +21,7 @@ from support.toy import toy_pairs
 
 import transformer
 from transformer import atomic, config_file
-from transformer.cli import main as cli
+from transformer.cli.terminal import HIDDEN
 from transformer.data.tokenizer import LARGEST_MODEL, MOST_PIECES, Tokenizer, _varint, load_tokenizer
 from transformer.errors import CheckpointError
 
@@ -476,7 +476,7 @@ def test_a_tokenizer_is_not_read_if_it_is_too_large(folder: Path) -> None:
 MUTATE = """
 import random, sys
 from pathlib import Path
-from transformer import tokenizer
+from transformer.data import tokenizer
 from transformer.errors import CheckpointError
 model, first, count = Path(sys.argv[1]).read_bytes(), int(sys.argv[2]), int(sys.argv[3])
 text = ["one \\ufb01 \\u00bd", "\\u65e5\\u672c e\\u0301", "".join(map(chr, range(32, 0x3000, 5)))]
@@ -576,7 +576,7 @@ def test_translations_on_a_terminal_show_what_it_would_obey(folder: Path, monkey
     for more in ((), ("--json",), ("--scores",)):
         shown = on_terminal(*args, *more, stdin=b"one\n", monkeypatch=monkeypatch).out.decode()
         assert "\\u202eeins\\u2066" in shown
-        assert not cli.HIDDEN.search(shown)
+        assert not HIDDEN.search(shown)
 
 
 def test_a_real_terminal(folder: Path) -> None:
@@ -627,8 +627,8 @@ def test_samples_names_and_reports_are_shown_escaped(folder: Path, monkeypatch: 
         ("train", folder / "config.yaml", f"train.x{ESCAPES}=1"),
     ):
         for found in (main(*args), on_terminal(*args, stdin=b"one\n", monkeypatch=monkeypatch)):
-            assert not cli.HIDDEN.search(found.out.decode())
-            assert not cli.HIDDEN.search(found.err.replace("\r", ""))  # which a progress bar returns by
+            assert not HIDDEN.search(found.out.decode())
+            assert not HIDDEN.search(found.err.replace("\r", ""))  # which a progress bar returns by
 
 
 def test_training_shows_its_text_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -642,7 +642,7 @@ def test_training_shows_its_text_escaped(tmp_path: Path, monkeypatch: pytest.Mon
     assert "source       " in found.err
     assert "\\u009b2J\\u202e" in found.err
     for name in ("metrics.jsonl", "README.md", "data.json", "config.yaml"):
-        assert not cli.HIDDEN.search((tmp_path / "run" / name).read_text())
+        assert not HIDDEN.search((tmp_path / "run" / name).read_text())
 
 
 # ---- any damage at all ----------------------------------------------------------------------------------

@@ -6,7 +6,9 @@ import pytest
 import sacrebleu
 from support.toy import toy_pairs
 
-from transformer.errors import DataError
+from transformer.errors import ConfigError, DataError
+from transformer.evaluation import metrics
+from transformer.evaluation.evaluate import Evaluation
 from transformer.evaluation.metrics import score_corpus
 
 REFERENCES = [pair.target for pair in toy_pairs(60, 1)]
@@ -38,3 +40,25 @@ def test_different_counts_are_refused() -> None:
 
 def test_chinese_is_scored_by_character() -> None:
     assert "tok:zh" in score_corpus(["我 是"], ["我是"], "zh")["bleu"].signature
+
+
+def test_what_selects_a_checkpoint_is_a_metric() -> None:
+    for name in ("loss", *metrics.METRICS):
+        metrics.check_select_by(name)
+    with pytest.raises(ConfigError, match=r"train\.select_by: unknown metric 'blue'; did you mean bleu\?"):
+        metrics.check_select_by("blue")
+    with pytest.raises(ConfigError, match=r"train\.select_by: unknown metric 'zzz'; there are loss, bleu, chrf"):
+        metrics.check_select_by("zzz")
+
+
+def test_a_new_metric_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is computed, printed, written as JSON and can select checkpoints, lower being better."""
+    from sacrebleu.metrics.ter import TER
+
+    monkeypatch.setitem(metrics.METRICS, "ter", metrics.Metric("TER", lambda _: TER(), higher_is_better=False))
+    scores = metrics.score_corpus(["a b c"], ["a b d"])
+    assert scores["ter"].score == pytest.approx(100 / 3)
+    assert Evaluation("x", ["a b c"], scores, 1.0, "float32").as_json()["ter"]["score"] == scores["ter"].score
+    assert "TER 33.33" in metrics.in_words({"ter": scores["ter"].score})
+    metrics.check_select_by("ter")
+    assert metrics.merit({"ter": 40.0}, "ter") < metrics.merit({"ter": 30.0}, "ter")

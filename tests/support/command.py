@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from transformer.cli import main as cli
+from transformer.cli.terminal import HIDDEN
 
 COMMAND = [sys.executable, "-m", "transformer"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -50,7 +51,7 @@ def main(*args: object, stdin: bytes = b"") -> Outcome:
 
 def check_sentence(outcome: Outcome, command: str) -> None:
     assert "Traceback" not in outcome.err
-    assert not cli.HIDDEN.search(outcome.err.replace("\r", ""))  # which a progress bar returns by
+    assert not HIDDEN.search(outcome.err.replace("\r", ""))  # which a progress bar returns by
     if outcome.code:
         *_, last = outcome.err.splitlines()
         assert last.startswith(f"transformer {command}: "), outcome.err

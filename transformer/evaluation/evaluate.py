@@ -63,11 +63,20 @@ def read_evaluation_text(
     return split, read_all_pairs(chosen, data)
 
 
-def evaluate(translator: Translator, name: str, pairs: list[Pair], target: str) -> Evaluation:
-    """Translate the sources and score the translations, with confidence intervals; `target` is the language code."""
+def evaluate(
+    translator: Translator, name: str, pairs: list[Pair], target: str, progress: bool = False
+) -> Evaluation:
+    """Translate the sources and score the translations, with confidence intervals.
+
+    `target` is the language code. `progress` shows a bar, if standard error is a terminal.
+    """
     watch = Stopwatch()
     found = tqdm(
-        translator.translate(pair.source for pair in pairs), total=len(pairs), unit=" lines", disable=None, leave=False
+        translator.translate(pair.source for pair in pairs),
+        total=len(pairs),
+        unit=" lines",
+        disable=None if progress else True,
+        leave=False,
     )
     translations = [nbest[0].text for nbest in found]
     seconds = watch.seconds

@@ -93,12 +93,15 @@ class TrainingLoop:
 
     # ---- the loop ---------------------------------------------------------------------------------------
 
-    def fit(self) -> str:
-        """Train until something says stop; return what it was, in words. Saves before it returns."""
+    def fit(self, progress_bar: bool = False) -> str:
+        """Train until something says stop; return what it was, in words. Saves before it returns.
+
+        `progress_bar` shows a bar, if standard error is a terminal.
+        """
         cfg = self.cfg.train
         updates = prefetch(self.cut_updates())
         try:
-            with StopSignals() as signals, _progress_bar(self.progress, self.cfg, self.trainer.ranks.first) as bar:
+            with StopSignals() as signals, _bar(self.progress, self.cfg, progress_bar) as bar:
                 while (reason := self.progress.finished(self.cfg)) is None:
                     self.take_and_update(updates)
                     bar.update()
@@ -231,7 +234,7 @@ def _due(step: int, *periods: int) -> bool:
     return any(step % period == 0 for period in periods)
 
 
-def _progress_bar(progress: Progress, cfg: Config, first: bool) -> Any:
-    """Return a progress bar, shown on a terminal only, and by the first process only."""
-    hidden = None if first else True
+def _bar(progress: Progress, cfg: Config, shown: bool) -> Any:
+    """Return a progress bar, shown on a terminal only."""
+    hidden = None if shown else True
     return tqdm(initial=progress.step, total=cfg.train.max_steps, unit=" updates", disable=hidden, leave=False)

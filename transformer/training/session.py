@@ -45,10 +45,12 @@ FINISHED = "finished"
 log = logging.getLogger(__name__)
 
 
-def train(cfg: Config, folder: Path, device: torch.device, fresh: bool = False) -> str:
+def train(
+    cfg: Config, folder: Path, device: torch.device, fresh: bool = False, progress_bar: bool = False
+) -> str:
     """Train into a run directory, or resume the run that is there; return in words why training stopped.
 
-    `fresh` moves an existing run aside and starts over. Raises TransformerError where the run cannot be trained.
+    `fresh` moves an existing run aside and starts over. `progress_bar` shows a bar on a terminal. Raises TransformerError where the run cannot be trained.
     """
     watch = Stopwatch()
     check_select_by(cfg.train.select_by)
@@ -70,7 +72,7 @@ def train(cfg: Config, folder: Path, device: torch.device, fresh: bool = False) 
             return reason
         with _metrics_log(cfg, folder, ranks) as metrics_log:
             loop = build_loop(cfg, folder, device, ranks, watch, metrics_log, resume=bool(checkpoints))
-            return _train(loop, checkpoints)
+            return _train(loop, checkpoints, progress_bar and ranks.first)
 
 
 @contextlib.contextmanager
@@ -107,7 +109,7 @@ def _already_finished(cfg: Config, folder: Path, checkpoints: list[Path], ranks:
     return reason
 
 
-def _train(loop: TrainingLoop, checkpoints: list[Path]) -> str:
+def _train(loop: TrainingLoop, checkpoints: list[Path], progress_bar: bool) -> str:
     """Resume from the first of these checkpoints that can be used, or start; train and write the model card."""
     run, first = loop.run, loop.trainer.ranks.first
     if checkpoints:
@@ -116,7 +118,7 @@ def _train(loop: TrainingLoop, checkpoints: list[Path]) -> str:
     if first:
         (run.path / FINISHED).unlink(missing_ok=True)
     _log_start(loop)
-    reason = loop.fit()
+    reason = loop.fit(progress_bar)
     if first:
         write_model_card(run, dataset_report=loop.data.train.report)
         if loop.progress.finished(loop.cfg):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from support.command import main
 from support.toy import toy_pairs, write_pairs
 
 from transformer.cli import main as cli
+from transformer.cli.commands import COMMANDS
 
 COMMAND = [sys.executable, "-m", "transformer"]
 
@@ -42,10 +45,19 @@ def test_help_is_quick_and_needs_no_torch() -> None:
         assert done.returncode == 0
         assert b"translate" in done.stdout
     assert min(seconds) < 0.3
-    code = (
-        "import sys; from transformer import cli; cli.parser(); sys.exit(bool({'torch', 'numpy'} & set(sys.modules)))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    code = "import sys; from transformer.cli import main; main.parser(); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert "transformer.cli.translate" in loaded
+    assert not {"torch", "numpy", "yaml", "sentencepiece", "sacrebleu", "datasets", "tqdm"} & set(loaded)
+
+
+def test_a_command_is_one_file_and_one_line_of_the_table() -> None:
+    folder = Path(cli.__file__).parent
+    shared = {"__init__", "main", "commands", "arguments", "terminal"}
+    assert {path.stem for path in folder.glob("*.py")} - shared == set(COMMANDS)
+    for name in shared - {"commands"}:
+        text = (folder / f"{name}.py").read_text(encoding="utf-8")
+        assert not [each for each in COMMANDS if re.search(rf"(\.|['\"]){each}\b", text)], name
 
 
 @pytest.mark.parametrize(
@@ -59,7 +71,11 @@ def test_help_is_quick_and_needs_no_torch() -> None:
         (["translate", "nowhere"], 1, "transformer translate: nowhere is not a run directory: no such directory"),
         (["info", "nowhere"], 1, "transformer info: nowhere is not a run directory: no such directory"),
         (["translate", "nowhere", "--device", "quantum"], 2, "unknown device 'quantum'; use auto, cpu, cuda or cuda:N"),
-        (["translate", "nowhere", "a", "b"], 2, "transformer translate: one file at a time: 'b' is one too many"),
+        (
+            ["translate", "nowhere", "a", "b"],
+            2,
+            "transformer translate: more than one input file: 'a' and 'b'; translate one at a time",
+        ),
         (["evaluate", "nowhere", "--source", "x"], 2, "transformer evaluate: --source and --reference go together"),
         (["score", "x", "--source", "none", "--target", "none"], 1, "transformer score: no such file: none"),
     ],
@@ -88,6 +104,34 @@ def test_cuda_that_is_not_there_is_said(trained_run: Path, capsys: pytest.Captur
     code, _, err = call("evaluate", trained_run, "--device", "cuda", capsys=capsys)
     assert code == 2
     assert "device cuda was asked for, but" in err
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "sentence"),
+    [
+        (["translate", "--device", "mps"], 2, "device mps is not supported; use cpu or cuda"),
+        (
+            ["translate", "train.seed=2"],
+            2,
+            "train.seed=2 is decided when a run is trained; here only decode.* and data.* can be set",
+        ),
+        (
+            ["evaluate", "--source", "x", "--reference", "x", "--testset", "wmt14/full"],
+            2,
+            "--testset and --source are two ways to say what to evaluate on; give one",
+        ),
+        (
+            ["evaluate", "data.test=null"],
+            1,
+            "this run names no data.test; give --source and --reference, or --testset",
+        ),
+    ],
+)
+def test_mistakes_about_a_run(
+    args: list[str], code: int, sentence: str, trained_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, *rest = args
+    assert call(command, trained_run, *rest, capsys=capsys) == (code, "", f"transformer {command}: {sentence}\n")
 
 
 def test_unknown_keys_exit_2(tiny_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -133,8 +177,22 @@ def test_average_makes_a_model_folder(whole_path: Path, capsys: pytest.CaptureFi
     folder = whole_path.with_name("run-average-3")
     assert str(folder) in out
     assert call("translate", folder, os.devnull, capsys=capsys)[0] == 0
-    assert call("average", whole_path, "--last", 3, capsys=capsys)[0] == 1
-    assert "fewer than 99" in call("average", whole_path, "--last", 99, capsys=capsys)[2]
+    code, _, err = call("average", whole_path, "--last", 3, capsys=capsys)
+    assert (code, err) == (1, f"transformer average: {folder} exists already; name another with --output\n")
+    _, _, err = call("average", whole_path, "--last", 99, capsys=capsys)
+    assert "run keeps 4 checkpoints, fewer than 99; see train.keep_last" in err
+
+
+def test_a_damaged_checkpoint_is_not_averaged(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(trained_run, tmp_path / "run")
+    last = folder / "checkpoints" / (folder / "last").read_text().strip()
+    (last / "model.safetensors").write_bytes(b"")
+    code, _, err = call("average", folder, "--last", 2, capsys=capsys)
+    assert code == 1
+    assert f"{last} cannot be averaged: " in err
+    assert not (tmp_path / "run-average-2").exists()
 
 
 def test_info(trained_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -177,6 +235,46 @@ def test_evaluate_refuses_files_of_different_length(
     assert "has 1\n" in err
 
 
+def test_score_refuses_files_of_different_length(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a").write_text("one\ntwo\n")
+    (tmp_path / "b").write_text("eins\n")
+    code, _, err = call("score", trained_run, "--source", tmp_path / "a", "--target", tmp_path / "b", capsys=capsys)
+    assert (code, err) == (1, f"transformer score: {tmp_path}/a has 2 lines but {tmp_path}/b has 1\n")
+
+
+def test_more_prefixes_than_lines_are_reported(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x").write_text("one two\n")
+    (tmp_path / "prefix").write_text("zwei\n\n\n")
+    code, out, err = call("translate", trained_run, tmp_path / "x", "--prefix", tmp_path / "prefix", capsys=capsys)
+    assert (code, out) == (0, "zwei eins\n")
+    assert "2 prefixes are unused: there are more prefixes than lines" in err
+
+
+def test_scores_are_printed_where_they_cannot_be_saved(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(trained_run, tmp_path / "copy", ignore=shutil.ignore_patterns("evaluations"))
+    (folder / "evaluations").write_text("a file where the folder should be")
+    code, out, err = call("evaluate", folder, "--split", "valid", "decode.beam=1", capsys=capsys)
+    assert code == 0
+    assert "BLEU" in out
+    assert f"translations and scores cannot be saved in {folder}: " in err
+
+
+def test_stopped_at_the_time_limit(tiny_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["train", tiny_file, "train.max_steps=100000", "train.time_limit=0.1", "--run", tmp_path / "a run"]
+    code, _, err = call(*command, capsys=capsys)
+    assert code == 0
+    assert err.splitlines()[-1].endswith(
+        f"stopped at the time limit and saved; resume with: transformer train {tiny_file} "
+        f"train.max_steps=100000 train.time_limit=0.1 --run '{tmp_path}/a run'"
+    )
+
+
 def test_score_agrees_with_translate(trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_pairs(tmp_path, "x", toy_pairs(20, 31))
     _, out, _ = call("translate", trained_run, tmp_path / "x.en", "--scores", capsys=capsys)
@@ -204,9 +302,13 @@ def test_json_nbest_and_output_file(trained_run: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out").read_text() == "zwei eins\n"
 
 
-def test_a_file_is_never_translated_onto_itself(trained_run: Path, tmp_path: Path) -> None:
+def test_a_file_is_never_translated_onto_itself(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "x").write_text("one\n")
-    assert cli.main(["translate", str(trained_run), str(tmp_path / "x"), "-o", str(tmp_path / "x")]) == 2
+    code, _, err = call("translate", trained_run, tmp_path / "x", "-o", tmp_path / "x", capsys=capsys)
+    assert code == 2
+    assert f"{tmp_path / 'x'} is the input file; write the translations to another file" in err
     assert (tmp_path / "x").read_text() == "one\n"
 
 
@@ -275,11 +377,27 @@ def test_prompt_on_a_terminal(trained_run: Path) -> None:
     )  # fmt: skip
     os.close(slave)
     read = read_until(master, b"> ")
+    assert b"run translates from en to de.\r\n" in read
+    assert b"Type a sentence and press Enter; an empty line or Ctrl-D ends.\r\n" in read
     os.write(master, b"one two three\n")
     read = read_until(master, b"\n> ")
     assert b"drei zwei eins\r\n" in read
     os.write(master, b"\x04")
     assert process.wait(20) == 0
+    os.close(master)
+
+
+def test_a_hint_where_what_is_typed_goes_to_a_file(trained_run: Path, tmp_path: Path) -> None:
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "translate", str(trained_run), "-o", str(tmp_path / "out")], stdin=slave, stdout=slave,
+        stderr=slave, close_fds=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    os.close(slave)
+    read_until(master, b"one sentence per line; end with Ctrl-D.\r\n")
+    os.write(master, b"one two three\n\x04")
+    assert process.wait(20) == 0
+    assert (tmp_path / "out").read_text() == "drei zwei eins\n"
     os.close(master)
 
 
@@ -304,6 +422,6 @@ def test_signals_in_a_real_process(tiny_file: Path, tmp_path: Path, number: int,
             break
     rest = process.stderr.read()
     assert process.wait(30) == code
-    assert "and saved; go on with: transformer train" in rest
+    assert "and saved; resume with: transformer train" in rest
     assert (tmp_path / "run" / "last").exists()
     process.stderr.close()
