@@ -163,11 +163,11 @@ def test_layers_equal_torchs(model: Transformer) -> None:
         copy_layer(ours, theirs.eval())
     source, target = ids(2, 6), ids(2, 7, seed=1)
     source[0, 4:] = PAD
-    x = model._embed(model.target_embedding, source, 0)
+    x = model._embed(model.target_embedding, source, model.encoding(0, 6))
     for layer in encoder:
         x = layer(x, src_key_padding_mask=source == PAD)
     memory = model.encoder_norm(x) if model.encoder_norm is not None else x
-    y = model._embed(model.target_embedding, target, 0)
+    y = model._embed(model.target_embedding, target, model.encoding(0, 7))
     mask = torch.full((7, 7), float("-inf")).triu(1)
     for block in decoder:
         y = block(y, memory, tgt_mask=mask, memory_key_padding_mask=source == PAD)

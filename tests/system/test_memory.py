@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -26,7 +28,7 @@ class Ranges(MemorySplitter[range]):
         return f"{size} did not fit"
 
 
-def fitting(most: int, tried: list[int]) -> object:
+def fitting(most: int, tried: list[int]) -> Callable[[range], list[int]]:
     def work(batch: range) -> list[int]:
         tried.append(len(batch))
         if len(batch) > most:
@@ -39,16 +41,16 @@ def fitting(most: int, tried: list[int]) -> object:
 @pytest.mark.parametrize("most", [1, 3, 10, 100])
 def test_the_parts_are_the_whole_in_order(most: int) -> None:
     splitter, tried = Ranges(torch.device("cpu")), list[int]()
-    found = [number for part in splitter.run(range(37), fitting(most, tried)) for number in part]  # type: ignore[arg-type]
+    found = [number for part in splitter.run(range(37), fitting(most, tried)) for number in part]
     assert found == list(range(37))
     again = list[int]()
-    list(splitter.run(range(37), fitting(most, again)))  # type: ignore[arg-type]
+    list(splitter.run(range(37), fitting(most, again)))
     assert all(size <= most for size in again)  # the size is remembered
 
 
 def test_what_cannot_be_split_is_an_error() -> None:
     with pytest.raises(TransformerError, match="5 does not fit"):
-        list(Ranges(torch.device("cpu")).run(range(5, 9), fitting(0, [])))  # type: ignore[arg-type]
+        list(Ranges(torch.device("cpu")).run(range(5, 9), fitting(0, [])))
 
 
 def test_other_errors_pass_through() -> None:
@@ -62,5 +64,5 @@ def test_other_errors_pass_through() -> None:
 def test_each_size_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     splitter = Ranges(torch.device("cpu"))
     for _ in range(2):
-        list(splitter.run(range(8), fitting(4, [])))  # type: ignore[arg-type]
+        list(splitter.run(range(8), fitting(4, [])))
     assert [record.getMessage() for record in caplog.records] == ["8 did not fit"]

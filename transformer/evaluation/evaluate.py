@@ -63,9 +63,7 @@ def read_evaluation_text(
     return split, read_all_pairs(chosen, data)
 
 
-def evaluate(
-    translator: Translator, name: str, pairs: list[Pair], target: str, progress: bool = False
-) -> Evaluation:
+def evaluate(translator: Translator, name: str, pairs: list[Pair], target: str, progress: bool = False) -> Evaluation:
     """Translate the sources and score the translations, with confidence intervals.
 
     `target` is the language code. `progress` shows a bar, if standard error is a terminal.

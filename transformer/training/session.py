@@ -45,12 +45,11 @@ FINISHED = "finished"
 log = logging.getLogger(__name__)
 
 
-def train(
-    cfg: Config, folder: Path, device: torch.device, fresh: bool = False, progress_bar: bool = False
-) -> str:
+def train(cfg: Config, folder: Path, device: torch.device, fresh: bool = False, progress_bar: bool = False) -> str:
     """Train into a run directory, or resume the run that is there; return in words why training stopped.
 
-    `fresh` moves an existing run aside and starts over. `progress_bar` shows a bar on a terminal. Raises TransformerError where the run cannot be trained.
+    `fresh` moves an existing run aside and starts over. `progress_bar` shows a bar on a terminal.
+    Raises TransformerError where the run cannot be trained.
     """
     watch = Stopwatch()
     check_select_by(cfg.train.select_by)
