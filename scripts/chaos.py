@@ -1,8 +1,9 @@
-"""Train twice, once in peace and once while being killed, stopped, starved and damaged, and compare what comes out.
+"""Train twice, once undisturbed and once under faults, and compare the results.
 
     python scripts/chaos.py CONFIG [KEY=VALUE ...] --folder DIR [--every SECONDS] [--seed N] [--together]
 
-Both trainings run on one thread each, so that their weights can be equal bit for bit. Exit code 0 if all is equal.
+Faults are kill -9, signals, a full disk, and cut or damaged checkpoint files. Each training runs on one thread, so that
+weights can be equal bit for bit. The exit code is 0 if weights, optimizer state, translations and BLEU are equal.
 """
 
 from __future__ import annotations
@@ -19,18 +20,20 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from transformer import checkpoint, durable
-from transformer.journal import duration
+from transformer import atomic
+from transformer.runs.checkpoint import TENSORS, WEIGHTS
+from transformer.runs.run import open_run
+from transformer.system.clock import duration
 
 COMMAND = [sys.executable, "-m", "transformer"]
 SIGNALS = {"kill -9": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT, "SIGUSR1": signal.SIGUSR1}
 LEADS_TO = {"SIGTERM": (143, -signal.SIGTERM), "SIGINT": (130, -signal.SIGINT)}
-"""Exit codes; by the signal itself while Python is only starting."""
+"""Expected exit codes; the negative one if Python was still starting."""
 FAULTS = (*SIGNALS, "disk full", "file cut", "bit flipped")
 
 
 def main() -> int:
-    """Run both trainings and print a table of faults and the verdict."""
+    """Run both trainings; print a table of faults and the result of the comparison."""
     args = arguments()
     args.folder.mkdir(parents=True, exist_ok=True)
     peace, chaos = args.folder / "peace", args.folder / "chaos"
@@ -50,20 +53,20 @@ def main() -> int:
 
 
 def arguments() -> argparse.Namespace:
-    """Return what was asked for."""
+    """Return the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-    parser.add_argument("--folder", type=Path, required=True, help="where the runs `peace` and `chaos` are made")
-    parser.add_argument("--every", type=float, default=60, help="seconds between faults, on average (default: 60)")
-    parser.add_argument("--seed", type=int, default=1, help="of the choice of faults and moments (default: 1)")
-    parser.add_argument("--together", action="store_true", help="run both at the same time")
+    parser.add_argument("--folder", type=Path, required=True, help="folder for the runs `peace` and `chaos`")
+    parser.add_argument("--every", type=float, default=60, help="mean seconds between faults (default: 60)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the faults and their times (default: 1)")
+    parser.add_argument("--together", action="store_true", help="run both trainings at the same time")
     parser.add_argument("--device", default="cpu")
     return parser.parse_intermixed_args()
 
 
 def train(args: argparse.Namespace, run: Path, limit: int | None = None) -> subprocess.Popen[bytes]:
-    """Start, or go on with, a training on one thread; no file of it may have more bytes than the limit."""
+    """Start or resume a training on one thread. No file that it writes may exceed the limit in bytes."""
     command = [*COMMAND, "train", str(args.config), *args.overrides, "--run", str(run), "--device", args.device]
 
     def starve() -> None:
@@ -76,27 +79,27 @@ def train(args: argparse.Namespace, run: Path, limit: int | None = None) -> subp
 
 
 def disturb(args: argparse.Namespace, run: Path) -> Counter[str]:
-    """Train while something goes wrong every so often, until the run is finished; return what was done how often."""
+    """Train under faults until the run is finished; return the number of times of each fault."""
     chance, counts = random.Random(args.seed), Counter(dict.fromkeys(FAULTS, 0))
     bag: list[str] = []
     process = train(args, run)
     while (code := ended(process, args.every * chance.uniform(0.5, 1.5))) is None:
-        bag = bag or chance.sample(FAULTS, len(FAULTS))  # each comes before any comes again
+        bag = bag or chance.sample(FAULTS, len(FAULTS))  # all faults once before any fault again
         fault = bag.pop()
         limit = None
         if fault == "SIGUSR1":
             process.send_signal(SIGNALS[fault])
             counts[fault] += 1
-            say(counts, fault, "which saves and goes on")
+            say(counts, fault, "saved and still training")
             continue
         process.send_signal(SIGNALS.get(fault, signal.SIGKILL))
         code = process.wait()
-        if code == 0:  # it was just done
+        if code == 0:  # finished before the fault
             return counts
         if code not in LEADS_TO.get(fault, (-signal.SIGKILL,)):
-            sys.exit(f"{fault} led to exit code {code}; see {run}.log")
+            sys.exit(f"unexpected exit code {code} after {fault}; see {run}.log")
         if fault in ("file cut", "bit flipped") and not damage(run, fault, chance):
-            fault = "kill -9"  # as there was nothing yet to damage
+            fault = "kill -9"  # there is nothing to damage yet
         if fault == "disk full":
             limit = 9 * largest_file(run) // 10
         counts[fault] += 1
@@ -106,12 +109,12 @@ def disturb(args: argparse.Namespace, run: Path) -> Counter[str]:
             starved(process, args.every, run)
             process = train(args, run)
     if code != 0:
-        sys.exit(f"the training ended with exit code {code} by itself; see {run}.log")
+        sys.exit(f"the training failed without a fault, exit code {code}; see {run}.log")
     return counts
 
 
 def ended(process: subprocess.Popen[bytes], seconds: float) -> int | None:
-    """Return the exit code of a process if it ends within some seconds."""
+    """Return the exit code of a process if it ends within these seconds, else None."""
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -119,26 +122,26 @@ def ended(process: subprocess.Popen[bytes], seconds: float) -> int | None:
 
 
 def starved(process: subprocess.Popen[bytes], seconds: float, run: Path) -> None:
-    """Let a training that cannot save run for a while; it must not claim to have finished."""
+    """Let a training that cannot save run for a while; fail if it reports success."""
     if ended(process, seconds) == 0:
-        sys.exit(f"a training that could not save anything ended with exit code 0; see {run}.log")
+        sys.exit(f"a training that could not save ended with exit code 0; see {run}.log")
     process.kill()
     process.wait()
 
 
 def say(counts: Counter[str], fault: str, found: str) -> None:
-    """Print one line for a fault."""
+    """Print one line about a fault."""
     print(f"{time.strftime('%H:%M:%S')}  {counts.total():>4}  {fault}: {found}", flush=True)
 
 
 def largest_file(run: Path) -> int:
-    """Return the size of the largest file in a run's checkpoints, or something very small."""
+    """Return the size of the largest checkpoint file of a run, or 1000 if there is none."""
     return max((path.stat().st_size for path in run.glob("checkpoints/step-*/*")), default=1000)
 
 
 def damage(run: Path, fault: str, chance: random.Random) -> bool:
-    """Cut a file of the newest checkpoint or flip a bit of it, if another one is whole."""
-    steps = [path for path in sorted(run.glob("checkpoints/step-*")) if durable.damage(path) is None]
+    """Cut a file of the newest valid checkpoint, or flip a bit of it, if another valid one remains."""
+    steps = [path for path in sorted(run.glob("checkpoints/step-*")) if atomic.damage(path) is None]
     if len(steps) < 2:
         return False
     file = chance.choice(sorted(steps[-1].iterdir()))
@@ -150,10 +153,10 @@ def damage(run: Path, fault: str, chance: random.Random) -> bool:
 
 
 def differences(peace: Path, chaos: Path, device: str) -> list[str]:
-    """Return what of two finished runs is not equal: weights, optimizer, translations, BLEU."""
+    """Return the differences of two finished runs: weights, optimizer state, translations, BLEU."""
     found = []
-    newest = [checkpoint.open_run(run).steps()[-1] for run in (peace, chaos)]
-    for name in (checkpoint.WEIGHTS, checkpoint.TENSORS):
+    newest = [open_run(run).steps()[-1] for run in (peace, chaos)]
+    for name in (WEIGHTS, TENSORS):
         one, other = ((path / name).read_bytes() for path in newest)
         print(f"{newest[0].name}, {newest[1].name}: {name} is {'equal' if one == other else 'NOT equal'}")
         found += [f"{name} is not equal"] if one != other or newest[0].name != newest[1].name else []

@@ -1,4 +1,4 @@
-"""Print docs/config.md: every setting with its type, default and meaning, from the dataclasses themselves."""
+"""Print docs/config.md: every setting with type, default and meaning, read from the dataclasses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import inspect
 from typing import Any, get_type_hints
 
-from transformer import config
+from transformer import config, config_file
 
 SECTIONS = {
     "data": config.DataConfig,
@@ -28,7 +28,7 @@ not here is refused.
 
 
 def meanings(cls: type) -> dict[str, str]:
-    """Return the text under each field of a dataclass."""
+    """Return the docstring under each field of a dataclass."""
     body = ast.parse(inspect.getsource(cls)).body[0].body  # type: ignore[attr-defined]
     found = {}
     for field, text in zip(body, body[1:], strict=False):
@@ -38,7 +38,7 @@ def meanings(cls: type) -> dict[str, str]:
 
 
 def default(field: dataclasses.Field[Any]) -> str:
-    """Return a field's default as it would be written in YAML."""
+    """Return the default of a field as written in YAML."""
     if field.default is dataclasses.MISSING:
         return "needed"
     if field.default is None or isinstance(field.default, bool):
@@ -55,7 +55,7 @@ def reference() -> str:
         parts.append(f"\n## {name}\n\n{inspect.getdoc(cls)}\n\n| key | type | default | meaning |\n|---|---|---|---|\n")
         for field in dataclasses.fields(cls):
             meaning = " ".join(texts[field.name].split()).replace("|", "\\|")
-            kind = config.describe(hints[field.name]).replace("|", "\\|")
+            kind = config_file.type_in_words(hints[field.name]).replace("|", "\\|")
             parts.append(f"| `{field.name}` | {kind} | {default(field)} | {meaning} |\n")
     return "".join(parts)
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Trains a few hundred updates on real WMT text and scores newstest2014 en-fr; give the folder that holds the gzipped
-# files europarl-v7.en-fr.train.{en,fr}.gz, newstest2013.en-fr.{en,fr}.gz and newstest2014.en-fr.{en,fr}.gz.
+# Trains a few hundred updates on WMT text and scores newstest2014 en-fr: scripts/europarl.sh FOLDER [KEY=VALUE ...]
+# FOLDER holds europarl-v7.en-fr.train.{en,fr}.gz, newstest2013.en-fr.{en,fr}.gz and newstest2014.en-fr.{en,fr}.gz.
 set -euo pipefail
 folder=${1:?folder with europarl-v7.en-fr.train.en.gz and so on}
 folder=$(cd "$folder" && pwd)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Reproduces the Multi30k result of docs/results.md from text files; give the folder that holds them (train.en, train.de,
-# val.en, val.de, test2016.en, test2016.de) and, if you like, further settings: scripts/multi30k.sh FOLDER train.seed=2
+# Reproduces the Multi30k results of docs/results.md: scripts/multi30k.sh FOLDER [KEY=VALUE ...]
+# FOLDER holds train.en, train.de, val.en, val.de, test2016.en and test2016.de.
 set -euo pipefail
 folder=${1:?folder with train.en, train.de, val.en, val.de, test2016.en, test2016.de}
 folder=$(cd "$folder" && pwd)

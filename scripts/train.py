@@ -1,4 +1,4 @@
-"""`transformer train` from a checkout, for launchers that start a file, such as torchrun."""
+"""Run `transformer train` from a checkout; for launchers that need a file, such as torchrun."""
 
 import sys
 

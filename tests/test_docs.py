@@ -11,7 +11,7 @@ import pytest
 from transformer import config_file
 from transformer.config import ModelConfig
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
 

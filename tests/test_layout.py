@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "transformer"
+PACKAGE = Path(__file__).parents[1] / "transformer"
 ROWS = [
     "errors config config_file atomic",
     "system",
@@ -19,7 +19,8 @@ ROWS = [
     "evaluation",
     "training interchange",
     "serving",
-    "cli api",
+    "api",
+    "cli",
 ]
 RANK = {name: rank for rank, row in enumerate(ROWS) for name in row.split()}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or not path.name.startswith("_"))
@@ -129,3 +130,40 @@ DANGER = re.compile(r"\bpickle\b(?!\w)|torch\.load\(|\beval\(|\bexec\(|yaml\.loa
 def test_nothing_runs_code_from_files(path: Path) -> None:
     code = "\n".join(line for line in path.read_text(encoding="utf-8").splitlines() if "No pickle" not in line)
     assert not DANGER.search(re.sub(r"\.eval\(\)", "", code))
+
+
+LEGEND = {
+    "B": "sentences",
+    "C": "candidates",
+    "D": "model width",
+    "E": "width of a head",
+    "H": "heads",
+    "K": "hypotheses of a sentence",
+    "L": "rows of the position table",
+    "N": "real target tokens",
+    "P": "places in the KV cache",
+    "R": "rows",
+    "S": "source positions",
+    "T": "target positions",
+    "V": "vocabulary",
+}
+
+
+@pytest.mark.parametrize("path", FILES, ids=module)
+def test_shape_letters_mean_one_thing_everywhere(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    legend = re.search(
+        r"(?:Shape letters|Letters): (.*?)\.(?:\n|$)", ast.get_docstring(ast.parse(text)) or "", re.DOTALL
+    )
+    plain = re.sub(r"\([^)]*\)", "", " ".join(legend[1].split())) if legend else ""
+    named = dict(part.strip().split(" ", 1) for part in plain.split(",") if part.strip())
+    for letter, meaning in named.items():
+        assert letter in LEGEND, f"{letter} is not in the legend"
+        assert meaning.strip().startswith(LEGEND[letter]), f"{letter} is {LEGEND[letter]}, not {meaning}"
+    tree = ast.walk(ast.parse(text))
+    names = [
+        node.id if isinstance(node, ast.Name) else node.arg for node in tree if isinstance(node, (ast.Name, ast.arg))
+    ]
+    suffixes = [found[1] for name in names if (found := re.fullmatch(r"[a-z][a-z0-9_]*_([A-Z0-9]+)", name))]
+    used = {letter for letter in "".join(suffixes) if letter.isalpha()}
+    assert used <= named.keys(), f"shape letters without a legend: {sorted(used - named.keys())}"

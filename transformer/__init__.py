@@ -1,3 +1,56 @@
-"""Training, evaluating and using encoder-decoder translation models."""
+"""Train, evaluate and use encoder-decoder translation models.
 
-__version__ = "0.1.0"
+    import transformer
+
+    model = transformer.load("runs/mine")
+    for translation in model.translate(["The sun is shining."]):
+        print(translation)
+
+Importing this package is cheap: PyTorch is imported by the first call that needs it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from transformer.errors import CheckpointError, ConfigError, DataError, DeviceError, TransformerError
+
+if TYPE_CHECKING:
+    from transformer.api import Model, TrainingResult, Translation, evaluate, load, train
+    from transformer.evaluation.evaluate import Evaluation
+
+__version__ = "0.2.0"
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "DeviceError",
+    "Evaluation",
+    "Model",
+    "TrainingResult",
+    "TransformerError",
+    "Translation",
+    "__version__",
+    "evaluate",
+    "load",
+    "train",
+]
+
+_LAZY = dict.fromkeys(("Model", "TrainingResult", "Translation", "evaluate", "load", "train"), "transformer.api")
+_LAZY["Evaluation"] = "transformer.evaluation.evaluate"
+
+if not TYPE_CHECKING:  # to a type checker, a module with this function has every attribute
+
+    def __getattr__(name: str) -> object:
+        """Import what is asked for from its module (PEP 562)."""
+        if name not in _LAZY:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value = getattr(import_module(_LAZY[name]), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and whose damage is noticed."""
+"""Atomic files and folders: they appear complete or not at all. Manifests that detect damage, and locks."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from typing import Any
 MANIFEST = "manifest.json"
 TEMPORARY = ".tmp-"
 LARGEST_JSON = 16 << 20
-"""Bytes; none that we write comes near."""
+"""Bytes; no JSON file that this package writes comes near."""
 REPLACED = ".tmp-replaced-"
-"""Before the name of a folder that is just being replaced; `clean_up` puts it back if its successor never came."""
+"""Prefix of a folder while it is being replaced; `clean_up` restores it if the new one never appeared."""
 
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Give a folder to fill, which becomes `path` when the block ends well and vanishes when it does not.
+    """Give a temporary folder to fill. It becomes `path` when the block succeeds and is removed when it fails.
 
     Each file is forced to disk, then a manifest with their sizes and SHA-256, then the rename; so `path`
     never exists half written. A folder already at `path` is replaced, and there again after a kill and `clean_up`.
@@ -34,7 +34,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _naming_the_path(path: Path) -> Iterator[None]:
-    """Let an OSError, such as that of a full disk, say which file or folder could not be written."""
+    """Let an OSError, for example of a full disk, name the file or folder that could not be written."""
     try:
         yield
     except OSError as error:
@@ -67,7 +67,7 @@ def _filled(path: Path) -> Iterator[Path]:
 
 
 def damage(folder: Path, deep: bool = True) -> str | None:
-    """Return what is wrong with a folder made by `new_folder`, or None; `deep` reads every byte."""
+    """Return what is wrong with a folder made by `new_folder`, or None. `deep` compares the SHA-256 of every file."""
     if folder.is_symlink():
         return "it is a link"
     try:
@@ -82,9 +82,9 @@ def damage(folder: Path, deep: bool = True) -> str | None:
                 return f"{name} has {file.stat().st_size} bytes instead of {expected['bytes']}"
             if deep and sha256(file) != expected["sha256"]:
                 return f"{name} is damaged: its SHA-256 is not the manifest's"
-        there = {found.name for found in folder.iterdir() if not found.name.startswith(".")}
-        if strange := sorted(there - {*files, MANIFEST}):
-            return f"it holds {strange[0]}, which its manifest does not name"
+        present = {found.name for found in folder.iterdir() if not found.name.startswith(".")}
+        if unknown := sorted(present - {*files, MANIFEST}):
+            return f"it holds {unknown[0]}, which its manifest does not name"
     except FileNotFoundError:
         return f"it has no {MANIFEST}"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -93,7 +93,7 @@ def damage(folder: Path, deep: bool = True) -> str | None:
 
 
 def read_json(path: Path) -> Any:
-    """Return what a small file holds; raises OSError or ValueError where it is not small, not JSON or a link."""
+    """Return the content of a JSON file; raises OSError or ValueError if it is too large, not JSON, or a link."""
     if path.is_symlink():
         raise ValueError(f"{path.name} is a link")
     with path.open("rb") as stream:
@@ -106,12 +106,12 @@ def read_json(path: Path) -> Any:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a small file whole."""
+    """Write a small file atomically."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace a small file whole, unless this is what it holds."""
+    """Write a small file atomically, unless it has this content already."""
     if path.is_file() and path.read_bytes() == content:
         return
     temporary = path.with_name(TEMPORARY + path.name)
@@ -126,9 +126,9 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 @contextmanager
 def only_writer(folder: Path, wait: bool = False) -> Iterator[bool]:
-    """Give whether this process is the only one that writes to a folder; it is while the block runs.
+    """Try to lock a folder while the block runs, and give whether that succeeded.
 
-    With `wait` it is in any case, later where another process is writing.
+    With `wait`, wait until the lock is free. Where the system has no file locks, it always succeeds.
     """
     try:
         import fcntl
@@ -147,14 +147,14 @@ def only_writer(folder: Path, wait: bool = False) -> Iterator[bool]:
 
 
 def remove(folder: Path) -> None:
-    """Remove a folder so that it is never seen half removed."""
-    grave = folder.with_name(f"{TEMPORARY}removed-{os.getpid()}-{folder.name}")
-    folder.rename(grave)
-    shutil.rmtree(grave, ignore_errors=True)
+    """Remove a folder atomically: it is renamed first, so nobody sees it half removed."""
+    removed = folder.with_name(f"{TEMPORARY}removed-{os.getpid()}-{folder.name}")
+    folder.rename(removed)
+    shutil.rmtree(removed, ignore_errors=True)
 
 
 def clean_up(parent: Path) -> None:
-    """Remove what interrupted writers left behind; only for a folder that nobody else writes to."""
+    """Remove what interrupted writers left behind. The caller must be the only writer of the folder."""
     for old in parent.glob(f"{REPLACED}?*"):
         if not (path := old.with_name(old.name.removeprefix(REPLACED))).exists():
             old.rename(path)

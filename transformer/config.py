@@ -1,8 +1,4 @@
-"""Every setting there is: read from YAML once, checked whole, and written back.
-
-Scalars are read by the type of the field they are for, not by YAML's guesses: `1e-4` is a float wherever a
-float is wanted, and the language code `no` stays text.
-"""
+"""Every setting: its type, its default (the paper's value where it has one), its meaning, and what contradicts it."""
 
 from __future__ import annotations
 
@@ -54,17 +50,17 @@ class DataConfig:
     test: CorpusConfig | None = None
     """Held-out text for `evaluate`."""
     max_length: Annotated[int, (2, 16_384)] = 256
-    """Tokens; training pairs with a longer side are left out, longer input is translated in pieces."""
+    """Tokens. Training pairs with a longer side are dropped; longer input is translated in pieces."""
     max_ratio: Annotated[float, (1.0, 10**6)] | None = None
-    """Training pairs whose longer side has more than this many times the tokens of the other are left out."""
+    """Training pairs whose longer side has more than this many times the tokens of the other are dropped."""
     duplicates: Literal["keep", "drop"] = "keep"
-    """What to do with training pairs that stand in the corpora again; their number is reported."""
+    """What to do with duplicate training pairs. Their number is reported."""
     overlap: Literal["keep", "drop"] = "keep"
-    """What to do with training pairs of which a side also stands in `valid` or `test`; reported."""
+    """What to do with training pairs of which a side also occurs in `valid` or `test`. Their number is reported."""
     undecodable: Literal["error", "drop"] = "error"
     """What to do with training lines that are not UTF-8."""
     prepared_dir: str | None = None
-    """Where tokenised corpora are kept for later runs; by default `prepared` beside the run directory."""
+    """Where tokenised corpora are cached for later runs; by default `prepared` beside the run directory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,11 +106,11 @@ class ModelConfig:
     decoder_start: Literal["bos", "pad"] = "bos"
     """The token that the decoder reads first."""
     dropout: Fraction = 0.1
-    """Share zeroed of each sub-layer's output and of the sums of embedding and position."""
+    """Share of each sub-layer's output, and of the sums of embedding and position, that is zeroed."""
     attention_dropout: Fraction = 0.0
-    """Share zeroed of the attention weights."""
+    """Share of the attention weights that is zeroed."""
     activation_dropout: Fraction = 0.0
-    """Share zeroed between the two feed-forward projections."""
+    """Share of the values between the two feed-forward projections that is zeroed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,15 +122,15 @@ class TrainConfig:
     batch_tokens: Annotated[int, (1, 10**8)] = 25_000
     """Target tokens an update, padding not counted."""
     micro_batch_tokens: Annotated[int, (1, 10**8)] | Literal["auto"] = "auto"
-    """Tokens, padding counted, that go through the network at once; changes speed, memory and where dropout strikes."""
+    """Tokens of a side, padding counted, in the network at once. Changes speed, memory and dropout's draws."""
     time_limit: Annotated[float, (0.0, 10**9)] | None = None
     """Seconds of wall clock, then save and stop with exit code 0."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Of the network's arithmetic; weights and optimizer stay float32. `auto` is bfloat16 where it is fast."""
+    """Of the network's arithmetic. Weights and optimizer stay float32. `auto` is bfloat16 where it is fast."""
     seed: Annotated[int, (0, 2**32 - 1)] = 1
-    """Of initial weights, order of batches, dropout and subword sampling."""
-    rate: Literal["noam", "linear", "cosine", "constant"] = "noam"
-    """Shape of the learning rate after warm-up: inverse square root, to zero at `max_steps`, or level."""
+    """Of the initial weights, the order of batches, dropout and subword sampling."""
+    schedule: Literal["noam", "linear", "cosine", "constant"] = "noam"
+    """Learning rate after warm-up: falls with the inverse square root of the step, falls to zero, or stays."""
     peak_rate: Annotated[float, (0.0, 100.0)] | None = None
     """Learning rate at the end of warm-up; by default the paper's (width * warmup_steps) ** -0.5."""
     warmup_steps: Annotated[int, (0, 10**9)] = 4000
@@ -148,33 +144,33 @@ class TrainConfig:
     label_smoothing: Fraction = 0.1
     """Share of each target's probability that is spread evenly over the vocabulary."""
     clip_norm: Annotated[float, (1e-9, 10**9)] | None = None
-    """Largest norm of an update's gradient; a longer one is scaled down to it; null is off."""
+    """Largest norm of an update's gradient; a larger gradient is scaled down to it. `null` is off."""
     ema: Annotated[float, (0.0, 0.999999)] | None = None
-    """Decay of an exponential moving average of the weights, which is then what is validated and kept."""
+    """Decay of an exponential moving average of the weights; the average is then validated and saved."""
     subword_sampling: Annotated[float, (0.0, 1.0)] = 0.0
-    """Train on random segmentations: dropout of BPE merges, or the smoothing of unigram sampling; 0 is off."""
+    """Train on random segmentations: BPE-dropout, or the smoothing of unigram sampling. 0 is off."""
     init_from: str | None = None
     """A run directory to take tokenizer and initial weights from."""
     log_every: Count = 100
-    """Updates between two lines of the log."""
+    """Updates between two log lines."""
     validate_every: Count = 1000
     """Updates between two validations."""
     save_every: Count = 1000
-    """Updates between two checkpoints; one is also saved at each validation and at the end."""
+    """Updates between two checkpoints. One is also saved at each validation and at the end."""
     keep_last: Annotated[int, (1, 10_000)] = 5
     """Newest checkpoints to keep, not counting those that a signal asked for."""
     keep_best: Annotated[int, (0, 10_000)] = 1
-    """Best checkpoints to keep besides."""
-    best: Literal["loss", "bleu", "chrf"] = "loss"
-    """The validation score that makes a checkpoint the best one and that early stopping looks at."""
+    """Best checkpoints to keep in addition."""
+    select_by: str = "loss"
+    """The validation score that selects the best checkpoint and drives early stopping: `loss`, `bleu` or `chrf`."""
     patience: Count | None = None
-    """Validations without a new best after which training stops."""
+    """Validations without a new best after which training stops (early stopping)."""
     validate_text: bool = True
     """Whether to translate the validation text too, greedily, and score it by BLEU and chrF."""
     samples: Annotated[int, (0, 100)] = 3
     """Translations shown in the log at each validation."""
     average_last: Annotated[int, (1, 10_000)] | None = None
-    """At the end, average the weights of this many newest checkpoints; that is `best` unless it validates worse."""
+    """At the end, average this many newest checkpoints. The average becomes `best` unless it validates worse."""
     tensorboard: bool = False
     """Whether to write the metrics for TensorBoard too, into `tensorboard` in the run directory."""
 
@@ -188,7 +184,7 @@ class DecodeConfig:
     length_penalty: Annotated[float, (0.0, 10.0)] = 0.6
     """alpha of ((5 + n) / 6) ** alpha, by which a translation of n tokens has its log-probability divided."""
     max_extra: Annotated[int, (0, 16_384)] = 50
-    """Tokens that a translation may have more than its source."""
+    """Most tokens of a translation beyond those of its source."""
     sampling: bool = False
     """Draw translations at random instead of searching for the most probable one."""
     temperature: Annotated[float, (0.001, 1000.0)] = 1.0
@@ -198,9 +194,9 @@ class DecodeConfig:
     top_p: Annotated[float, (0.0, 1.0)] = 1.0
     """Sample from the most probable tokens that together reach this probability."""
     seed: Annotated[int, (0, 2**32 - 1)] = 1
-    """Of sampling; a sentence's samples depend on this and on the sentence alone."""
+    """Of sampling. A sentence's samples depend only on this and on the sentence."""
     batch_tokens: Annotated[int, (1, 10**8)] = 10_240
-    """Source tokens, padding counted, times beam, that are decoded at once; changes speed only."""
+    """Source tokens, padding counted, times beam, that are decoded at once. Changes speed only."""
     precision: Literal["auto", "float32", "bfloat16", "float16", "int8"] = "auto"
     """Of the network's arithmetic; `auto` is int8 where it can be (beam search on CPUs with AVX-512 VNNI, Linux and a C
     compiler), else bfloat16 where the hardware multiplies matrices in it."""
@@ -208,7 +204,7 @@ class DecodeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """One run, whole."""
+    """The configuration of a run."""
 
     data: DataConfig
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
@@ -235,13 +231,13 @@ def contradiction(built: Any, dotted: str) -> str | None:
         case Config(tokenizer=tokenizer, model=model) if model.tied == "all" and not tokenizer.joint:
             return "model.tied: all needs one vocabulary for both sides; set tokenizer.joint or model.tied"
         case Config(data=data, train=train) if data.valid is None and train.patience is not None:
-            return "train.patience needs data.valid to look at"
+            return "train.patience needs data.valid"
         case Config(train=train) if (train.average_last or 0) > train.keep_last:
             return (
-                f"train.average_last {train.average_last} needs train.keep_last to be as large, not {train.keep_last}"
+                f"train.average_last {train.average_last} needs train.keep_last of at least that, not {train.keep_last}"
             )
-        case Config(train=train) if train.best != "loss" and not train.validate_text:
-            return f"train.best: {train.best} needs train.validate_text: true"
+        case Config(train=train) if train.select_by != "loss" and not train.validate_text:
+            return f"train.select_by: {train.select_by} needs train.validate_text: true"
         case DataConfig(source=source, target=target) if source == target:
             return f"data.source and data.target are both {source!r}"
     return None

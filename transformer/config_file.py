@@ -1,13 +1,15 @@
-"""Every setting there is: read from YAML once, checked whole, and written back.
+"""Reads a configuration from YAML and `KEY=VALUE`, names each mistake with its place, and writes it back.
 
-Scalars are read by the type of the field they are for, not by YAML's guesses: `1e-4` is a float wherever a
-float is wanted, and the language code `no` stays text.
+A scalar is read by the type of its field, not by YAML's guesses: `1e-4` is a float wherever a float is wanted, and
+the language code `no` stays text.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
+import logging
 import math
 import types
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,12 +24,16 @@ from transformer.errors import ConfigError
 LARGEST_FILE, DEEPEST = 1 << 20, 20
 """Bytes, and levels of lists in lists; a configuration with more is not one."""
 COMMAND_LINE = "command line"
+RENAMED = {"train.rate": "train.schedule", "train.best": "train.select_by"}
+"""Settings of version 0.1 and their names today; the old names are accepted."""
+
+log = logging.getLogger(__name__)
 
 
 def load(path: Path, overrides: Iterable[str] = ()) -> Config:
-    """Read a YAML file, put each `dotted.key=value` over it, and check the whole.
+    """Read a YAML file, apply each `dotted.key=value`, and check the result.
 
-    Raises ConfigError that names the dotted key, the file and the line.
+    Raises ConfigError with the dotted key, the file and the line.
     """
     try:
         with path.open("rb") as stream:
@@ -40,22 +46,23 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Config:
     root = _parse(text, str(path))
     if not isinstance(root, yaml.MappingNode):
         raise ConfigError(f"{path} holds no configuration: expected sections such as `data:` and `model:`")
-    for override in overrides:
-        _put(root, override)
-    config = _Reader().build(Config, root, "")
-    assert isinstance(config, Config)
-    return config
+    return _read(root, overrides)
 
 
 def override(config: Config, overrides: Iterable[str]) -> Config:
-    """Return the configuration with each `dotted.key=value` put over it."""
+    """Return the configuration with each `dotted.key=value` applied."""
     root = _parse(dump(config), "the configuration")
     assert isinstance(root, yaml.MappingNode)
-    for text in overrides:
-        _put(root, text)
-    changed = _Reader().build(Config, root, "")
-    assert isinstance(changed, Config)
-    return changed
+    return _read(root, overrides)
+
+
+def _read(root: yaml.MappingNode, overrides: Iterable[str]) -> Config:
+    _rename_old(root, "")
+    for override in overrides:
+        _put(root, override)
+    config = _Reader().section(Config, root, "")
+    assert isinstance(config, Config)
+    return config
 
 
 def dump(config: Config) -> str:
@@ -109,10 +116,32 @@ def _parse(text: str, name: str) -> yaml.Node:
     return node if node is not None else yaml.ScalarNode("tag:yaml.org,2002:null", "")
 
 
+def _rename_old(node: yaml.Node, section: str) -> None:
+    """Give settings in the tree of nodes their names of today."""
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        if isinstance(key, yaml.ScalarNode):
+            dotted = _new_name(f"{section}{key.value}")
+            key.value = dotted.removeprefix(section)
+            _rename_old(value, f"{dotted}.")
+
+
+def _new_name(dotted: str) -> str:
+    if dotted not in RENAMED:
+        return dotted
+    _log_renamed(dotted)
+    return RENAMED[dotted]
+
+
+@functools.cache
+def _log_renamed(dotted: str) -> None:
+    """Log this once for each name."""
+    log.info("the setting %s is now called %s; the old name still works", dotted, RENAMED[dotted])
+
+
 def _put(root: yaml.MappingNode, override: str) -> None:
     """Place one `dotted.key=value` into the tree of nodes."""
     dotted, equals, text = override.partition("=")
-    keys = dotted.split(".")
+    keys = _new_name(dotted).split(".")
     if not equals or not all(keys):
         raise ConfigError(f"{override!r} is not an override; write section.key=value")
     node = root
@@ -144,7 +173,7 @@ class _Reader:
         place = f"{mark.name}, line {mark.line + 1}" if mark and mark.name != COMMAND_LINE else COMMAND_LINE
         return ConfigError(f"{sentence} ({place})")
 
-    def build(self, cls: type, node: yaml.Node, dotted: str) -> Any:
+    def section(self, cls: type, node: yaml.Node, dotted: str) -> Any:
         if not isinstance(node, yaml.MappingNode):
             raise self.fail(node, f"{dotted} needs keys of its own, such as {_some_keys(cls)}")
         hints = get_type_hints(cls, include_extras=True)
@@ -171,7 +200,7 @@ class _Reader:
         if get_origin(kind) in (Union, types.UnionType):
             return self.read_union(get_args(kind), node, dotted)
         if dataclasses.is_dataclass(kind):
-            return self.build(kind, node, dotted)  # type: ignore[arg-type]
+            return self.section(kind, node, dotted)  # type: ignore[arg-type]
         if get_origin(kind) is tuple:
             return self.read_tuple(get_args(kind), node, dotted)
         value = _scalar(kind, node)
@@ -191,7 +220,7 @@ class _Reader:
         raise self.fail(node, f"{dotted} must be {any_type_in_words(kinds)}, not {_show(node)}")
 
     def read_tuple(self, kinds: tuple[Any, ...], node: yaml.Node, dotted: str) -> tuple[Any, ...]:
-        """Read a list; one item may stand without brackets."""
+        """Read a list. A single item needs no brackets."""
         nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
         if kinds[-1] is not ... and len(nodes) != len(kinds):
             raise self.fail(node, f"{dotted} needs {len(kinds)} values, not {len(nodes)}")

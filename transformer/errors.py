@@ -1,4 +1,4 @@
-"""The failures a user can cause and mend.
+"""The errors that a user can cause and fix.
 
     TransformerError        exit code 1
     ├── ConfigError         exit code 2: a key, a value or an option is wrong

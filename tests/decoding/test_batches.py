@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 import pytest
-from conftest import CPU
+from support.toy import CPU
 
 from transformer.decoding.batches import Batch, BatchSplitter, Piece, cut_batches
 from transformer.decoding.translator import Translator, make_translator

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import CPU
+from support.toy import CPU
 
 from transformer.decoding.loading import load_translator
 from transformer.errors import ConfigError

@@ -7,7 +7,7 @@ import logging
 import re
 
 import pytest
-from conftest import toy_pairs
+from support.toy import toy_pairs
 
 from transformer.decoding.batches import Piece
 from transformer.decoding.long_lines import cut_line, join_pieces

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from toy_language import EOS, START, Language, log_prob, logits, searched, task
+from support.toy_language import EOS, START, Language, log_prob, logits, searched, task
 
 from transformer.decoding import search
 from transformer.decoding.sampling import Sampling, sample, uniform_numbers

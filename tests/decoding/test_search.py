@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from toy_language import EOS, START, VOCAB, log_prob, logits, searched
+from support.toy_language import EOS, START, VOCAB, log_prob, logits, searched
 
 from transformer.decoding import search
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import CPU, toy_pairs
+from support.toy import CPU, toy_pairs
 
 from transformer.decoding import search
 from transformer.decoding.batches import Piece

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from random_models import KINDS, SMALL, SOURCES, build
+from support.random_models import KINDS, SMALL, SOURCES, build
 
 from transformer.data.tokenizer import Tokenizer
 from transformer.decoding.translator import Translator, greedy, make_translator

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from random_models import KINDS, SOURCES, build
 from safetensors.numpy import load_file
+from support.random_models import KINDS, SOURCES, build
 
 from transformer import atomic
 from transformer.data.tokenizer import Tokenizer

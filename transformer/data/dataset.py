@@ -1,10 +1,4 @@
-"""Corpora to token ids on disk: sampled for the vocabulary, filtered, encoded in parallel, memory-mapped.
-
-A prepared folder holds, for each side, the ids of all sentences end to end (`source.ids`, `target.ids`) and
-where each begins (`source.starts`, `target.starts`); `rows` lists the pairs that passed the filters, corpus
-after corpus, and `prepared.json` tells counts. It is found again by a fingerprint of everything that decides
-it. The ids stay on disk; in memory are some tens of bytes for each pair.
-"""
+"""A dataset: pairs of id sequences, memory-mapped from a prepared folder or in memory."""
 
 from __future__ import annotations
 
@@ -21,6 +15,7 @@ from transformer.data import corpus
 from transformer.data.tokenizer import Flat, Tokenizer
 
 FORMAT = 1
+"""Of prepared folders."""
 Ints = NDArray[Any]
 
 
@@ -33,11 +28,11 @@ class Dataset:
     target_ids: Ints
     target_starts: Ints
     rows: Ints
-    """Of the pairs that count, the place on disk; a pair's id is its index here."""
+    """The place on disk of each pair that passed the filters; a pair's id is its index here."""
     corpora: tuple[tuple[int, int, float], ...]
     """First pair, end and weight of each corpus."""
     report: dict[str, Any]
-    """What was read and what was left out, for the log and the model card."""
+    """Counts of what was read and dropped, for the log and the model card."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -46,9 +41,9 @@ class Dataset:
         """Return the number of source and of target ids of every pair."""
         return np.diff(self.source_starts)[self.rows], np.diff(self.target_starts)[self.rows]
 
-    def pairs(self, chosen: Ints) -> tuple[list[Ints], list[Ints]]:
-        """Return source and target ids of these pairs."""
-        places = self.rows[chosen]
+    def ids(self, pair_ids: Ints) -> tuple[list[Ints], list[Ints]]:
+        """Return the source and the target ids of these pairs."""
+        places = self.rows[pair_ids]
         sides = ((self.source_ids, self.source_starts), (self.target_ids, self.target_starts))
         left, right = ([ids[starts[p] : starts[p + 1]] for p in places] for ids, starts in sides)
         return left, right

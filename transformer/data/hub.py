@@ -31,7 +31,7 @@ def testset_files(name: str, source: str, target: str) -> tuple[Path, Path]:
     if pair not in sacrebleu.get_langpairs_for_testset(name):
         raise DataError(f"sacreBLEU's test set {name} has no language pair {pair}")
     patience = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(PATIENCE)  # sacreBLEU would wait for ever
+    socket.setdefaulttimeout(PATIENCE)  # sacreBLEU sets no timeout
     try:
         found = sacrebleu.get_source_file(name, pair), sacrebleu.get_reference_files(name, pair)[0]
     except (OSError, EOFError, SystemExit) as error:
@@ -81,10 +81,9 @@ def load_rows(corpus: CorpusConfig, title: str, source: str, target: str) -> Any
 
 
 def _go_offline_if_unreachable() -> None:
-    """Let `datasets` use what it has downloaded where the Hub cannot be reached.
+    """Let `datasets` use its cache where the Hub cannot be reached, instead of retrying for half a minute.
 
-    Without this it tries again for half a minute. It reads the variable when imported, which is why this is
-    the one place that sets one.
+    It reads the environment variable when it is imported, so this must come before.
     """
     endpoint = urllib.parse.urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
     host, port = endpoint.hostname or "", endpoint.port or (443 if endpoint.scheme == "https" else 80)
@@ -94,7 +93,7 @@ def _go_offline_if_unreachable() -> None:
         socket.create_connection((host, port), PATIENCE).close()
     except OSError as error:
         log.warning(
-            "%s cannot be reached (%s): only what was downloaded before is used",
+            "%s cannot be reached (%s): using only what was downloaded before",
             host,
             error.strerror or error,
         )

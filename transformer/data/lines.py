@@ -1,4 +1,4 @@
-"""Parallel text from wherever it lives, as pairs of raw strings; the one place that reaches the network."""
+"""Lines of text: what a line is, which files are decompressed, what happens to bytes that are not UTF-8."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ OPENERS: dict[bytes, Callable[..., Any]] = {
     b"\xfd7zXZ\x00": lzma.open,
 }
 LONGEST_LINE = 1 << 24
-"""Bytes, after decompression: what is longer is no line of text, and would fill the memory."""
+"""Bytes, after decompression. A longer line is not text and could fill the memory."""
 DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 
 def _raw_lines(stream: IO[bytes], name: str) -> Iterator[bytes]:
     """Yield the bytes of each line.
 
-    Lines end at LF alone; one CR before it and a byte-order mark at the very start are not text.
+    Lines end at LF only. One CR before it is dropped, and so is a byte-order mark at the start of the file.
     """
     try:
         for number, raw in enumerate(iter(lambda: stream.readline(LONGEST_LINE + 1), b"")):
@@ -48,7 +48,7 @@ def decode_lines(stream: Iterable[bytes]) -> Iterator[str | None]:
 
 
 def lenient_lines(stream: IO[bytes], name: str) -> Iterator[tuple[str, bool]]:
-    """Yield the text of each line, U+FFFD in place of what is not UTF-8, and whether all of it was."""
+    """Yield the text of each line, with U+FFFD for bytes that are not UTF-8, and whether there were none."""
     for raw in _raw_lines(stream, name):
         text = raw.decode("utf-8", "replace")
         yield text, "\ufffd" not in text or text.encode("utf-8") == raw
@@ -84,12 +84,12 @@ def open_plain(path: Path) -> io.BufferedReader:
 
 
 def open_bytes(path: Path) -> IO[bytes]:
-    """Open for reading bytes; what a file is, its first bytes say, not its name."""
+    """Open a file, decompressed. The first bytes say how a file is compressed, not its name."""
     plain = open_plain(path)
     head = plain.peek(6)[:6]
     for magic, opener in OPENERS.items():
         if head.startswith(magic):
-            if not path.expanduser().is_file():  # a pipe can be opened but once
+            if not path.expanduser().is_file():  # a pipe cannot be opened a second time
                 piped: IO[bytes] = opener(plain, "rb")
                 return piped
             plain.close()

@@ -1,4 +1,4 @@
-"""SentencePiece: train, load, encode, decode. The one owner of the ids of pad, unk, bos and eos."""
+"""The tokenizer: SentencePiece models, and the one owner of the ids of pad, unk, bos and eos."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from transformer.errors import CheckpointError, DataError
 
 Ints = NDArray[Any]
 LARGEST_MODEL, MOST_PIECES = 64 << 20, 1_000_000
-"""Bytes and pieces; no vocabulary needs more."""
+"""Bytes and pieces of a SentencePiece model; a larger file is refused before it is loaded."""
 LONGEST_TEXT = 1 << 16
-"""Characters of a line that a vocabulary is learned from."""
+"""Characters; longer lines are left out when a vocabulary is learned."""
 CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
-"""Line ends, control characters and lone surrogates: never text for the model and never in its output."""
+"""Line ends, control characters and lone surrogates: the model never reads or writes them."""
 
 
 def clean(text: str) -> str:
@@ -81,7 +81,7 @@ class Tokenizer:
         return [self.target.encode(clean(text)) for text in texts]
 
     def encode_pairs(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[Flat, Flat]:
-        """Return the ids of both sides, which is what many texts are encoded to fastest."""
+        """Return the ids of both sides. The fastest way to encode many texts."""
         if not self._coders:
             made = [
                 WordCache(side) if splits_at_spaces(side) else SentenceEncoder(side)
@@ -99,7 +99,7 @@ class Tokenizer:
         return left, right
 
     def forget_words(self) -> None:
-        """Give back the memory that `encode_pairs` keeps words in."""
+        """Release the word cache of `encode_pairs`."""
         self._coders = []
 
     def sample(

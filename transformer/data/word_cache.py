@@ -1,15 +1,15 @@
-"""SentencePiece: train, load, encode, decode. The one owner of the ids of pad, unk, bos and eos."""
+"""A cache of encoded words, which makes encoding a corpus several times faster with the same ids."""
 
 from __future__ import annotations
 
 from typing import Any
 
 SPACE = "\u2581"
-"""What SentencePiece writes for a space, and before a text."""
+"""SentencePiece's symbol for a space, and for the start of a text."""
 
 
 class SentenceEncoder:
-    """Encodes texts to the bytes of int32 ids."""
+    """Encodes whole texts to the bytes of int32 ids, for vocabularies whose pieces reach across spaces."""
 
     def __init__(self, processor: Any) -> None:
         self.processor = processor
@@ -21,14 +21,14 @@ class SentenceEncoder:
 
 
 class WordCache(dict[str, bytes]):
-    """Encodes texts to the bytes of int32 ids by looking up their words, a few times faster than SentencePiece.
+    """Encodes texts to the bytes of int32 ids by looking up their words.
 
-    The ids are the same: in byte-pair encoding, what becomes of a word does not depend on its neighbours if no piece
-    reaches across a space (see `_goes_by_words`).
+    The ids are SentencePiece's: in byte-pair encoding the pieces of a word do not depend on its neighbours, if no
+    piece reaches across a space (see `splits_at_spaces`).
     """
 
     most, longest = 1 << 20, 64
-    """Words kept, and the length of those that are."""
+    """Words in the cache, and the length of the longest word that is cached."""
 
     def __init__(self, processor: Any) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class WordCache(dict[str, bytes]):
 
     def __missing__(self, word: str) -> bytes:
         if self.processor.normalize(word) != SPACE + word:
-            raise _NotAWordError
+            raise _NotNormalError
         ids: bytes = self.processor.encode(word, return_type="numpy").tobytes()
         if len(self) >= self.most:
             self.clear()
@@ -53,18 +53,18 @@ class WordCache(dict[str, bytes]):
         if normal[:1] == SPACE and normal[-1] != SPACE and SPACE * 2 not in normal:
             try:
                 return b"".join(map(self.__getitem__, normal[1:].split(SPACE)))
-            except _NotAWordError:
+            except _NotNormalError:
                 pass
         ids: bytes = self.processor.encode(text, return_type="numpy").tobytes()
         return ids
 
 
-class _NotAWordError(Exception):
-    """Normalising what is normalised already changes it."""
+class _NotNormalError(Exception):
+    """Raised for a word that changes when it is normalised a second time, so its ids depend on its neighbours."""
 
 
 def splits_at_spaces(processor: Any) -> bool:
-    """Return whether these pieces are of byte-pair encoding and none reaches across a space."""
+    """Return whether this is a byte-pair encoding in which no piece reaches across a space."""
     size = processor.get_piece_size()
     normal = [
         i for i in range(size) if not (processor.is_control(i) or processor.is_unknown(i) or processor.is_byte(i))

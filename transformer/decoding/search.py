@@ -1,9 +1,11 @@
 """Greedy and beam search over any step function; nothing here knows the model.
 
 Shape letters: B sentences, K hypotheses of a sentence, R rows (hypotheses of all sentences, a sentence's side by
-side), T target positions, V vocabulary, C candidates: of a row the next ids that are considered, of a sentence the
-best of those of its rows. A hypothesis's score is its log-probability, eos included, over ((5 + n) / 6) ** alpha
-(Wu et al. 2016, section 7), n being its tokens with eos.
+side), T target positions, V vocabulary, C candidates (of a row: the next ids considered; of a sentence: the best of
+those of its rows).
+
+A hypothesis's score is its log-probability, eos included, over ((5 + n) / 6) ** alpha (Wu et al. 2016, section 7),
+n being its tokens with eos.
 """
 
 from __future__ import annotations
@@ -214,21 +216,21 @@ def largest_logits(logits_RV: Tensor, count: int, group_size: int = 64) -> tuple
     They are in the `count` groups of neighboring ids whose maxima are largest. Finding those groups is one fast pass
     over memory, where sorting whole rows is slow. With the shared KV cache and two workers it took beam 5 from 254 to
     311 sentences/s (docs/benchmarks.md); the size of a group was not measured.
-    Letters: G groups, M ids of a group, X ids that remain to be looked at.
     """
     rows, vocabulary = logits_RV.shape
     groups = vocabulary // group_size
     if logits_RV.is_cuda or groups <= 2 * count:
         return logits_RV.topk(count, dim=-1)
-    logits_RGM = logits_RV[:, : groups * group_size].unflatten(1, (groups, group_size))
-    group_RC = logits_RGM.amax(-1).topk(count, dim=-1).indices
-    logits_RX = logits_RGM.gather(1, group_RC[:, :, None].expand(-1, -1, group_size)).flatten(1)
-    id_RX = (group_RC[:, :, None] * group_size + torch.arange(group_size)).flatten(1)
-    if groups * group_size < vocabulary:
-        logits_RX = torch.cat((logits_RX, logits_RV[:, groups * group_size :]), dim=1)
-        id_RX = torch.cat((id_RX, torch.arange(groups * group_size, vocabulary).expand(rows, -1)), dim=1)
-    top_RC, index_RC = logits_RX.topk(count, dim=-1)
-    return top_RC, id_RX.gather(1, index_RC)
+    grouped = logits_RV[:, : groups * group_size].unflatten(1, (groups, group_size))
+    group_RC = grouped.amax(-1).topk(count, dim=-1).indices
+    shortlist = grouped.gather(1, group_RC[:, :, None].expand(-1, -1, group_size)).flatten(1)
+    shortlist_ids = (group_RC[:, :, None] * group_size + torch.arange(group_size)).flatten(1)
+    if groups * group_size < vocabulary:  # the last ids make no whole group
+        shortlist = torch.cat((shortlist, logits_RV[:, groups * group_size :]), dim=1)
+        last_ids = torch.arange(groups * group_size, vocabulary).expand(rows, -1)
+        shortlist_ids = torch.cat((shortlist_ids, last_ids), dim=1)
+    top_RC, index_RC = shortlist.topk(count, dim=-1)
+    return top_RC, shortlist_ids.gather(1, index_RC)
 
 
 def forced_ids(position: int, sentence_of_row: Sequence[int], task: SearchTask) -> dict[int, int]:

@@ -1,4 +1,4 @@
-"""Translating held-out text and scoring it against its raw references."""
+"""Evaluation: translate a text and score it against its raw references."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from tqdm import tqdm
 
 from transformer import atomic
 from transformer.config import CorpusConfig
-from transformer.data import corpus
-from transformer.data.lines import read_text
-from transformer.data.prepare import read_all_pairs
+from transformer.data.corpus import Pair
+from transformer.data.prepare import read_aligned, read_all_pairs
 from transformer.decoding.translator import Translator
 from transformer.errors import ConfigError, DataError
 from transformer.evaluation.metrics import Scores, score_corpus
@@ -24,43 +23,38 @@ from transformer.system.clock import Stopwatch
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came out, and how long it took."""
+    """Translations of a text, their scores, and how long translating took."""
 
     name: str
     """Of the text."""
     translations: list[str]
     scores: Scores
+    """By the names of `metrics.METRICS`."""
     seconds: float
-    """Of translating, loading not counted."""
+    """Of translating, without loading the model."""
     precision: str
-    """Of the arithmetic that translated, by name."""
+    """Of the arithmetic that translated, by its name in the configuration."""
 
     def as_json(self) -> dict[str, Any]:
         """Return what `evaluate --json` prints."""
         return {
             "name": self.name,
-            "bleu": self.scores.bleu.as_json(),
-            "chrf": self.scores.chrf.as_json(),
+            **{name: score.as_json() for name, score in self.scores.items()},
             "sentences": len(self.translations),
             "seconds": round(self.seconds, 3),
             "precision": self.precision,
         }
 
 
-def test_text(
+def read_evaluation_text(
     run: Run, split: str, source: Path | None, reference: Path | None, testset: str | None
-) -> tuple[str, list[corpus.Pair]]:
-    """Return the name and the pairs of the text to evaluate on."""
+) -> tuple[str, list[Pair]]:
+    """Return the name and the pairs of the text to evaluate on: two files, a test set, or a split of the run."""
     data = run.config.data
     if source is not None and testset is not None:
         raise ConfigError("--testset and --source are two ways to say what to evaluate on; give one")
     if source is not None and reference is not None:
-        sources, references = read_text(source), read_text(reference)
-        if len(sources) != len(references):
-            raise DataError(f"{source} has {len(sources)} lines but {reference} has {len(references)}")
-        if not sources:
-            raise DataError(f"{source} is empty")
-        return source.name, [corpus.Pair(s, r) for s, r in zip(sources, references, strict=True)]
+        return source.name, read_aligned(source, reference)
     if testset is not None:
         return testset, read_all_pairs(CorpusConfig(testset=testset), data)
     chosen = {"valid": data.valid, "test": data.test}[split]
@@ -69,20 +63,27 @@ def test_text(
     return split, read_all_pairs(chosen, data)
 
 
-def evaluate(translator: Translator, name: str, pairs: list[corpus.Pair], target: str) -> Evaluation:
-    """Translate the sources and score the translations."""
+def evaluate(translator: Translator, name: str, pairs: list[Pair], target: str, progress: bool = False) -> Evaluation:
+    """Translate the sources and score the translations, with confidence intervals.
+
+    `target` is the language code. `progress` shows a bar, if standard error is a terminal.
+    """
     watch = Stopwatch()
     found = tqdm(
-        translator.translate(pair.source for pair in pairs), total=len(pairs), unit=" lines", disable=None, leave=False
+        translator.translate(pair.source for pair in pairs),
+        total=len(pairs),
+        unit=" lines",
+        disable=None if progress else True,
+        leave=False,
     )
-    translations = [each[0].text for each in found]
+    translations = [nbest[0].text for nbest in found]
     seconds = watch.seconds
     scores = score_corpus(translations, [pair.target for pair in pairs], target, interval=True)
     return Evaluation(name, translations, scores, seconds, translator.precision)
 
 
 def keep(run: Run, evaluation: Evaluation) -> Path:
-    """Write translations and scores into the run directory, and bring the model card up to date."""
+    """Write translations and scores into the run directory and update the model card; return the translations' file."""
     folder = run.path / "evaluations"
     folder.mkdir(exist_ok=True)
     stem = evaluation.name.replace("/", "-")

@@ -1,24 +1,63 @@
-"""BLEU and chrF as sacreBLEU computes them, of raw text against raw references, with their signatures."""
+"""The metrics: one table says how each is named, computed and compared. A new metric is one entry here.
+
+Scores are sacreBLEU's, of raw text against raw references, with the signature that it takes to reproduce them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sacrebleu.metrics.bleu import BLEU
-from sacrebleu.metrics.chrf import CHRF
-
-from transformer.errors import DataError
+from transformer.errors import ConfigError, DataError
 
 RESAMPLES = 1000
+"""Of the bootstrap that gives the confidence interval."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One way to score a corpus."""
+
+    label: str
+    """How people write it."""
+    make: Callable[[str], Any]
+    """Language code of the target to sacreBLEU's metric."""
+    higher_is_better: bool = True
+    detail: Callable[[Any], str] = lambda _: ""
+    """What else to print of sacreBLEU's score."""
+
+
+def _bleu(target: str) -> Any:
+    from sacrebleu.metrics.bleu import BLEU
+
+    language = target.split("-")[0].split("_")[0]
+    return BLEU(trg_lang=language if language == "zh" else "")
+
+
+def _chrf(_: str) -> Any:
+    from sacrebleu.metrics.chrf import CHRF
+
+    return CHRF()
+
+
+def _bleu_parts(score: Any) -> str:
+    return f" ({'/'.join(f'{p:.1f}' for p in score.precisions)} BP {score.bp:.3f})"
+
+
+METRICS: dict[str, Metric] = {
+    "bleu": Metric("BLEU", _bleu, detail=_bleu_parts),
+    "chrf": Metric("chrF", _chrf),
+}
+"""By the name that JSON, logs and `train.select_by` use."""
 
 
 @dataclass(frozen=True)
 class Score:
     """A corpus score with what it takes to reproduce it."""
 
-    name: str
+    label: str
     score: float
     signature: str
     interval: float | None
@@ -27,26 +66,22 @@ class Score:
 
     def __str__(self) -> str:
         spread = "" if self.interval is None else f" ± {self.interval:.2f}"
-        return f"{self.name} {self.score:.2f}{spread}{self.detail}  {self.signature}"
+        return f"{self.label} {self.score:.2f}{spread}{self.detail}  {self.signature}"
 
     def as_json(self) -> dict[str, Any]:
         """Return what `--json` prints."""
-        found = {"score": self.score, "signature": self.signature}
-        return found if self.interval is None else {**found, "confidence": self.interval}
+        plain = {"score": self.score, "signature": self.signature}
+        return plain if self.interval is None else {**plain, "confidence": self.interval}
 
 
-@dataclass(frozen=True)
-class Scores:
-    """The scores of one set of translations."""
-
-    bleu: Score
-    chrf: Score
+Scores = dict[str, Score]
+"""The scores of one set of translations, by the names in `METRICS`."""
 
 
 def score_corpus(
     translations: Sequence[str], references: Sequence[str], target: str = "", interval: bool = False
 ) -> Scores:
-    """Score translations against one reference each; `target` is the language code, for its tokenisation.
+    """Score translations against one reference each, by every metric; `target` is the language code.
 
     Raises DataError where their numbers differ, and where there are none.
     """
@@ -54,27 +89,44 @@ def score_corpus(
         raise DataError(f"{len(translations)} translations cannot be scored against {len(references)} references")
     if not references:
         raise DataError("there is nothing to score: no references")
-    language = target.split("-")[0].split("_")[0]
-    bleu = BLEU(trg_lang=language if language in ("zh",) else "")
-    return Scores(
-        _score("BLEU", bleu, translations, references, interval),
-        _score("chrF", CHRF(), translations, references, interval),
-    )
+    return {
+        name: _score(metric, metric.make(target), list(translations), list(references), interval)
+        for name, metric in METRICS.items()
+    }
 
 
-def _score(name: str, metric: Any, translations: Sequence[str], references: Sequence[str], interval: bool) -> Score:
-    plain = metric.corpus_score(list(translations), [list(references)])
-    signature = metric.get_signature().format(short=False)
-    detail = f" ({'/'.join(f'{p:.1f}' for p in plain.precisions)} BP {plain.bp:.3f})" if name == "BLEU" else ""
-    spread = _interval(metric, list(translations), [list(references)]) if interval else None
-    return Score(name, float(plain.score), str(signature), spread, detail)
+def _score(metric: Metric, scorer: Any, translations: list[str], references: list[str], interval: bool) -> Score:
+    plain = scorer.corpus_score(translations, [references])
+    signature = str(scorer.get_signature().format(short=False))
+    spread = _interval(scorer, translations, references) if interval else None
+    return Score(metric.label, float(plain.score), signature, spread, metric.detail(plain))
 
 
-def _interval(metric: Any, translations: list[str], references: list[list[str]]) -> float | None:
+def _interval(scorer: Any, translations: list[str], references: list[str]) -> float | None:
     """Return half the width of the 95 % confidence interval, or None where there is none."""
     if len(translations) < 2:
         return None
     try:
-        return float(metric.corpus_score(translations, references, n_bootstrap=RESAMPLES)._ci)
+        return float(scorer.corpus_score(translations, [references], n_bootstrap=RESAMPLES)._ci)
     except TypeError:  # sacreBLEU 2.6 cannot average where some resamples score exactly zero
         return None
+
+
+def in_words(scores: Mapping[str, float]) -> str:
+    """Return the metrics among these values for a line of the log: `BLEU 27.31  chrF 55.02`."""
+    return "  ".join(f"{metric.label} {scores[name]:.2f}" for name, metric in METRICS.items() if name in scores)
+
+
+def check_select_by(name: str) -> None:
+    """Raise ConfigError unless `train.select_by` names the loss or a metric."""
+    names = ["loss", *METRICS]
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
+        raise ConfigError(f"train.select_by: unknown metric {name!r}; {hint}")
+
+
+def merit(values: Mapping[str, float], select_by: str) -> float:
+    """Return the validation score that decides, so that higher is better."""
+    higher_is_better = select_by != "loss" and METRICS[select_by].higher_is_better
+    return values[select_by] if higher_is_better else -values[select_by]

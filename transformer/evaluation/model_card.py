@@ -1,4 +1,4 @@
-"""The model card: README.md of a run directory, saying what the model is, how good, and how to use it."""
+"""The model card: README.md of a run directory. It says what the model is, how good it is and how to use it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import torch
 
 from transformer import __version__, atomic, config_file
 from transformer.errors import CheckpointError
+from transformer.evaluation.metrics import METRICS
 from transformer.runs.checkpoint import load_state
+from transformer.runs.progress import Progress
 from transformer.runs.run import Run
 
 REPORT = "data.json"
@@ -52,30 +54,26 @@ def _scores(run: Run) -> str:
     rows = []
     for file in sorted((run.path / "evaluations").glob("*.json")):
         found = atomic.read_json(file)
-        for key, name in (("bleu", "BLEU"), ("chrf", "chrF")):
-            one = found[key]
-            spread = f" ± {one['confidence']:.2f}" if "confidence" in one else ""
-            rows.append(
-                f"| {found['name']} | {found['sentences']} | {name} {one['score']:.2f}{spread} | `{one['signature']}` |"
-            )
-    valid = _last_valid(run)
+        for name, metric in METRICS.items():
+            if score := found.get(name):
+                spread = f" ± {score['confidence']:.2f}" if "confidence" in score else ""
+                text = f"{metric.label} {score['score']:.2f}{spread}"
+                rows.append(f"| {found['name']} | {found['sentences']} | {text} | `{score['signature']}` |")
+    valid = _training(run)
     head = ["## Scores\n", "| text | sentences | score | signature |", "|---|---|---|---|"]
     return "\n".join([*(head + rows if rows else ["## Scores\n"]), "", *([valid, ""] if valid else [])])
 
 
-def _last_valid(run: Run) -> str:
+def _training(run: Run) -> str:
     path = run.pointer("last")
     if path is None:
         return ""
     try:
-        progress = load_state(path)["progress"]
+        progress = Progress.from_state(load_state(path))
     except CheckpointError:
         return ""
-    found = ", ".join(f"{key} {value:.3f}" for key, value in progress.get("valid", {}).items())
-    trained = (
-        f"{progress['step']:,} updates, {progress['tokens']:,} target tokens, {progress['seconds']:,.0f} s of training"
-    )
-    return f"Trained for {trained}." + (f" Last validation: {found}." if found else "")
+    scores = progress.validation_in_words()
+    return f"Trained for {progress.training_in_words()}." + (f" Last validation: {scores}." if scores else "")
 
 
 def _data(run: Run) -> str:

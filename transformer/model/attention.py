@@ -69,7 +69,7 @@ def attend(q_BHTE: Tensor, k_BHSE: Tensor, v_BHSE: Tensor, bias: Tensor | None, 
     """Scaled dot-product attention (3.2.1), heads joined: (B, T, D). `bias` is added to the scores.
 
     On CUDA the fused kernel is used; on CPU two matrix products and a softmax are faster in bfloat16 training
-    at sentence lengths (scripts/micro_benchmarks.py).
+    at sentence lengths (scripts/bench/micro_benchmarks.py).
     """
     if q_BHTE.is_cuda:
         x_BHTE = F.scaled_dot_product_attention(q_BHTE, k_BHSE, v_BHSE, bias, dropout_p=rate)

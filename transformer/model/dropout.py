@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class _Draws(threading.local):
-    """The generator of a thread's draws on CPU; None is torch's own, for which threads would wait in turn."""
+    """The generator of a thread's draws on CPU. None is torch's global one, on whose lock the workers would wait."""
 
     generator: torch.Generator | None = None
 
@@ -23,7 +23,7 @@ _draws = _Draws()
 
 @contextlib.contextmanager
 def dropout_seed(seed: int, device: torch.device) -> Iterator[None]:
-    """Let the draws of this thread be a function of `seed` while the block runs."""
+    """Make the draws of this thread a function of `seed` while the block runs."""
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
         yield
@@ -51,14 +51,14 @@ def add_dropped(x: Tensor, y: Tensor, rate: float, training: bool) -> Tensor:
 
 
 def keep_mask(like: Tensor, rate: float) -> Tensor:
-    """Return zeros for a random share `rate` of the elements and what scales the others up.
+    """Return a dropout mask: zero for a random share `rate` of the elements, 1 / (1 - rate) for the others.
 
-    The random bits are drawn 63 at a time and used 15 or 16 by 15 or 16, which is several times faster than a draw
-    per element; rates are thereby rounded to multiples of 2 ** -15.
+    One draw of 63 random bits serves four elements, which is several times faster than a draw for each. Rates are
+    therefore rounded to multiples of 2 ** -15.
     """
     words = (
         torch.empty((like.numel() + 3) // 4, dtype=torch.int64).random_(generator=_draws.generator).mul_(2)
-    )  # the highest bit is never set
+    )  # `random_` never sets the highest bit
     bits = words.view(torch.int16)[: like.numel()].view(like.shape)
     mask = torch.empty(like.shape, dtype=like.dtype)
     return torch.ge(bits, min(round(rate * 2**15) * 2 - 2**15, 2**15 - 1), out=mask).mul_(1 / (1 - rate))

@@ -77,7 +77,7 @@ class Transformer(nn.Module):
     def hidden(self, source_BS: Tensor, input_BT: Tensor) -> Tensor:
         """Return the decoder's last layer (B, T, D): the logits before the output projection."""
         memory_BSD, bias_B11S = self.encode(source_BS)
-        x_BTD = self._embed(self.target_embedding, input_BT, 0)
+        x_BTD = self._embed(self.target_embedding, input_BT, self.encoding(0, input_BT.shape[1]))
         causal_TT = causal_bias(input_BT.shape[1], x_BTD)
         for layer in cast("Sequence[DecoderLayer]", self.decoder):
             x_BTD = layer(x_BTD, causal_TT, memory_BSD, bias_B11S)
@@ -89,7 +89,7 @@ class Transformer(nn.Module):
 
     def encode(self, source_BS: Tensor) -> tuple[Tensor, Tensor]:
         """Return the encoder's last layer (B, S, D) and what to add to attention scores over it (B, 1, 1, S)."""
-        x_BSD = self._embed(self.encoder_embedding, source_BS, 0)
+        x_BSD = self._embed(self.encoder_embedding, source_BS, self.encoding(0, source_BS.shape[1]))
         bias_B11S = padding_bias(source_BS == self.pad, x_BSD)
         for layer in cast("Sequence[EncoderLayer]", self.encoder):
             x_BSD = layer(x_BSD, bias_B11S)
@@ -103,7 +103,7 @@ class Transformer(nn.Module):
 
     def step(self, last_BK: Tensor, state: DecoderState) -> Tensor:
         """Return logits (B, K, V) of the id after each hypothesis's last; extends the state."""
-        x_BKD = self._embed(self.target_embedding, last_BK, state.position, along=0)
+        x_BKD = self._embed(self.target_embedding, last_BK, self.encoding(state.position))
         bias_B1KP = state.visible()
         for layer, cache, memory in zip(
             cast("Sequence[DecoderLayer]", self.decoder), state.caches, state.memory, strict=True
@@ -120,9 +120,8 @@ class Transformer(nn.Module):
             table = self.positions_LD = sinusoids(2 * end, self.cfg.width).to(table)
         return table[position:end]
 
-    def _embed(self, embedding: nn.Embedding, ids: Tensor, position: int, along: int = 1) -> Tensor:
-        """Scaled embedding plus sinusoid (3.4, 3.5), from `position` on along columns, or the same for all."""
-        encoding = self.encoding(position, ids.shape[1] if along else 1)
+    def _embed(self, embedding: nn.Embedding, ids: Tensor, encoding: Tensor) -> Tensor:
+        """Return the scaled embedding (3.4) plus the position encoding, in the dtype of the arithmetic."""
         x = F.embedding(ids, embedding.weight) * math.sqrt(self.cfg.width) + encoding
         return dropout(x.to(self.compute_dtype), self.cfg.dropout, self.training)
 
@@ -215,7 +214,7 @@ class LayerNorm(nn.LayerNorm):
 def sinusoids(length: int, width: int) -> Tensor:
     """Return the position table (length, width) of 3.5, all sines before all cosines.
 
-    The paper interleaves them; its implementation and those since do not, and weights are exchanged with those.
+    The paper interleaves them. Its implementation and later ones do not, and weights are exchanged with those.
     """
     rates = torch.exp(torch.arange(0, width, 2, dtype=torch.float64) * (-math.log(10_000) / width))
     angles = torch.arange(length, dtype=torch.float64)[:, None] * rates

@@ -3,7 +3,7 @@
 An engine is anything that runs a trained model without torch's modules: the 8-bit kernels, CTranslate2, Hugging Face
 transformers. Each reads the weights here, and declares the settings that it can compute by the names of ModelConfig.
 
-Shape letters: D model width, F inner width of the feed-forward layers, V vocabulary.
+Shape letters: D model width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class CrossAttentionWeights:
 
 @dataclass(frozen=True)
 class FeedForwardWeights:
-    """Two products, (F, D) and (D, F), with the activation between them."""
+    """Two products, to the inner width and back to D, with the activation between them."""
 
     inner: LinearWeights
     out: LinearWeights

@@ -1,4 +1,4 @@
-"""The run directory: what is in it, saved whole or not at all, checked when loaded. No pickle anywhere."""
+"""Averages of checkpoints."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from torch import Tensor
 
 from transformer import atomic
 from transformer.errors import CheckpointError
-from transformer.runs.checkpoint import WEIGHTS, load_tensors
+from transformer.runs.checkpoint import WEIGHTS, load_state, load_tensors, save_checkpoint
 from transformer.runs.models import outline
-from transformer.runs.run import Run
+from transformer.runs.run import Run, create_run
 
 
 def average_weights(run: Run, paths: list[Path]) -> dict[str, Tensor]:
-    """Return the mean of the weights of several checkpoints, each of which must be whole."""
+    """Return the mean of the weights of several checkpoints, none of which may be damaged."""
     total: dict[str, Tensor] = {}
     shapes = {name: tuple(part.shape) for name, part in outline(run.config, run.tokenizer).state_dict().items()}
     for path in paths:
@@ -23,3 +23,25 @@ def average_weights(run: Run, paths: list[Path]) -> dict[str, Tensor]:
         for name, tensor in load_tensors(path / WEIGHTS, shapes).items():
             total[name] = total[name] + tensor.double() if name in total else tensor.double()
     return {name: (tensor / len(paths)).float() for name, tensor in total.items()}
+
+
+def average_run(run: Run, last: int, output: Path | None = None) -> tuple[Path, list[str]]:
+    """Write a model folder with the mean of the newest checkpoints; return it and the names of the checkpoints.
+
+    The folder is `<run>-average-<last>` beside the run, unless `output` names another.
+    """
+    steps = run.steps()[-last:]
+    if len(steps) < last:
+        raise CheckpointError(f"{run.path} keeps {len(steps)} checkpoints, fewer than {last}; see train.keep_last")
+    path = run.path.resolve()
+    folder = output or path.with_name(f"{path.name}-average-{last}")
+    if folder.exists():
+        raise CheckpointError(f"{folder} exists already; name another with --output")
+    names = [step.name for step in steps]
+    weights = average_weights(run, steps)
+    state = {**load_state(steps[-1]), "averaged": names}
+    made = create_run(folder, run.config, run.tokenizer)
+    path = made.checkpoints / f"average-{names[-1].removeprefix('step-')}"
+    save_checkpoint(path, weights, None, state)
+    made.point("best", path)
+    return folder, names

@@ -1,4 +1,4 @@
-"""The run directory: what is in it, saved whole or not at all, checked when loaded. No pickle anywhere."""
+"""Checkpoints: saved atomically, verified when loaded, pruned. No pickle anywhere."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from transformer import atomic
 from transformer.errors import CheckpointError
-from transformer.runs.progress import plausible
+from transformer.runs.progress import is_valid
 from transformer.runs.run import Run
 
 FORMAT = 1
@@ -26,9 +26,9 @@ log = logging.getLogger(__name__)
 
 
 def first_usable(run: Run, candidates: Iterable[Path], use: Callable[[Path], T]) -> tuple[Path, T]:
-    """Return the first of these checkpoints that is whole and that `use` takes, with what it makes of it.
+    """Return the first of these checkpoints that is undamaged and that `use` accepts, with what `use` returns.
 
-    The others are named with what is wrong; raises CheckpointError where none is left.
+    The others are logged with the reason. Raises CheckpointError where none is left.
     """
     fault: object = "there is none"
     for each in dict.fromkeys(candidates):
@@ -45,7 +45,7 @@ def first_usable(run: Run, candidates: Iterable[Path], use: Callable[[Path], T])
 def save_checkpoint(
     path: Path, weights: Mapping[str, Tensor], tensors: Mapping[str, Tensor] | None, state: Mapping[str, Any]
 ) -> None:
-    """Write one checkpoint whole: the weights to use, what else training goes on from, and plain values."""
+    """Write one checkpoint atomically: the weights to use, the other tensors that resuming needs, and plain values."""
     with atomic.new_folder(path) as folder:
         _save_tensors(weights, folder / WEIGHTS)
         if tensors is not None:
@@ -71,13 +71,13 @@ def load_state(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} has format {state.get('format') if isinstance(state, dict) else '?'}; this version reads {FORMAT}"
         )
-    if not isinstance(state.get("tokenizer"), str) or ("progress" in state and not plausible(state["progress"])):
-        raise CheckpointError(f"{path / STATE} holds something else than what training wrote")
+    if not isinstance(state.get("tokenizer"), str) or ("progress" in state and not is_valid(state["progress"])):
+        raise CheckpointError(f"{path / STATE} is not what training wrote")
     return state
 
 
 def load_tensors(path: Path, expected: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, Tensor]:
-    """Return a file's tensors; where names and shapes are expected, these first, then float32 and finite numbers."""
+    """Return a file's tensors; where some are expected, check names, shapes, and that all are finite float32."""
     try:
         with path.open("rb") as stream:
             (header,) = struct.unpack("<Q", stream.read(8))
@@ -89,8 +89,8 @@ def load_tensors(path: Path, expected: Mapping[str, tuple[int, ...]] | None = No
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (OSError, struct.error, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
-    if strange := [name for name in expected or () if not tensors[name].isfinite().all()]:
-        raise CheckpointError(f"{path}: {strange[0]} holds numbers that are not finite")
+    if bad := [name for name in expected or () if not tensors[name].isfinite().all()]:
+        raise CheckpointError(f"{path}: {bad[0]} holds numbers that are not finite")
     return tensors
 
 
@@ -109,19 +109,19 @@ def _compare(path: Path, file: Any, expected: Mapping[str, tuple[int, ...]]) -> 
             raise CheckpointError(f"{path}: {name} holds {part.get_dtype()} numbers instead of F32")
 
 
-def whole(paths: list[Path]) -> list[Path]:
-    """Return those checkpoints that are not damaged, and warn of the others."""
+def undamaged(paths: list[Path]) -> list[Path]:
+    """Return the undamaged ones of these checkpoints, and warn of the others."""
     faults = {path: atomic.damage(path) for path in paths}
     for path, fault in faults.items():
         if fault:
-            log.warning("%s is left out: %s", path, fault)
+            log.warning("%s is left out of the average: %s", path, fault)
     return [path for path, fault in faults.items() if not fault]
 
 
 def prune(run: Run, newest: Path, needed: set[str]) -> None:
     """Remove checkpoints that are neither named in `needed` nor pointed to.
 
-    Those of later steps than the newest are damaged ones that training went back from; these stay.
+    Those of later steps than the newest stay: they are damaged, and training resumed from an earlier one.
     """
     steps = [path for path in run.steps() if path.name <= newest.name]
     kept = needed | {found.name for name in ("best", "last") if (found := run.pointer(name)) is not None}

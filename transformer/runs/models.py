@@ -1,4 +1,4 @@
-"""The run directory: what is in it, saved whole or not at all, checked when loaded. No pickle anywhere."""
+"""From a run to its network: built, or loaded from a checkpoint."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from transformer.runs.run import Run
 
 
 def build_model(cfg: Config, tok: Tokenizer) -> Transformer:
-    """Return the network of this configuration with fresh weights; raises ConfigError where no memory could hold it."""
+    """Return the network with fresh weights; raises ConfigError where this machine's memory could not hold it."""
     parts = outline(cfg, tok)
     needed = sum(part.numel() for part in (*parts.parameters(), *parts.buffers())) * 4
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -31,7 +31,7 @@ def build_model(cfg: Config, tok: Tokenizer) -> Transformer:
 
 
 def outline(cfg: Config, tok: Tokenizer) -> Transformer:
-    """Return the network with the shapes of its weights, but no memory for them."""
+    """Return the network on the meta device: shapes of weights without memory for them."""
     with torch.device("meta"):
         return _network(cfg, tok)
 
@@ -42,7 +42,7 @@ def _network(cfg: Config, tok: Tokenizer) -> Transformer:
 
 
 def load_model(run: Run, name: str | None = None) -> tuple[Transformer, Path]:
-    """Return the network with the weights of the named checkpoint, else of the best one that can be used."""
+    """Return the network with the weights of the named checkpoint, or of the best one that can be used."""
     if name:
         found = _named(run, name)
         tensors = _weights(run, found)
@@ -63,7 +63,7 @@ def _weights(run: Run, path: Path) -> dict[str, Tensor]:
 
 
 def _named(run: Run, name: str) -> Path:
-    """Return the checkpoint of this name, or that `best` or `last` name; raises CheckpointError unless it is whole."""
+    """Return the checkpoint of this name, or that `best` or `last` points to; raises CheckpointError if damaged."""
     found = run.pointer(name) if name in ("best", "last") else run.checkpoints / name
     if found is None or not found.is_dir() or found.parent != run.checkpoints:
         there = ", ".join(path.name for path in sorted(run.checkpoints.glob("*-*"))) or "none"

@@ -1,41 +1,35 @@
-""""""
+"""How far training is: the fields, their types on disk, and the same in words."""
 
 from __future__ import annotations
 
+import builtins
+import types
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from transformer.config import Config
 from transformer.errors import CheckpointError
 
 LARGEST = 2**62
-"""Whole numbers of a state are below it."""
-
-
-def plausible(progress: Any) -> bool:
-    """Return whether this is what training writes about how far it is, as far as can be told from kinds and sizes."""
-    if not isinstance(progress, dict) or not isinstance(progress.get("valid", {}), dict):
-        return False
-    ranking = progress.get("ranking", [])
-    if not isinstance(ranking, list) or not all(isinstance(each, list) and len(each) == 2 for each in ranking):
-        return False
-    whole = [progress.get(key) for key in ("step", "epoch", "index", "tokens")]
-    whole += [progress.get(key, 0) for key in ("since_best", "validated", "skips")]
-    numbers = [progress.get("seconds"), progress.get("best") or 0.0, *progress.get("valid", {}).values()]
-    names = [progress.get("good", ""), *(name for _, name in ranking)]
-    return (
-        all(type(each) is int and -1 <= each < LARGEST for each in whole)
-        and all(type(each) in (int, float) for each in numbers + [score for score, _ in ranking])
-        and abs(progress["seconds"]) < LARGEST
-        and all(isinstance(each, str) and Path(each).name == each for each in names)
-        and type(progress.get("calm", False)) is bool
-    )
+"""Integers of a checkpoint are below it; a larger one was not written by training."""
+REQUIRED = ("step", "epoch", "index", "tokens", "seconds")
+"""Fields that every version has written."""
+RENAMED = {
+    "best": "best_score",
+    "valid": "last_validation",
+    "validated": "validated_at",
+    "skips": "skipped_in_a_row",
+    "good": "last_good",
+    "calm": "rate_halved",
+}
+"""Names of fields in checkpoints of version 0.1, and their names today."""
 
 
 @dataclass
 class Progress:
-    """Where training stands; plain values only."""
+    """Where training stands; plain values only, since a checkpoint stores them as JSON."""
 
     step: int = 0
     """Updates done."""
@@ -46,43 +40,87 @@ class Progress:
     tokens: int = 0
     """Target tokens seen."""
     seconds: float = 0.0
-    """Of training, over all sittings, without validation and saving."""
-    best: float | None = None
-    """The best validation score so far."""
+    """Of training, over all sessions, without validation and saving."""
+    best_score: float | None = None
+    """The best validation score so far; higher is better, so a loss is negative."""
     since_best: int = 0
     """Validations since then."""
     ranking: list[tuple[float, str]] = field(default_factory=list)
     """Scores and names of the best checkpoints."""
-    valid: dict[str, float] = field(default_factory=dict)
-    """What the last validation found."""
-    validated: int = -1
+    last_validation: dict[str, float] = field(default_factory=dict)
+    """The scores of the last validation."""
+    validated_at: int = -1
     """The step of the last validation."""
-
-    skips: int = 0
-    """The newest updates that were skipped in a row, because their gradients were not finite."""
-    good: str = ""
-    """The newest checkpoint that was saved when none was."""
-    calm: bool = False
-    """Whether training went back to such a checkpoint, and has half the learning rate since."""
+    skipped_in_a_row: int = 0
+    """The newest updates, if they were skipped because their loss or gradient was not finite."""
+    last_good: str = ""
+    """The newest checkpoint that was saved while no update was being skipped."""
+    rate_halved: bool = False
+    """Whether training rolled back to such a checkpoint and has half the learning rate since."""
 
     @classmethod
-    def of(cls, state: dict[str, Any]) -> Progress:
-        """Return what a checkpoint says; raises CheckpointError where this version does not know a field."""
+    def from_state(cls, state: Mapping[str, Any]) -> Progress:
+        """Return the progress that a checkpoint's state holds; raises CheckpointError where it is not one of ours."""
         if (values := state.get("progress")) is None:
             raise CheckpointError("a checkpoint does not say how far training was")
+        if not is_valid(values):
+            raise CheckpointError("a checkpoint's progress is not what training wrote")
+        values = _renamed(values)
         if unknown := values.keys() - {each.name for each in fields(cls)}:
-            raise CheckpointError(f"a checkpoint's progress has a field not known here: {min(unknown)}")
+            raise CheckpointError(f"a checkpoint's progress has an unknown field: {min(unknown)}")
         return cls(**{**values, "ranking": [(score, name) for score, name in values.get("ranking", [])]})
 
+    def training_in_words(self) -> str:
+        """Return how much training there was."""
+        return f"{self.step:,} updates, {self.tokens:,} target tokens, {self.seconds:,.0f} s of training"
 
-def finished(progress: Progress, cfg: Config) -> str | None:
-    """Return why no update is left to do, or None."""
-    patience = cfg.train.patience
-    if progress.step >= cfg.train.max_steps:
-        return f"all {cfg.train.max_steps:,} steps are done"
-    if patience is not None and progress.since_best >= patience:
-        return f"no better {cfg.train.best} in {progress.since_best} validations"
-    return None
+    def validation_in_words(self) -> str:
+        """Return the scores of the last validation, empty if there was none."""
+        return ", ".join(f"{key} {value:.3f}" for key, value in self.last_validation.items())
+
+    def finished(self, cfg: Config) -> str | None:
+        """Return why no update is left to do, or None."""
+        patience = cfg.train.patience
+        if self.step >= cfg.train.max_steps:
+            return f"all {cfg.train.max_steps:,} steps are done"
+        if patience is not None and self.since_best >= patience:
+            return f"no better {cfg.train.select_by} in {self.since_best} validations"
+        return None
+
+
+def is_valid(values: Any) -> bool:
+    """Return whether this can be a progress that training wrote, by the types of its fields."""
+    if not isinstance(values, dict) or any(values.get(name) is None for name in REQUIRED):
+        return False
+    hints = get_type_hints(Progress)
+    known = {name: value for name, value in _renamed(values).items() if name in hints}
+    return all(_has_type(value, hints[name]) for name, value in known.items()) and abs(values["seconds"]) < LARGEST
+
+
+def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {RENAMED.get(name, name): value for name, value in values.items()}
+
+
+def _has_type(value: Any, kind: Any) -> bool:
+    """Return whether JSON gave this type. Integers are in range, and text is the bare name of a checkpoint."""
+    args = get_args(kind)
+    match get_origin(kind) or kind:
+        case types.UnionType:
+            return any(_has_type(value, each) for each in args)
+        case builtins.list:
+            return isinstance(value, list) and all(_has_type(each, args[0]) for each in value)
+        case builtins.tuple:
+            return isinstance(value, list) and len(value) == len(args) and all(map(_has_type, value, args))
+        case builtins.dict:
+            return isinstance(value, dict) and all(_has_type(each, args[1]) for each in value.values())
+        case builtins.int:
+            return type(value) is int and -1 <= value < LARGEST
+        case builtins.float:
+            return type(value) in (int, float)
+        case builtins.str:
+            return isinstance(value, str) and Path(value).name == value
+        case plain:  # bool and None
+            return type(value) is plain
 
 
 def checkpoint_name(step: int) -> str:

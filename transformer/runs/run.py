@@ -1,4 +1,4 @@
-"""The run directory: what is in it, saved whole or not at all, checked when loaded. No pickle anywhere."""
+"""The run directory: configuration, tokenizer, checkpoints, and the pointers `best` and `last`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is in a run or model folder, for people and for programs."""
+"""A summary of a run or model folder, for people and for programs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 from transformer import atomic
 from transformer.runs.checkpoint import load_state
 from transformer.runs.models import outline
+from transformer.runs.progress import Progress
 from transformer.runs.run import Run
 
 
 def summarize(run: Run) -> dict[str, Any]:
-    """Return a run's languages, sizes, checkpoints with their state of health, and progress."""
+    """Return a run's languages, sizes, progress, and checkpoints with what is damaged about them."""
     cfg = run.config
     checkpoints = []
     for path in sorted(run.checkpoints.glob("*-*")):
@@ -34,7 +35,7 @@ def summarize(run: Run) -> dict[str, Any]:
 
 
 def format_summary(found: dict[str, Any]) -> str:
-    """Return the same for a person to read."""
+    """Return the summary as lines for a person to read."""
     model = found["model"]
     lines = [
         f"{found['source']} -> {found['target']}",
@@ -43,13 +44,11 @@ def format_summary(found: dict[str, Any]) -> str:
         f"parameters   {found['parameters']:,}",
         f"vocabulary   {' and '.join(f'{size:,}' for size in found['vocabulary'])}",
     ]
-    if progress := found["progress"]:
-        lines.append(
-            f"trained      {progress['step']:,} updates, {progress['tokens']:,} target tokens, "
-            f"{progress['seconds']:,.0f} s"
-        )
-        if progress.get("valid"):
-            lines.append("validation   " + ", ".join(f"{k} {v:.3f}" for k, v in progress["valid"].items()))
+    if found["progress"]:
+        progress = Progress.from_state(found)
+        lines.append(f"trained      {progress.training_in_words()}")
+        if progress.last_validation:
+            lines.append(f"validation   {progress.validation_in_words()}")
     for each in found["checkpoints"]:
         marks = [name for name in ("best", "last") if found.get(name) == each["name"]]
         health = f"  DAMAGED: {each['damage']}" if each["damage"] else ""

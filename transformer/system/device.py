@@ -31,10 +31,10 @@ def resolve_device(name: str = "auto") -> torch.device:
 
 
 def resolve_dtype(name: str, on: torch.device) -> torch.dtype:
-    """Return the dtype of arithmetic; `auto` is bfloat16 where the hardware multiplies matrices in it."""
+    """Return the dtype of arithmetic. `auto` is bfloat16 where the hardware multiplies matrices in it, else float32."""
     if name == "float16" and on.type != "cuda":
         raise DeviceError("float16 needs a CUDA device; use bfloat16 or float32 on a CPU")
-    if name not in ("auto", "int8"):  # where products are in 8 bits, all else is as fast as can be
+    if name not in ("auto", "int8"):  # int8 is of matrix products only; the rest is as for auto
         return DTYPES[name]
     return torch.bfloat16 if _has_bfloat16(on) else torch.float32
 

@@ -1,4 +1,4 @@
-"""Starting a training run, going on with one, and rehearsing one."""
+"""A dry run: everything is built and one update is made, and nothing is kept."""
 
 from __future__ import annotations
 
@@ -8,41 +8,50 @@ from pathlib import Path
 import torch
 
 from transformer.config import Config
+from transformer.data.batching import Batch
+from transformer.data.prepare import check_corpora
+from transformer.evaluation.metrics import check_select_by
 from transformer.system.clock import Stopwatch, duration
 from transformer.system.device import device_name
 from transformer.system.distributed import Ranks
 from transformer.system.memory import peak_memory
-from transformer.training.microbatch import bytes_per_token
-from transformer.training.session import _room, build, disk_space
+from transformer.training.loop import TrainingLoop
+from transformer.training.microbatch import bytes_per_token, disk_in_words, disk_space
+from transformer.training.session import build_loop
+
+SHOWN_BATCHES = 8
 
 
 def dry_run(cfg: Config, folder: Path, device: torch.device) -> list[str]:
-    """Build everything, do one update, and return what was found, line by line; writes no run directory."""
-    trainer, _ = build(cfg, folder, device, Ranks(), keep=False)
-    _, batches = next(trainer.cut_updates())
+    """Build everything, make one update, and return sizes, memory and time, line by line. Writes no run directory."""
+    check_select_by(cfg.train.select_by)
+    check_corpora(cfg.data)
+    loop = build_loop(cfg, folder, device, Ranks(), Stopwatch(), keep=False)
+    _, batches = next(loop.cut_updates())
     watch = Stopwatch()
-    trainer.model.train()
-    trainer.update(batches)
-    values = trainer.metrics(watch)
-    parameters = sum(p.numel() for p in trainer.parameters)
-    fixed = parameters * (4 + 4 + 8 + (4 if trainer.average is not None else 0))
-    widest = max(batch.padded for batch in batches) / 2
-    estimate = fixed + widest * bytes_per_token(cfg) * (2 if trainer.dtype == torch.float32 else 1)
-    lines = [
-        f"parameters        {parameters:,}",
-        f"training pairs    {len(trainer.dataset):,}",
-        f"updates an epoch  {trainer.updates_per_epoch():,}",
-        f"one update        {sum(b.tokens for b in batches):,} target tokens, {values['real']:.1%} real tokens",
-    ]
-    lines += [
-        f"  batch           source {tuple(b.source_BS.shape)}, target {tuple(b.input_BT.shape)}" for b in batches[:8]
-    ]
-    lines += [f"  ... {len(batches) - 8} more"] if len(batches) > 8 else []
+    loop.update(batches)
+    values = loop.metrics()
+    averaged, parameters = loop.trainer.average is not None, sum(p.numel() for p in loop.trainer.parameters)
     return [
-        *lines,
-        f"loss              {values['loss']:.3f} (chance: {math.log(trainer.run.tokenizer.sizes[1]):.3f})",
-        f"memory, estimate  {estimate / 2**30:.2f} GiB for weights, optimizer and activations",
-        f"disk              {_room(*disk_space(trainer))}, for checkpoints",
+        f"parameters        {parameters:,}",
+        f"training pairs    {len(loop.data.train):,}",
+        f"updates an epoch  {loop.updates_per_epoch:,}",
+        f"one update        {sum(b.tokens for b in batches):,} target tokens, {values['real']:.1%} real tokens",
+        *(
+            f"  batch           source {tuple(b.source_BS.shape)}, target {tuple(b.input_BT.shape)}"
+            for b in batches[:SHOWN_BATCHES]
+        ),
+        *([f"  ... {len(batches) - SHOWN_BATCHES} more"] if len(batches) > SHOWN_BATCHES else []),
+        f"loss              {values['loss']:.3f} (chance: {math.log(loop.run.tokenizer.sizes[1]):.3f})",
+        f"memory, estimate  {_memory(loop, batches, parameters) / 2**30:.2f} GiB for weights, optimizer, activations",
+        f"disk              {disk_in_words(*disk_space(loop.run, parameters, averaged))}, for checkpoints",
         f"memory, peak      {peak_memory(device) / 2**30:.2f} GiB in this update, the program included",
         f"time              {duration(watch.seconds)} for this first update, on {device_name(device)}",
     ]
+
+
+def _memory(loop: TrainingLoop, batches: list[Batch], parameters: int) -> float:
+    """Return an estimate, in bytes, of weights, gradients, Adam's two means, the average and one micro-batch."""
+    fixed = parameters * (4 + 4 + 8 + (4 if loop.trainer.average is not None else 0))
+    widest = max(batch.padded for batch in batches) / 2
+    return fixed + widest * bytes_per_token(loop.cfg) * (2 if loop.trainer.dtype == torch.float32 else 1)

@@ -1,4 +1,4 @@
-"""What a run tells while it trains: lines for a person, JSON lines for programs, TensorBoard on request."""
+"""What training reports: log lines for a person, JSON lines for programs, TensorBoard on request."""
 
 from __future__ import annotations
 
@@ -10,20 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from transformer.errors import ConfigError
+from transformer.evaluation import metrics
 from transformer.system.clock import duration
 
 log = logging.getLogger(__name__)
 
 
 class MetricsLog:
-    """Writes `metrics.jsonl` in a run directory, and TensorBoard's files if asked to."""
+    """Appends to `metrics.jsonl` in a run directory, and to TensorBoard's files if asked to. Opened by `open_log`."""
 
-    def __init__(self, folder: Path, tensorboard: bool) -> None:
-        self.board = _tensorboard(folder / "tensorboard") if tensorboard else None
-        path = folder / "metrics.jsonl"
-        before = path.read_bytes() if path.exists() else b""
-        self.torn = before != b"" and not before.endswith(b"\n")  # by a kill in the middle of a line
-        self.file = path.open("ab", buffering=0)
+    def __init__(self, file: Any, torn: bool, board: Any) -> None:
+        """Take whether the file ends in the middle of a line, as a kill may leave it."""
+        self.file, self.torn, self.board = file, torn, board
 
     def write(self, kind: str, values: Mapping[str, Any]) -> None:
         """Append one JSON object, or warn where that is impossible; `kind` is `train`, `valid` or another event."""
@@ -45,7 +43,16 @@ class MetricsLog:
             self.board.close()
 
 
-def _tensorboard(folder: Path) -> Any:
+def open_log(folder: Path, tensorboard: bool) -> MetricsLog:
+    """Open the metrics of a run for appending; raises ConfigError where TensorBoard is asked for but not installed."""
+    board = _open_tensorboard(folder / "tensorboard") if tensorboard else None
+    path = folder / "metrics.jsonl"
+    before = path.read_bytes() if path.exists() else b""
+    torn = before != b"" and not before.endswith(b"\n")
+    return MetricsLog(path.open("ab", buffering=0), torn, board)
+
+
+def _open_tensorboard(folder: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
@@ -70,9 +77,8 @@ def train_line(values: Mapping[str, Any]) -> str:
 
 def valid_line(values: Mapping[str, Any], best: bool) -> str:
     """Return the log line of a validation."""
-    scores = f"  BLEU {values['bleu']:.2f}  chrF {values['chrf']:.2f}" if "bleu" in values else ""
-    mark = "  * best" if best else ""
-    return f"valid at step {values['step']:,}  loss {values['loss']:.3f}  ppl {values['ppl']:.2f}{scores}{mark}"
+    scores = f"valid at step {values['step']:,}  loss {values['loss']:.3f}  ppl {values['ppl']:.2f}"
+    return "  ".join(filter(None, (scores, metrics.in_words(values), "* best" if best else "")))
 
 
 def perplexity(loss: float) -> float:

@@ -1,29 +1,102 @@
-"""Training: from a configuration to a run directory that translates. Run again, it goes on where it was."""
+"""What fits: tokens of a micro-batch, memory of a token, disk of the checkpoints, batches split on out of memory."""
 
 from __future__ import annotations
 
 import math
+import shutil
 
+import numpy as np
 import torch
 
 from transformer.config import Config
+from transformer.data.batching import Batch
+from transformer.errors import TransformerError
+from transformer.runs.run import Run
+from transformer.system.device import device_name
+from transformer.system.memory import MemorySplitter
+
+CACHED_ELEMENTS = 2**20
+"""On CPU: elements of one tensor of activations that stay in the caches of a server processor (2 to 4 MB)."""
+PARTS_AT_A_TIME = 2
+"""On CPU: micro-batches that the two workers compute side by side."""
+CPU_SLACK, GPU_SLACK = 1.15, 1.1
+"""A micro-batch may be so much larger than its equal share, since batches are never filled to the last token."""
+SHARE_OF_FREE_MEMORY = 0.6
+"""On CUDA: what `bytes_per_token` may fill; the rest is for logits, gradients and fragmentation. Not measured."""
 
 
-def micro_batch_tokens(cfg: Config, device: torch.device, ranks: int = 1) -> int:
+def micro_batch_tokens(cfg: Config, device: torch.device, processes: int = 1) -> int:
     """Return how many tokens of a side, padding counted, go through the network at once."""
     if cfg.train.micro_batch_tokens != "auto":
         return cfg.train.micro_batch_tokens
-    share = cfg.train.batch_tokens / ranks
-    if device.type != "cuda":  # a tensor of activations of some million elements stays in the caches
-        parts = 2 * max(1, round(share * cfg.model.width / 2**20))  # of which two are worked on at a time
-        return math.ceil(1.15 * share / parts)
+    share = cfg.train.batch_tokens / processes
+    if device.type != "cuda":
+        parts = PARTS_AT_A_TIME * max(1, round(share * cfg.model.width / CACHED_ELEMENTS))
+        return math.ceil(CPU_SLACK * share / parts)
     free, _ = torch.cuda.mem_get_info(device)
-    fitting = int(free * 0.6) // bytes_per_token(cfg)
-    return max(1024, min(math.ceil(1.1 * share), fitting))
+    fitting = int(free * SHARE_OF_FREE_MEMORY) // bytes_per_token(cfg)
+    return max(1024, min(math.ceil(GPU_SLACK * share), fitting))
 
 
 def bytes_per_token(cfg: Config) -> int:
-    """Return about how many bytes a token's activations take in training (bfloat16)."""
+    """Return about how many bytes the activations of a token take in training, in bfloat16.
+
+    A layer keeps some 16 tensors of the model's width and 3 of the feed-forward width; a decoder layer, with its
+    attention over the source, counts as 1.6 encoder layers.
+    """
     model = cfg.model
     layer = 16 * model.width + 3 * model.feed_forward
     return 2 * (model.encoder_layers + int(1.6 * model.decoder_layers)) * layer + 12 * model.width
+
+
+def disk_space(run: Run, parameters: int, averaged: bool) -> tuple[int, int]:
+    """Return how many more bytes the checkpoints of a run may take at a time, and how many are free."""
+    cfg, folder = run.config.train, run.checkpoints
+    weights = 4 * parameters
+    checkpoint = weights * (4 if averaged else 3)  # with Adam's two running means
+    count = cfg.keep_last + max(cfg.keep_best, 1) + 2  # one more to roll back to, one half written
+    most = checkpoint * count + (weights if cfg.average_last else 0)
+    present = sum(file.stat().st_size for file in folder.glob("*/*"))
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    return max(most - present, 0), shutil.disk_usage(existing).free
+
+
+def disk_in_words(needed: int, free: int) -> str:
+    """Return `disk_space` in words."""
+    return f"up to {needed / 2**30:.3f} GiB more, of {free / 2**30:.3f} GiB that are free"
+
+
+SeededBatch = tuple[Batch, int]
+"""A batch and the seed of its dropout."""
+
+
+class BatchSplitter(MemorySplitter[SeededBatch]):
+    """Splits batches of training and validation that do not fit the memory. The gradient is the same to rounding."""
+
+    def __init__(self, device: torch.device, pad: int) -> None:
+        super().__init__(device)
+        self.pad = pad
+
+    def size(self, batch: SeededBatch) -> int:
+        return batch[0].size
+
+    def halves(self, batch: SeededBatch) -> tuple[SeededBatch, SeededBatch] | None:
+        whole, seed = batch
+        if len(whole.pair_ids) == 1:
+            return None
+        first, second = whole.halves(self.pad)
+        seeds = np.random.SeedSequence(seed).generate_state(2, np.uint32).tolist()
+        return (first, seeds[0]), (second, seeds[1])
+
+    def too_large(self, batch: SeededBatch) -> TransformerError:
+        whole = batch[0]
+        return TransformerError(
+            f"pair {whole.pair_ids[0]}, of {whole.source_BS.numel()} and {whole.input_BT.numel()} tokens, does not "
+            f"fit the memory of {device_name(self.device)}; lower data.max_length or make the model smaller"
+        )
+
+    def advice(self, size: int) -> str:
+        return (
+            f"out of memory in a batch of {size} tokens a side: such batches are split from now on, with the same "
+            f"gradient; train.micro_batch_tokens={size // 2} would avoid that"
+        )

@@ -1,18 +1,23 @@
-"""Adam, the learning rate as a function of the step, clipping, and the moving average of the weights."""
+"""The optimizer and everything about its steps: Adam, the learning-rate schedules, clipping, the moving average."""
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from transformer.config import TrainConfig
 
+Shape = tuple[int, ...]
+STATE = ("step", "exp_avg", "exp_avg_sq")
+"""What Adam keeps for each parameter: a count and two running means of the parameter's shape."""
+
 
 def build_optimizer(model: nn.Module, cfg: TrainConfig) -> torch.optim.AdamW:
-    """Return Adam (5.3) with decoupled weight decay of the matrices; its rate is set at each step."""
+    """Return Adam (5.3) with decoupled weight decay of the matrices. The learning rate is set at each step."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": cfg.weight_decay},
@@ -22,17 +27,17 @@ def build_optimizer(model: nn.Module, cfg: TrainConfig) -> torch.optim.AdamW:
 
 
 def learning_rate(step: int, cfg: TrainConfig, width: int) -> float:
-    """Return the learning rate of update `step`, the first being 1.
+    """Return the learning rate of update `step`; the first update is step 1.
 
-    Warm-up rises linearly to the peak; after it `noam` falls with the inverse square root of the step (5.3),
-    `linear` and `cosine` fall to zero just after `max_steps`, and `constant` stays.
+    Warm-up rises linearly to the peak. After it `noam` falls with the inverse square root of the step (5.3),
+    `linear` and `cosine` fall to zero just after `max_steps`, and `constant` stays at the peak.
     """
     warmup = max(cfg.warmup_steps, 1)
     peak = cfg.peak_rate if cfg.peak_rate is not None else (width * warmup) ** -0.5
     if step < warmup:
         return peak * step / warmup
     done = min(max(step - warmup, 0) / max(cfg.max_steps + 1 - warmup, 1), 1.0)
-    match cfg.rate:
+    match cfg.schedule:
         case "noam":
             return peak * math.sqrt(warmup / step)
         case "linear":
@@ -43,10 +48,10 @@ def learning_rate(step: int, cfg: TrainConfig, width: int) -> float:
             return peak
 
 
-def set_learning_rate(adam: torch.optim.Optimizer, value: float) -> None:
-    """Let the next update use this learning rate."""
-    for group in adam.param_groups:
-        group["lr"] = value
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of the next step."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
 
 
 def gradient_norm(parameters: Sequence[Tensor]) -> Tensor:
@@ -54,10 +59,65 @@ def gradient_norm(parameters: Sequence[Tensor]) -> Tensor:
     return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
 
 
-def move_average(average: Sequence[Tensor], parameters: Sequence[Tensor], decay: float, step: int) -> None:
-    """Move an exponential moving average of the weights one update on.
+def clip_gradients(parameters: Sequence[Tensor], norm: Tensor, most: float) -> None:
+    """Scale the gradients down to the norm `most` if theirs is larger."""
+    factor = (most / (norm + 1e-6)).clamp(max=1.0)
+    torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], factor)
 
-    Early on the decay is (1 + step) / (10 + step), so that the random initial weights are soon forgotten.
-    """
-    keep = min(decay, (1 + step) / (10 + step))
-    torch._foreach_lerp_(list(average), [p.detach() for p in parameters], 1 - keep)
+
+def step_if_finite(optimizer: torch.optim.Optimizer, norm: Tensor) -> None:
+    """Step, unless the gradient's norm is not finite. Does not wait for the device to find out."""
+    optimizer.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]  # the fused kernel skips the step itself
+    optimizer.step()
+
+
+class MovingAverage:
+    """An exponential moving average (EMA) of the weights."""
+
+    def __init__(self, parameters: Sequence[Tensor], decay: float) -> None:
+        self.parameters, self.decay = parameters, decay
+        self.weights = [p.detach().clone() for p in parameters]
+
+    def update(self, step: int) -> None:
+        """Move the average towards the weights after update `step`.
+
+        Early in training the decay is (1 + step) / (10 + step), so that the random initial weights are soon forgotten.
+        """
+        keep = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self.weights, [p.detach() for p in self.parameters], 1 - keep)
+
+    @contextlib.contextmanager
+    def swapped_in(self) -> Iterator[None]:
+        """Let the model have its averaged weights while the block runs."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def _swap(self) -> None:
+        for p, mean in zip(self.parameters, self.weights, strict=True):
+            p.data, mean.data = mean.data, p.data
+        torch.autograd.graph.increment_version(self.parameters)  # swapping `data` does not count as a change
+
+
+def state_shapes(parameters: Mapping[str, Shape]) -> dict[str, Shape]:
+    """Return the names and shapes of the tensors that a checkpoint has of the optimizer."""
+    return {f"adam.{key}.{name}": () if key == "step" else shape for name, shape in parameters.items() for key in STATE}
+
+
+def read_state(optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the optimizer's tensors by their names in a checkpoint; empty before the first step."""
+    return {
+        f"adam.{key}.{name}": value
+        for name, p in parameters.items()
+        for key, value in optimizer.state.get(p, {}).items()
+    }
+
+
+def write_state(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
+) -> None:
+    """Put the tensors of a checkpoint into the optimizer."""
+    for name, p in parameters.items():
+        optimizer.state[p] = {key: tensors[f"adam.{key}.{name}"].to(p.device) for key in STATE}

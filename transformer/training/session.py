@@ -1,10 +1,9 @@
-"""Starting a training run, going on with one, and rehearsing one."""
+"""A training session: starts a run or resumes it, from a configuration and a run directory."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,56 +12,71 @@ import torch
 
 from transformer import atomic, config_file
 from transformer.config import Config
-from transformer.data import corpus
-from transformer.data.prepare import find_or_learn_tokenizer, prepare_pairs, read_all_pairs
+from transformer.data.prepare import check_corpora, prepare
 from transformer.data.tokenizer import Tokenizer, load_tokenizer
 from transformer.decoding.translator import check_precision
-from transformer.errors import CheckpointError, ConfigError, DataError, TransformerError
+from transformer.errors import CheckpointError, ConfigError, TransformerError
+from transformer.evaluation.metrics import check_select_by
 from transformer.evaluation.model_card import write_model_card
 from transformer.model.network import Transformer
 from transformer.runs.checkpoint import first_usable, load_state
 from transformer.runs.models import build_model, load_model
-from transformer.runs.progress import Progress, finished
+from transformer.runs.progress import Progress
 from transformer.runs.run import Run, create_run, open_run, refuse_links
 from transformer.system.clock import Stopwatch
 from transformer.system.device import device_name
 from transformer.system.distributed import Ranks, join_ranks
-from transformer.training.log import MetricsLog
-from transformer.training.trainer import Trainer
+from transformer.training.log import MetricsLog, open_log
+from transformer.training.loop import TrainingLoop
+from transformer.training.microbatch import disk_in_words, disk_space, micro_batch_tokens
+from transformer.training.trainer import make_trainer
 
 CHANGEABLE = (
-    *(
-        f"train.{key}"
-        for key in ("max_steps", "time_limit", "micro_batch_tokens", "tensorboard", "average_last", "samples")
-    ),
-    *(f"train.{key}" for key in ("log_every", "validate_every", "save_every", "keep_last", "keep_best", "patience")),
-    *("train.validate_text", "data.test", "data.prepared_dir", "decode"),
+    *(f"train.{key}" for key in ("max_steps", "time_limit", "micro_batch_tokens", "tensorboard")),
+    *(f"train.{key}" for key in ("average_last", "samples", "validate_text", "patience")),
+    *(f"train.{key}" for key in ("log_every", "validate_every", "save_every", "keep_last", "keep_best")),
+    *("data.test", "data.prepared_dir", "decode"),
 )
-"""Settings, or sections, that a run may go on with after they were changed."""
+"""Settings, or sections, that may change when a run is resumed."""
+
 FINISHED = "finished"
 """The file that says that nothing is left to do, not even averaging."""
+
 log = logging.getLogger(__name__)
 
 
-def train(cfg: Config, folder: Path, device: torch.device, fresh: bool = False) -> str:
-    """Train into a run directory, or go on with what is there; return in words why it stopped."""
+def train(cfg: Config, folder: Path, device: torch.device, fresh: bool = False, progress_bar: bool = False) -> str:
+    """Train into a run directory, or resume the run that is there; return in words why training stopped.
+
+    `fresh` moves an existing run aside and starts over. `progress_bar` shows a bar on a terminal.
+    Raises TransformerError where the run cannot be trained.
+    """
     watch = Stopwatch()
+    check_select_by(cfg.train.select_by)
+    check_corpora(cfg.data)
     ranks, device = join_ranks(device)
-    for each in (*cfg.data.train, cfg.data.valid, cfg.data.test):
-        if each is not None:
-            corpus.check_files(each)
     folder = folder.resolve()
     if fresh and ranks.first and folder.exists():
-        with _alone(folder):
-            log.info("moved what was in %s to %s", folder, _move_aside(folder))
+        with _locked(folder):
+            log.info("moved the contents of %s to %s", folder, _move_aside(folder))
     ranks.wait()
-    with _alone(folder) if ranks.first else contextlib.nullcontext():
-        return _train_alone(cfg, folder, device, ranks, watch)
+    with _locked(folder) if ranks.first else contextlib.nullcontext():
+        if ranks.first:
+            refuse_links(folder)
+            atomic.clean_up(folder)
+            atomic.clean_up(folder / "checkpoints")
+        ranks.wait()
+        checkpoints = _checkpoints_to_resume(cfg, folder)
+        if checkpoints and (reason := _already_finished(cfg, folder, checkpoints, ranks)):
+            return reason
+        with _metrics_log(cfg, folder, ranks) as metrics_log:
+            loop = build_loop(cfg, folder, device, ranks, watch, metrics_log, resume=bool(checkpoints))
+            return _train(loop, checkpoints, progress_bar and ranks.first)
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Raise CheckpointError unless nobody else is training into this folder; nobody can while the block runs."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other trainings out of this folder while the block runs; raises CheckpointError if one is in it."""
     folder.mkdir(parents=True, exist_ok=True)
     with atomic.only_writer(folder) as alone:
         if not alone:
@@ -70,95 +84,100 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _train_alone(cfg: Config, folder: Path, device: torch.device, ranks: Ranks, watch: Stopwatch) -> str:
-    steps: list[Path] = []
-    if ranks.first:
-        refuse_links(folder)
-        atomic.clean_up(folder)
-        atomic.clean_up(folder / "checkpoints")
-    ranks.wait()
-    if (folder / "config.yaml").is_file():
-        run = open_run(folder)
-        _check_unchanged(run.config, cfg, folder)
-        steps = run.steps()[::-1]
-        if not steps and (folder / "last").exists():
-            raise CheckpointError(f"{folder} has been trained, but its checkpoints are gone; start over with --fresh")
-        if steps and (folder / FINISHED).exists():
-            _, state = first_usable(run, steps, load_state)
-            if why := finished(Progress.of(state), cfg):
-                if ranks.first and run.config != cfg:
-                    create_run(folder, cfg, run.tokenizer)
-                return why
-    trainer, held = build(cfg, folder, device, ranks, fresh=not steps)
-    return _go(trainer, held, steps, watch)
+def _checkpoints_to_resume(cfg: Config, folder: Path) -> list[Path]:
+    """Return the run's checkpoints, newest first, none for a new run; raises ConfigError where settings changed."""
+    if not (folder / "config.yaml").is_file():
+        return []
+    run = open_run(folder)
+    _check_unchanged(run.config, cfg, folder)
+    checkpoints = run.steps()[::-1]
+    if not checkpoints and (folder / "last").exists():
+        raise CheckpointError(f"{folder} has been trained, but its checkpoints are gone; start over with --fresh")
+    return checkpoints
 
 
-def _go(trainer: Trainer, held: list[corpus.Pair] | None, steps: list[Path], watch: Stopwatch) -> str:
-    """Train from the first of these checkpoints that can be used, or from the start, and write the card."""
-    run, first = trainer.run, trainer.ranks.first
-    if steps:
-        found, _ = first_usable(run, steps, trainer.restore)
-        log.info("going on from %s", found)
+def _already_finished(cfg: Config, folder: Path, checkpoints: list[Path], ranks: Ranks) -> str | None:
+    """Return why nothing is left to do, or None; brings the run's configuration up to date."""
+    if not (folder / FINISHED).exists():
+        return None
+    run = open_run(folder)
+    _, state = first_usable(run, checkpoints, load_state)
+    reason = Progress.from_state(state).finished(cfg)
+    if reason and ranks.first and run.config != cfg:
+        create_run(folder, cfg, run.tokenizer)
+    return reason
+
+
+def _train(loop: TrainingLoop, checkpoints: list[Path], progress_bar: bool) -> str:
+    """Resume from the first of these checkpoints that can be used, or start; train and write the model card."""
+    run, first = loop.run, loop.trainer.ranks.first
+    if checkpoints:
+        path, loop.progress = first_usable(run, checkpoints, loop.writer.restore)
+        log.info("resuming from %s", path)
     if first:
         (run.path / FINISHED).unlink(missing_ok=True)
-    _log_start(trainer)
-    with contextlib.closing(MetricsLog(run.path, trainer.cfg.train.tensorboard and first)) as journal:
-        why = trainer.fit(held, journal, watch)
+    _log_start(loop)
+    reason = loop.fit(progress_bar)
     if first:
-        write_model_card(run, dataset_report=trainer.dataset.report)
-        if trainer.finished():
-            atomic.write_text(run.path / FINISHED, why + "\n")
-    return why
+        write_model_card(run, dataset_report=loop.data.train.report)
+        if loop.progress.finished(loop.cfg):
+            atomic.write_text(run.path / FINISHED, reason + "\n")
+    return reason
 
 
-def build(
-    cfg: Config, folder: Path, device: torch.device, ranks: Ranks, keep: bool = True, fresh: bool = True
-) -> tuple[Trainer, list[corpus.Pair] | None]:
-    """Return a trainer at step 0 and the validation text.
-
-    `keep` writes the run directory; unless `fresh`, weights are about to be restored and need no donor.
-    """
-    held = read_all_pairs(cfg.data.valid, cfg.data) if cfg.data.valid is not None else None
-    prepared = Path(cfg.data.prepared_dir).expanduser() if cfg.data.prepared_dir else folder.parent / "prepared"
+@contextlib.contextmanager
+def _metrics_log(cfg: Config, folder: Path, ranks: Ranks) -> Iterator[MetricsLog | None]:
+    """Open the log of a run in the first process, which is the one that writes; None in the others."""
     if not ranks.first:
-        ranks.wait()  # the first process prepares, the others find it
-    tok = _tokenizer(cfg, folder if keep else None, prepared)
-    dataset = prepare_pairs(cfg, tok, [*(held or []), *_test_pairs(cfg)], prepared)
-    run = create_run(folder, cfg, tok) if keep and ranks.first else Run(folder, cfg, tok)
+        yield None
+        return
+    with contextlib.closing(open_log(folder, cfg.train.tensorboard)) as metrics_log:
+        yield metrics_log
+
+
+def build_loop(
+    cfg: Config,
+    folder: Path,
+    device: torch.device,
+    ranks: Ranks,
+    watch: Stopwatch,
+    metrics_log: MetricsLog | None = None,
+    keep: bool = True,
+    resume: bool = False,
+) -> TrainingLoop:
+    """Return a training at step 0: its data, its model and its loop.
+
+    Without `keep` no run directory is written. With `resume` the weights are about to be restored from a checkpoint,
+    so those of `train.init_from` are not needed.
+    """
+    if not ranks.first:
+        ranks.wait()  # the first process prepares the data, the others find it prepared
+    cache = Path(cfg.data.prepared_dir).expanduser() if cfg.data.prepared_dir else folder.parent / "prepared"
+    data = prepare(cfg, cache, _known_tokenizer(cfg, folder if keep else None))
+    run = create_run(folder, cfg, data.tokenizer) if keep and ranks.first else Run(folder, cfg, data.tokenizer)
     if ranks.first:
         ranks.wait()
     torch.manual_seed(cfg.train.seed)
-    model = build_model(cfg, tok)
-    if held is not None:
-        check_precision(model, cfg.decode, device)  # now, and not at the first validation
-    if cfg.train.init_from is not None and fresh:
+    model = build_model(cfg, data.tokenizer)
+    if data.valid is not None:
+        check_precision(model, cfg.decode, device)  # now, instead of at the first validation
+    if cfg.train.init_from is not None and not resume:
         _warm_start(model, Path(cfg.train.init_from))
-    return Trainer(run, model, dataset, device, ranks), held
+    limit = -ranks.agree(-micro_batch_tokens(cfg, device, ranks.count), device)  # the smallest of all processes
+    return TrainingLoop(run, data, make_trainer(model, cfg, device, ranks), limit, metrics_log, watch)
 
 
-def _tokenizer(cfg: Config, folder: Path | None, prepared: Path) -> Tokenizer:
-    """Return the run's tokenizer, that of the run it starts from, or one for these corpora."""
+def _known_tokenizer(cfg: Config, folder: Path | None) -> Tokenizer | None:
+    """Return the tokenizer of the run, or of the run that it starts from; None where it is still to be learned."""
     if folder is not None and (folder / "config.yaml").is_file():
         return load_tokenizer(folder)
     if cfg.train.init_from is not None:
         return load_tokenizer(Path(cfg.train.init_from).expanduser())
-    return find_or_learn_tokenizer(cfg, prepared)
-
-
-def _test_pairs(cfg: Config) -> list[corpus.Pair]:
-    """Return the test text, to look for it in the training text; without it training goes on, with a warning."""
-    if cfg.data.test is None:
-        return []
-    try:
-        return read_all_pairs(cfg.data.test, cfg.data)
-    except DataError as error:
-        if cfg.data.overlap == "drop":
-            raise
-        log.warning("training text is not compared with the test text: %s", error)
-        return []
+    return None
 
 
 def _warm_start(model: Transformer, folder: Path) -> None:
+    """Copy the weights of another run."""
     donor, path = load_model(open_run(folder.expanduser()))
     try:
         model.load_state_dict(donor.state_dict())
@@ -170,19 +189,19 @@ def _warm_start(model: Transformer, folder: Path) -> None:
 
 
 def _check_unchanged(before: Config, now: Config, folder: Path) -> None:
-    """Raise ConfigError where settings changed that a run cannot go on with."""
+    """Raise ConfigError where settings changed that a run cannot be resumed with."""
     old, new = config_file.flat(before), config_file.flat(now)
     changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
     safe = [key for key in changed if any(key == one or key.startswith(f"{one}.") for one in CHANGEABLE)]
     words = {key: f"{key} (was {old.get(key)}, is {new.get(key)})" for key in changed}
     if unsafe := ", ".join(words[key] for key in changed if key not in safe):
-        fine = f"; a run can go on with these changed: {', '.join(safe)}" if safe else ""
+        fine = f"; these changes are fine: {', '.join(safe)}" if safe else ""
         raise ConfigError(
             f"{folder} was started with other settings: {unsafe}; "
             f"change them back, name another directory with --run, or start over with --fresh{fine}"
         )
     if changed:
-        log.info("changed settings, with which a run can go on: %s", ", ".join(words.values()))
+        log.info("resuming with changed settings: %s", ", ".join(words.values()))
 
 
 def _move_aside(folder: Path) -> Path:
@@ -194,35 +213,21 @@ def _move_aside(folder: Path) -> Path:
         raise TransformerError(f"cannot move {folder} to {old}: {error.strerror}") from None
 
 
-def _log_start(trainer: Trainer) -> None:
-    cfg, parameters = trainer.cfg, sum(p.numel() for p in trainer.parameters)
-    updates = trainer.updates_per_epoch()
+def _log_start(loop: TrainingLoop) -> None:
+    cfg, trainer = loop.cfg, loop.trainer
+    parameters = sum(p.numel() for p in trainer.parameters)
     log.info(
         "%s -> %s: %s pairs, %s updates an epoch, %s parameters, %s on %s",
         cfg.data.source,
         cfg.data.target,
-        f"{len(trainer.dataset):,}",
-        f"{updates:,}",
+        f"{len(loop.data.train):,}",
+        f"{loop.updates_per_epoch:,}",
         f"{parameters:,}",
         str(trainer.dtype).removeprefix("torch."),
         device_name(trainer.device),
     )
-    needed, free = disk_space(trainer)
+    needed, free = disk_space(loop.run, parameters, trainer.average is not None)
     if needed > free:
-        log.warning("the checkpoints may not fit the disk: %s; lower train.keep_last or make room", _room(needed, free))
-
-
-def disk_space(trainer: Trainer) -> tuple[int, int]:
-    """Return how many more bytes the checkpoints of a run may take at a time, and how many are free."""
-    cfg, folder = trainer.cfg.train, trainer.run.checkpoints
-    weights = 4 * sum(p.numel() for p in trainer.parameters)
-    whole = weights * (3 if trainer.average is None else 4)  # with Adam's two means
-    count = cfg.keep_last + max(cfg.keep_best, 1) + 2  # one of them good to go back to, one half written
-    most = whole * count + (weights if cfg.average_last else 0)
-    there = sum(file.stat().st_size for file in folder.glob("*/*"))
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    return max(most - there, 0), shutil.disk_usage(existing).free
-
-
-def _room(needed: int, free: int) -> str:
-    return f"up to {needed / 2**30:.3f} GiB more, of {free / 2**30:.3f} GiB that are free"
+        log.warning(
+            "the checkpoints may not fit the disk: %s; lower train.keep_last or make room", disk_in_words(needed, free)
+        )

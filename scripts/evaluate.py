@@ -1,8 +1,0 @@
-"""`transformer evaluate` from a checkout, for launchers that start a file, such as torchrun."""
-
-import sys
-
-from transformer.cli import command
-
-if __name__ == "__main__":
-    command(["evaluate", *sys.argv[1:]])

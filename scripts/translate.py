@@ -1,8 +1,0 @@
-"""`transformer translate` from a checkout, for launchers that start a file, such as torchrun."""
-
-import sys
-
-from transformer.cli import command
-
-if __name__ == "__main__":
-    command(["translate", *sys.argv[1:]])

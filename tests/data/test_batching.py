@@ -1,0 +1,224 @@
+"""Which pairs make an update is a pure function; how it is cut loses nothing."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.toy import CPU, toy_pairs
+
+from transformer.config import Config, DataConfig, ModelConfig, TrainConfig
+from transformer.data import batching, corpus
+from transformer.data.batching import _cut
+from transformer.data.dataset import Dataset, from_pairs, offsets
+from transformer.data.tokenizer import Flat, Tokenizer
+from transformer.system.threads import prefetch
+from transformer.training.microbatch import micro_batch_tokens
+
+
+def dataset(lengths: list[tuple[int, int]], weights: tuple[float, ...] = (1.0,)) -> Dataset:
+    """A dataset whose pair i has these numbers of source and target ids, cut into corpora of equal size."""
+    source, target = (
+        offsets(Flat(np.repeat(10 + np.arange(len(side)) % 50, side), np.array(side)))
+        for side in zip(*lengths, strict=True)
+    )
+    ends = np.linspace(0, len(lengths), len(weights) + 1).astype(int)
+    corpora = tuple((int(a), int(b), w) for a, b, w in zip(ends[:-1], ends[1:], weights, strict=True))
+    return Dataset(*source, *target, rows=np.arange(len(lengths)), corpora=corpora, report={})
+
+
+def sentences(count: int, seed: int = 1) -> list[tuple[int, int]]:
+    """Lengths spread like those of real text: log-normal, the sides alike but not the same."""
+    chance = random.Random(seed)
+    made = []
+    for _ in range(count):
+        source = max(1, min(200, round(chance.lognormvariate(2.8, 0.6))))
+        made.append((source, max(1, round(source * chance.lognormvariate(0.05, 0.2)))))
+    return made
+
+
+def epoch(data: Dataset, tokens: int, seed: int, number: int) -> list[list[int]]:
+    return [update.tolist() for update in batching.order(data, tokens, seed, number)]
+
+
+def test_order_is_a_function_of_seed_and_epoch() -> None:
+    data = dataset(sentences(500))
+    first = epoch(data, 300, 1, 0)
+    assert epoch(data, 300, 1, 0) == first
+    assert epoch(data, 300, 1, 1) != first
+    assert epoch(data, 300, 2, 0) != first
+
+
+@pytest.mark.parametrize("tokens", [1, 30, 300, 10**6])
+def test_an_epoch_has_every_pair_once(tokens: int) -> None:
+    data = dataset(sentences(500))
+    assert sorted(i for update in epoch(data, tokens, 1, 3) for i in update) == list(range(500))
+
+
+def test_weights_say_how_often() -> None:
+    data = dataset(sentences(300), weights=(2.0, 0.5, 1.0))
+    seen = [Counter(i for update in epoch(data, 300, 1, n) for i in update) for n in range(2)]
+    for counts in seen:
+        assert all(counts[i] == 2 for i in range(100))
+        assert sum(counts[i] for i in range(100, 200)) == 50
+        assert all(counts[i] == 1 for i in range(200, 300))
+    assert {i for i in range(100, 200) if seen[0][i]} != {i for i in range(100, 200) if seen[1][i]}
+
+
+def test_updates_are_as_large_as_asked() -> None:
+    lengths = sentences(3000)
+    sizes = [sum(lengths[i][1] + 1 for i in update) for update in epoch(dataset(lengths), 1000, 1, 0)]
+    assert max(sizes) < 1000 + 200
+    assert sum(sizes) / len(sizes) == pytest.approx(1000, rel=0.05)
+
+
+def test_going_on_in_the_middle_is_going_on() -> None:
+    data = dataset(sentences(200))
+    whole = batching.updates(data, 300, 1, 0, 0)
+    items = [next(whole) for _ in range(40)]
+    middle = items[17]
+    again = batching.updates(data, 300, 1, middle.epoch, middle.index)
+    for item in items[17:]:
+        other = next(again)
+        assert (other.epoch, other.index, other.last, other.pair_ids.tolist()) == (
+            item.epoch, item.index, item.last, item.pair_ids.tolist(),
+        )  # fmt: skip
+
+
+def cutter(data: Dataset, tok: Tokenizer, limit: int, sampling: float = 0.0) -> batching.Batches:
+    return batching.Batches(data, tok, tok.bos, limit, sampling, 1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    limit=st.integers(1, 400),
+    lengths=st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=40),
+)
+def test_cutting_loses_nothing(tok: Tokenizer, limit: int, lengths: list[tuple[int, int]]) -> None:
+    data = dataset(lengths)
+    update = next(batching.updates(data, 10**6, 1, 0, 0))
+    batches = cutter(data, tok, limit).cut(update)
+    assert sorted(i for batch in batches for i in batch.pair_ids.tolist()) == list(range(len(lengths)))
+    assert sum(batch.tokens for batch in batches) == sum(t + 1 for _, t in lengths)
+    assert sum(batch.real for batch in batches) == sum(s + t + 2 for s, t in lengths)
+    for batch in batches:
+        widest = max(batch.source_BS.shape[1], batch.input_BT.shape[1])
+        assert len(batch.pair_ids) * widest <= limit or len(batch.pair_ids) == 1
+        check(batch, data, tok)
+
+
+def check(batch: batching.Batch, data: Dataset, tok: Tokenizer) -> None:
+    """Each row holds its pair, with start token, eos and padding where they belong."""
+    answers = iter(batch.target_N.tolist())
+    places = []
+    for row, i in enumerate(batch.pair_ids.tolist()):
+        (source,), (target,) = data.ids(np.array([i]))
+        source_row, input_row = batch.source_BS[row].tolist(), batch.input_BT[row].tolist()
+        assert source_row == [*source, tok.eos] + [tok.pad] * (len(source_row) - len(source) - 1)
+        assert input_row == [tok.bos, *target] + [tok.pad] * (len(input_row) - len(target) - 1)
+        assert [next(answers) for _ in range(len(target) + 1)] == [*target, tok.eos]
+        places += [row * len(input_row) + t for t in range(len(target) + 1)]
+    assert batch.places_N.tolist() == places
+
+
+@pytest.mark.parametrize("width", [256, 512])
+@pytest.mark.parametrize("tokens", [1024, 2048, 4096])
+def test_nearly_all_tokens_are_real(tok: Tokenizer, tokens: int, width: int) -> None:
+    """As training cuts them on CPU, for a small model and for the paper's base."""
+    data = dataset(sentences(30_000))
+    settings = TrainConfig(batch_tokens=tokens), ModelConfig(width=width)
+    cfg = Config(data=DataConfig(source="en", target="de", train=()), train=settings[0], model=settings[1])
+    cut = cutter(data, tok, micro_batch_tokens(cfg, CPU))
+    batches = [b for u in list(_take(batching.updates(data, tokens, 1, 0, 0), 100)) for b in cut.cut(u)]
+    assert sum(b.real for b in batches) / sum(b.padded for b in batches) > 0.95
+
+
+def test_an_update_is_cut_into_equal_halves() -> None:
+    longest = np.repeat([5, 6, 7, 8], 50)
+    runs = _cut(longest, 1000)
+    assert len(runs) == 2
+    assert np.concatenate(runs).tolist() == list(range(200))
+    first, second = (int(longest[run].sum()) for run in runs)
+    assert first == pytest.approx(second, rel=0.02)
+
+
+def test_the_order_is_not_biased() -> None:
+    """Where in an epoch a pair comes says nothing about its length, and its neighbours change from epoch to epoch."""
+    lengths = sentences(30_000)
+    data = dataset(lengths)
+    orders = [epoch(data, 2048, 1, number) for number in range(8)]
+    target = np.array([t for _, t in lengths])
+    for updates in orders:
+        means = np.array([target[update].mean() for update in updates])
+        ranks = np.argsort(np.argsort(means))
+        assert abs(np.corrcoef(np.arange(len(means)), ranks)[0, 1]) < 4 / len(means) ** 0.5
+    places = np.empty((len(orders), len(lengths)))
+    for number, updates in enumerate(orders):
+        for place, update in enumerate(updates):
+            places[number, update] = place / len(updates)
+    assert abs(np.corrcoef(places[0], places[1])[0, 1]) < 0.1
+    long, short = target > np.quantile(target, 0.9), target < np.quantile(target, 0.1)
+    assert places[:, long].mean() == pytest.approx(0.5, abs=0.05)
+    assert places[:, short].mean() == pytest.approx(0.5, abs=0.05)
+    groups = [{i: set(update) for update in updates for i in update} for updates in orders[:2]]
+    same = [len(groups[0][i] & groups[1][i]) / len(groups[0][i]) for i in range(0, 30_000, 50)]
+    assert sum(same) / len(same) < 0.6
+
+
+def _take(items: Any, count: int) -> Any:
+    for _, item in zip(range(count), items, strict=False):
+        if item.epoch:
+            return
+        yield item
+
+
+def test_subword_sampling_is_a_function_of_the_update(tok: Tokenizer) -> None:
+    pairs = from_pairs([corpus.Pair("seven eight nine", "neun acht sieben")] * 20, tok)
+    updates = batching.updates(pairs, 40, 1, 0, 0)
+    first, second = next(updates), next(updates)
+    cut = cutter(pairs, tok, 100, sampling=0.5)
+    drawn = [[b.target_N.tolist() for b in cut.cut(u)] for u in (first, first, second)]
+    assert drawn[0] == drawn[1]
+    assert drawn[0] != drawn[2]
+    for batch in cut.cut(first):
+        rows = [[i for i in row if i not in (tok.pad, tok.bos)] for row in batch.input_BT.tolist()]
+        assert set(tok.decode(rows)) == {"neun acht sieben"}
+
+
+def test_sampled_sentences_are_still_mostly_real_tokens(tok: Tokenizer) -> None:
+    pairs = from_pairs(toy_pairs(2000, 3, longest=20), tok)
+    cut = cutter(pairs, tok, 500, sampling=0.1)
+    batches = [b for u in _take(batching.updates(pairs, 2000, 1, 0, 0), 10) for b in cut.cut(u)]
+    assert sum(b.real for b in batches) / sum(b.padded for b in batches) > 0.83
+
+
+def test_reading_ahead_gives_what_is_there() -> None:
+    ahead = prefetch(iter(range(10)))
+    found: list[int] = []
+    while ready := ahead.take(3):
+        assert len(ready) <= 3
+        found += ready
+    assert found == list(range(10))
+    assert ahead.take(3) == []
+
+
+def test_reading_ahead_keeps_order_and_hands_on_errors() -> None:
+    assert list(prefetch(iter(range(50)))) == list(range(50))
+
+    def broken() -> Any:
+        yield 1
+        raise ZeroDivisionError
+
+    ahead = prefetch(broken())
+    assert next(ahead) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(ahead)
+    endless = prefetch(iter(int, 1))
+    next(endless)
+    endless.close()
+    assert not endless.thread.is_alive()

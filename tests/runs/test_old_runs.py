@@ -1,0 +1,106 @@
+"""Run directories of version 0.1.0 still resume, evaluate and translate, to the same result.
+
+`old_runs/version-0.1.0.tar.xz` was written by the commands of that version: text and prepared data; `finished`, a run
+at its last step; `int8`, one that decodes in 8 bits; `stopped`, interrupted in the middle of an epoch, with a moving
+average, subword sampling and two vocabularies. `old_runs/expected.json` has what that version made of them: the
+translations, the scores, and of the resumed runs the sum, norm and first numbers of each tensor. With subword sampling
+that version drew other segmentations in each process, so its weights cannot be compared.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from transformer.cli.main import main
+from transformer.decoding.int8.build import library
+
+FOLDER = Path(__file__).parent / "old_runs"
+EXPECTED = json.loads((FOLDER / "expected.json").read_text(encoding="utf-8"))
+RUNS = ["finished", "stopped", pytest.param("int8", marks=pytest.mark.skipif(library() is None, reason="no int8 here"))]
+
+
+@pytest.fixture
+def old_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The unpacked runs, as current directory, since their configurations name files beside them."""
+    with tarfile.open(FOLDER / "version-0.1.0.tar.xz") as tar:
+        tar.extractall(tmp_path, filter="data")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_old_runs_translate_the_same(old_runs: Path, name: str) -> None:
+    assert main(["translate", name, "--scores", "--nbest", "2", "test.en", "-o", "out"]) == 0
+    found = [line.split("\t") for line in Path("out").read_text(encoding="utf-8").splitlines()]
+    expected = [line.split("\t") for line in EXPECTED[name]["translations"]]
+    assert [text for _, text in found] == [text for _, text in expected]
+    for (score, _), (wanted, _) in zip(found, expected, strict=True):
+        assert float(score) == pytest.approx(float(wanted), abs=2e-3)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_old_runs_evaluate_the_same(old_runs: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", name, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    expected = EXPECTED[name]["evaluation"]
+    assert found["bleu"]["score"] == pytest.approx(expected["bleu"]["score"], abs=1e-6)
+    assert found["chrf"]["signature"] == expected["chrf"]["signature"]
+    assert found["precision"] == expected["precision"]
+    assert "Trained for" in (old_runs / name / "README.md").read_text(encoding="utf-8")
+
+
+def resume(name: str) -> Path:
+    """Resume a run with the settings that the old version resumed it with; return the last checkpoint."""
+    settings = EXPECTED[name]["settings"]
+    assert main(["train", "old.yaml", "--run", name, "data.prepared_dir=prepared", *settings]) == 0
+    last = Path(name, "checkpoints", Path(name, "last").read_text().strip())
+    assert last.name == EXPECTED[name]["resumed"]
+    return last
+
+
+@pytest.mark.parametrize("name", ["finished", RUNS[2]])
+def test_old_runs_resume_to_the_same_weights(old_runs: Path, name: str) -> None:
+    prepared = sorted(path.name for path in (old_runs / "prepared").iterdir())
+    last = resume(name)
+    assert prepared == sorted(path.name for path in (old_runs / "prepared").iterdir() if path.name != ".lock")
+    found = {
+        f"{file}/{key}": t for file in ("model", "state") for key, t in load_file(last / f"{file}.safetensors").items()
+    }
+    assert found.keys() == EXPECTED[name]["tensors"].keys()
+    for key, (total, norm, *first) in EXPECTED[name]["tensors"].items():
+        flat = found[key].double().flatten()
+        # Relative to the norm: a sum of many numbers of both signs, and tiny second moments, have little else to go by.
+        assert torch.linalg.vector_norm(flat).item() == pytest.approx(norm, rel=1e-3, abs=1e-9), key
+        assert flat.sum().item() == pytest.approx(total, abs=1e-2 * norm + 1e-9), key
+        assert flat[:3].tolist() == pytest.approx(first, abs=1e-2 * norm + 1e-9), key
+
+
+def test_an_old_run_stopped_in_the_middle_of_an_epoch_resumes(old_runs: Path) -> None:
+    state = json.loads(Path("stopped/checkpoints/step-00000023/state.json").read_text())
+    assert state["progress"]["index"] > 0
+    last = resume("stopped")
+    progress: dict[str, Any] = json.loads((last / "state.json").read_text())["progress"]
+    assert progress["step"] == 40
+    assert progress["tokens"] > state["progress"]["tokens"]
+    assert progress["last_validation"]["loss"] == pytest.approx(EXPECTED["stopped"]["resumed_loss"], rel=0.03)
+
+
+def test_old_names_of_settings_are_read_and_named_once(old_runs: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from transformer import config_file
+
+    config_file._log_renamed.cache_clear()
+    with caplog.at_level("INFO", logger="transformer"):
+        cfg = config_file.load(Path("finished/config.yaml"), ["train.best=bleu"])
+        config_file.load(Path("finished/config.yaml"))
+    assert (cfg.train.schedule, cfg.train.select_by) == ("linear", "bleu")
+    assert [record.getMessage() for record in caplog.records] == [
+        "the setting train.rate is now called train.schedule; the old name still works",
+        "the setting train.best is now called train.select_by; the old name still works",
+    ]

@@ -1,0 +1,170 @@
+"""Real processes without the seconds that each needs to import torch: one that has, and forks at request.
+
+Each request is a line of JSON: `{"argv": [...], "log": FILE, ...}` runs a `transformer` command in a process of its
+own, whose id is answered, then, when it has ended, its exit status. `{"shell": COMMAND}` answers the status.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+
+class Child:
+    """A command that runs in a process of its own."""
+
+    def __init__(self, nursery: Nursery, pid: int, log: Path) -> None:
+        self.nursery, self.pid, self.path = nursery, pid, log
+
+    def wait(self) -> int:
+        """Return its exit code, or the negative number of the signal that ended it."""
+        return os.waitstatus_to_exitcode(self.nursery.answer())
+
+    def log(self) -> str:
+        """Return what it has written to standard error so far."""
+        return self.path.read_text(encoding="utf-8")
+
+    def wait_for(self, text: str, seconds: float = 60) -> None:
+        """Return as soon as it has written this."""
+        wait_until(lambda: text in self.log(), seconds, f"{text!r} was not said, but: {self.path}")
+
+
+def wait_until(met: Any, seconds: float, else_said: str) -> None:
+    """Return as soon as a condition is met."""
+    end = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < end, else_said
+        time.sleep(0.002)
+
+
+class Nursery:
+    """Starts commands; one at a time."""
+
+    def __init__(self, before: list[str]) -> None:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        command = [*before, sys.executable, __file__]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True
+        )
+
+    def answer(self) -> int:
+        """Return the next number that it says."""
+        assert self.process.stdout is not None
+        return int(self.process.stdout.readline())
+
+    def ask(self, **request: Any) -> int:
+        """Send a request and return the first answer."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        return self.answer()
+
+    def start(self, log: Path, *argv: object, **how: Any) -> Child:
+        """Start a command whose standard error goes to `log`.
+
+        `limits` are those of module resource, `env` is put into the environment, `threads` is the number that torch has
+        instead of one, `stdout` is another file than the log,
+        and into `record` goes a line for each batch trained on: the update's number and the ids of the pairs.
+        """
+        log.write_bytes(b"")
+        return Child(self, self.ask(argv=[str(arg) for arg in argv], log=str(log), **how), log)
+
+    def run(self, log: Path, *argv: object, **how: Any) -> tuple[int, str]:
+        """Run a command to its end and return its exit code and its standard error."""
+        child = self.start(log, *argv, **how)
+        return child.wait(), child.log()
+
+    def shell(self, command: str) -> bool:
+        """Run a shell command where the nursery is; return whether it succeeded."""
+        return self.ask(shell=command) == 0
+
+    def close(self) -> None:
+        """End it."""
+        with self.process:
+            assert self.process.stdin is not None
+            self.process.stdin.close()
+
+
+@contextlib.contextmanager
+def open_nursery(*before: str) -> Iterator[Nursery]:
+    """Give a nursery, started by the words `before` if there are any."""
+    nursery = Nursery(list(before))
+    try:
+        yield nursery
+    finally:
+        nursery.close()
+
+
+def record_pairs(path: str) -> None:
+    """Append a line for each batch whose gradient was taken: the update's number and the ids of the pairs."""
+    from transformer.training.trainer import Trainer
+
+    update, backward, now = Trainer.update, Trainer._backward, [0]
+
+    def noted_update(self: Any, step: int, *rest: Any) -> Any:
+        now[0] = step
+        return update(self, step, *rest)
+
+    def noted_backward(self: Any, batch: Any, seed: int, tokens: int) -> Any:
+        gradients = backward(self, batch, seed, tokens)
+        with open(path, "a") as file:
+            file.write(" ".join(map(str, [now[0], *batch.pair_ids.tolist()])) + "\n")
+        return gradients
+
+    Trainer.update, Trainer._backward = noted_update, noted_backward  # type: ignore[method-assign, assignment]
+
+
+def become(request: dict[str, Any]) -> int:
+    """Be the process that was asked for; return its exit code."""
+    import torch
+
+    from transformer.cli import main as cli
+
+    os.environ.update(request.get("env", {}))
+    torch.set_num_threads(request.get("threads", 1))
+    for name, most in request.get("limits", {}).items():
+        resource.setrlimit(getattr(resource, name), (most, most))
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(os.open(request["log"], os.O_WRONLY | os.O_APPEND), 2)
+    os.dup2(os.open(request["stdout"], os.O_WRONLY) if "stdout" in request else 2, 1)
+    if "record" in request:
+        record_pairs(request["record"])
+    try:
+        return cli.main(request["argv"])
+    except SystemExit as left:
+        return left.code if isinstance(left.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+        return 99
+
+
+def serve() -> None:
+    """Answer requests until there are no more."""
+    from transformer.training import session  # noqa: F401 (what takes long)
+
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "shell" in request:
+            done = subprocess.run(["sh", "-c", request["shell"]], stdin=subprocess.DEVNULL, stdout=2, check=False)
+            print(done.returncode, flush=True)
+            continue
+        pid = os.fork()
+        if pid == 0:
+            os._exit(become(request))
+        print(pid, flush=True)
+        print(os.waitpid(pid, 0)[1], flush=True)
+
+
+if __name__ == "__main__":
+    serve()

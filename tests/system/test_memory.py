@@ -1,0 +1,68 @@
+"""Batches that do not fit the memory are split; the results are those of the whole, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from transformer.errors import TransformerError
+from transformer.system.memory import MemorySplitter
+
+
+class Ranges(MemorySplitter[range]):
+    """Splits ranges of numbers."""
+
+    def size(self, batch: range) -> int:
+        return len(batch)
+
+    def halves(self, batch: range) -> tuple[range, range] | None:
+        middle = len(batch) // 2
+        return (batch[:middle], batch[middle:]) if middle else None
+
+    def too_large(self, batch: range) -> TransformerError:
+        return TransformerError(f"{batch[0]} does not fit")
+
+    def advice(self, size: int) -> str:
+        return f"{size} did not fit"
+
+
+def fitting(most: int, tried: list[int]) -> Callable[[range], list[int]]:
+    def work(batch: range) -> list[int]:
+        tried.append(len(batch))
+        if len(batch) > most:
+            raise MemoryError
+        return list(batch)
+
+    return work
+
+
+@pytest.mark.parametrize("most", [1, 3, 10, 100])
+def test_the_parts_are_the_whole_in_order(most: int) -> None:
+    splitter, tried = Ranges(torch.device("cpu")), list[int]()
+    found = [number for part in splitter.run(range(37), fitting(most, tried)) for number in part]
+    assert found == list(range(37))
+    again = list[int]()
+    list(splitter.run(range(37), fitting(most, again)))
+    assert all(size <= most for size in again)  # the size is remembered
+
+
+def test_what_cannot_be_split_is_an_error() -> None:
+    with pytest.raises(TransformerError, match="5 does not fit"):
+        list(Ranges(torch.device("cpu")).run(range(5, 9), fitting(0, [])))
+
+
+def test_other_errors_pass_through() -> None:
+    def work(_: range) -> None:
+        raise RuntimeError("another fault")
+
+    with pytest.raises(RuntimeError, match="another fault"):
+        list(Ranges(torch.device("cpu")).run(range(4), work))
+
+
+def test_each_size_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    splitter = Ranges(torch.device("cpu"))
+    for _ in range(2):
+        list(splitter.run(range(8), fitting(4, [])))
+    assert [record.getMessage() for record in caplog.records] == ["8 did not fit"]

@@ -1,0 +1,545 @@
+"""Training goes on bit for bit, however it was stopped and however its updates are cut."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from support.toy import CPU, assert_same
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from transformer import config_file
+from transformer.config import Config
+from transformer.data import batching
+from transformer.errors import CheckpointError, ConfigError, TransformerError
+from transformer.model.dropout import keep_mask
+from transformer.runs.checkpoint import WEIGHTS, load_state, load_tensors, save_checkpoint
+from transformer.runs.models import load_model
+from transformer.runs.progress import checkpoint_name
+from transformer.runs.run import open_run
+from transformer.system.clock import Stopwatch
+from transformer.system.distributed import Ranks
+from transformer.system.threads import start_workers
+from transformer.training.dry_run import dry_run
+from transformer.training.optimizer import learning_rate
+from transformer.training.session import build_loop, train
+from transformer.training.trainer import Trainer
+from transformer.training.validation import Validator
+
+
+def tensors(folder: Path, step: int) -> dict[str, Tensor]:
+    """All tensors of a checkpoint: weights, optimizer and averages."""
+    path = folder / "checkpoints" / checkpoint_name(step)
+    files = ("model.safetensors", "state.safetensors")
+    return {f"{file}/{k}": v for file in files for k, v in load_tensors(path / file).items()}
+
+
+FEATURES = [
+    [],
+    ["train.ema=0.9", "train.subword_sampling=0.2", "model.attention_dropout=0.1", "model.activation_dropout=0.1"],
+    ["tokenizer.kind=unigram", "train.subword_sampling=0.2", "train.clip_norm=0.5", "train.schedule=cosine"],
+]
+
+
+@pytest.mark.parametrize("overrides", FEATURES)
+def test_going_on_equals_never_having_stopped(tiny: Config, tmp_path: Path, overrides: list[str]) -> None:
+    cfg = config_file.override(tiny, overrides)
+    train(cfg, tmp_path / "whole", CPU)
+    for steps in (3, 4, 9, 12):  # mid-epoch and at saves, at steps that save by themselves and that do not
+        train(config_file.override(cfg, [f"train.max_steps={steps}"]), tmp_path / "parts", CPU)
+        if "train.schedule=cosine" in overrides:  # whose rate depends on max_steps: stop by signal instead
+            break
+    if "train.schedule=cosine" in overrides:
+        stop_after(cfg, tmp_path / "signalled", 7)
+        train(cfg, tmp_path / "signalled", CPU)
+        assert_same(tensors(tmp_path / "whole", 12), tensors(tmp_path / "signalled", 12))
+    else:
+        assert_same(tensors(tmp_path / "whole", 12), tensors(tmp_path / "parts", 12))
+
+
+def stop_after(cfg: Config, folder: Path, step: int, number: int = signal.SIGTERM) -> str:
+    """Train and let a signal come during update `step`."""
+    original = Trainer.update
+
+    def update(self: Any, now: int, *rest: Any) -> Any:
+        done = original(self, now, *rest)
+        if now == step:
+            os.kill(os.getpid(), number)
+        return done
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "update", update)
+        return train(cfg, folder, CPU)
+
+
+@pytest.mark.parametrize(("number", "why"), [(signal.SIGTERM, "terminated"), (signal.SIGINT, "interrupted")])
+def test_signals_save_and_stop(tiny: Config, tmp_path: Path, number: int, why: str) -> None:
+    assert stop_after(tiny, tmp_path / "run", 5, number) == why
+    assert (tmp_path / "run" / "last").read_text() == "step-00000005\n"
+
+
+def test_sigusr1_saves_and_goes_on(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[str] = []
+    save = save_checkpoint
+
+    def noted(path: Path, *rest: Any) -> None:
+        saved.append(path.name)
+        save(path, *rest)
+
+    monkeypatch.setattr("transformer.training.saving.save_checkpoint", noted)
+    assert stop_after(tiny, tmp_path / "run", 5, signal.SIGUSR1) == "all 12 steps are done"
+    assert saved == [f"step-{step:08d}" for step in (3, 5, 6, 9, 12)]
+    kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert kept == [f"step-{step:08d}" for step in (3, 6, 9, 12)]  # as of a run without a signal
+
+
+def test_a_finished_run_says_so(tiny: Config, tmp_path: Path) -> None:
+    train(tiny, tmp_path / "run", CPU)
+    before = (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert train(tiny, tmp_path / "run", CPU) == "all 12 steps are done"
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == before
+
+
+SMOOTH = ["model.dropout=0", "train.adam_epsilon=1e-4"]
+"""Without dropout, whose draws go with the batches, and without Adam's blowing up of gradients that are only rounding
+(that of the keys' bias is zero on paper: softmax does not see it)."""
+
+
+@pytest.mark.parametrize("limit", ["1", "30", "37", "1000"])
+def test_the_same_weights_however_updates_are_cut(tiny: Config, tmp_path: Path, limit: str) -> None:
+    cfg = config_file.override(tiny, [*SMOOTH, "train.max_steps=3"])
+    for name, tokens in (("whole", "auto"), ("cut", limit)):
+        train(config_file.override(cfg, [f"train.micro_batch_tokens={tokens}"]), tmp_path / name, CPU)
+    assert_same(tensors(tmp_path / "whole", 3), tensors(tmp_path / "cut", 3), exact=False)
+
+
+def test_the_same_run_twice_is_the_same_and_another_seed_is_not(tiny: Config, tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        train(config_file.override(tiny, [f"train.seed={seed}", "train.max_steps=3"]), tmp_path / name, CPU)
+    assert_same(tensors(tmp_path / "a", 3), tensors(tmp_path / "b", 3))
+    names = ("a", "c")
+    a, c = (tensors(tmp_path / n, 3)["model.safetensors/target_embedding.weight"] for n in names)
+    assert not torch.equal(a, c)
+
+
+def test_two_workers_train_what_one_does(tiny: Config, tmp_path: Path) -> None:
+    """And, dropout included, the same bit for bit each time, however the threads take turns."""
+    cfg = config_file.override(tiny, ["train.max_steps=6", "train.micro_batch_tokens=40", "train.adam_epsilon=1e-4"])
+    train(cfg, tmp_path / "one", CPU)
+    torch.set_num_threads(2)
+    try:
+        for name in ("two", "again"):
+            train(cfg, tmp_path / name, CPU)
+    finally:
+        torch.set_num_threads(1)
+    assert_same(tensors(tmp_path / "one", 6), tensors(tmp_path / "two", 6), exact=False)
+    assert_same(tensors(tmp_path / "two", 6), tensors(tmp_path / "again", 6))
+
+
+def test_workers_keep_to_their_share_of_the_cores() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        workers = start_workers(CPU)
+        assert workers.count == 2
+
+        def threads(_: int) -> int:
+            torch.randn(1 << 20).add_(1)  # an operation that is spread over the cores
+            return torch.get_num_threads()
+
+        assert workers.map(threads, range(6)) == [2] * 6
+        assert torch.get_num_threads() == 4
+        assert workers.map(threads, [0]) == [4]  # alone, with all of them
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_dropout_draws_anew_in_each_step_and_batch(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[bytes] = []
+    original = keep_mask
+
+    def noted(like: Tensor, rate: float) -> Tensor:
+        mask = original(like, rate)
+        drawn.append((mask.flatten()[:64] > 0).numpy().tobytes())
+        return mask
+
+    monkeypatch.setattr("transformer.model.dropout.keep_mask", noted)
+    for _ in range(2):
+        loop = build_loop(tiny, tmp_path / "run", CPU, Ranks(), Stopwatch(), keep=False)
+        loop.trainer.model.train()
+        updates = loop.cut_updates()
+        for _ in range(2):
+            batches = next(updates)[1]
+            assert len(batches) > 1
+            loop.update(batches)
+    half = len(drawn) // 2
+    assert drawn[:half] == drawn[half:]
+    assert len(set(drawn)) == half
+
+
+def test_two_processes_train_what_one_does(tiny_file: Path, tmp_path: Path) -> None:
+    overrides = [*SMOOTH, "train.max_steps=6", "train.micro_batch_tokens=60", "train.ema=0.9"]
+    train(config_file.load(tiny_file, overrides), tmp_path / "one", CPU)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    script = Path(__file__).parents[2] / "scripts" / "train.py"
+    done = subprocess.run(
+        [*command, "--", str(script), str(tiny_file), *overrides, "--run", str(tmp_path / "two"), "--device", "cpu"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert_same(tensors(tmp_path / "one", 6), tensors(tmp_path / "two", 6), exact=False)
+
+
+def _waits(_: object) -> None:
+    pytest.fail("the update waits for the device")
+
+
+def test_no_update_waits_for_the_device(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fetches a value from a GPU makes the program wait for it: none of these is called in an update."""
+    loop = build_loop(tiny, tmp_path / "run", CPU, Ranks(), Stopwatch())
+    (_, batches) = next(loop.cut_updates())
+    for name in ("item", "tolist", "__bool__", "__float__", "__int__", "cpu", "numpy"):
+        monkeypatch.setattr(torch.Tensor, name, property(_waits))
+    loop.trainer.model.train()
+    loop.update(batches)
+    monkeypatch.undo()
+
+
+class Operations(TorchDispatchMode):
+    """Counts what is computed while it is entered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.counts[str(func)] += 1
+        return func(*args, **kwargs or {})
+
+
+def test_an_update_has_no_loop_over_tokens_and_fetches_no_value(tiny: Config, tmp_path: Path) -> None:
+    """The number of operations is the same for five times the tokens, and reading a tensor's value is none of them."""
+    counts = []
+    for tokens in (200, 1000):
+        cfg = config_file.override(tiny, [f"train.batch_tokens={tokens}", "train.micro_batch_tokens=2000"])
+        loop = build_loop(cfg, tmp_path / "run", CPU, Ranks(), Stopwatch(), keep=False)
+        updates = loop.cut_updates()
+        loop.trainer.model.train()
+        loop.update(next(updates)[1])  # makes Adam's state
+        _, batches = next(updates)
+        with Operations() as found:
+            loop.update(batches)
+        assert len(batches) == 1
+        counts.append(found.counts)
+    assert counts[0].total() > 100
+    assert counts[0] == counts[1] + Counter()
+    assert not [name for name in counts[0] if "_local_scalar_dense" in name or "nonzero" in name]
+
+
+def test_a_run_is_the_same_as_a_plain_loop_of_torchs(tiny: Config, tmp_path: Path) -> None:
+    """Twenty losses, against torch's own cross-entropy, clipping and AdamW on padded tensors."""
+    cfg = config_file.override(tiny, [*SMOOTH, "train.clip_norm=0.5", "train.weight_decay=0.01"])
+    loop = build_loop(cfg, tmp_path / "run", CPU, Ranks(), Stopwatch(), keep=False)
+    plain, pad = copy.deepcopy(loop.trainer.model), loop.trainer.model.pad
+    groups = [[p for p in plain.parameters() if (p.ndim > 1) is matrix] for matrix in (True, False)]
+    adam = torch.optim.AdamW(
+        [{"params": groups[0], "weight_decay": 0.01}, {"params": groups[1], "weight_decay": 0.0}],
+        lr=0.0, betas=cfg.train.adam_betas, eps=cfg.train.adam_epsilon,
+    )  # fmt: skip
+    ours, theirs = [], []
+    for step, (_, batches) in zip(range(1, 21), loop.cut_updates(), strict=False):
+        loop.update(batches)
+        ours.append(loop.metrics()["loss"])
+        tokens, total = sum(batch.tokens for batch in batches), 0.0
+        for batch in batches:
+            answers_BT = torch.full_like(batch.input_BT, pad)
+            answers_BT.view(-1)[batch.places_N] = batch.target_N
+            logits_BTV = plain(batch.source_BS, batch.input_BT)
+            flat = (logits_BTV.flatten(0, 1), answers_BT.flatten())
+            smoothed = F.cross_entropy(*flat, ignore_index=pad, label_smoothing=0.1, reduction="sum")
+            (smoothed / tokens).backward()
+            total += float(F.cross_entropy(*flat, ignore_index=pad, reduction="sum").detach())
+        torch.nn.utils.clip_grad_norm_(plain.parameters(), 0.5)
+        for group in adam.param_groups:
+            group["lr"] = learning_rate(step, cfg.train, cfg.model.width)
+        adam.step()
+        adam.zero_grad()
+        theirs.append(total / tokens)
+    assert ours == pytest.approx(theirs, rel=2e-4)
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing(tiny: Config, tmp_path: Path) -> None:
+    loop = build_loop(tiny, tmp_path / "run", CPU, Ranks(), Stopwatch())
+    updates = loop.cut_updates()
+    loop.update(next(updates)[1])
+    before = {name: p.detach().clone() for name, p in loop.trainer.model.named_parameters()}
+    moments = {k: v.clone() for k, v in loop.trainer.optimizer.state[loop.trainer.parameters[0]].items()}
+    loop.trainer.parameters[3].register_hook(lambda grad: grad * float("nan"))
+    loop.update(next(updates)[1])
+    assert all(torch.equal(before[name], p) for name, p in loop.trainer.model.named_parameters())
+    assert all(torch.equal(moments[k], v) for k, v in loop.trainer.optimizer.state[loop.trainer.parameters[0]].items())
+    assert loop.metrics()["skipped"] == 1
+
+
+def test_float16_scales_its_loss(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The path of GPUs, on a CPU."""
+    monkeypatch.setattr("transformer.training.trainer.resolve_dtype", lambda name, on: torch.float16)
+    cfg = config_file.override(tiny, ["train.clip_norm=1.0", "train.max_steps=9"])
+    train(cfg, tmp_path / "run", CPU)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines if line["kind"] == "train"]
+    assert losses[-1] < losses[0]
+    state = load_state(tmp_path / "run" / "checkpoints" / "step-00000009")
+    assert state["scaler"]["scale"] > 0
+
+
+def test_changed_settings_are_listed(tiny: Config, tmp_path: Path) -> None:
+    train(config_file.override(tiny, ["train.max_steps=3"]), tmp_path / "run", CPU)
+    with pytest.raises(ConfigError) as caught:
+        train(
+            config_file.override(tiny, ["model.dropout=0.2", "train.seed=5", "train.log_every=7"]),
+            tmp_path / "run",
+            CPU,
+        )
+    assert str(caught.value) == (
+        f"{tmp_path}/run was started with other settings: model.dropout (was 0.1, is 0.2), train.seed (was 1, is 5); "
+        "change them back, name another directory with --run, or start over with --fresh; "
+        "these changes are fine: train.log_every, train.max_steps"
+    )
+    train(config_file.override(tiny, ["train.log_every=2", "decode.beam=2"]), tmp_path / "run", CPU)
+    train(config_file.override(tiny, ["train.seed=5"]), tmp_path / "run", CPU, fresh=True)
+    assert len(list(tmp_path.glob("run.old-*"))) == 1
+
+
+def test_one_writer_at_a_time(tiny: Config, tmp_path: Path) -> None:
+    from transformer import atomic, config_file
+    from transformer.errors import CheckpointError
+    from transformer.training.session import train
+
+    train(config_file.override(tiny, ["train.max_steps=3"]), tmp_path / "run", CPU)
+    (tmp_path / "run" / "checkpoints" / ".tmp-stale").mkdir()
+    with atomic.only_writer(tmp_path / "run") as alone:
+        assert alone
+        with pytest.raises(CheckpointError, match="another training is writing to"):
+            train(tiny, tmp_path / "run", CPU)
+    train(tiny, tmp_path / "run", CPU)
+    assert not list((tmp_path / "run" / "checkpoints").glob(".tmp-*"))
+
+
+def test_what_was_left_of_the_end_is_done(tiny: Config, tmp_path: Path) -> None:
+    """Killed after the last update, before the averaging and the card."""
+    cfg = config_file.override(tiny, ["train.average_last=2"])
+    train(cfg, tmp_path / "run", CPU)
+    (tmp_path / "run" / "finished").unlink()
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "average-00000012")
+    assert train(cfg, tmp_path / "run", CPU) == "all 12 steps are done"
+    assert (tmp_path / "run" / "finished").exists()
+    assert (tmp_path / "run" / "checkpoints" / "average-00000012").is_dir()
+
+
+def test_tensorboard_that_is_not_there_is_a_sentence(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ConfigError, match="pip install tensorboard"):
+        train(config_file.override(tiny, ["train.tensorboard=true"]), tmp_path / "run", CPU)
+
+
+def test_other_text_is_noticed(tiny: Config, tmp_path: Path) -> None:
+    train(config_file.override(tiny, ["train.max_steps=3"]), tmp_path / "run", CPU)
+    with (tmp_path / "train.en").open("a") as en, (tmp_path / "train.de").open("a") as de:
+        en.write("one\n")
+        de.write("eins\n")
+    with pytest.raises(CheckpointError, match="was trained on other text"):
+        train(tiny, tmp_path / "run", CPU)
+
+
+def test_a_donor_is_needed_once(tiny: Config, tmp_path: Path) -> None:
+    train(config_file.override(tiny, ["train.max_steps=3"]), tmp_path / "first", CPU)
+    cfg = config_file.override(tiny, [f"train.init_from={tmp_path / 'first'}"])
+    train(config_file.override(cfg, ["train.max_steps=3"]), tmp_path / "second", CPU)
+    shutil.rmtree(tmp_path / "first")
+    assert train(cfg, tmp_path / "second", CPU) == "all 12 steps are done"
+
+
+def test_a_signal_in_the_last_validation_loses_nothing(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(self: Any, step: int) -> dict[str, float]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert (tmp_path / "run" / "checkpoints" / "step-00000004").is_dir()
+        return {"loss": 1.0, "ppl": 1.0}
+
+    monkeypatch.setattr(Validator, "measure", measure)
+    cfg = config_file.override(tiny, ["train.max_steps=4", "train.save_every=100", "train.validate_every=100"])
+    assert train(cfg, tmp_path / "run", CPU) == "all 4 steps are done"
+
+
+def test_time_limit(tiny: Config, tmp_path: Path) -> None:
+    assert train(config_file.override(tiny, ["train.time_limit=0"]), tmp_path / "run", CPU) == "time limit"
+    assert (tmp_path / "run" / "last").read_text() == "step-00000001\n"
+
+
+def test_patience(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = iter([3.0, 2.0, 2.5, 2.2, 2.1])
+    monkeypatch.setattr(Validator, "measure", lambda self, step: {"loss": next(losses), "ppl": 1.0})
+    cfg = config_file.override(
+        tiny, ["train.patience=2", "train.validate_every=2", "train.max_steps=100", "train.keep_last=1"]
+    )
+    assert train(cfg, tmp_path / "run", CPU) == "no better loss in 2 validations"
+    assert (tmp_path / "run" / "best").read_text() == "step-00000004\n"
+    assert [p.name for p in sorted((tmp_path / "run" / "checkpoints").iterdir())] == ["step-00000004", "step-00000008"]
+    assert train(cfg, tmp_path / "run", CPU) == "no better loss in 2 validations"
+
+
+def test_warm_start_takes_tokenizer_and_weights(tiny: Config, tmp_path: Path) -> None:
+    train(config_file.override(tiny, ["train.max_steps=3"]), tmp_path / "first", CPU)
+    cfg = config_file.override(tiny, [f"train.init_from={tmp_path / 'first'}", "tokenizer.vocab_size=20"])
+    loop = build_loop(cfg, tmp_path / "second", CPU, Ranks(), Stopwatch())
+    donor = tensors(tmp_path / "first", 3)
+    for name, p in loop.trainer.model.named_parameters():
+        assert torch.equal(p, donor[f"model.safetensors/{name}"])
+    with pytest.raises(ConfigError, match="has another shape"):
+        build_loop(config_file.override(cfg, ["model.width=16"]), tmp_path / "third", CPU, Ranks(), Stopwatch())
+
+
+def test_average_of_the_last(tiny: Config, tmp_path: Path) -> None:
+    train(config_file.override(tiny, ["train.average_last=3", "train.keep_last=3"]), tmp_path / "run", CPU)
+    name = "model.safetensors/target_embedding.weight"
+    parts = [tensors(tmp_path / "run", step)[name].double() for step in (6, 9, 12)]
+    found = load_tensors(tmp_path / "run" / "checkpoints" / "average-00000012" / "model.safetensors")
+    torch.testing.assert_close(found["target_embedding.weight"].double(), sum(parts) / 3)
+
+
+def test_the_average_is_validated_with_its_own_weights(tiny: Config, tmp_path: Path) -> None:
+    """With averaged weights on both sides, which are swapped in where no version tells."""
+    wishes = "train.max_steps=6 train.ema=0.9 train.average_last=3 train.keep_last=3 train.save_every=2"
+    cfg = config_file.override(tiny, [*wishes.split(), "train.validate_every=6", "train.peak_rate=0.02"])
+    train(cfg, tmp_path / "run", CPU)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    (logged,) = [line["loss"] for line in lines if line["kind"] == "average"]
+    loop = build_loop(cfg, tmp_path / "run", CPU, Ranks(), Stopwatch(), keep=False)
+    assert loop.validator is not None
+    weights = load_tensors(tmp_path / "run" / "checkpoints" / "average-00000006" / WEIGHTS)
+    loop.trainer.average = None
+    with torch.no_grad():
+        for name, p in loop.trainer.model.named_parameters():
+            p.copy_(weights[name])
+    assert loop.validator.measure(0)["loss"] == pytest.approx(logged, rel=1e-5)
+
+
+def test_ema_is_what_is_kept(tiny: Config, tmp_path: Path) -> None:
+    train(config_file.override(tiny, ["train.ema=0.9"]), tmp_path / "run", CPU)
+    found = tensors(tmp_path / "run", 12)
+    name = "target_embedding.weight"
+    assert not torch.equal(found[f"model.safetensors/{name}"], found[f"state.safetensors/weights.{name}"])
+
+
+def damage(path: Path) -> None:
+    content = bytearray((path / "model.safetensors").read_bytes())
+    content[-5] ^= 1
+    (path / "model.safetensors").write_bytes(bytes(content))
+
+
+def test_a_damaged_checkpoint_is_passed_over(tiny: Config, tmp_path: Path) -> None:
+    train(tiny, tmp_path / "whole", CPU)
+    train(config_file.override(tiny, ["train.max_steps=9"]), tmp_path / "run", CPU)
+    damage(tmp_path / "run" / "checkpoints" / "step-00000009")
+    train(tiny, tmp_path / "run", CPU)
+    assert_same(tensors(tmp_path / "whole", 12), tensors(tmp_path / "run", 12))
+    for path in (tmp_path / "run" / "checkpoints").iterdir():
+        damage(path)
+    with pytest.raises(CheckpointError, match="no checkpoint in .* can be used: .* model.safetensors is damaged"):
+        train(config_file.override(tiny, ["train.max_steps=15"]), tmp_path / "run", CPU)
+
+
+def test_every_variant_trains(tiny: Config, tmp_path: Path) -> None:
+    overrides = [
+        [
+            "tokenizer.joint=false",
+            "model.tied=none",
+            "model.norm=pre",
+            "model.activation=swish",
+            "model.output_bias=true",
+        ],
+        ["model.tied=target", "model.decoder_start=pad", "train.precision=bfloat16", "train.schedule=linear"],
+        ["train.validate_text=false", "data.test=null", "train.weight_decay=0.01", "train.schedule=constant"],
+        ["data.valid=null", "train.tensorboard=false"],
+    ]
+    for i, each in enumerate(overrides):
+        train(config_file.override(tiny, [*each, "train.max_steps=6"]), tmp_path / str(i), CPU)
+        run = open_run(tmp_path / str(i))
+        model, _ = load_model(run)
+        assert model.cfg == run.config.model
+
+
+def test_every_pair_is_trained_on_once_an_epoch_across_stops(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    original = Trainer.update
+
+    def update(self: Any, step: int, batches: list[batching.Batch], rate: float) -> Any:
+        seen.extend(i for batch in batches for i in batch.pair_ids.tolist())
+        return original(self, step, batches, rate)
+
+    monkeypatch.setattr(Trainer, "update", update)
+    steps = 0
+    while len(seen) < 150:
+        steps += 1
+        cut = config_file.override(
+            tiny, [f"train.max_steps={steps}", f"train.micro_batch_tokens={20 + 30 * (steps % 3)}"]
+        )
+        train(cut, tmp_path / "run", CPU)
+    assert sorted(seen) == list(range(150))
+
+
+def test_the_log_has_what_a_person_wants(tiny: Config, tmp_path: Path) -> None:
+    train(tiny, tmp_path / "run", CPU)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["kind"], line["step"]) for line in lines] == [
+        ("train", 4), ("valid", 6), ("train", 8), ("train", 12), ("valid", 12),
+    ]  # fmt: skip
+    wanted = "step epoch loss ppl rate grad_norm tokens_per_second real data_wait skipped tokens seconds seconds_left"
+    assert set(wanted.split()) <= set(lines[0])
+    assert {"loss", "ppl", "bleu", "chrf"} <= set(lines[1])
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert "150 pairs trained on" in card
+    assert "## Configuration" in card
+
+
+def test_dry_run_leaves_no_run(tiny: Config, tmp_path: Path) -> None:
+    lines = dry_run(tiny, tmp_path / "run", CPU)
+    text = "\n".join(lines)
+    for word in ("parameters", "training pairs", "source (", "memory, estimate", "loss"):
+        assert word in text
+    assert not (tmp_path / "run").exists()
+    assert threading.active_count() < 10
+
+
+def test_a_run_that_cannot_be_moved_aside_is_a_sentence(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()
+
+    def refuse(*_: Any) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(TransformerError, match=r"cannot move .*run to .*run\.old-[0-9-]+: Invalid cross-device link"):
+        train(tiny, tmp_path / "run", CPU, fresh=True)

@@ -1,0 +1,242 @@
+"""The Python interface: load a model, translate, score, evaluate and train.
+
+Mistakes raise a TransformerError with the sentence that the command line prints. Messages go to the logger
+`transformer`; nothing is printed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from transformer.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from transformer.decoding import translator
+    from transformer.evaluation.evaluate import Evaluation
+    from transformer.runs.run import Run
+
+StrPath = str | os.PathLike[str]
+Overrides = Mapping[str, object] | None
+"""Settings by their dotted keys, such as `{"decode.beam": 8}`."""
+
+logging.getLogger("transformer").addHandler(logging.NullHandler())
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A translation of one line; `str()` of it is its text."""
+
+    text: str
+    score: float
+    """Log-probability over length penalty, by which translations of a line are ranked."""
+    log_prob: float
+    """Natural logarithm of the probability."""
+    tokens: int
+    """Target tokens, the end of the sentence counted."""
+    alternatives: tuple[Translation, ...] = ()
+    """The next best translations, best first, where more than one was asked for."""
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Model:
+    """A trained model that translates and scores text. Made by `load`."""
+
+    def __init__(self, run: Run, translator: translator.Translator, checkpoint: str) -> None:
+        self._run, self._translator = run, translator
+        self.path = run.path
+        """The run directory."""
+        self.checkpoint = checkpoint
+        """The name of the checkpoint whose weights are used."""
+        self.source = run.config.data.source
+        """Language code of the text to translate."""
+        self.target = run.config.data.target
+        """Language code of the translations."""
+
+    def __repr__(self) -> str:
+        return f"<transformer.Model {self.source} to {self.target}: {self.path}, {self.checkpoint}>"
+
+    @property
+    def precision(self) -> str:
+        """The arithmetic that translates: `int8`, `bfloat16`, `float16` or `float32`."""
+        return self._translator.precision
+
+    def translate(
+        self, lines: Iterable[str], *, nbest: int = 1, prefixes: Iterable[str] | None = None
+    ) -> list[Translation]:
+        """Translate lines of text, one sentence each, and return one translation per line, in order.
+
+        `nbest` asks for that many translations of each line: the best is returned, the others are its
+        `alternatives`. Beam search finds at most `decode.beam` of them. `prefixes` are the forced beginnings of the
+        translations, one per line, empty for none. Lines of like length are decoded together, so one call for many
+        lines is much faster than one call per line.
+
+        >>> model = transformer.load("runs/mine")
+        >>> [translation.text for translation in model.translate(["seven", "eight"])]
+        ['sieben', 'acht']
+        >>> (best,) = model.translate(["seven"], nbest=2)
+        >>> best.score > best.alternatives[0].score
+        True
+        """
+        each = _list(lines, "lines")
+        starts = None if prefixes is None else _list(prefixes, "prefixes")
+        if nbest < 1:
+            raise ConfigError(f"nbest must be at least 1, not {nbest}")
+        if starts is not None and len(starts) != len(each):
+            raise ConfigError(f"there are {len(starts)} prefixes for {len(each)} lines; give one per line, '' for none")
+        found = self._translator.translate(each, nbest, starts)
+        return [_translation(best, map(_translation, others)) for best, *others in found]
+
+    def score(self, sources: Iterable[str], targets: Iterable[str]) -> list[Translation]:
+        """Return each of the given translations, `targets`, with its score and log-probability.
+
+        >>> model = transformer.load("runs/mine")
+        >>> right, wrong = model.score(["seven", "seven"], ["sieben", "acht"])
+        >>> right.log_prob > wrong.log_prob
+        True
+        """
+        before, after = _list(sources, "sources"), _list(targets, "targets")
+        if len(before) != len(after):
+            raise DataError(f"sources has {len(before)} lines but targets has {len(after)}")
+        return [_translation(each) for each in self._translator.score(before, after)]
+
+
+def load(path: StrPath, overrides: Overrides = None, *, device: str = "auto", checkpoint: str | None = None) -> Model:
+    """Load a model from a run directory.
+
+    `overrides` may set `decode.*` and `data.*`. `device` is `auto`, `cpu`, `cuda` or `cuda:N`. `checkpoint` is the
+    name of one; by default the best is used.
+
+    >>> model = transformer.load("runs/mine", {"decode.beam": 8}, device="cpu")
+    >>> print(model.translate(["seven"])[0])
+    sieben
+    """
+    return Model(*_load(path, overrides, device, checkpoint))
+
+
+def evaluate(
+    run: StrPath,
+    overrides: Overrides = None,
+    *,
+    split: Literal["valid", "test"] = "test",
+    source: StrPath | None = None,
+    reference: StrPath | None = None,
+    testset: str | None = None,
+    device: str = "auto",
+    checkpoint: str | None = None,
+    save: bool = False,
+) -> Evaluation:
+    """Translate held-out text and score the translations with BLEU and chrF.
+
+    The text is the run's `data.test`, with `split="valid"` its `data.valid`, or the files `source` and `reference`,
+    or a sacreBLEU test set such as `wmt14/full`. `save` also writes translations and scores into the run directory
+    and updates its model card, as the command does. The other arguments are those of `load`.
+
+    >>> evaluation = transformer.evaluate("runs/mine", {"decode.beam": 2}, split="valid")
+    >>> evaluation.scores["bleu"].score > 90
+    True
+    >>> len(evaluation.translations)
+    50
+    """
+    from transformer.evaluation import evaluate as evaluation
+
+    if (source is None) != (reference is None):
+        raise ConfigError("source and reference go together: give both or neither")
+    if split not in ("valid", "test"):
+        raise ConfigError(f"split must be valid or test, not {split!r}")
+    opened, translator, _ = _load(run, overrides, device, checkpoint)
+    name, pairs = evaluation.read_evaluation_text(opened, split, _path(source), _path(reference), testset)
+    found = evaluation.evaluate(translator, name, pairs, opened.config.data.target)
+    if save:
+        evaluation.keep(opened, found)
+    return found
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a call of `train` left behind."""
+
+    run: Path
+    """The run directory, which `load` takes."""
+    reason: str
+    """Why training stopped, in words."""
+    finished: bool
+    """Whether nothing is left to train; otherwise the same call resumes."""
+
+
+def train(
+    config: StrPath,
+    overrides: Overrides = None,
+    *,
+    run: StrPath | None = None,
+    device: str = "auto",
+    fresh: bool = False,
+) -> TrainingResult:
+    """Train a model, or resume a run.
+
+    `config` is a YAML file; `overrides` replaces some of its settings. `run` is the run directory, by default
+    `runs/<name of the config>`. `fresh` moves an existing run directory aside and starts over.
+
+    While it runs in the main thread, SIGINT and SIGTERM first save a checkpoint; then they do what they do without
+    it: Ctrl-C raises KeyboardInterrupt.
+
+    >>> result = transformer.train("config.yaml", {"train.max_steps": 4}, run="runs/short", device="cpu")
+    >>> result.finished, result.reason
+    (True, 'all 4 steps are done')
+    >>> model = transformer.load(result.run)
+    """
+    from transformer import config_file
+    from transformer.system.device import resolve_device
+    from transformer.training import session
+
+    path = Path(config).expanduser()
+    folder = _path(run) or default_run(path)
+    cfg = config_file.load(path, _texts(overrides))
+    reason = session.train(cfg, folder, resolve_device(device), fresh)
+    if reason in ("interrupted", "terminated"):
+        signal.raise_signal(signal.SIGINT if reason == "interrupted" else signal.SIGTERM)
+    return TrainingResult(folder, reason, reason not in ("interrupted", "terminated", "time limit"))
+
+
+def default_run(config: Path) -> Path:
+    """Return the run directory of a configuration: `runs/<its name>`, or where it lies if that is a run."""
+    if config.name == "config.yaml" and (config.parent / "checkpoints").is_dir():
+        return config.parent
+    return Path("runs") / config.name.removesuffix(".yaml").removesuffix(".yml")
+
+
+def _load(
+    path: StrPath, overrides: Overrides, device: str, checkpoint: str | None
+) -> tuple[Run, translator.Translator, str]:
+    from transformer.decoding.loading import load_translator
+    from transformer.system.device import resolve_device
+
+    return load_translator(Path(path).expanduser(), _texts(overrides), resolve_device(device), checkpoint)
+
+
+def _texts(overrides: Overrides) -> list[str]:
+    """Return `KEY=VALUE` for each setting; JSON is YAML."""
+    return [f"{key}={json.dumps(value, ensure_ascii=False, default=str)}" for key, value in (overrides or {}).items()]
+
+
+def _path(path: StrPath | None) -> Path | None:
+    return None if path is None else Path(path).expanduser()
+
+
+def _list(lines: Iterable[str], name: str) -> list[str]:
+    """Return lines as a list; a string is no list of lines, though Python can iterate over its characters."""
+    if isinstance(lines, str):
+        raise TypeError(f"{name} must be a list of strings, not a string")
+    return list(lines)
+
+
+def _translation(found: translator.Translation, alternatives: Iterable[Translation] = ()) -> Translation:
+    return Translation(found.text, found.score, found.log_prob, len(found.ids) + 1, tuple(alternatives))

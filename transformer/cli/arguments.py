@@ -1,0 +1,58 @@
+"""Arguments that several commands share: what they are called, what they accept and what they mean."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformer.decoding.translator import Translator
+    from transformer.runs.run import Run
+
+OVERRIDE = re.compile(r"^[a-z_]+(\.[a-z_]+)+=")
+"""How a KEY=VALUE begins; anything else without a name is a file."""
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Add the argument RUN."""
+    parser.add_argument("model", metavar="RUN", type=Path, help="run directory")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add the option --device."""
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+
+
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """Add the option --checkpoint."""
+    parser.add_argument("--checkpoint", metavar="NAME", help="checkpoint to use (default: the best)")
+
+
+def add_json(parser: argparse.ArgumentParser, each: str) -> None:
+    """Add the option --json; `each` says how many objects are printed."""
+    parser.add_argument("--json", action="store_true", help=f"print one JSON object{each}")
+
+
+def add_overrides(parser: argparse.ArgumentParser, example: str) -> None:
+    """Add the arguments KEY=VALUE."""
+    parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help=f"setting to change, such as {example}")
+
+
+def positive(text: str) -> int:
+    """Return a whole number from 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+def open_translator(
+    args: argparse.Namespace, overrides: Iterable[str], checkpoint: str | None = None
+) -> tuple[Run, Translator, str]:
+    """Return the run that RUN names, its translator on --device, and the name of the checkpoint used."""
+    from transformer.decoding.loading import load_translator
+    from transformer.system.device import resolve_device
+
+    return load_translator(args.model, overrides, resolve_device(args.device), checkpoint)

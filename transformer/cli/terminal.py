@@ -1,0 +1,87 @@
+"""What the commands write and how: standard streams, text made safe for a terminal, the log."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+
+INTERRUPTED = 130
+"""Exit code after SIGINT, by the shell's convention 128 + 2."""
+HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What a terminal would obey or reorder, and what cannot be written at all."""
+SCREEN = 4000
+"""Characters of a log record or error sentence that are printed."""
+
+
+def open_streams() -> None:
+    """Replace closed standard streams; otherwise the next file that is opened would get their number.
+
+    Standard output is opened for reading, so that writing to it is an error that is reported.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "r"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (as long as the process)
+
+
+def discard_output() -> None:
+    """Send what Python flushes to standard output at exit nowhere."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def shown(text: str) -> str:
+    """Return the text with control characters escaped, as JSON and Python do."""
+    return HIDDEN.sub(lambda m: f"\\u{ord(m[0]):04x}" if ord(m[0]) > 0x7E else f"\\x{ord(m[0]):02x}", text)
+
+
+def say(text: str) -> None:
+    """Print text for a person on standard output."""
+    print(shown(text))
+
+
+def hint(text: str) -> None:
+    """Print a line on standard error for someone who types."""
+    print(shown(text), file=sys.stderr)
+
+
+def complain(command: str, sentence: str) -> None:
+    """Print the one line that says why a command failed."""
+    print(_short(shown(f"transformer {command}: {sentence}").replace("\n", "\\n")), file=sys.stderr)
+
+
+def start_log() -> None:
+    """Send the log to standard error, one line per record with the time of day."""
+    logger = logging.getLogger("transformer")
+    if not any(isinstance(handler, _Handler) for handler in logger.handlers):
+        handler = _Handler()
+        handler.setFormatter(_Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
+        logger.addHandler(handler)
+        logger.propagate = False
+    logger.setLevel(logging.INFO)
+
+
+class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes above the progress bar if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "tqdm" in sys.modules and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            tqdm.write(self.format(record), file=sys.stderr)
+        else:
+            self.stream = sys.stderr
+            super().emit(record)
+
+
+class _Formatter(logging.Formatter):
+    """Escapes control characters, which may come from files of others."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _short(shown(super().format(record)))
+
+
+def _short(text: str) -> str:
+    """Return the text without its middle if it would fill a screen."""
+    return text if len(text) <= SCREEN else f"{text[: SCREEN // 2]} … {text[-SCREEN // 2 :]}"

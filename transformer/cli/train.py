@@ -1,0 +1,68 @@
+"""`transformer train`: train a model, or resume a run."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shlex
+from pathlib import Path
+
+from transformer.cli.arguments import add_device, add_overrides
+from transformer.cli.terminal import INTERRUPTED, say
+from transformer.system.signals import TERMINATED, exit_on_sigterm
+
+HELP = "train a model, or resume a run"
+log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `train`."""
+    parser.add_argument("config", metavar="CONFIG", type=Path, help="YAML configuration file")
+    add_overrides(parser, "train.max_steps=1000")
+    add_device(parser)
+    parser.add_argument(
+        "--run", dest="folder", type=Path, metavar="DIR", help="run directory (default: runs/<config name>)"
+    )
+    parser.add_argument("--fresh", action="store_true", help="start over; an existing run directory is moved aside")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="build everything, do one update, print sizes, memory and time"
+    )
+    parser.add_argument("--print-config", action="store_true", help="print the resolved configuration and exit")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, and say how to continue."""
+    from transformer import config_file
+    from transformer.api import default_run
+
+    cfg = config_file.load(args.config, args.overrides)
+    if args.print_config:
+        say(config_file.dump(cfg).removesuffix("\n"))
+        return 0
+    folder = args.folder or default_run(args.config)
+    with exit_on_sigterm():
+        from transformer.system.device import resolve_device
+        from transformer.training.dry_run import dry_run
+        from transformer.training.session import train
+
+        device = resolve_device(args.device)
+        if args.dry_run:
+            say("\n".join(dry_run(cfg, folder, device)))
+            return 0
+        args.destination = "the run directory"  # what an OSError is about that names no file
+        reason = train(cfg, folder, device, args.fresh, progress_bar=True)
+    return _report(reason, folder, args)
+
+
+def _report(reason: str, folder: Path, args: argparse.Namespace) -> int:
+    """Log why training stopped and the command to run next; return the exit code."""
+    command = shlex.join(["transformer", "train", str(args.config), *args.overrides, "--run", str(folder)])
+    match reason:
+        case "interrupted" | "terminated":
+            log.info("%s and saved; resume with: %s", reason, command)
+            return INTERRUPTED if reason == "interrupted" else TERMINATED
+        case "time limit":
+            log.info("stopped at the time limit and saved; resume with: %s", command)
+        case _:
+            log.info("finished: %s; next: transformer evaluate %s", reason, folder)
+    return 0

@@ -1,0 +1,185 @@
+"""`transformer translate`: a file, a pipe or what is typed, translated line by line."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from transformer.cli.arguments import OVERRIDE, add_checkpoint, add_device, add_json, add_run, open_translator, positive
+from transformer.cli.terminal import hint, shown
+from transformer.errors import ConfigError
+
+if TYPE_CHECKING:
+    from transformer.decoding.translator import Translation, Translator
+    from transformer.runs.run import Run
+
+HELP = "translate text"
+WARNINGS = 10
+"""Lines named one by one where many have the same fault."""
+log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `translate`."""
+    add_run(parser)
+    parser.add_argument(
+        "overrides",
+        metavar="FILE | KEY=VALUE",
+        nargs="*",
+        help="text, one sentence per line (default or -: standard input), and settings such as decode.beam=8",
+    )
+    add_device(parser)
+    add_checkpoint(parser)
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to write (default: standard output)")
+    parser.add_argument("--beam", type=positive, metavar="N", help="beam size, the same as decode.beam=N")
+    parser.add_argument(
+        "--nbest",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="print the N best translations of each line, one per line",
+    )
+    parser.add_argument("--scores", action="store_true", help="print the score and a tab before each translation")
+    parser.add_argument(
+        "--prefix", type=Path, metavar="FILE", help="forced beginnings of the translations, one per input line"
+    )
+    add_json(parser, " per input line")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Translate FILE or standard input."""
+    overrides = [text for text in args.overrides if OVERRIDE.match(text)]
+    files = [text for text in args.overrides if not OVERRIDE.match(text)]
+    if len(files) > 1:
+        raise ConfigError(f"more than one input file: {files[0]!r} and {files[1]!r}; translate one at a time")
+    if args.beam is not None:
+        overrides.append(f"decode.beam={args.beam}")
+    path = None if not files or files[0] == "-" else Path(files[0])
+    source = _standard_input() if path is None else _open(path)
+    try:
+        return _translate(source, path, overrides, args)
+    finally:
+        if path is not None and not path.is_fifo():  # closing a pipe would wait for its writer
+            source.close()
+
+
+def _translate(source: IO[bytes], path: Path | None, overrides: list[str], args: argparse.Namespace) -> int:
+    """Translate what can be read from `source`: the file at `path`, or standard input if that is None."""
+    prefixes = None
+    if args.prefix is not None:
+        with _open(args.prefix) as file:
+            prefixes = list(_text_lines(file, str(args.prefix)))
+    opened, translator, _ = open_translator(args, overrides, args.checkpoint)
+    translator.check(args.nbest)
+    if path is None and sys.stdin.isatty():
+        if sys.stdout.isatty() and args.output is None:
+            return _prompt(opened, translator, args)
+        hint("Type the text to translate, one sentence per line; end with Ctrl-D.")
+    show = shown if args.output is None and sys.stdout.isatty() else str
+    with _output(args.output, path) as out:
+        for found in _stream(translator, _text_lines(source, "input"), args.nbest, prefixes):
+            out.write(show(_format(found, args)).encode("utf-8"))
+            out.flush()
+    return 0
+
+
+def _standard_input() -> IO[bytes]:
+    """Return standard input as bytes, separate from Python's own: a thread may still be reading it at exit."""
+    try:
+        return os.fdopen(os.dup(sys.stdin.fileno()), "rb")
+    except (AttributeError, OSError):  # not a real file, as in tests
+        return sys.stdin.buffer
+
+
+@contextlib.contextmanager
+def _output(path: Path | None, source: Path | None) -> Iterator[IO[bytes]]:
+    """Give the file to write to, or standard output, which stays open."""
+    if path is None:
+        yield sys.stdout.buffer
+        return
+    if source is not None and path.exists() and path.samefile(source):
+        raise ConfigError(f"{path} is the input file; write the translations to another file")
+    with path.open("wb") as file:
+        yield file
+
+
+def _stream(
+    translator: Translator, lines: Iterator[str], nbest: int, prefixes: list[str] | None
+) -> Iterator[list[Translation]]:
+    """Translate what has been read so far while more is being read, so that a pipe gets answers before it ends."""
+    from tqdm import tqdm
+
+    from transformer.decoding.translator import WINDOW
+    from transformer.system.threads import prefetch
+
+    ahead, done = prefetch(lines, WINDOW), 0
+    with tqdm(unit=" lines", disable=None, leave=False) as bar:
+        while ready := ahead.take(WINDOW):
+            begin = prefixes[done : done + len(ready)] if prefixes is not None else None
+            for found in translator.translate(ready, nbest, begin, first=done + 1):
+                yield found
+                bar.update()
+            done += len(ready)
+    if prefixes is not None and len(prefixes) > done:
+        log.warning("%d prefixes are unused: there are more prefixes than lines", len(prefixes) - done)
+
+
+def _prompt(opened: Run, translator: Translator, args: argparse.Namespace) -> int:
+    """Translate what is typed, line by line, until the end of input."""
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401  (gives `input` editing and history)
+    sys.stdin.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal's
+    data = opened.config.data
+    hint(f"{opened.path.resolve().name} translates from {data.source} to {data.target}.")
+    hint("Type a sentence and press Enter; an empty line or Ctrl-D ends.")
+    while True:
+        try:
+            line = input("> ")
+        except EOFError:
+            hint("")
+            return 0
+        if not line.strip():
+            return 0
+        for found in translator.translate([line], args.nbest):
+            print(shown(_format(found, args)), end="", flush=True)
+
+
+def _format(found: list[Translation], args: argparse.Namespace) -> str:
+    """Return what is printed for one input line."""
+    if args.json:
+        entries = [{"text": t.text, "score": round(t.score, 6), "log_prob": round(t.log_prob, 6)} for t in found]
+        return json.dumps({"translations": entries}, ensure_ascii=False) + "\n"
+    return "".join(f"{t.score:.6f}\t{t.text}\n" if args.scores else f"{t.text}\n" for t in found)
+
+
+def _open(path: Path) -> IO[bytes]:
+    from transformer.data.lines import open_bytes
+
+    return open_bytes(path)
+
+
+def _text_lines(stream: Any, name: str) -> Iterator[str]:
+    """Yield lines of text; bytes that are not UTF-8 become U+FFFD, with a warning."""
+    from transformer.data.lines import lenient_lines
+    from transformer.data.tokenizer import CONTROLS
+
+    broken = cleaned = 0
+    for number, (line, whole) in enumerate(lenient_lines(stream, name), 1):
+        broken += not whole
+        if not whole and broken <= WARNINGS:
+            log.warning("%s, line %d is not UTF-8: invalid bytes were replaced by U+FFFD", name, number)
+        if not line.isprintable() and CONTROLS.search(line):
+            cleaned += 1
+            if cleaned == 1:
+                log.warning("%s, line %d has control characters: the model reads them as spaces", name, number)
+        yield line
+    for count, what in ((broken, "are not UTF-8"), (cleaned, "have control characters")):
+        if count > 1:
+            log.warning("%s: %d lines %s", name, count, what)

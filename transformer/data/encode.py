@@ -1,0 +1,173 @@
+"""Text to token ids on disk: filtered, encoded in parallel, duplicates and overlap counted.
+
+A prepared folder holds, for each side, the ids of all sentences end to end (`source.ids`, `target.ids`) and where
+each begins (`source.starts`, `target.starts`). `rows` lists the pairs that passed the filters, corpus after corpus.
+`prepared.json` has the counts.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transformer.config import Config, CorpusConfig, DataConfig
+from transformer.data import corpus
+from transformer.data.dataset import FORMAT, offsets
+from transformer.data.tokenizer import Flat, Tokenizer
+from transformer.errors import DataError
+
+CHUNK = 4_000
+"""Pairs encoded at once by one thread."""
+
+Ints = NDArray[Any]
+log = logging.getLogger(__name__)
+
+
+def text_hash(text: str) -> int:
+    """Return a 64-bit hash that is the same for equal texts within this process. Python's own is the cheapest."""
+    return hash(text.strip())
+
+
+class _Encoded(NamedTuple):
+    """A chunk of pairs of which the unusable ones are gone."""
+
+    source: tuple[Ints, Ints]
+    target: tuple[Ints, Ints]
+    digests: Ints
+    """Of each pair's two sides, (n, 2), 64 bits each."""
+    dropped: Counter[str]
+
+
+def encode_corpora(cfg: Config, tok: Tokenizer, held_out: set[int], folder: Path) -> None:
+    """Read, encode and filter the training corpora into `folder`; `held_out` are hashes of validation and test text."""
+    counts: list[dict[str, Any]] = []
+    digests: list[Ints] = []
+    lengths: tuple[list[Ints], list[Ints]] = ([], [])
+    with (folder / "source.ids").open("wb") as source, (folder / "target.ids").open("wb") as target:
+        for each in cfg.data.train:
+            dropped: Counter[str] = Counter()
+            kept = 0
+            for chunk in _encoded(each, cfg.data, tok):
+                dropped.update(chunk.dropped)
+                kept += len(chunk.digests)
+                digests.append(chunk.digests)
+                for side, stream, into in zip((chunk.source, chunk.target), (source, target), lengths, strict=True):
+                    _write(side[0], stream)
+                    into.append(np.diff(side[1]))
+            counts.append({"name": corpus.title(each), "read": kept + dropped.total(), "usable": kept, **dropped})
+            log.info("%s: %s", corpus.title(each), _counts(counts[-1]))
+    _finish(folder, cfg.data, counts, np.concatenate([np.zeros((0, 2), np.uint64), *digests]), lengths, held_out)
+
+
+def _finish(
+    folder: Path,
+    data: DataConfig,
+    counts: list[dict[str, Any]],
+    digests: Ints,
+    lengths: tuple[list[Ints], list[Ints]],
+    held_out: set[int],
+) -> None:
+    """Find duplicates and overlap among the hashes, and write the files that make the ids a dataset."""
+    for name, side in zip(("source", "target"), lengths, strict=True):
+        starts = np.cumsum(np.concatenate([np.zeros(1, np.int64), *side]))
+        _write(starts, folder / f"{name}.starts")
+    pair_digests = digests[:, 0] * np.uint64(0x9E3779B97F4A7C15) + digests[:, 1]
+    first = np.zeros(len(digests), bool)
+    first[np.unique(pair_digests, return_index=True)[1]] = True
+    held_out_hashes = np.array(list(held_out), np.int64).view(np.uint64)
+    known = np.zeros(len(digests), bool)
+    for column in (0, 1):
+        known |= np.isin(digests[:, column], held_out_hashes)
+    good = np.ones(len(digests), bool)
+    if data.duplicates == "drop":
+        good &= first
+    if data.overlap == "drop":
+        good &= ~known
+    ends = np.cumsum([0] + [count["usable"] for count in counts])
+    for count, start, end in zip(counts, ends, ends[1:], strict=False):
+        count["duplicates"], count["overlap"] = int((~first[start:end]).sum()), int(known[start:end].sum())
+        count["pairs"] = int(good[start:end].sum())
+    _write(np.flatnonzero(good).astype(np.int64), folder / "rows")
+    total = int(good.sum())
+    for what, number, setting in (
+        ("are duplicates of others", int((~first).sum()), data.duplicates),
+        ("have a side that also occurs in valid or test", int(known.sum()), data.overlap),
+    ):
+        if number:
+            log.info("%s training pairs %s: %s", with_commas(number), what, "dropped" if setting == "drop" else "kept")
+    if total == 0:
+        raise DataError("no training pair is left: " + "; ".join(f"{c['name']}: {_counts(c)}" for c in counts))
+    report = {"pairs": total, "corpora": counts, "duplicates": data.duplicates, "overlap": data.overlap}
+    width = "uint16" if (folder / "source.ids").stat().st_size == 0 else _width(folder, lengths)
+    (folder / "prepared.json").write_text(json.dumps({"format": FORMAT, "dtype": width, **report}, indent=1) + "\n")
+
+
+def _width(folder: Path, lengths: tuple[list[Ints], list[Ints]]) -> str:
+    """Return the dtype that the ids were written in."""
+    bytes_each = (folder / "source.ids").stat().st_size // int(sum(part.sum() for part in lengths[0]))
+    return {2: "uint16", 4: "uint32"}[bytes_each]
+
+
+def _encoded(each: CorpusConfig, data: DataConfig, tok: Tokenizer) -> Iterator[_Encoded]:
+    """Yield a corpus in chunks, in order, encoded by all processors; a few chunks are in memory at a time."""
+    pairs = corpus.read_pairs(each, data.source, data.target, data.undecodable == "drop")
+    threads = max(1, min(8, os.cpu_count() or 1))
+    waiting: deque[Future[_Encoded]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        while chunk := list(islice(pairs, CHUNK)):
+            waiting.append(pool.submit(_encode, chunk, data, tok))
+            if len(waiting) > 2 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _encode(chunk: list[corpus.Pair | None], data: DataConfig, tok: Tokenizer) -> _Encoded:
+    pairs = [pair for pair in chunk if pair is not None]
+    source, target = tok.encode_pairs([pair.source for pair in pairs], [pair.target for pair in pairs])
+    short, long = np.minimum(source.lengths, target.lengths), np.maximum(source.lengths, target.lengths)
+    dropped = Counter(undecodable=len(chunk) - len(pairs))
+    good = np.ones(len(pairs), bool)
+    for reason, bad in (
+        ("empty", short == 0),
+        ("too long", long > data.max_length),
+        ("ratio", long > data.max_ratio * short if data.max_ratio is not None else ~good),
+    ):
+        dropped[reason] = int((good & bad).sum())
+        good &= ~bad
+    hashes = np.fromiter((text_hash(side) for pair in pairs for side in pair), np.int64, 2 * len(pairs))
+    dtype = np.uint16 if max(tok.sizes) <= 1 << 16 else np.uint32
+    left, right = (
+        offsets(Flat(side.ids[np.repeat(good, side.lengths)].astype(dtype), side.lengths[good]))
+        for side in (source, target)
+    )
+    return _Encoded(left, right, hashes.view(np.uint64).reshape(-1, 2)[good], +dropped)
+
+
+def _write(array: Ints, into: BinaryIO | Path) -> None:
+    if isinstance(into, Path):
+        into.write_bytes(np.ascontiguousarray(array).data)
+    else:
+        into.write(np.ascontiguousarray(array).data)
+
+
+def _counts(count: dict[str, Any]) -> str:
+    """Return one corpus's counts in words."""
+    left_out = {key: count[key] for key in ("empty", "too long", "ratio", "undecodable") if count.get(key)}
+    words = [f"{with_commas(count['usable'])} of {with_commas(count['read'])} pairs usable"]
+    return ", ".join(words + [f"{with_commas(n)} {key}" for key, n in left_out.items()])
+
+
+def with_commas(number: int) -> str:
+    """Return a number for people: 1,234,567."""
+    return f"{number:,}"

@@ -1,0 +1,132 @@
+"""The guard: notices updates that were not finite and losses that stand out, and rolls back when many are skipped."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from transformer import atomic
+from transformer.data.batching import Batch
+from transformer.errors import TransformerError
+from transformer.runs.progress import Progress
+from transformer.runs.run import Run
+from transformer.training.log import MetricsLog
+from transformer.training.trainer import PendingUpdate
+
+TOO_MANY_SKIPPED = 10
+"""Updates skipped in a row after which training rolls back. One bad pair skips one update an epoch only."""
+RECENT = 128
+"""Losses that a new one is compared with."""
+ENOUGH_RECENT = 32
+"""Losses after which a standard deviation means something."""
+SPIKE_SIGMAS, SPIKE_NATS = 6, 0.1
+"""A spike is above the recent mean by so many standard deviations, and so many nats where these are tiny."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class WindowStatistics:
+    """Sums over the updates since the last line of the log."""
+
+    nll: float = 0.0
+    nll_tokens: int = 0
+    """Target tokens that `nll` is summed over: those of the updates that were not skipped."""
+    skipped: int = 0
+    tokens: int = 0
+    real: int = 0
+    padded: int = 0
+    seconds: float = 0.0
+    data_seconds: float = 0.0
+    """Of these, waiting for the next batch."""
+
+    def count(self, batches: Sequence[Batch]) -> None:
+        """Add the sizes of an update's batches."""
+        self.tokens += sum(batch.tokens for batch in batches)
+        self.real += sum(batch.real for batch in batches)
+        self.padded += sum(batch.padded for batch in batches)
+
+
+class Guard:
+    """Reads the losses of pending updates and judges them."""
+
+    def __init__(self, run: Run, metrics_log: MetricsLog | None) -> None:
+        """Take the log to report to; None for the processes that do not write."""
+        self.run, self.metrics_log = run, metrics_log
+        self.window = WindowStatistics()
+        self.norm = math.nan
+        """Of the last gradient read."""
+        self._pending: list[PendingUpdate] = []
+        self._recent: deque[float] = deque(maxlen=RECENT)
+
+    def add(self, update: PendingUpdate) -> None:
+        """Remember an update for the next `check`."""
+        self._pending.append(update)
+
+    def check(self, progress: Progress) -> None:
+        """Read the losses of all pending updates, which waits for the device; report those skipped and spikes."""
+        pending, self._pending = self._pending, []
+        if not pending:
+            return
+        nlls, norms = torch.stack([torch.stack((each.nll, each.norm)) for each in pending]).T.tolist()
+        for update, nll, self.norm in zip(pending, nlls, norms, strict=True):
+            loss = nll / update.tokens
+            if not math.isfinite(self.norm):
+                progress.skipped_in_a_row += 1
+                self.window.skipped += 1
+                self._report("skipped", update, loss, "its loss or gradient is not finite, so it changed nothing")
+                continue
+            progress.skipped_in_a_row = 0
+            self.window.nll += nll
+            self.window.nll_tokens += update.tokens
+            if self._is_spike(loss):
+                self._report("spike", update, loss, f"the recent mean was {np.mean(self._recent):.3f}")
+            self._recent.append(loss)
+
+    def _is_spike(self, loss: float) -> bool:
+        if len(self._recent) < ENOUGH_RECENT:
+            return False
+        return bool(loss > np.mean(self._recent) + SPIKE_SIGMAS * np.std(self._recent) + SPIKE_NATS)
+
+    def _report(self, kind: str, update: PendingUpdate, loss: float, why: str) -> None:
+        if self.metrics_log is None:
+            return
+        pairs = update.pair_ids.tolist()
+        some = ", ".join(map(str, pairs[:8])) + (", ..." if len(pairs) > 8 else "")
+        log.warning("%s: update %d, loss %.3f, norm %.3f: %s; pairs %s", kind, update.step, loss, self.norm, why, some)
+        self.metrics_log.write(kind, {"step": update.step, "loss": loss, "grad_norm": self.norm, "pairs": pairs})
+
+    def must_roll_back(self, progress: Progress) -> bool:
+        """Return whether too many updates in a row were skipped."""
+        return progress.skipped_in_a_row >= TOO_MANY_SKIPPED
+
+    def roll_back_to(self, progress: Progress) -> Path:
+        """Return the checkpoint from before the skipped updates; raises TransformerError where training must stop.
+
+        That is the case after one roll back, which halved the learning rate, and where there is no such checkpoint.
+        """
+        finding = (
+            f"{progress.skipped_in_a_row} updates in a row, up to update {progress.step}, "
+            "had losses or gradients that are not finite"
+        )
+        path = self.run.checkpoints / progress.last_good
+        if progress.rate_halved or not progress.last_good or atomic.damage(path):
+            raise TransformerError(
+                f"{finding}{', again at half the learning rate' if progress.rate_halved else ''}: stopped; "
+                f"their losses and pairs are in {self.run.path / 'metrics.jsonl'}; "
+                "start over with a lower train.peak_rate or with train.clip_norm"
+            )
+        log.warning("%s: rolling back to %s and halving the learning rate", finding, path)
+        return path
+
+    def take_window(self) -> WindowStatistics:
+        """Return the statistics since the last call, and start a new window."""
+        window, self.window = self.window, WindowStatistics()
+        return window

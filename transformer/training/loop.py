@@ -1,0 +1,240 @@
+"""The training loop: update after update, with validation, saving and logging when they are due, until it must stop."""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from tqdm import tqdm
+
+from transformer.config import Config
+from transformer.data import batching
+from transformer.data.batching import Batch, Batches, Update
+from transformer.data.prepare import Data
+from transformer.evaluation.metrics import merit
+from transformer.runs.progress import Progress
+from transformer.runs.run import Run
+from transformer.system.clock import Stopwatch
+from transformer.system.signals import StopSignals
+from transformer.system.threads import prefetch
+from transformer.training.guard import Guard
+from transformer.training.log import MetricsLog, perplexity, train_line, valid_line
+from transformer.training.optimizer import learning_rate
+from transformer.training.saving import CheckpointWriter
+from transformer.training.trainer import Trainer
+from transformer.training.validation import Validator, rank
+
+ACTIONS = ("", "save", "time limit", "interrupted", "terminated")
+"""What signals and the clock can ask for, the most urgent last."""
+
+log = logging.getLogger(__name__)
+
+
+class TrainingLoop:
+    """One training with all its parts. Built by `session.build_loop`."""
+
+    def __init__(
+        self,
+        run: Run,
+        data: Data,
+        trainer: Trainer,
+        limit: int,
+        metrics_log: MetricsLog | None,
+        watch: Stopwatch,
+    ) -> None:
+        """Take the tokens of a side that go through the network at once, and the log of the process that writes."""
+        self.run, self.cfg, self.data, self.trainer, self.limit = run, run.config, data, trainer, limit
+        self.metrics_log, self.watch = metrics_log, watch
+        self.progress = Progress()
+        self.updates_per_epoch = batching.updates_per_epoch(data.train, self.cfg.train.batch_tokens)
+        self.guard = Guard(run, metrics_log)
+        self.writer = CheckpointWriter(run, trainer, data.train.report.get("fingerprint"))
+        self.validator = None if data.valid is None else Validator(trainer, run.tokenizer, data.valid, limit)
+
+    # ---- updates ----------------------------------------------------------------------------------------
+
+    def cut_updates(self) -> Iterator[tuple[Update, list[Batch]]]:
+        """Yield the updates from the present one on, cut into batches."""
+        cfg, tok, progress = self.cfg.train, self.run.tokenizer, self.progress
+        start = self.trainer.model.start_id
+        cutter = Batches(self.data.train, tok, start, self.limit, cfg.subword_sampling, cfg.seed)
+        for update in batching.updates(self.data.train, cfg.batch_tokens, cfg.seed, progress.epoch, progress.index):
+            yield update, cutter.cut(update)
+
+    def update(self, batches: list[Batch]) -> None:
+        """Train on the batches of the next update."""
+        progress, step = self.progress, self.progress.step + 1
+        pending = self.trainer.update(step, batches, self.rate(step))
+        self.guard.add(pending)
+        self.guard.window.count(batches)
+        progress.step = step
+        progress.tokens += pending.tokens
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of an update."""
+        halved = 0.5 if self.progress.rate_halved else 1.0
+        return halved * learning_rate(step, self.cfg.train, self.cfg.model.width)
+
+    def take_and_update(self, updates: Iterator[tuple[Update, list[Batch]]]) -> None:
+        """Wait for the next update's batches, train on them, and account for the time."""
+        started = time.perf_counter()
+        update, batches = next(updates)
+        window, progress = self.guard.window, self.progress
+        window.data_seconds += time.perf_counter() - started
+        self.update(batches)
+        progress.epoch, progress.index = (update.epoch + 1, 0) if update.last else (update.epoch, update.index + 1)
+        seconds = time.perf_counter() - started
+        window.seconds += seconds
+        progress.seconds += seconds
+
+    # ---- the loop ---------------------------------------------------------------------------------------
+
+    def fit(self, progress_bar: bool = False) -> str:
+        """Train until something says stop; return what it was, in words. Saves before it returns.
+
+        `progress_bar` shows a bar, if standard error is a terminal.
+        """
+        cfg = self.cfg.train
+        updates = prefetch(self.cut_updates())
+        try:
+            with StopSignals() as signals, _bar(self.progress, self.cfg, progress_bar) as bar:
+                while (reason := self.progress.finished(self.cfg)) is None:
+                    self.take_and_update(updates)
+                    bar.update()
+                    if _due(self.progress.step, cfg.log_every, cfg.validate_every, cfg.save_every):
+                        self.guard.check(self.progress)
+                    if self.guard.must_roll_back(self.progress):
+                        updates.close()
+                        self._roll_back()
+                        updates = prefetch(self.cut_updates())
+                        continue
+                    self._do_what_is_due()
+                    action = self._requested_action(signals)
+                    if action == "save":
+                        self._save()
+                    elif action:
+                        reason = action
+                        break
+                self._finish(reason)
+        finally:
+            updates.close()
+        return reason
+
+    def _do_what_is_due(self) -> None:
+        cfg, step = self.cfg.train, self.progress.step
+        if _due(step, cfg.log_every):
+            values = self.metrics()
+            self._log("train", values, train_line(values))
+        if _due(step, cfg.validate_every) and self.validator is not None:
+            self._validate(self.validator)
+        elif _due(step, cfg.save_every):
+            self._save()
+
+    def _log(self, kind: str, values: dict[str, Any], line: str) -> None:
+        """Report in the process that writes: a line for a person, the values for programs."""
+        if self.metrics_log is not None:
+            log.info("%s", line)
+            self.metrics_log.write(kind, values)
+
+    def _requested_action(self, signals: StopSignals) -> str:
+        """Return what signals and the clock ask for, one of ACTIONS; all processes agree on the most urgent."""
+        limit = self.cfg.train.time_limit
+        late = limit is not None and self.watch.seconds + self.writer.slowest >= limit
+        action = "time limit" if late else ""
+        if signals.stop is not None:
+            action = "interrupted" if signals.stop == signal.SIGINT else "terminated"
+        action = action or ("save" if signals.save else "")
+        signals.save = False
+        return ACTIONS[self.trainer.ranks.agree(ACTIONS.index(action), self.trainer.device)]
+
+    def _roll_back(self) -> None:
+        """Return to the last checkpoint from before the skipped updates, once, and halve the learning rate."""
+        self.progress = self.writer.restore(self.guard.roll_back_to(self.progress))
+        self.progress.rate_halved = True
+
+    def metrics(self) -> dict[str, Any]:
+        """Return means over the updates since the last call. Waits for the device."""
+        self.guard.check(self.progress)
+        window, cfg, progress = self.guard.take_window(), self.cfg.train, self.progress
+        left = (cfg.max_steps - progress.step) * progress.seconds / max(progress.step, 1)
+        if cfg.time_limit is not None:
+            left = min(left, max(0.0, cfg.time_limit - self.watch.seconds))
+        loss = window.nll / window.nll_tokens if window.nll_tokens else math.nan
+        return {
+            "step": progress.step,
+            "epoch": progress.epoch + progress.index / max(self.updates_per_epoch, 1),
+            "loss": loss,
+            "ppl": perplexity(loss),
+            "rate": self.rate(progress.step),
+            "grad_norm": self.guard.norm,
+            "tokens_per_second": window.tokens / max(window.seconds, 1e-9),
+            "real": window.real / max(window.padded, 1),
+            "data_wait": window.data_seconds / max(window.seconds, 1e-9),
+            "skipped": window.skipped,
+            "tokens": progress.tokens,
+            "seconds": progress.seconds,
+            "seconds_left": left,
+        }
+
+    # ---- validation and saving --------------------------------------------------------------------------
+
+    def _save(self, best: bool = False) -> None:
+        self.guard.check(self.progress)
+        self.writer.save(self.progress, best)
+
+    def _validate(self, validator: Validator) -> None:
+        """Measure on the validation text (in the first process), save, and note whether this is the best so far."""
+        progress, better = self.progress, False
+        progress.validated_at = progress.step
+        if self.trainer.ranks.first:
+            values = {"step": progress.step, **validator.measure(progress.step)}
+            better = rank(progress, values, self.cfg.train.select_by, self.cfg.train.keep_best)
+            self._log("valid", values, valid_line(values, better))
+        if self.trainer.ranks.agree(int(better), self.trainer.device):
+            progress.since_best = 0
+        else:
+            progress.since_best += 1
+        self._save(best=better)
+
+    def _finish(self, reason: str) -> None:
+        """Save where training stopped; if it is complete, validate and average as configured."""
+        progress, ranks = self.progress, self.trainer.ranks
+        finished = progress.finished(self.cfg) is not None
+        unsaved = self.writer.saved_at != progress.step or bool(self.writer.failures)
+        if ranks.agree(int(unsaved), self.trainer.device):
+            self._save()
+        complete = finished or reason == "time limit"
+        if self.validator is not None and complete and progress.validated_at != progress.step:
+            self._validate(self.validator)
+        if self.writer.failures:
+            raise self.writer.failures[-1]
+        if self.cfg.train.average_last is not None and progress.finished(self.cfg) is not None and ranks.first:
+            self._average(self.cfg.train.average_last)
+
+    def _average(self, count: int) -> None:
+        """Average the newest checkpoints. The average becomes `best` unless it validates worse than the best."""
+        path, averaged = self.writer.save_average(self.progress, count)
+        better = True
+        if self.validator is not None:
+            self.writer.load_average(path)
+            values = {"step": self.progress.step, **self.validator.measure(self.progress.step)}
+            best = self.progress.best_score
+            better = best is None or merit(values, self.cfg.train.select_by) > best
+            self._log("average", values, f"average of {averaged}: {valid_line(values, better)}")
+        if better:
+            self.run.point("best", path)
+
+
+def _due(step: int, *periods: int) -> bool:
+    """Return whether something that happens every so many updates happens now."""
+    return any(step % period == 0 for period in periods)
+
+
+def _bar(progress: Progress, cfg: Config, shown: bool) -> Any:
+    """Return a progress bar, shown on a terminal only."""
+    hidden = None if shown else True
+    return tqdm(initial=progress.step, total=cfg.train.max_steps, unit=" updates", disable=hidden, leave=False)

@@ -1,0 +1,160 @@
+"""Checkpoints of a training: written so that it resumes bit for bit, pruned, restored, averaged at the end."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from transformer import __version__
+from transformer.errors import CheckpointError
+from transformer.runs.averaging import average_weights
+from transformer.runs.checkpoint import (
+    TENSORS,
+    WEIGHTS,
+    load_state,
+    load_tensors,
+    prune,
+    save_checkpoint,
+    undamaged,
+)
+from transformer.runs.progress import Progress, checkpoint_name
+from transformer.runs.run import Run
+from transformer.training.optimizer import read_state, state_shapes, write_state
+from transformer.training.trainer import Trainer
+
+FAILURES_IN_A_ROW = 3
+"""Saves that fail one after the other before training stops; a disk may be full for a while."""
+
+log = logging.getLogger(__name__)
+
+
+class CheckpointWriter:
+    """Saves and restores one training."""
+
+    def __init__(self, run: Run, trainer: Trainer, data_fingerprint: str | None) -> None:
+        self.run, self.trainer, self.data_fingerprint = run, trainer, data_fingerprint
+        self.saved_at = -1
+        """The step of the last save or restore."""
+        self.slowest = 0.0
+        """Seconds of the slowest save, for which the time limit leaves room."""
+        self.failures: list[Exception] = []
+        """Of the saves since the last one that succeeded."""
+
+    def save(self, progress: Progress, best: bool = False) -> None:
+        """Write a checkpoint of this step and let `last`, and `best` if so, point to it.
+
+        Where that fails, training continues. The error is raised when it is the third in a row, and by the loop at
+        the end. All processes call this; the first one writes.
+        """
+        started, path = time.monotonic(), self.run.checkpoints / checkpoint_name(progress.step)
+        before, failed = progress.last_good, False
+        if not progress.skipped_in_a_row:
+            progress.last_good = path.name
+        if self.trainer.ranks.first:
+            try:
+                self._write(path, progress, best)
+                self.failures.clear()
+            except (OSError, CheckpointError) as error:
+                failed = True
+                self.failures.append(error)
+                log.warning("step %d was NOT saved; the checkpoints before it are intact: %s", progress.step, error)
+                if len(self.failures) == FAILURES_IN_A_ROW:
+                    raise
+        self.saved_at = progress.step
+        self.slowest = max(self.slowest, time.monotonic() - started)
+        if self.trainer.ranks.agree(int(failed), self.trainer.device):
+            progress.last_good = before
+
+    def _write(self, path: Path, progress: Progress, best: bool) -> None:
+        with self.trainer.averaged():
+            weights = {name: p.detach() for name, p in self._parameters().items()}
+            save_checkpoint(path, weights, self._state_tensors(), self._state_values(progress))
+        self.run.point("last", path)
+        if best:
+            self.run.point("best", path)
+        newest = self._scheduled(progress.step)[-self.run.config.train.keep_last :]
+        needed = {path.name, progress.last_good, *(name for _, name in progress.ranking), *(p.name for p in newest)}
+        prune(self.run, path, needed)
+
+    def _scheduled(self, now: int) -> list[Path]:
+        """Return the checkpoints so far that every run of this configuration has, however often it was stopped."""
+        cfg, scheduled = self.run.config.train, []
+        for path in self.run.steps():
+            step = int(path.name.removeprefix("step-"))
+            due = step % cfg.save_every == 0 or step % cfg.validate_every == 0
+            scheduled += [path] if (due and step < now) or step == now else []
+        return scheduled
+
+    def _parameters(self) -> dict[str, Tensor]:
+        return dict(self.trainer.model.named_parameters())
+
+    def _state_tensors(self) -> dict[str, Tensor]:
+        """Return the optimizer's state and, beside averaged weights, the plain ones (swapped out at this moment)."""
+        plain = {}
+        if self.trainer.average is not None:
+            names = self._parameters()
+            plain = {f"weights.{name}": p for name, p in zip(names, self.trainer.average.weights, strict=True)}
+        return read_state(self.trainer.optimizer, self._parameters()) | plain
+
+    def _state_values(self, progress: Progress) -> dict[str, Any]:
+        scaler = self.trainer.scaler
+        return {
+            "progress": vars(progress),
+            "adam": bool(self.trainer.optimizer.state),
+            "scaler": None if scaler is None else scaler.state_dict(),
+            "tokenizer": self.run.tokenizer.fingerprint,
+            "data": self.data_fingerprint,
+            "versions": {"transformer": __version__, "torch": torch.__version__},
+        }
+
+    def restore(self, path: Path) -> Progress:
+        """Put a checkpoint into the trainer; raises CheckpointError where it does not fit this configuration."""
+        state = load_state(path)
+        if state["tokenizer"] != self.run.tokenizer.fingerprint:
+            raise CheckpointError(f"{path} was trained with another tokenizer than the one in {self.run.path}")
+        if state.get("data") != self.data_fingerprint:
+            raise CheckpointError(
+                f"{path} was trained on other text than data.train names now; put it back, or start over with --fresh"
+            )
+        self._restore_tensors(path, bool(state.get("adam", True)))
+        if self.trainer.scaler is not None:
+            self.trainer.scaler.load_state_dict(state["scaler"])
+        progress = Progress.from_state(state)
+        self.saved_at = progress.step
+        return progress
+
+    def _restore_tensors(self, path: Path, has_optimizer: bool) -> None:
+        parameters, average = self._parameters(), self.trainer.average
+        shapes = {name: tuple(p.shape) for name, p in parameters.items()}
+        weights = load_tensors(path / WEIGHTS, shapes)
+        needed = {} if average is None else {f"weights.{name}": shape for name, shape in shapes.items()}
+        tensors = load_tensors(path / TENSORS, needed | (state_shapes(shapes) if has_optimizer else {}))
+        for i, (name, p) in enumerate(parameters.items()):
+            if average is not None:
+                average.weights[i].copy_(weights[name])
+            with torch.no_grad():
+                p.copy_(weights[name] if average is None else tensors[f"weights.{name}"])
+        if has_optimizer:
+            write_state(self.trainer.optimizer, parameters, tensors)
+
+    def save_average(self, progress: Progress, count: int) -> tuple[Path, int]:
+        """Write the average of the newest checkpoints' weights as a checkpoint; return it and how many there were."""
+        steps = undamaged(self._scheduled(progress.step)[-count:])
+        path = self.run.checkpoints / f"average-{progress.step:08d}"
+        weights = average_weights(self.run, steps)
+        save_checkpoint(path, weights, None, {**self._state_values(progress), "averaged": [s.name for s in steps]})
+        return path, len(steps)
+
+    def load_average(self, path: Path) -> None:
+        """Put averaged weights where validation reads them."""
+        weights = load_tensors(path / WEIGHTS)
+        average = self.trainer.average
+        targets = list(self._parameters().values()) if average is None else average.weights
+        with torch.no_grad():
+            for name, target in zip(self._parameters(), targets, strict=True):
+                target.copy_(weights[name])
