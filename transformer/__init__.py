@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from transformer.errors import CheckpointError, ConfigError, DataError, DeviceError, TransformerError
 
 if TYPE_CHECKING:
-    from transformer.api import Model, TrainingResult, Translation, evaluate, load, train
+    from transformer.api import Model, TrainingResult, evaluate, load, train
+    from transformer.decoding.translator import Translation
     from transformer.evaluation.evaluate import Evaluation
 
 __version__ = "0.2.0"
@@ -36,7 +37,8 @@ __all__ = [
     "train",
 ]
 
-_LAZY = dict.fromkeys(("Model", "TrainingResult", "Translation", "evaluate", "load", "train"), "transformer.api")
+_LAZY = dict.fromkeys(("Model", "TrainingResult", "evaluate", "load", "train"), "transformer.api")
+_LAZY["Translation"] = "transformer.decoding.translator"
 _LAZY["Evaluation"] = "transformer.evaluation.evaluate"
 
 if not TYPE_CHECKING:  # to a type checker, a module with this function has every attribute

@@ -11,14 +11,14 @@ import logging
 import os
 import signal
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from transformer.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from transformer.decoding import translator
+    from transformer.decoding.translator import Translation, Translator
     from transformer.evaluation.evaluate import Evaluation
     from transformer.runs.run import Run
 
@@ -29,28 +29,10 @@ Overrides = Mapping[str, object] | None
 logging.getLogger("transformer").addHandler(logging.NullHandler())
 
 
-@dataclass(frozen=True)
-class Translation:
-    """A translation of one line; `str()` of it is its text."""
-
-    text: str
-    score: float
-    """Log-probability over length penalty, by which translations of a line are ranked."""
-    log_prob: float
-    """Natural logarithm of the probability."""
-    tokens: int
-    """Target tokens, the end of the sentence counted."""
-    alternatives: tuple[Translation, ...] = ()
-    """The next best translations, best first, where more than one was asked for."""
-
-    def __str__(self) -> str:
-        return self.text
-
-
 class Model:
     """A trained model that translates and scores text. Made by `load`."""
 
-    def __init__(self, run: Run, translator: translator.Translator, checkpoint: str) -> None:
+    def __init__(self, run: Run, translator: Translator, checkpoint: str) -> None:
         self._run, self._translator = run, translator
         self.path = run.path
         """The run directory."""
@@ -93,7 +75,7 @@ class Model:
         if starts is not None and len(starts) != len(each):
             raise ConfigError(f"there are {len(starts)} prefixes for {len(each)} lines; give one per line, '' for none")
         found = self._translator.translate(each, nbest, starts)
-        return [_translation(best, map(_translation, others)) for best, *others in found]
+        return [replace(best, alternatives=tuple(others)) for best, *others in found]
 
     def score(self, sources: Iterable[str], targets: Iterable[str]) -> list[Translation]:
         """Return each of the given translations, `targets`, with its score and log-probability.
@@ -106,7 +88,7 @@ class Model:
         before, after = _list(sources, "sources"), _list(targets, "targets")
         if len(before) != len(after):
             raise DataError(f"sources has {len(before)} lines but targets has {len(after)}")
-        return [_translation(each) for each in self._translator.score(before, after)]
+        return self._translator.score(before, after)
 
 
 def load(path: StrPath, overrides: Overrides = None, *, device: str = "auto", checkpoint: str | None = None) -> Model:
@@ -213,9 +195,7 @@ def default_run(config: Path) -> Path:
     return Path("runs") / config.name.removesuffix(".yaml").removesuffix(".yml")
 
 
-def _load(
-    path: StrPath, overrides: Overrides, device: str, checkpoint: str | None
-) -> tuple[Run, translator.Translator, str]:
+def _load(path: StrPath, overrides: Overrides, device: str, checkpoint: str | None) -> tuple[Run, Translator, str]:
     from transformer.decoding.loading import load_translator
     from transformer.system.device import resolve_device
 
@@ -236,7 +216,3 @@ def _list(lines: Iterable[str], name: str) -> list[str]:
     if isinstance(lines, str):
         raise TypeError(f"{name} must be a list of strings, not a string")
     return list(lines)
-
-
-def _translation(found: translator.Translation, alternatives: Iterable[Translation] = ()) -> Translation:
-    return Translation(found.text, found.score, found.log_prob, len(found.ids) + 1, tuple(alternatives))

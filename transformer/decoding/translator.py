@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Translation:
-    """One way to translate a line."""
+    """A translation of a line; `str()` of it is its text."""
 
     text: str
     score: float
@@ -50,6 +50,16 @@ class Translation:
     """Natural logarithm of the probability."""
     ids: tuple[int, ...]
     """Target ids without eos."""
+    alternatives: tuple[Translation, ...] = ()
+    """The next best translations, best first, where the Python interface was asked for several."""
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def tokens(self) -> int:
+        """Target tokens, eos counted."""
+        return len(self.ids) + 1
 
 
 EMPTY = Translation("", 0.0, 0.0, ())
