@@ -80,11 +80,11 @@ def train(args: argparse.Namespace, run: Path, limit: int | None = None) -> subp
 
 def disturb(args: argparse.Namespace, run: Path) -> Counter[str]:
     """Train under faults until the run is finished; return the number of times of each fault."""
-    chance, counts = random.Random(args.seed), Counter(dict.fromkeys(FAULTS, 0))
+    rng, counts = random.Random(args.seed), Counter(dict.fromkeys(FAULTS, 0))
     bag: list[str] = []
     process = train(args, run)
-    while (code := ended(process, args.every * chance.uniform(0.5, 1.5))) is None:
-        bag = bag or chance.sample(FAULTS, len(FAULTS))  # all faults once before any fault again
+    while (code := ended(process, args.every * rng.uniform(0.5, 1.5))) is None:
+        bag = bag or rng.sample(FAULTS, len(FAULTS))  # all faults once before any fault again
         fault = bag.pop()
         limit = None
         if fault == "SIGUSR1":
@@ -98,7 +98,7 @@ def disturb(args: argparse.Namespace, run: Path) -> Counter[str]:
             return counts
         if code not in LEADS_TO.get(fault, (-signal.SIGKILL,)):
             sys.exit(f"unexpected exit code {code} after {fault}; see {run}.log")
-        if fault in ("file cut", "bit flipped") and not damage(run, fault, chance):
+        if fault in ("file cut", "bit flipped") and not damage(run, fault, rng):
             fault = "kill -9"  # there is nothing to damage yet
         if fault == "disk full":
             limit = 9 * largest_file(run) // 10
@@ -139,15 +139,15 @@ def largest_file(run: Path) -> int:
     return max((path.stat().st_size for path in run.glob("checkpoints/step-*/*")), default=1000)
 
 
-def damage(run: Path, fault: str, chance: random.Random) -> bool:
+def damage(run: Path, fault: str, rng: random.Random) -> bool:
     """Cut a file of the newest valid checkpoint, or flip a bit of it, if another valid one remains."""
     steps = [path for path in sorted(run.glob("checkpoints/step-*")) if atomic.damage(path) is None]
     if len(steps) < 2:
         return False
-    file = chance.choice(sorted(steps[-1].iterdir()))
+    file = rng.choice(sorted(steps[-1].iterdir()))
     content = bytearray(file.read_bytes())
-    place = chance.randrange(len(content))
-    content[place] ^= 1 << chance.randrange(8)
+    place = rng.randrange(len(content))
+    content[place] ^= 1 << rng.randrange(8)
     file.write_bytes(content if fault == "bit flipped" else content[:place])
     return True
 

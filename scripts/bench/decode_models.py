@@ -78,8 +78,8 @@ def trained(path: Path, cache: Path) -> Subject:
 
 def random_base(texts: list[Text], cache: Path) -> Subject:
     """Create a run with an untrained base model, and a vocabulary of the text and of random words."""
-    chance = random.Random(1)
-    words = [("".join(chance.choices("abcdefghijklmnopqrstuvwxyz", k=6)), "") for _ in range(20_000)]
+    rng = random.Random(1)
+    words = [("".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=6)), "") for _ in range(20_000)]
     pairs = [pair for text in texts for pair in zip(text.sources, text.references, strict=True)]
     tok = learn_tokenizer([*pairs, *words], TokenizerConfig(vocab_size=VOCABULARY))
     none = CorpusConfig(files=("none.source", "none.target"))

@@ -97,7 +97,7 @@ def metrics(folder: Path, kind: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("rounds", [5, pytest.param(60, marks=pytest.mark.slow)])
 def test_killed_at_any_moment(nursery: Nursery, tiny_file: Path, tmp_path: Path, rounds: int) -> None:
-    chance, run = random.Random(rounds), tmp_path / "run"
+    rng, run = random.Random(rounds), tmp_path / "run"
     command = ["train", tiny_file, *OFTEN, f"train.max_steps={3 * rounds}", "train.ema=0.9", "train.keep_last=2"]
     assert nursery.run(tmp_path / "whole.log", *command, "--run", tmp_path / "whole")[0] == 0
     shutil.rmtree(tmp_path / "prepared")
@@ -105,10 +105,10 @@ def test_killed_at_any_moment(nursery: Nursery, tiny_file: Path, tmp_path: Path,
     while killed < rounds:
         before = last_step(run)
         child = nursery.start(tmp_path / "log", *command, "--run", run)
-        if chance.random() < 0.8:  # in or between the saves, else at the start
-            saves = chance.randint(0, 3)
+        if rng.random() < 0.8:  # in or between the saves, else at the start
+            saves = rng.randint(0, 3)
             wait_until(lambda: last_step(run) >= before + saves or "finished" in child.log(), 60, child.log())  # noqa: B023
-        time.sleep(chance.random() * 0.1)
+        time.sleep(rng.random() * 0.1)
         acknowledged = last_step(run)
         os.kill(child.pid, signal.SIGKILL)
         if child.wait() == 0:  # it was quicker

@@ -483,14 +483,14 @@ text = ["one \\ufb01 \\u00bd", "\\u65e5\\u672c e\\u0301", "".join(map(chr, range
 used = 0
 for seed in range(first, first + count):
     print(seed, flush=True)
-    chance, bad = random.Random(seed), bytearray(model)
-    for _ in range(chance.choice([1, 1, 2, 8, 64])):
-        place = chance.randrange(len(bad) if chance.random() < 0.5 else min(len(bad), 9000))
-        kind = chance.randrange(4)
-        if kind == 0: bad[place] = chance.randrange(256)
-        elif kind == 1: bad[place] ^= 1 << chance.randrange(8)
-        elif kind == 2: del bad[place : place + chance.choice([1, 4, 100])]
-        else: bad[place:place] = bytes(chance.randrange(256) for _ in range(chance.choice([1, 4, 100])))
+    rng, bad = random.Random(seed), bytearray(model)
+    for _ in range(rng.choice([1, 1, 2, 8, 64])):
+        place = rng.randrange(len(bad) if rng.random() < 0.5 else min(len(bad), 9000))
+        kind = rng.randrange(4)
+        if kind == 0: bad[place] = rng.randrange(256)
+        elif kind == 1: bad[place] ^= 1 << rng.randrange(8)
+        elif kind == 2: del bad[place : place + rng.choice([1, 4, 100])]
+        else: bad[place:place] = bytes(rng.randrange(256) for _ in range(rng.choice([1, 4, 100])))
     try:
         tok = tokenizer.Tokenizer(bytes(bad))
         rows = tok.encode_source(text)
@@ -654,22 +654,22 @@ FAST = ("decode.beam=1", "decode.max_extra=3", "decode.batch_tokens=100")
 
 def damage(folder: Path, seed: int) -> None:
     """Change bytes of one file of a run and let the manifest fit."""
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     where = best(folder)
     files = [*where.glob("*.json"), *where.glob("model.*"), folder / "config.yaml", folder / "best"]
-    path = chance.choice(files)
+    path = rng.choice(files)
     content = bytearray(path.read_bytes())
-    for _ in range(chance.choice([1, 1, 3, 30])):
-        place = chance.randrange(min(len(content), 4000))
-        match chance.randrange(4):
+    for _ in range(rng.choice([1, 1, 3, 30])):
+        place = rng.randrange(min(len(content), 4000))
+        match rng.randrange(4):
             case 0:
-                content[place] = chance.randrange(256)
+                content[place] = rng.randrange(256)
             case 1:
-                content[place] = chance.choice(b'0123456789-"[]{}:, \n')
+                content[place] = rng.choice(b'0123456789-"[]{}:, \n')
             case 2:
-                del content[place : place + chance.choice([1, 4, 100])]
+                del content[place : place + rng.choice([1, 4, 100])]
             case _:
-                content[place:place] = chance.choice(INSERTED)
+                content[place:place] = rng.choice(INSERTED)
         content = content or bytearray(b" ")
     path.write_bytes(content)
     if path.name != "manifest.json":

@@ -34,11 +34,11 @@ def dataset(lengths: list[tuple[int, int]], weights: tuple[float, ...] = (1.0,))
 
 def sentences(count: int, seed: int = 1) -> list[tuple[int, int]]:
     """Lengths spread like those of real text: log-normal, the sides alike but not the same."""
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     made = []
     for _ in range(count):
-        source = max(1, min(200, round(chance.lognormvariate(2.8, 0.6))))
-        made.append((source, max(1, round(source * chance.lognormvariate(0.05, 0.2)))))
+        source = max(1, min(200, round(rng.lognormvariate(2.8, 0.6))))
+        made.append((source, max(1, round(source * rng.lognormvariate(0.05, 0.2)))))
     return made
 
 

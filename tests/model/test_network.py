@@ -85,11 +85,11 @@ def test_selected_hypotheses_go_on_as_their_own(model: Transformer) -> None:
 
 def test_pools_grow_and_forget_nothing(model: Transformer) -> None:
     """Beyond the places there are at first, with hypotheses that change places and sentences that leave."""
-    source, chance = ids(3, 5), torch.Generator().manual_seed(1)
+    source, rng = ids(3, 5), torch.Generator().manual_seed(1)
     state, beams, steps = model.start(source, 2), 2, 40
     history, alive = torch.zeros(6, 0, dtype=torch.long), torch.arange(3)
     for t in range(steps):
-        history = torch.cat((history, torch.randint(4, 20, (len(history), 1), generator=chance)), dim=1)
+        history = torch.cat((history, torch.randint(4, 20, (len(history), 1), generator=rng)), dim=1)
         found = state.step(history[:, -1])
         if t % 7 == 0:
             whole = model(source[alive].repeat_interleave(beams, 0), history)
@@ -97,7 +97,7 @@ def test_pools_grow_and_forget_nothing(model: Transformer) -> None:
         stay = torch.tensor([0, 2]) if t == 20 else None
         sentences = torch.arange(len(alive)) if stay is None else stay
         rows = (
-            sentences[:, None] * beams + torch.randint(0, beams, (len(sentences), beams), generator=chance)
+            sentences[:, None] * beams + torch.randint(0, beams, (len(sentences), beams), generator=rng)
         ).flatten()
         state.select(rows, stay)
         history, alive = history[rows], alive[sentences]
