@@ -12,6 +12,8 @@ import torch
 
 T = TypeVar("T")
 R = TypeVar("R")
+CLOSE_SECONDS = 1.0
+"""That a prefetcher is given to finish the item that it is making."""
 
 
 class Workers:
@@ -99,9 +101,9 @@ class Prefetcher:
         return items
 
     def close(self) -> None:
-        """Stop the thread. Items that it made ahead are dropped."""
+        """Stop the thread. Items that it made ahead are dropped, and one that it is making is not waited for long."""
         self.stopped.set()
-        self.thread.join()
+        self.thread.join(CLOSE_SECONDS)  # it is a daemon, so a second Ctrl-C need not wait for a large update to be cut
 
 
 def prefetch(items: Iterator[Any], depth: int = 4) -> Prefetcher:
