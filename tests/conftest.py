@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,16 @@ from transformer.runs.run import open_run
 from transformer.training.session import train
 
 torch.set_num_threads(1)  # the models are so small that threads would only wait for each other
+
+
+@pytest.fixture(autouse=True)
+def quiet_logger() -> Iterator[None]:
+    """What a command does to the package's logger ends with the test."""
+    logger = logging.getLogger("transformer")
+    before = (logger.level, logger.propagate, logger.handlers[:])
+    yield
+    logger.level, logger.propagate, logger.handlers = before
+    logger.manager._clear_cache()  # type: ignore[attr-defined]  # of levels
 
 
 @pytest.fixture(autouse=True)

@@ -82,6 +82,7 @@ def test_yaml_is_read_by_the_type_of_the_field(tmp_path: Path) -> None:
         (GOOD, [f"train.max_steps={'9' * 400}"], "train.max_steps must be a whole number from 1 to 1e+12, not '" + "9" * 57 + "...' (command line)"),
         (GOOD, ["train.average_last=9"], "train.average_last 9 needs train.keep_last of at least that, not 5 ({path}, line 1)"),
         (GOOD, ["train.select_by=bleu", "train.validate_text=false"], "train.select_by: bleu needs train.validate_text: true ({path}, line 1)"),
+        (GOOD, ["decode.sampling=true", "decode.precision=int8"], "decode.sampling needs another decode.precision than int8, such as auto (command line)"),
         (GOOD + "model: big\n", [], "model needs keys of its own, such as width, heads, feed_forward ({path}, line 5)"),
         (GOOD, ["train.adam_betas=[0.9]"], "train.adam_betas needs 2 values, not 1 (command line)"),
         (GOOD + "train: !!python/object:os.system {}\n", [], ""),

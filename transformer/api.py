@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from transformer.errors import ConfigError, DataError
+from transformer.runs.layout import CHECKPOINTS, CONFIG
 
 if TYPE_CHECKING:
     from transformer.decoding.translator import Translation, Translator
@@ -138,7 +139,7 @@ def evaluate(
     name, pairs = evaluation.read_evaluation_text(opened, split, _path(source), _path(reference), testset)
     found = evaluation.evaluate(translator, name, pairs, opened.config.data.target)
     if save:
-        evaluation.keep(opened, found)
+        evaluation.save_evaluation(opened, found)
     return found
 
 
@@ -177,20 +178,20 @@ def train(
     """
     from transformer import config_file
     from transformer.system.device import resolve_device
-    from transformer.training import session
+    from transformer.training import loop, session
 
     path = Path(config).expanduser()
     folder = _path(run) or default_run(path)
     cfg = config_file.load(path, _texts(overrides))
     reason = session.train(cfg, folder, resolve_device(device), fresh)
-    if reason in ("interrupted", "terminated"):
-        signal.raise_signal(signal.SIGINT if reason == "interrupted" else signal.SIGTERM)
-    return TrainingResult(folder, reason, reason not in ("interrupted", "terminated", "time limit"))
+    if reason in (loop.INTERRUPTED, loop.TERMINATED):
+        signal.raise_signal(signal.SIGINT if reason == loop.INTERRUPTED else signal.SIGTERM)
+    return TrainingResult(folder, reason, reason not in loop.UNFINISHED)
 
 
 def default_run(config: Path) -> Path:
     """Return the run directory of a configuration: `runs/<its name>`, or where it lies if that is a run."""
-    if config.name == "config.yaml" and (config.parent / "checkpoints").is_dir():
+    if config.name == CONFIG and (config.parent / CHECKPOINTS).is_dir():
         return config.parent
     return Path("runs") / config.name.removesuffix(".yaml").removesuffix(".yml")
 

@@ -220,12 +220,7 @@ def contradiction(built: Any, dotted: str) -> str | None:
     """Return what is impossible about a section whose every value is possible by itself."""
     match built:
         case CorpusConfig():
-            given = [kind for kind in CORPUS_KINDS if getattr(built, kind) is not None]
-            if len(given) != 1:
-                named = " and ".join(given) or "none"
-                return f"{dotted} must name exactly one of {', '.join(CORPUS_KINDS)}, not {named}"
-            if built.files is not None and len(built.files) != 2:
-                return f"{dotted}.files needs two files, source and target, not {len(built.files)}"
+            return _corpus_contradiction(built, dotted)
         case ModelConfig(width=width, heads=heads) if width % heads or width % 2:
             return f"model.width {width} must be even and a multiple of model.heads {heads}"
         case Config(tokenizer=tokenizer, model=model) if model.tied == "all" and not tokenizer.joint:
@@ -238,6 +233,17 @@ def contradiction(built: Any, dotted: str) -> str | None:
             )
         case Config(train=train) if train.select_by != "loss" and not train.validate_text:
             return f"train.select_by: {train.select_by} needs train.validate_text: true"
+        case DecodeConfig(sampling=True, precision="int8"):
+            return "decode.sampling needs another decode.precision than int8, such as auto"
         case DataConfig(source=source, target=target) if source == target:
             return f"data.source and data.target are both {source!r}"
+    return None
+
+
+def _corpus_contradiction(corpus: CorpusConfig, dotted: str) -> str | None:
+    given = [kind for kind in CORPUS_KINDS if getattr(corpus, kind) is not None]
+    if len(given) != 1:
+        return f"{dotted} must name exactly one of {', '.join(CORPUS_KINDS)}, not {' and '.join(given) or 'none'}"
+    if corpus.files is not None and len(corpus.files) != 2:
+        return f"{dotted}.files needs two files, source and target, not {len(corpus.files)}"
     return None

@@ -10,6 +10,9 @@ Each message is one sentence saying what, where and what to do. Anything else th
 ours and comes with its traceback.
 """
 
+EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
+"""Exit codes after SIGINT and SIGTERM, by the shell's convention of 128 plus the signal's number."""
+
 
 class TransformerError(Exception):
     """Root of all errors that the command line turns into one sentence."""

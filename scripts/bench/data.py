@@ -81,7 +81,7 @@ def batches(cfg: Config, name: str, folder: Path, count: int) -> Iterator[str]:
     """Yield rows about the share of real tokens and the share of time spent waiting."""
     loop = build_loop(cfg, folder / name, CPU, Ranks(), Stopwatch(), keep=False)
     dataset, start = loop.data.train, loop.trainer.model.start_id
-    cut = batching.Batches(dataset, loop.run.tokenizer, start, micro_batch_tokens(cfg, CPU), 0.0, 1)
+    cut = batching.BatchCutter(dataset, loop.run.tokenizer, start, micro_batch_tokens(cfg, CPU), 0.0, 1)
     updates = batching.updates(dataset, cfg.train.batch_tokens, 1, 0, 0)
     found = [batch for update in itertools.islice(updates, 200) for batch in cut.cut(update)]
     share = sum(batch.real for batch in found) / sum(batch.padded for batch in found)
@@ -90,8 +90,8 @@ def batches(cfg: Config, name: str, folder: Path, count: int) -> Iterator[str]:
     for number in range(count + 1):
         loop.take_and_update(prefetched)
         if number == 0:
-            loop.metrics()  # the first one waits until the epoch is shuffled
-    values = loop.metrics()
+            loop.take_statistics()  # the first one waits until the epoch is shuffled
+    values = loop.take_statistics()
     prefetched.close()
     yield f"| {name}: share of an update's time waiting for its batch, {count} updates | {values['data_wait']:.2%} |"
 

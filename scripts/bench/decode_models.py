@@ -22,7 +22,7 @@ from transformer.interchange.ctranslate2 import write_ctranslate2
 from transformer.interchange.hugging_face import write_hugging_face
 from transformer.runs.checkpoint import save_checkpoint
 from transformer.runs.models import build_model, load_model
-from transformer.runs.run import Run, create_run, open_run
+from transformer.runs.run import Run, open_run, write_run
 
 FIXED, VOCABULARY = 16, 8000
 """Of the untrained model: tokens of every translation, the end of sentence included, and pieces."""
@@ -84,7 +84,7 @@ def random_base(texts: list[Text], cache: Path) -> Subject:
     tok = learn_tokenizer([*pairs, *words], TokenizerConfig(vocab_size=VOCABULARY))
     none = CorpusConfig(files=("none.source", "none.target"))
     cfg = Config(data=DataConfig(source="en", target="de", train=(none,), max_length=256), model=ModelConfig())
-    made = create_run(cache / "base" / "run", cfg, tok)
+    made = write_run(cache / "base" / "run", cfg, tok)
     torch.manual_seed(1)
     model = build_model(cfg, tok)
     weights = made.checkpoints / "step-00000001"

@@ -390,7 +390,7 @@ def test_files_that_may_not_grow(nursery: Nursery, tiny_file: Path, tmp_path: Pa
     limits = {"RLIMIT_FSIZE": 150_000}  # of which state.safetensors needs more
     code, log = nursery.run(tmp_path / "log", *command, limits=limits)
     assert code == 1
-    assert "step 6 was NOT saved, the checkpoints before it are whole" in log
+    assert "step 6 was NOT saved; the checkpoints before it are intact" in log
     assert log.splitlines()[-1].startswith("transformer train: cannot write state.safetensors of a checkpoint")
     assert "Traceback" not in log
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-00000003"]
@@ -556,7 +556,7 @@ def test_an_update_that_is_not_finite_changes_nothing(
     loop.trainer.scaler = torch.amp.GradScaler("cpu", init_scale=64.0) if scaled else None
     updates = loop.cut_updates()
     loop.update(next(updates)[1])
-    loop.metrics()
+    loop.take_statistics()
     before = {
         f"{i}.{k}": v.clone()
         for i, p in enumerate(loop.trainer.parameters)
@@ -572,7 +572,7 @@ def test_an_update_that_is_not_finite_changes_nothing(
     }
     assert all(torch.equal(before[name], after[name]) for name in before)
     loop.update(next(updates)[1])
-    found = loop.metrics()
+    found = loop.take_statistics()
     assert found["skipped"] == 1
     assert 0 < found["loss"] < 10  # of the other update
     assert loop.progress.skipped_in_a_row == 0
@@ -776,14 +776,14 @@ def test_a_killed_fellow_process_is_one_sentence(
 def test_a_failing_reader_ends_the_training_and_does_not_hang_it(
     tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = batching.Batches.cut
+    original = batching.BatchCutter.cut
 
     def cut(self: Any, update: Any) -> Any:
         if update.epoch == 1:
             raise OSError(5, "Input/output error", "source.ids")
         return original(self, update)
 
-    monkeypatch.setattr(batching.Batches, "cut", cut)
+    monkeypatch.setattr(batching.BatchCutter, "cut", cut)
     with pytest.raises(OSError, match="Input/output error"):
         train(config_file.override(tiny, QUIET), tmp_path / "run", CPU)
     monkeypatch.undo()

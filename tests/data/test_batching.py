@@ -90,8 +90,8 @@ def test_going_on_in_the_middle_is_going_on() -> None:
         )  # fmt: skip
 
 
-def cutter(data: Dataset, tok: Tokenizer, limit: int, sampling: float = 0.0) -> batching.Batches:
-    return batching.Batches(data, tok, tok.bos, limit, sampling, 1)
+def cutter(data: Dataset, tok: Tokenizer, limit: int, sampling: float = 0.0) -> batching.BatchCutter:
+    return batching.BatchCutter(data, tok, tok.bos, limit, sampling, 1)
 
 
 @settings(max_examples=40, deadline=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import dataclasses
 import gzip
 import json
 import lzma
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from transformer.config import CorpusConfig
+from transformer.config import CORPUS_KINDS, CorpusConfig
 from transformer.data import corpus
 from transformer.data.lines import OPENERS, lenient_lines, read_lines
 from transformer.errors import DataError
@@ -75,7 +76,7 @@ def test_different_lengths_name_both(tmp_path: Path, source: bytes, target: byte
 
 def test_what_is_not_utf8_is_refused_or_dropped(tmp_path: Path) -> None:
     both = files(tmp_path, b"one\n\xff\xfe\nthree\n", b"eins\nzwei\ndrei\n")
-    with pytest.raises(DataError, match=r"a, line 2 is not UTF-8; mend it, or leave such lines out"):
+    with pytest.raises(DataError, match=r"a, line 2 is not UTF-8; fix it, or drop such lines from training"):
         read(files=both)
     assert read(files=both, drop=True) == [corpus.Pair("one", "eins"), None, corpus.Pair("three", "drei")]
 
@@ -119,3 +120,9 @@ def test_identity_is_the_content_not_the_path(tmp_path: Path) -> None:
     assert corpus.identity(CorpusConfig(files=(str(tmp_path / "c"), both[1]), weight=2.0)) == first
     (tmp_path / "c").write_bytes(b"x\n")
     assert corpus.identity(CorpusConfig(files=(str(tmp_path / "c"), both[1]))) != first
+
+
+def test_every_kind_of_corpus_is_in_the_table() -> None:
+    assert corpus.KINDS.keys() == set(CORPUS_KINDS)
+    fields = {field.name for field in dataclasses.fields(CorpusConfig)}
+    assert fields - {"name", "split", "revision", "weight"} == set(CORPUS_KINDS)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.toy import CPU
 
-from transformer.decoding.batches import Batch, BatchSplitter, Piece, cut_batches
+from transformer.decoding.batches import DecodingSplitter, Piece, PieceBatch, cut_batches
 from transformer.decoding.translator import Translator, make_translator
 from transformer.errors import DeviceError
 
@@ -30,7 +30,7 @@ def test_what_does_not_fit_memory_is_decoded_in_halves(
     expected, ours = list(with_beam(translator, beam).translate(lines)), with_beam(translator, beam)
     search_all, tried = Translator._search, []
 
-    def search_few(self: Translator, batch: Batch) -> Any:
+    def search_few(self: Translator, batch: PieceBatch) -> Any:
         tried.append(batch.tokens)
         if len(batch.pieces) > 2:
             raise RuntimeError(ALLOCATOR)
@@ -73,13 +73,13 @@ def test_other_errors_are_not_taken_for_memory(translator: Translator, monkeypat
 
 
 def test_halves_are_the_whole_in_order(translator: Translator) -> None:
-    splitter = BatchSplitter(CPU, translator.tokenizer, 100)
-    batch = Batch([Piece([i], []) for i in range(5)], beams=2, nbest=1)
+    splitter = DecodingSplitter(CPU, translator.tokenizer, 100)
+    batch = PieceBatch([Piece([i], []) for i in range(5)], beams=2, nbest=1)
     halves = splitter.halves(batch)
     assert halves is not None
     assert [each.pieces for each in halves] == [batch.pieces[:2], batch.pieces[2:]]
     assert splitter.size(batch) == 5 * 2 * 2
-    assert splitter.halves(Batch(batch.pieces[:1], beams=2, nbest=1)) is None
+    assert splitter.halves(PieceBatch(batch.pieces[:1], beams=2, nbest=1)) is None
 
 
 @pytest.mark.parametrize("batch_tokens", [40, 1000, 10**6])

@@ -202,3 +202,22 @@ def test_a_translator_takes_any_backend(translator: Translator) -> None:
 
     parts = (translator.model, translator.tokenizer, translator.cfg, translator.max_length, CPU, Silent(), Workers())
     assert texts(list(Translator(*parts).translate(["one", "two three"]))) == ["", ""]
+
+
+def test_what_does_not_fit_the_memory_is_scored_in_halves(
+    translator: Translator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources, targets = ["one two", "three", "four five six", "seven", "eight"], ["zwei eins", "drei", "x", "sieben", ""]
+    whole = translator.score(sources, targets)
+    original = Translator._log_probs
+
+    def small(self: Translator, batch: Any) -> Any:
+        if len(batch.pieces) > 2:
+            raise MemoryError
+        return original(self, batch)
+
+    monkeypatch.setattr(Translator, "_log_probs", small)
+    fresh = make_translator(translator.model, translator.tokenizer, translator.cfg, translator.max_length, CPU)
+    for one, other in zip(whole, fresh.score(sources, targets), strict=True):
+        assert one.text == other.text
+        assert one.log_prob == pytest.approx(other.log_prob, abs=1e-4)

@@ -122,7 +122,7 @@ def curve(cfg: Config, folder: Path) -> list[float]:
     losses = []
     for _, (_, batches) in zip(range(20), loop.cut_updates(), strict=False):
         loop.update(batches)
-        losses.append(loop.metrics()["loss"])
+        losses.append(loop.take_statistics()["loss"])
     return losses
 
 

@@ -27,8 +27,8 @@ from transformer.data import batching
 from transformer.errors import CheckpointError, ConfigError, TransformerError
 from transformer.model.dropout import keep_mask
 from transformer.runs.checkpoint import WEIGHTS, load_state, load_tensors, save_checkpoint
+from transformer.runs.layout import step_name
 from transformer.runs.models import load_model
-from transformer.runs.progress import checkpoint_name
 from transformer.runs.run import open_run
 from transformer.system.clock import Stopwatch
 from transformer.system.distributed import Ranks
@@ -42,7 +42,7 @@ from transformer.training.validation import Validator
 
 def tensors(folder: Path, step: int) -> dict[str, Tensor]:
     """All tensors of a checkpoint: weights, optimizer and averages."""
-    path = folder / "checkpoints" / checkpoint_name(step)
+    path = folder / "checkpoints" / step_name(step)
     files = ("model.safetensors", "state.safetensors")
     return {f"{file}/{k}": v for file in files for k, v in load_tensors(path / file).items()}
 
@@ -264,7 +264,7 @@ def test_a_run_is_the_same_as_a_plain_loop_of_torchs(tiny: Config, tmp_path: Pat
     ours, theirs = [], []
     for step, (_, batches) in zip(range(1, 21), loop.cut_updates(), strict=False):
         loop.update(batches)
-        ours.append(loop.metrics()["loss"])
+        ours.append(loop.take_statistics()["loss"])
         tokens, total = sum(batch.tokens for batch in batches), 0.0
         for batch in batches:
             answers_BT = torch.full_like(batch.input_BT, pad)
@@ -293,7 +293,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing(tiny: Config, tmp_path: P
     loop.update(next(updates)[1])
     assert all(torch.equal(before[name], p) for name, p in loop.trainer.model.named_parameters())
     assert all(torch.equal(moments[k], v) for k, v in loop.trainer.optimizer.state[loop.trainer.parameters[0]].items())
-    assert loop.metrics()["skipped"] == 1
+    assert loop.take_statistics()["skipped"] == 1
 
 
 def test_float16_scales_its_loss(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     """Translate and score; print the scores and save them with the translations."""
     if (args.source is None) != (args.reference is None):
         raise ConfigError("--source and --reference go together")
-    from transformer.evaluation.evaluate import evaluate, keep, read_evaluation_text
+    from transformer.evaluation.evaluate import evaluate, read_evaluation_text, save_evaluation
 
     opened, translator, used = open_translator(args, args.overrides, args.checkpoint)
     name, pairs = read_evaluation_text(opened, args.split, args.source, args.reference, args.testset)
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         say("\n".join(map(str, found.scores.values())))
         say(f"{len(pairs)} sentences of {name} in {found.seconds:.1f} s with {used}")
     try:
-        log.info("translations written to %s", keep(opened, found))
+        log.info("translations written to %s", save_evaluation(opened, found))
     except (OSError, TransformerError) as error:
         log.warning("translations and scores cannot be saved in %s: %s", opened.path, error)
     if args.json:

@@ -13,8 +13,7 @@ from typing import NoReturn
 from transformer import __version__
 from transformer.cli import terminal
 from transformer.cli.commands import COMMANDS
-from transformer.cli.terminal import INTERRUPTED
-from transformer.errors import TransformerError
+from transformer.errors import EXIT_INTERRUPTED, TransformerError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         terminal.complain(args.command, str(error))
         return error.exit_code
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return EXIT_INTERRUPTED
     except BrokenPipeError:
         terminal.discard_output()
         return 0

@@ -7,8 +7,6 @@ import os
 import re
 import sys
 
-INTERRUPTED = 130
-"""Exit code after SIGINT, by the shell's convention 128 + 2."""
 HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """What a terminal would obey or reorder, and what cannot be written at all."""
 SCREEN = 4000

@@ -8,8 +8,9 @@ import shlex
 from pathlib import Path
 
 from transformer.cli.arguments import add_device, add_overrides
-from transformer.cli.terminal import INTERRUPTED, say
-from transformer.system.signals import TERMINATED, exit_on_sigterm
+from transformer.cli.terminal import say
+from transformer.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
+from transformer.system.signals import exit_on_sigterm
 
 HELP = "train a model, or resume a run"
 log = logging.getLogger(__name__)
@@ -56,12 +57,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _report(reason: str, folder: Path, args: argparse.Namespace) -> int:
     """Log why training stopped and the command to run next; return the exit code."""
+    from transformer.training import loop
+
     command = shlex.join(["transformer", "train", str(args.config), *args.overrides, "--run", str(folder)])
     match reason:
-        case "interrupted" | "terminated":
+        case loop.INTERRUPTED | loop.TERMINATED:
             log.info("%s and saved; resume with: %s", reason, command)
-            return INTERRUPTED if reason == "interrupted" else TERMINATED
-        case "time limit":
+            return EXIT_INTERRUPTED if reason == loop.INTERRUPTED else EXIT_TERMINATED
+        case loop.TIME_LIMIT:
             log.info("stopped at the time limit and saved; resume with: %s", command)
         case _:
             log.info("finished: %s; next: transformer evaluate %s", reason, folder)

@@ -160,7 +160,7 @@ def updates_per_epoch(dataset: Dataset, batch_tokens: int) -> int:
     return math.ceil(tokens / batch_tokens)
 
 
-class Batches:
+class BatchCutter:
     """Cuts updates into batches of at most `limit` tokens a side, padding counted."""
 
     def __init__(self, dataset: Dataset, tok: Tokenizer, start: int, limit: int, sampling: float, seed: int) -> None:

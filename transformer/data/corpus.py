@@ -1,4 +1,4 @@
-"""Parallel text as pairs of raw strings. One table has the kinds of corpora and how each is read."""
+"""Parallel text as pairs of raw strings. One table, KINDS, says how each kind of corpus is read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,13 @@ class Pair(NamedTuple):
     target: str
 
 
-Reader = Callable[[CorpusConfig, str, str, bool], Iterator[Pair | None]]
+class Kind(NamedTuple):
+    """One kind of corpus."""
+
+    read: Callable[[CorpusConfig, str, str, bool], Iterator[Pair | None]]
+    """Takes the corpus, the codes of both languages, and whether lines that are not UTF-8 are dropped."""
+    local_files: Callable[[CorpusConfig], tuple[str, ...]]
+    """The files whose content decides the text; none for remote data, which name and revision identify."""
 
 
 def read_pairs(corpus: CorpusConfig, source: str, target: str, drop: bool = False) -> Iterator[Pair | None]:
@@ -32,7 +38,7 @@ def read_pairs(corpus: CorpusConfig, source: str, target: str, drop: bool = Fals
     `source` and `target` are language codes. Raises DataError for what cannot be read, for text that is not
     UTF-8 without `drop`, and, at the end, for two files of different length.
     """
-    return READERS[_kind(corpus)](corpus, source, target, drop)
+    return KINDS[_kind(corpus)].read(corpus, source, target, drop)
 
 
 def check_files(corpus: CorpusConfig) -> None:
@@ -67,10 +73,13 @@ def _kind(corpus: CorpusConfig) -> str:
 
 
 def _local_files(corpus: CorpusConfig) -> tuple[str, ...]:
-    found = corpus.files or ((corpus.tsv,) if corpus.tsv else ())
-    for pattern in corpus.parquet or corpus.json or ():
-        found += tuple(sorted(glob.glob(str(Path(pattern).expanduser())))) or (pattern,)
-    return tuple(str(Path(name).expanduser()) for name in found)
+    return tuple(str(Path(name).expanduser()) for name in KINDS[_kind(corpus)].local_files(corpus))
+
+
+def _matching(patterns: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Return the files that match these patterns; a pattern without a match stands for itself."""
+    each = (tuple(sorted(glob.glob(str(Path(pattern).expanduser())))) or (pattern,) for pattern in patterns or ())
+    return tuple(name for names in each for name in names)
 
 
 # ---- one reader for each kind ---------------------------------------------------------------------------
@@ -112,14 +121,15 @@ def _read_local_rows(corpus: CorpusConfig, source: str, target: str, _drop: bool
     return map(Pair._make, hub.read_columns(rows, source, target, title(corpus)))
 
 
-READERS: dict[str, Reader] = {
-    "files": _read_files,
-    "tsv": _read_tsv,
-    "dataset": _read_dataset,
-    "parquet": _read_local_rows,
-    "json": _read_local_rows,
-    "testset": _read_testset,
+KINDS: dict[str, Kind] = {
+    "files": Kind(_read_files, lambda corpus: corpus.files or ()),
+    "tsv": Kind(_read_tsv, lambda corpus: (corpus.tsv or "",)),
+    "dataset": Kind(_read_dataset, lambda corpus: ()),
+    "parquet": Kind(_read_local_rows, lambda corpus: _matching(corpus.parquet)),
+    "json": Kind(_read_local_rows, lambda corpus: _matching(corpus.json)),
+    "testset": Kind(_read_testset, lambda corpus: ()),
 }
+"""By the names of CORPUS_KINDS."""
 
 
 def _aligned(source: Path, target: Path, drop: bool) -> Iterator[Pair | None]:

@@ -1,4 +1,4 @@
-"""The data of a run: tokenizer, training pairs, validation and test text, made once and found again by a fingerprint.
+"""The data of a run: tokenizer, training pairs and validation text, made once and found again by a fingerprint.
 
 The fingerprint covers everything that decides the result: the text, the languages, the tokenizer and the filters.
 """
@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,8 +91,8 @@ def _test_pairs(data: DataConfig) -> list[Pair]:
 
 def find_or_learn_tokenizer(cfg: Config, cache: Path) -> Tokenizer:
     """Return the tokenizer for these corpora and settings, learned now or found in `cache`."""
-    settings = {"format": FORMAT, "tokenizer": repr(cfg.tokenizer), "seed": cfg.train.seed}
-    folder = cache / f"tokenizer-{_fingerprint(cfg, settings)}"
+    settings = {"format": FORMAT, "tokenizer": repr(cfg.tokenizer), "seed": cfg.train.seed, **_text_identity(cfg.data)}
+    folder = cache / f"tokenizer-{_fingerprint(settings)}"
     with _must_be_made(folder, "tokenizer") as missing:
         if not missing:
             return load_tokenizer(folder)
@@ -120,10 +120,10 @@ def prepare_pairs(cfg: Config, tokenizer: Tokenizer, held_out: Iterable[Pair], c
         "tokenizer": tokenizer.fingerprint,
         "filters": [data.max_length, data.max_ratio, data.duplicates, data.overlap, data.undecodable],
         "dropped with": held_out_digest if data.overlap == "drop" else None,
+        **_text_identity(data),
     }
-    fingerprint = _fingerprint(cfg, settings)  # of what decides the pairs; the rest decides only the report
-    settings["held"] = held_out_digest
-    folder = cache / f"pairs-{_fingerprint(cfg, settings)}"
+    fingerprint = _fingerprint(settings)  # of what decides the pairs; the held-out text else decides only the report
+    folder = cache / f"pairs-{_fingerprint({**settings, 'held': held_out_digest})}"
     with _must_be_made(folder, "training pairs") as missing:
         if missing:
             with atomic.new_folder(folder) as temporary:
@@ -153,10 +153,12 @@ def _training_pairs(data: DataConfig) -> Iterator[Pair]:
         yield from (pair for pair in corpus.read_pairs(each, data.source, data.target, drop) if pair is not None)
 
 
-def _fingerprint(cfg: Config, settings: dict[str, Any]) -> str:
-    data = cfg.data
-    settings["corpora"] = [corpus.identity(each) for each in data.train]
-    settings["languages"] = [data.source, data.target]
+def _text_identity(data: DataConfig) -> dict[str, Any]:
+    """Return what decides the training text. Reads every local file."""
+    return {"corpora": [corpus.identity(each) for each in data.train], "languages": [data.source, data.target]}
+
+
+def _fingerprint(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 

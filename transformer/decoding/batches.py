@@ -24,7 +24,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Batch:
+class PieceBatch:
     """Pieces that are decoded together."""
 
     pieces: list[Piece]
@@ -35,7 +35,7 @@ class Batch:
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest piece, eos included."""
+        """Tokens of the longest source, eos included."""
         return max(len(piece.source) for piece in self.pieces) + 1
 
     @property
@@ -65,7 +65,7 @@ def cut_batches(lengths: Sequence[int], batch_tokens: int, workers: int) -> list
     return cut(1 + bisect.bisect_left(sizes, True, key=lambda most: len(cut(most)) <= wanted))
 
 
-class BatchSplitter(MemorySplitter[Batch]):
+class DecodingSplitter(MemorySplitter[PieceBatch]):
     """Decodes a batch in halves where memory does not hold it; the translations are the same."""
 
     def __init__(self, device: torch.device, tokenizer: Tokenizer, batch_tokens: int) -> None:
@@ -83,16 +83,16 @@ class BatchSplitter(MemorySplitter[Batch]):
     def _half(size: int) -> int:
         return max(1, size // 2)
 
-    def size(self, batch: Batch) -> int:
+    def size(self, batch: PieceBatch) -> int:
         return batch.tokens
 
-    def halves(self, batch: Batch) -> tuple[Batch, Batch] | None:
+    def halves(self, batch: PieceBatch) -> tuple[PieceBatch, PieceBatch] | None:
         half = len(batch.pieces) // 2
         if not half:
             return None
         return replace(batch, pieces=batch.pieces[:half]), replace(batch, pieces=batch.pieces[half:])
 
-    def too_large(self, batch: Batch) -> DeviceError:
+    def too_large(self, batch: PieceBatch) -> DeviceError:
         text = self.tokenizer.source.decode(batch.pieces[0].source)[:60]
         return DeviceError(
             f"a sentence of {batch.longest} tokens, decoded with {batch.beams} hypotheses, does not fit the memory of "

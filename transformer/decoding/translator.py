@@ -13,12 +13,13 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from transformer.config import DecodeConfig
 from transformer.data.batching import rectangle
 from transformer.data.tokenizer import Tokenizer
 from transformer.decoding import search
-from transformer.decoding.batches import Batch, BatchSplitter, Piece, cut_batches
+from transformer.decoding.batches import DecodingSplitter, Piece, PieceBatch, cut_batches
 from transformer.decoding.int8.engine import make_engine, obstacle
 from transformer.decoding.long_lines import cut_line, join_pieces
 from transformer.decoding.sampling import Sampling, sample, uniform_numbers
@@ -138,7 +139,7 @@ class Translator:
     ) -> None:
         self.model, self.tokenizer, self.cfg, self.max_length, self.device = model, tokenizer, cfg, max_length, device
         self.backend, self.workers = backend, workers
-        self.splitter = BatchSplitter(device, tokenizer, cfg.batch_tokens)
+        self.splitter = DecodingSplitter(device, tokenizer, cfg.batch_tokens)
         self.warned_unknown = False
 
     @property
@@ -184,22 +185,30 @@ class Translator:
     @torch.inference_mode()
     def score_ids(self, sources: Sequence[list[int]], targets: Sequence[Sequence[int]]) -> list[Translation]:
         """Return the log-probability and score of each list of target ids, computed in float32."""
-        model, eos = TorchBackend(self.model, torch.float32).ready(), self.tokenizer.eos
-        log_probs = np.zeros(len(sources))
-        lengths = [max(len(s), len(t)) + 1 for s, t in zip(sources, targets, strict=True)]
-        for chosen in cut_batches(lengths, self.cfg.batch_tokens, workers=1):
-            source_BS = self._tensor([sources[i] for i in chosen], last=eos)
-            input_BT = self._tensor([targets[i] for i in chosen], first=self.model.start_id)
-            answer_BT = self._tensor([targets[i] for i in chosen], last=eos)
-            logits_BTV = model(source_BS, input_BT)
-            log_prob_BT = logits_BTV.gather(2, answer_BT[:, :, None])[:, :, 0] - logits_BTV.logsumexp(-1)
-            log_prob_BT = log_prob_BT.masked_fill(answer_BT == self.tokenizer.pad, 0.0)
-            log_probs[chosen] = log_prob_BT.double().sum(1).cpu().numpy()
+        pieces = [Piece(source, list(target)) for source, target in zip(sources, targets, strict=True)]
+        log_probs = np.zeros(len(pieces))
+        lengths = [max(len(piece.source), len(piece.prefix)) + 1 for piece in pieces]
+        for numbers in cut_batches(lengths, self.splitter.batch_tokens, workers=1):
+            batch = PieceBatch([pieces[i] for i in numbers], beams=1, nbest=1)
+            log_probs[numbers] = np.concatenate(list(self.splitter.run(batch, self._log_probs)))
         alpha = self.cfg.length_penalty
         return [
             Translation(text, search.length_normalized(log_prob, len(ids) + 1, alpha), log_prob, tuple(ids))
             for text, log_prob, ids in zip(self.tokenizer.decode(targets), log_probs.tolist(), targets, strict=True)
         ]
+
+    @torch.inference_mode()
+    def _log_probs(self, batch: PieceBatch) -> NDArray[np.float64]:
+        """Return the log-probability of each piece's whole prefix as its translation, computed in float32."""
+        model, eos = TorchBackend(self.model, torch.float32).ready(), self.tokenizer.eos
+        targets = [piece.prefix for piece in batch.pieces]
+        source_BS = self._tensor([piece.source for piece in batch.pieces], last=eos)
+        answer_BT = self._tensor(targets, last=eos)
+        logits_BTV = model(source_BS, self._tensor(targets, first=self.model.start_id))
+        log_prob_BT = logits_BTV.gather(2, answer_BT[:, :, None])[:, :, 0] - logits_BTV.logsumexp(-1)
+        log_prob_BT = log_prob_BT.masked_fill(answer_BT == self.tokenizer.pad, 0.0)
+        found: NDArray[np.float64] = log_prob_BT.double().sum(1).cpu().numpy()
+        return found
 
     def _translate_window(
         self, lines: list[str], prefixes: list[str], nbest: int, first: int
@@ -243,7 +252,7 @@ class Translator:
         batches = cut_batches(lengths, self.splitter.batch_tokens, self.workers.count)
 
         def search_batch(numbers: list[int]) -> list[list[search.Hypothesis]]:
-            batch = Batch([pieces[i] for i in numbers], beams, nbest)
+            batch = PieceBatch([pieces[i] for i in numbers], beams, nbest)
             return [each for part in self.splitter.run(batch, self._search) for each in part]
 
         hypotheses: list[list[search.Hypothesis]] = [[]] * len(pieces)
@@ -253,7 +262,7 @@ class Translator:
         return hypotheses
 
     @torch.inference_mode()
-    def _search(self, batch: Batch) -> list[list[search.Hypothesis]]:
+    def _search(self, batch: PieceBatch) -> list[list[search.Hypothesis]]:
         """Search for the pieces of a batch, all at once."""
         cfg, tokenizer, pieces = self.cfg, self.tokenizer, batch.pieces
         task = search.SearchTask(

@@ -82,7 +82,7 @@ def evaluate(translator: Translator, name: str, pairs: list[Pair], target: str, 
     return Evaluation(name, translations, scores, seconds, translator.precision)
 
 
-def keep(run: Run, evaluation: Evaluation) -> Path:
+def save_evaluation(run: Run, evaluation: Evaluation) -> Path:
     """Write translations and scores into the run directory and update the model card; return the translations' file."""
     folder = run.path / "evaluations"
     folder.mkdir(exist_ok=True)

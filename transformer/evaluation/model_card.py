@@ -54,6 +54,8 @@ def _scores(run: Run) -> str:
     rows = []
     for file in sorted((run.path / "evaluations").glob("*.json")):
         found = atomic.read_json(file)
+        if not METRICS.keys() & found.keys():
+            raise KeyError(f"{file} has no score")
         for name, metric in METRICS.items():
             if score := found.get(name):
                 spread = f" ± {score['confidence']:.2f}" if "confidence" in score else ""

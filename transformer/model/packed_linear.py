@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 for _name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
-    # oneDNN caches the code that it compiles for each shape of operands, 1,024 entries in each of two caches. Batches
-    # hardly ever share a shape, so it cost gigabytes (2.8 GiB instead of 0.8 at width 128) and 10 % of the speed.
-    # The layers of one batch need only a few entries. oneDNN reads these variables at its first product.
+    # oneDNN caches the code that it compiles for each shape of operands, 1,024 entries in each of two caches. Two
+    # batches hardly ever share a shape, so it cost gigabytes (2.8 GiB instead of 0.8 at width 128) and 10 % of the
+    # speed. The layers of one batch need only a few entries. oneDNN reads these variables at its first product.
     os.environ.setdefault(_name, "64")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from torch import Tensor
@@ -9,8 +10,11 @@ from torch import Tensor
 from transformer import atomic
 from transformer.errors import CheckpointError
 from transformer.runs.checkpoint import WEIGHTS, load_state, load_tensors, save_checkpoint
+from transformer.runs.layout import average_name, step_of
 from transformer.runs.models import outline
-from transformer.runs.run import Run, create_run
+from transformer.runs.run import Run, write_run
+
+log = logging.getLogger(__name__)
 
 
 def average_weights(run: Run, paths: list[Path]) -> dict[str, Tensor]:
@@ -40,8 +44,17 @@ def average_run(run: Run, last: int, output: Path | None = None) -> tuple[Path, 
     names = [step.name for step in steps]
     weights = average_weights(run, steps)
     state = {**load_state(steps[-1]), "averaged": names}
-    made = create_run(folder, run.config, run.tokenizer)
-    path = made.checkpoints / f"average-{names[-1].removeprefix('step-')}"
+    made = write_run(folder, run.config, run.tokenizer)
+    path = made.checkpoints / average_name(step_of(steps[-1]))
     save_checkpoint(path, weights, None, state)
     made.point("best", path)
     return folder, names
+
+
+def undamaged(paths: list[Path]) -> list[Path]:
+    """Return the undamaged ones of these checkpoints, and warn of the others."""
+    faults = {path: atomic.damage(path) for path in paths}
+    for path, fault in faults.items():
+        if fault:
+            log.warning("%s is left out of the average: %s", path, fault)
+    return [path for path, fault in faults.items() if not fault]

@@ -109,15 +109,6 @@ def _compare(path: Path, file: Any, expected: Mapping[str, tuple[int, ...]]) -> 
             raise CheckpointError(f"{path}: {name} holds {part.get_dtype()} numbers instead of F32")
 
 
-def undamaged(paths: list[Path]) -> list[Path]:
-    """Return the undamaged ones of these checkpoints, and warn of the others."""
-    faults = {path: atomic.damage(path) for path in paths}
-    for path, fault in faults.items():
-        if fault:
-            log.warning("%s is left out of the average: %s", path, fault)
-    return [path for path, fault in faults.items() if not fault]
-
-
 def prune(run: Run, newest: Path, needed: set[str]) -> None:
     """Remove checkpoints that are neither named in `needed` nor pointed to.
 

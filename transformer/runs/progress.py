@@ -121,8 +121,3 @@ def _has_type(value: Any, kind: Any) -> bool:
             return isinstance(value, str) and Path(value).name == value
         case plain:  # bool and None
             return type(value) is plain
-
-
-def checkpoint_name(step: int) -> str:
-    """Return the name of the checkpoint of a step; names sort as steps do."""
-    return f"step-{step:08d}"

@@ -10,6 +10,7 @@ from transformer import atomic, config_file
 from transformer.config import Config
 from transformer.data.tokenizer import Tokenizer, load_tokenizer
 from transformer.errors import CheckpointError
+from transformer.runs.layout import CHECKPOINTS, CONFIG, is_run, saved_steps
 
 log = logging.getLogger(__name__)
 
@@ -25,11 +26,11 @@ class Run:
     @property
     def checkpoints(self) -> Path:
         """The folder of checkpoints."""
-        return self.path / "checkpoints"
+        return self.path / CHECKPOINTS
 
     def steps(self) -> list[Path]:
         """Return the checkpoints that training saved, oldest first."""
-        return sorted(path for path in self.checkpoints.glob("step-*") if path.name[5:].isdecimal())
+        return saved_steps(self.checkpoints)
 
     def pointer(self, name: str) -> Path | None:
         """Return the checkpoint that the file `best` or `last` names, if it names one."""
@@ -54,22 +55,22 @@ class Run:
         atomic.write_text(self.path / name, checkpoint.name + "\n")
 
 
-def create_run(path: Path, cfg: Config, tok: Tokenizer) -> Run:
-    """Make a run directory, or bring the configuration of one up to date."""
+def write_run(path: Path, cfg: Config, tok: Tokenizer) -> Run:
+    """Create a run directory, or update its configuration and tokenizer."""
     path.mkdir(parents=True, exist_ok=True)
-    (path / "checkpoints").mkdir(exist_ok=True)
+    (path / CHECKPOINTS).mkdir(exist_ok=True)
     tok.save(path)
-    atomic.write_text(path / "config.yaml", config_file.dump(cfg))
+    atomic.write_text(path / CONFIG, config_file.dump(cfg))
     return Run(path, cfg, tok)
 
 
 def open_run(path: Path) -> Run:
     """Return the run at `path`; raises CheckpointError where there is none."""
-    if not (path / "config.yaml").is_file():
-        what = "no such directory" if not path.exists() else "it has no config.yaml"
+    if not is_run(path):
+        what = "no such directory" if not path.exists() else f"it has no {CONFIG}"
         raise CheckpointError(f"{path} is not a run directory: {what}")
     refuse_links(path)
-    cfg, tok = config_file.load(path / "config.yaml"), load_tokenizer(path)
+    cfg, tok = config_file.load(path / CONFIG), load_tokenizer(path)
     if cfg.model.tied == "all" and not tok.joint:
         raise CheckpointError(f"{path} has two vocabularies, but model.tied: all needs one")
     return Run(path, cfg, tok)

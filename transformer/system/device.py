@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 
 import torch
-import torch.distributed
 
 from transformer.errors import DeviceError
 

@@ -57,7 +57,7 @@ class Ranks:
                 "re-run the same command to resume from the last checkpoint"
             ) from None
 
-    def agree(self, value: int, on: torch.device) -> int:
+    def largest(self, value: int, on: torch.device) -> int:
         """Return the largest value of any process."""
         if self.count == 1:
             return value
@@ -65,6 +65,10 @@ class Ranks:
         with self._naming_a_dead_process():
             torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MAX)
         return int(shared)
+
+    def smallest(self, value: int, on: torch.device) -> int:
+        """Return the smallest value of any process."""
+        return -self.largest(-value, on)
 
     def wait(self) -> None:
         """Wait until all processes are here."""

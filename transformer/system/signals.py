@@ -8,8 +8,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-TERMINATED = 143
-"""Exit code after SIGTERM, by the shell's convention 128 + 15."""
+from transformer.errors import EXIT_TERMINATED
 
 
 class StopSignals:
@@ -52,7 +51,7 @@ def exit_on_sigterm() -> Iterator[None]:
     """
 
     def leave(*_: object) -> NoReturn:
-        raise SystemExit(TERMINATED)
+        raise SystemExit(EXIT_TERMINATED)
 
     wanted: dict[str, Any] = {"SIGTERM": leave, "SIGUSR1": signal.SIG_IGN}
     here = threading.current_thread() is threading.main_thread()

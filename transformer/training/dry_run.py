@@ -30,7 +30,7 @@ def dry_run(cfg: Config, folder: Path, device: torch.device) -> list[str]:
     _, batches = next(loop.cut_updates())
     watch = Stopwatch()
     loop.update(batches)
-    values = loop.metrics()
+    values = loop.take_statistics()
     averaged, parameters = loop.trainer.average is not None, sum(p.numel() for p in loop.trainer.parameters)
     return [
         f"parameters        {parameters:,}",

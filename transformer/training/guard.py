@@ -5,19 +5,17 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from transformer import atomic
-from transformer.data.batching import Batch
 from transformer.errors import TransformerError
+from transformer.runs.layout import METRICS
 from transformer.runs.progress import Progress
 from transformer.runs.run import Run
-from transformer.training.log import MetricsLog
+from transformer.training.log import MetricsLog, WindowStatistics
 from transformer.training.trainer import PendingUpdate
 
 TOO_MANY_SKIPPED = 10
@@ -32,35 +30,12 @@ SPIKE_SIGMAS, SPIKE_NATS = 6, 0.1
 log = logging.getLogger(__name__)
 
 
-@dataclass
-class WindowStatistics:
-    """Sums over the updates since the last line of the log."""
-
-    nll: float = 0.0
-    nll_tokens: int = 0
-    """Target tokens that `nll` is summed over: those of the updates that were not skipped."""
-    skipped: int = 0
-    tokens: int = 0
-    real: int = 0
-    padded: int = 0
-    seconds: float = 0.0
-    data_seconds: float = 0.0
-    """Of these, waiting for the next batch."""
-
-    def count(self, batches: Sequence[Batch]) -> None:
-        """Add the sizes of an update's batches."""
-        self.tokens += sum(batch.tokens for batch in batches)
-        self.real += sum(batch.real for batch in batches)
-        self.padded += sum(batch.padded for batch in batches)
-
-
 class Guard:
     """Reads the losses of pending updates and judges them."""
 
-    def __init__(self, run: Run, metrics_log: MetricsLog | None) -> None:
-        """Take the log to report to; None for the processes that do not write."""
-        self.run, self.metrics_log = run, metrics_log
-        self.window = WindowStatistics()
+    def __init__(self, run: Run, metrics_log: MetricsLog | None, first: bool = True) -> None:
+        """Take the log to write events to, and whether this is the process that reports."""
+        self.run, self.metrics_log, self.first = run, metrics_log, first
         self.norm = math.nan
         """Of the last gradient read."""
         self._pending: list[PendingUpdate] = []
@@ -70,8 +45,11 @@ class Guard:
         """Remember an update for the next `check`."""
         self._pending.append(update)
 
-    def check(self, progress: Progress) -> None:
-        """Read the losses of all pending updates, which waits for the device; report those skipped and spikes."""
+    def check(self, progress: Progress, window: WindowStatistics) -> None:
+        """Read the losses of all pending updates, which waits for the device, and add them to the window's.
+
+        Updates that were skipped are counted in a row, and reported like spikes of the loss.
+        """
         pending, self._pending = self._pending, []
         if not pending:
             return
@@ -80,12 +58,12 @@ class Guard:
             loss = nll / update.tokens
             if not math.isfinite(self.norm):
                 progress.skipped_in_a_row += 1
-                self.window.skipped += 1
+                window.skipped += 1
                 self._report("skipped", update, loss, "its loss or gradient is not finite, so it changed nothing")
                 continue
             progress.skipped_in_a_row = 0
-            self.window.nll += nll
-            self.window.nll_tokens += update.tokens
+            window.nll += nll
+            window.nll_tokens += update.tokens
             if self._is_spike(loss):
                 self._report("spike", update, loss, f"the recent mean was {np.mean(self._recent):.3f}")
             self._recent.append(loss)
@@ -96,12 +74,13 @@ class Guard:
         return bool(loss > np.mean(self._recent) + SPIKE_SIGMAS * np.std(self._recent) + SPIKE_NATS)
 
     def _report(self, kind: str, update: PendingUpdate, loss: float, why: str) -> None:
-        if self.metrics_log is None:
+        if not self.first:
             return
         pairs = update.pair_ids.tolist()
         some = ", ".join(map(str, pairs[:8])) + (", ..." if len(pairs) > 8 else "")
         log.warning("%s: update %d, loss %.3f, norm %.3f: %s; pairs %s", kind, update.step, loss, self.norm, why, some)
-        self.metrics_log.write(kind, {"step": update.step, "loss": loss, "grad_norm": self.norm, "pairs": pairs})
+        if self.metrics_log is not None:
+            self.metrics_log.write(kind, {"step": update.step, "loss": loss, "grad_norm": self.norm, "pairs": pairs})
 
     def must_roll_back(self, progress: Progress) -> bool:
         """Return whether too many updates in a row were skipped."""
@@ -120,13 +99,8 @@ class Guard:
         if progress.rate_halved or not progress.last_good or atomic.damage(path):
             raise TransformerError(
                 f"{finding}{', again at half the learning rate' if progress.rate_halved else ''}: stopped; "
-                f"their losses and pairs are in {self.run.path / 'metrics.jsonl'}; "
+                f"their losses and pairs are in {self.run.path / METRICS}; "
                 "start over with a lower train.peak_rate or with train.clip_norm"
             )
         log.warning("%s: rolling back to %s and halving the learning rate", finding, path)
         return path
-
-    def take_window(self) -> WindowStatistics:
-        """Return the statistics since the last call, and start a new window."""
-        window, self.window = self.window, WindowStatistics()
-        return window

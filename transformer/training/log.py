@@ -5,15 +5,40 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transformer.data.batching import Batch
 from transformer.errors import ConfigError
 from transformer.evaluation import metrics
+from transformer.runs.layout import METRICS
 from transformer.system.clock import duration
 
 log = logging.getLogger(__name__)
+
+
+@dataclass
+class WindowStatistics:
+    """Sums over the updates since the last line of the log."""
+
+    nll: float = 0.0
+    nll_tokens: int = 0
+    """Target tokens that `nll` is summed over: those of the updates that were not skipped."""
+    skipped: int = 0
+    tokens: int = 0
+    real: int = 0
+    padded: int = 0
+    seconds: float = 0.0
+    data_seconds: float = 0.0
+    """Of these, waiting for the next batch."""
+
+    def count(self, batches: Sequence[Batch]) -> None:
+        """Add the sizes of an update's batches."""
+        self.tokens += sum(batch.tokens for batch in batches)
+        self.real += sum(batch.real for batch in batches)
+        self.padded += sum(batch.padded for batch in batches)
 
 
 class MetricsLog:
@@ -46,7 +71,7 @@ class MetricsLog:
 def open_log(folder: Path, tensorboard: bool) -> MetricsLog:
     """Open the metrics of a run for appending; raises ConfigError where TensorBoard is asked for but not installed."""
     board = _open_tensorboard(folder / "tensorboard") if tensorboard else None
-    path = folder / "metrics.jsonl"
+    path = folder / METRICS
     before = path.read_bytes() if path.exists() else b""
     torn = before != b"" and not before.endswith(b"\n")
     return MetricsLog(path.open("ab", buffering=0), torn, board)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from transformer.config import Config
 from transformer.data import batching
-from transformer.data.batching import Batch, Batches, Update
+from transformer.data.batching import Batch, BatchCutter, Update
 from transformer.data.prepare import Data
 from transformer.evaluation.metrics import merit
 from transformer.runs.progress import Progress
@@ -22,14 +22,17 @@ from transformer.system.clock import Stopwatch
 from transformer.system.signals import StopSignals
 from transformer.system.threads import prefetch
 from transformer.training.guard import Guard
-from transformer.training.log import MetricsLog, perplexity, train_line, valid_line
+from transformer.training.log import MetricsLog, WindowStatistics, perplexity, train_line, valid_line
 from transformer.training.optimizer import learning_rate
 from transformer.training.saving import CheckpointWriter
 from transformer.training.trainer import Trainer
 from transformer.training.validation import Validator, rank
 
-ACTIONS = ("", "save", "time limit", "interrupted", "terminated")
+SAVE, TIME_LIMIT, INTERRUPTED, TERMINATED = "save", "time limit", "interrupted", "terminated"
+ACTIONS = ("", SAVE, TIME_LIMIT, INTERRUPTED, TERMINATED)
 """What signals and the clock can ask for, the most urgent last."""
+UNFINISHED = (TIME_LIMIT, INTERRUPTED, TERMINATED)
+"""Reasons to stop after which there is more to train; every other reason is that training is complete."""
 
 log = logging.getLogger(__name__)
 
@@ -42,18 +45,26 @@ class TrainingLoop:
         run: Run,
         data: Data,
         trainer: Trainer,
-        limit: int,
+        micro_batch_tokens: int,
         metrics_log: MetricsLog | None,
         watch: Stopwatch,
     ) -> None:
         """Take the tokens of a side that go through the network at once, and the log of the process that writes."""
-        self.run, self.cfg, self.data, self.trainer, self.limit = run, run.config, data, trainer, limit
+        self.run, self.cfg, self.data, self.trainer, self.micro_batch_tokens = (
+            run,
+            run.config,
+            data,
+            trainer,
+            micro_batch_tokens,
+        )
         self.metrics_log, self.watch = metrics_log, watch
         self.progress = Progress()
         self.updates_per_epoch = batching.updates_per_epoch(data.train, self.cfg.train.batch_tokens)
-        self.guard = Guard(run, metrics_log)
+        self.guard, self.window = Guard(run, metrics_log, trainer.ranks.first), WindowStatistics()
         self.writer = CheckpointWriter(run, trainer, data.train.report.get("fingerprint"))
-        self.validator = None if data.valid is None else Validator(trainer, run.tokenizer, data.valid, limit)
+        self.validator = (
+            None if data.valid is None else Validator(trainer, run.tokenizer, data.valid, micro_batch_tokens)
+        )
 
     # ---- updates ----------------------------------------------------------------------------------------
 
@@ -61,7 +72,7 @@ class TrainingLoop:
         """Yield the updates from the present one on, cut into batches."""
         cfg, tok, progress = self.cfg.train, self.run.tokenizer, self.progress
         start = self.trainer.model.start_id
-        cutter = Batches(self.data.train, tok, start, self.limit, cfg.subword_sampling, cfg.seed)
+        cutter = BatchCutter(self.data.train, tok, start, self.micro_batch_tokens, cfg.subword_sampling, cfg.seed)
         for update in batching.updates(self.data.train, cfg.batch_tokens, cfg.seed, progress.epoch, progress.index):
             yield update, cutter.cut(update)
 
@@ -70,7 +81,7 @@ class TrainingLoop:
         progress, step = self.progress, self.progress.step + 1
         pending = self.trainer.update(step, batches, self.rate(step))
         self.guard.add(pending)
-        self.guard.window.count(batches)
+        self.window.count(batches)
         progress.step = step
         progress.tokens += pending.tokens
 
@@ -83,12 +94,12 @@ class TrainingLoop:
         """Wait for the next update's batches, train on them, and account for the time."""
         started = time.perf_counter()
         update, batches = next(updates)
-        window, progress = self.guard.window, self.progress
-        window.data_seconds += time.perf_counter() - started
+        progress = self.progress
+        self.window.data_seconds += time.perf_counter() - started
         self.update(batches)
         progress.epoch, progress.index = (update.epoch + 1, 0) if update.last else (update.epoch, update.index + 1)
         seconds = time.perf_counter() - started
-        window.seconds += seconds
+        self.window.seconds += seconds
         progress.seconds += seconds
 
     # ---- the loop ---------------------------------------------------------------------------------------
@@ -106,7 +117,7 @@ class TrainingLoop:
                     self.take_and_update(updates)
                     bar.update()
                     if _due(self.progress.step, cfg.log_every, cfg.validate_every, cfg.save_every):
-                        self.guard.check(self.progress)
+                        self.guard.check(self.progress, self.window)
                     if self.guard.must_roll_back(self.progress):
                         updates.close()
                         self._roll_back()
@@ -114,7 +125,7 @@ class TrainingLoop:
                         continue
                     self._do_what_is_due()
                     action = self._requested_action(signals)
-                    if action == "save":
+                    if action == SAVE:
                         self._save()
                     elif action:
                         reason = action
@@ -127,7 +138,7 @@ class TrainingLoop:
     def _do_what_is_due(self) -> None:
         cfg, step = self.cfg.train, self.progress.step
         if _due(step, cfg.log_every):
-            values = self.metrics()
+            values = self.take_statistics()
             self._log("train", values, train_line(values))
         if _due(step, cfg.validate_every) and self.validator is not None:
             self._validate(self.validator)
@@ -144,22 +155,23 @@ class TrainingLoop:
         """Return what signals and the clock ask for, one of ACTIONS; all processes agree on the most urgent."""
         limit = self.cfg.train.time_limit
         late = limit is not None and self.watch.seconds + self.writer.slowest >= limit
-        action = "time limit" if late else ""
+        action = TIME_LIMIT if late else ""
         if signals.stop is not None:
-            action = "interrupted" if signals.stop == signal.SIGINT else "terminated"
-        action = action or ("save" if signals.save else "")
+            action = INTERRUPTED if signals.stop == signal.SIGINT else TERMINATED
+        action = action or (SAVE if signals.save else "")
         signals.save = False
-        return ACTIONS[self.trainer.ranks.agree(ACTIONS.index(action), self.trainer.device)]
+        return ACTIONS[self.trainer.ranks.largest(ACTIONS.index(action), self.trainer.device)]
 
     def _roll_back(self) -> None:
         """Return to the last checkpoint from before the skipped updates, once, and halve the learning rate."""
         self.progress = self.writer.restore(self.guard.roll_back_to(self.progress))
         self.progress.rate_halved = True
 
-    def metrics(self) -> dict[str, Any]:
+    def take_statistics(self) -> dict[str, Any]:
         """Return means over the updates since the last call. Waits for the device."""
-        self.guard.check(self.progress)
-        window, cfg, progress = self.guard.take_window(), self.cfg.train, self.progress
+        self.guard.check(self.progress, self.window)
+        window, cfg, progress = self.window, self.cfg.train, self.progress
+        self.window = WindowStatistics()
         left = (cfg.max_steps - progress.step) * progress.seconds / max(progress.step, 1)
         if cfg.time_limit is not None:
             left = min(left, max(0.0, cfg.time_limit - self.watch.seconds))
@@ -183,7 +195,7 @@ class TrainingLoop:
     # ---- validation and saving --------------------------------------------------------------------------
 
     def _save(self, best: bool = False) -> None:
-        self.guard.check(self.progress)
+        self.guard.check(self.progress, self.window)
         self.writer.save(self.progress, best)
 
     def _validate(self, validator: Validator) -> None:
@@ -194,7 +206,7 @@ class TrainingLoop:
             values = {"step": progress.step, **validator.measure(progress.step)}
             better = rank(progress, values, self.cfg.train.select_by, self.cfg.train.keep_best)
             self._log("valid", values, valid_line(values, better))
-        if self.trainer.ranks.agree(int(better), self.trainer.device):
+        if self.trainer.ranks.largest(int(better), self.trainer.device):
             progress.since_best = 0
         else:
             progress.since_best += 1
@@ -205,9 +217,9 @@ class TrainingLoop:
         progress, ranks = self.progress, self.trainer.ranks
         finished = progress.finished(self.cfg) is not None
         unsaved = self.writer.saved_at != progress.step or bool(self.writer.failures)
-        if ranks.agree(int(unsaved), self.trainer.device):
+        if ranks.largest(int(unsaved), self.trainer.device):
             self._save()
-        complete = finished or reason == "time limit"
+        complete = finished or reason == TIME_LIMIT
         if self.validator is not None and complete and progress.validated_at != progress.step:
             self._validate(self.validator)
         if self.writer.failures:

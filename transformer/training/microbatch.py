@@ -70,7 +70,7 @@ SeededBatch = tuple[Batch, int]
 """A batch and the seed of its dropout."""
 
 
-class BatchSplitter(MemorySplitter[SeededBatch]):
+class TrainingSplitter(MemorySplitter[SeededBatch]):
     """Splits batches of training and validation that do not fit the memory. The gradient is the same to rounding."""
 
     def __init__(self, device: torch.device, pad: int) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from transformer import __version__
 from transformer.errors import CheckpointError
-from transformer.runs.averaging import average_weights
+from transformer.runs.averaging import average_weights, undamaged
 from transformer.runs.checkpoint import (
     TENSORS,
     WEIGHTS,
@@ -20,9 +20,9 @@ from transformer.runs.checkpoint import (
     load_tensors,
     prune,
     save_checkpoint,
-    undamaged,
 )
-from transformer.runs.progress import Progress, checkpoint_name
+from transformer.runs.layout import average_name, step_name, step_of
+from transformer.runs.progress import Progress
 from transformer.runs.run import Run
 from transformer.training.optimizer import read_state, state_shapes, write_state
 from transformer.training.trainer import Trainer
@@ -51,7 +51,7 @@ class CheckpointWriter:
         Where that fails, training continues. The error is raised when it is the third in a row, and by the loop at
         the end. All processes call this; the first one writes.
         """
-        started, path = time.monotonic(), self.run.checkpoints / checkpoint_name(progress.step)
+        started, path = time.monotonic(), self.run.checkpoints / step_name(progress.step)
         before, failed = progress.last_good, False
         if not progress.skipped_in_a_row:
             progress.last_good = path.name
@@ -67,7 +67,7 @@ class CheckpointWriter:
                     raise
         self.saved_at = progress.step
         self.slowest = max(self.slowest, time.monotonic() - started)
-        if self.trainer.ranks.agree(int(failed), self.trainer.device):
+        if self.trainer.ranks.largest(int(failed), self.trainer.device):
             progress.last_good = before
 
     def _write(self, path: Path, progress: Progress, best: bool) -> None:
@@ -85,7 +85,7 @@ class CheckpointWriter:
         """Return the checkpoints so far that every run of this configuration has, however often it was stopped."""
         cfg, scheduled = self.run.config.train, []
         for path in self.run.steps():
-            step = int(path.name.removeprefix("step-"))
+            step = step_of(path)
             due = step % cfg.save_every == 0 or step % cfg.validate_every == 0
             scheduled += [path] if (due and step < now) or step == now else []
         return scheduled
@@ -145,7 +145,7 @@ class CheckpointWriter:
     def save_average(self, progress: Progress, count: int) -> tuple[Path, int]:
         """Write the average of the newest checkpoints' weights as a checkpoint; return it and how many there were."""
         steps = undamaged(self._scheduled(progress.step)[-count:])
-        path = self.run.checkpoints / f"average-{progress.step:08d}"
+        path = self.run.checkpoints / average_name(progress.step)
         weights = average_weights(self.run, steps)
         save_checkpoint(path, weights, None, {**self._state_values(progress), "averaged": [s.name for s in steps]})
         return path, len(steps)

@@ -20,9 +20,10 @@ from transformer.evaluation.metrics import check_select_by
 from transformer.evaluation.model_card import write_model_card
 from transformer.model.network import Transformer
 from transformer.runs.checkpoint import first_usable, load_state
+from transformer.runs.layout import CHECKPOINTS, FINISHED, is_run
 from transformer.runs.models import build_model, load_model
 from transformer.runs.progress import Progress
-from transformer.runs.run import Run, create_run, open_run, refuse_links
+from transformer.runs.run import Run, open_run, refuse_links, write_run
 from transformer.system.clock import Stopwatch
 from transformer.system.device import device_name
 from transformer.system.distributed import Ranks, join_ranks
@@ -38,9 +39,6 @@ CHANGEABLE = (
     *("data.test", "data.prepared_dir", "decode"),
 )
 """Settings, or sections, that may change when a run is resumed."""
-
-FINISHED = "finished"
-"""The file that says that nothing is left to do, not even averaging."""
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +62,7 @@ def train(cfg: Config, folder: Path, device: torch.device, fresh: bool = False, 
         if ranks.first:
             refuse_links(folder)
             atomic.clean_up(folder)
-            atomic.clean_up(folder / "checkpoints")
+            atomic.clean_up(folder / CHECKPOINTS)
         ranks.wait()
         checkpoints = _checkpoints_to_resume(cfg, folder)
         if checkpoints and (reason := _already_finished(cfg, folder, checkpoints, ranks)):
@@ -86,7 +84,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _checkpoints_to_resume(cfg: Config, folder: Path) -> list[Path]:
     """Return the run's checkpoints, newest first, none for a new run; raises ConfigError where settings changed."""
-    if not (folder / "config.yaml").is_file():
+    if not is_run(folder):
         return []
     run = open_run(folder)
     _check_unchanged(run.config, cfg, folder)
@@ -104,7 +102,7 @@ def _already_finished(cfg: Config, folder: Path, checkpoints: list[Path], ranks:
     _, state = first_usable(run, checkpoints, load_state)
     reason = Progress.from_state(state).finished(cfg)
     if reason and ranks.first and run.config != cfg:
-        create_run(folder, cfg, run.tokenizer)
+        write_run(folder, cfg, run.tokenizer)
     return reason
 
 
@@ -154,7 +152,7 @@ def build_loop(
         ranks.wait()  # the first process prepares the data, the others find it prepared
     cache = Path(cfg.data.prepared_dir).expanduser() if cfg.data.prepared_dir else folder.parent / "prepared"
     data = prepare(cfg, cache, _known_tokenizer(cfg, folder if keep else None))
-    run = create_run(folder, cfg, data.tokenizer) if keep and ranks.first else Run(folder, cfg, data.tokenizer)
+    run = write_run(folder, cfg, data.tokenizer) if keep and ranks.first else Run(folder, cfg, data.tokenizer)
     if ranks.first:
         ranks.wait()
     torch.manual_seed(cfg.train.seed)
@@ -163,13 +161,13 @@ def build_loop(
         check_precision(model, cfg.decode, device)  # now, instead of at the first validation
     if cfg.train.init_from is not None and not resume:
         _warm_start(model, Path(cfg.train.init_from))
-    limit = -ranks.agree(-micro_batch_tokens(cfg, device, ranks.count), device)  # the smallest of all processes
-    return TrainingLoop(run, data, make_trainer(model, cfg, device, ranks), limit, metrics_log, watch)
+    tokens = ranks.smallest(micro_batch_tokens(cfg, device, ranks.count), device)
+    return TrainingLoop(run, data, make_trainer(model, cfg, device, ranks), tokens, metrics_log, watch)
 
 
 def _known_tokenizer(cfg: Config, folder: Path | None) -> Tokenizer | None:
     """Return the tokenizer of the run, or of the run that it starts from; None where it is still to be learned."""
-    if folder is not None and (folder / "config.yaml").is_file():
+    if folder is not None and is_run(folder):
         return load_tokenizer(folder)
     if cfg.train.init_from is not None:
         return load_tokenizer(Path(cfg.train.init_from).expanduser())

@@ -22,7 +22,7 @@ from transformer.model.network import Transformer
 from transformer.system.device import resolve_dtype
 from transformer.system.distributed import Ranks
 from transformer.system.threads import Workers, start_workers
-from transformer.training.microbatch import BatchSplitter, SeededBatch
+from transformer.training.microbatch import SeededBatch, TrainingSplitter
 from transformer.training.optimizer import (
     MovingAverage,
     build_optimizer,
@@ -64,7 +64,7 @@ class Trainer:
     average: MovingAverage | None
     scaler: torch.amp.GradScaler | None
     """Of the loss, where gradients are float16."""
-    splitter: BatchSplitter
+    splitter: TrainingSplitter
 
     def __post_init__(self) -> None:
         self.parameters = list(self.model.parameters())
@@ -75,20 +75,19 @@ class Trainer:
         `step` counts updates from 1 and seeds dropout. Nothing here waits for the device.
         """
         tokens = sum(batch.tokens for batch in batches)
-        self.model.train()
-        self.model.compute_dtype = self.dtype
-        self.workers.map(lambda each: each[0].repack(each[1], self.dtype), self.model.packed_weights())
-        sums = self.workers.map(lambda share: self._accumulate(share, tokens), self._shares(step, batches))
-        nll = self.ranks.total(sum((nll for _, nll in sums), torch.zeros((), device=self.device)))
-        for gradients, _ in sums[1:]:
-            torch._foreach_add_(sums[0][0], gradients)
-        for p, gradient in zip(self.parameters, sums[0][0] if sums else [], strict=False):
-            p.grad = gradient
-        self.ranks.sum_gradients(self.parameters)
+        self._prepare_model()
+        shares = self.workers.map(lambda share: self._accumulate(share, tokens), self._shares(step, batches))
+        nll = self._sum_shares(shares)
         norm = self._apply_gradients(nll, rate)
         if self.average is not None:
             self.average.update(step)
         return PendingUpdate(step, tokens, np.concatenate([batch.pair_ids for batch in batches]), nll, norm)
+
+    def _prepare_model(self) -> None:
+        """Set the model to train, and pack its weights, which the last update has changed."""
+        self.model.train()
+        self.model.compute_dtype = self.dtype
+        self.workers.map(lambda pair: pair[0].repack(pair[1], self.dtype), self.model.packed_weights())
 
     def _shares(self, step: int, batches: list[Batch]) -> list[list[SeededBatch]]:
         """Return the batches of this process, each with its dropout seed, dealt out to the workers."""
@@ -108,6 +107,21 @@ class Trainer:
                 gradients = gradients or part_gradients
                 nll += part_nll
         return gradients, nll
+
+    def _sum_shares(self, shares: list[tuple[Gradients, Tensor]]) -> Tensor:
+        """Sum gradients over workers and processes into the parameters; return the summed nll.
+
+        A process has no share where an update has fewer batches than there are processes.
+        """
+        nll = self.ranks.total(sum((nll for _, nll in shares), torch.zeros((), device=self.device)))
+        if shares:
+            (gradients, _), *others = shares
+            for more, _ in others:
+                torch._foreach_add_(gradients, more)
+            for p, gradient in zip(self.parameters, gradients, strict=True):
+                p.grad = gradient
+        self.ranks.sum_gradients(self.parameters)
+        return nll
 
     def _backward(self, batch: Batch, seed: int, tokens: int) -> tuple[Gradients, Tensor]:
         """Return the gradient of one batch's share of the mean loss, and its summed nll."""
@@ -168,5 +182,5 @@ def make_trainer(model: Transformer, cfg: Config, device: torch.device, ranks: R
         optimizer=build_optimizer(model, cfg.train),
         average=None if ema is None else MovingAverage(list(model.parameters()), ema),
         scaler=torch.amp.GradScaler(device.type) if dtype == torch.float16 else None,
-        splitter=BatchSplitter(device, model.pad),
+        splitter=TrainingSplitter(device, model.pad),
     )

@@ -9,13 +9,14 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from transformer.data.batching import Batches, Update
+from transformer.data.batching import BatchCutter, Update
 from transformer.data.corpus import Pair
 from transformer.data.dataset import from_pairs
 from transformer.data.tokenizer import Tokenizer
 from transformer.decoding.translator import greedy, make_translator
 from transformer.evaluation import metrics
-from transformer.runs.progress import Progress, checkpoint_name
+from transformer.runs.layout import step_name
+from transformer.runs.progress import Progress
 from transformer.training.log import perplexity
 from transformer.training.trainer import Trainer
 
@@ -25,9 +26,14 @@ log = logging.getLogger(__name__)
 class Validator:
     """Measures a model on the validation text."""
 
-    def __init__(self, trainer: Trainer, tokenizer: Tokenizer, pairs: list[Pair], limit: int) -> None:
+    def __init__(self, trainer: Trainer, tokenizer: Tokenizer, pairs: list[Pair], micro_batch_tokens: int) -> None:
         """Take how many tokens of a side go through the network at once."""
-        self.trainer, self.tokenizer, self.pairs, self.limit = trainer, tokenizer, pairs, limit
+        self.trainer, self.tokenizer, self.pairs, self.micro_batch_tokens = (
+            trainer,
+            tokenizer,
+            pairs,
+            micro_batch_tokens,
+        )
 
     @torch.no_grad()
     def measure(self, step: int) -> dict[str, float]:
@@ -50,7 +56,7 @@ class Validator:
         """Return the mean negative log-likelihood of a target token, in nats."""
         trainer, count = self.trainer, len(self.pairs)
         dataset = from_pairs(self.pairs, self.tokenizer)
-        cutter = Batches(dataset, self.tokenizer, trainer.model.start_id, self.limit, 0.0, 0)
+        cutter = BatchCutter(dataset, self.tokenizer, trainer.model.start_id, self.micro_batch_tokens, 0.0, 0)
         batches = cutter.cut(Update(0, 0, True, np.arange(count)))
         sums = [
             loss for batch in batches for loss in trainer.splitter.run((batch, 0), lambda part: trainer.loss(part[0]))
@@ -84,7 +90,7 @@ def rank(progress: Progress, values: Mapping[str, float], select_by: str, keep_b
     score = metrics.merit(values, select_by)
     if not math.isfinite(score):
         return False
-    ranking = [*progress.ranking, (score, checkpoint_name(progress.step))]
+    ranking = [*progress.ranking, (score, step_name(progress.step))]
     progress.ranking = sorted(ranking, key=lambda entry: -entry[0])[: max(keep_best, 1)]
     better = progress.best_score is None or score > progress.best_score
     progress.best_score = score if better else progress.best_score
