@@ -46,3 +46,25 @@ def test_files_that_the_readme_names_exist() -> None:
 def test_no_placeholder_is_left() -> None:
     for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
         assert "@@" not in path.read_text(encoding="utf-8"), path
+
+
+def test_the_architecture_page_names_what_exists() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    package = ROOT / "transformer"
+    files = set(re.findall(r"`((?:\w+/)*\w+\.(?:py|c|h))`", text))
+    for name in files:
+        assert (package / name).exists() or any(ROOT.glob(f"tests/**/{name}")), name
+    sources = {path: path.read_text(encoding="utf-8") for path in package.rglob("*.py")}
+    for path, symbols in re.findall(r"`((?:\w+/)+\w+\.py)`, ((?:`[\w.]+`(?:, | and )?)+)", text):
+        for symbol in re.findall(r"`([\w.]+)`", symbols):
+            assert re.search(rf"\b{symbol.split('.')[-1]}\b", sources[package / path]), f"{path}: {symbol}"
+
+
+def test_the_architecture_page_has_the_legend_of_shape_letters() -> None:
+    from test_layout import LEGEND
+
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    legend = dict(re.findall(r"^\| ([A-Z]) \| (.*?) \|$", text, re.MULTILINE))
+    assert legend.keys() == LEGEND.keys()
+    for letter, meaning in LEGEND.items():
+        assert legend[letter].startswith(meaning), letter

@@ -17,6 +17,7 @@ from transformer.system.distributed import Ranks
 from transformer.system.memory import peak_memory
 from transformer.training.loop import TrainingLoop
 from transformer.training.microbatch import bytes_per_token, disk_in_words, disk_space
+from transformer.training.optimizer import state_bytes
 from transformer.training.session import build_loop
 
 SHOWN_BATCHES = 8
@@ -51,7 +52,8 @@ def dry_run(cfg: Config, folder: Path, device: torch.device) -> list[str]:
 
 
 def _memory(loop: TrainingLoop, batches: list[Batch], parameters: int) -> float:
-    """Return an estimate, in bytes, of weights, gradients, Adam's two means, the average and one micro-batch."""
-    fixed = parameters * (4 + 4 + 8 + (4 if loop.trainer.average is not None else 0))
+    """Return an estimate, in bytes, of weights, gradients, optimizer, moving average and one micro-batch."""
+    copies = 2 if loop.trainer.average is None else 3  # weights and gradients, and the average
+    fixed = 4 * parameters * copies + state_bytes(parameters)
     widest = max(batch.padded for batch in batches) / 2
     return fixed + widest * bytes_per_token(loop.cfg) * (2 if loop.trainer.dtype == torch.float32 else 1)

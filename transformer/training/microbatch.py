@@ -14,6 +14,7 @@ from transformer.errors import TransformerError
 from transformer.runs.run import Run
 from transformer.system.device import device_name
 from transformer.system.memory import MemorySplitter
+from transformer.training.optimizer import state_bytes
 
 CACHED_ELEMENTS = 2**20
 """On CPU: elements of one tensor of activations that stay in the caches of a server processor (2 to 4 MB)."""
@@ -53,7 +54,7 @@ def disk_space(run: Run, parameters: int, averaged: bool) -> tuple[int, int]:
     """Return how many more bytes the checkpoints of a run may take at a time, and how many are free."""
     cfg, folder = run.config.train, run.checkpoints
     weights = 4 * parameters
-    checkpoint = weights * (4 if averaged else 3)  # with Adam's two running means
+    checkpoint = weights * (2 if averaged else 1) + state_bytes(parameters)
     count = cfg.keep_last + max(cfg.keep_best, 1) + 2  # one more to roll back to, one half written
     most = checkpoint * count + (weights if cfg.average_last else 0)
     present = sum(file.stat().st_size for file in folder.glob("*/*"))

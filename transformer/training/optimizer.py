@@ -106,6 +106,11 @@ def state_shapes(parameters: Mapping[str, Shape]) -> dict[str, Shape]:
     return {f"adam.{key}.{name}": () if key == "step" else shape for name, shape in parameters.items() for key in STATE}
 
 
+def state_bytes(parameters: int) -> int:
+    """Return the bytes that the optimizer keeps for this many parameters, in memory and in a checkpoint."""
+    return 4 * parameters * (len(STATE) - 1)  # the count of steps is a single number for each tensor
+
+
 def read_state(optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the optimizer's tensors by their names in a checkpoint; empty before the first step."""
     return {
