@@ -96,7 +96,7 @@ def test_what_is_replaced_is_said_once(trained_run: Path) -> None:
     found = main("translate", trained_run, *GREEDY, stdin=b"\xff\n" * 50 + b"one\x00\n" * 50)
     assert found.err.count("is not UTF-8: invalid bytes were replaced by U+FFFD") == WARNINGS
     assert "input: 50 lines are not UTF-8" in found.err
-    assert found.err.count("line 51 has control characters: the model reads them as spaces") == 1
+    assert found.err.count("line 51 has control characters, which are read as spaces") == 1
     assert "input: 50 lines have control characters" in found.err
     assert len(found.err.splitlines()) == WARNINGS + 3
 

@@ -88,7 +88,7 @@ MANIFESTS: dict[str, tuple[str | bytes, str]] = {
     "a NUL": (named("a\0b"), r"a\\x00b is missing"),
     "escapes": (named(ESCAPES), r"\\x1b\[31m\\u009b2J\\u202e is missing"),
     "a long name": (named("x" * 3000), "cannot be read"),
-    "nothing": (json.dumps({"files": {}}), "holds model.safetensors, which its manifest does not name"),
+    "nothing": (json.dumps({"files": {}}), "contains model.safetensors, which is not in its manifest"),
     "no files": (json.dumps({}), "cannot be read"),
     "a list": (json.dumps({"files": ["model.safetensors"]}), "cannot be read"),
     "numbers": (json.dumps({"files": {"model.safetensors": 5}}), "cannot be read"),

@@ -76,7 +76,11 @@ def test_a_command_is_one_file_and_one_line_of_the_table() -> None:
             2,
             "transformer translate: more than one input file: 'a' and 'b'; translate one at a time",
         ),
-        (["evaluate", "nowhere", "--source", "x"], 2, "transformer evaluate: --source and --reference go together"),
+        (
+            ["evaluate", "nowhere", "--source", "x"],
+            2,
+            "transformer evaluate: --source and --reference must be given together",
+        ),
         (["score", "x", "--source", "none", "--target", "none"], 1, "transformer score: no such file: none"),
     ],
 )

@@ -96,9 +96,7 @@ def test_pools_grow_and_forget_nothing(model: Transformer) -> None:
             torch.testing.assert_close(found, whole[:, -1], atol=1e-4, rtol=1e-4)
         stay = torch.tensor([0, 2]) if t == 20 else None
         sentences = torch.arange(len(alive)) if stay is None else stay
-        rows = (
-            sentences[:, None] * beams + torch.randint(0, beams, (len(sentences), beams), generator=rng)
-        ).flatten()
+        rows = (sentences[:, None] * beams + torch.randint(0, beams, (len(sentences), beams), generator=rng)).flatten()
         state.select(rows, stay)
         history, alive = history[rows], alive[sentences]
 
