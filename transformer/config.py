@@ -50,13 +50,13 @@ class DataConfig:
     test: CorpusConfig | None = None
     """Held-out text for `evaluate`."""
     max_length: Annotated[int, (2, 16_384)] = 256
-    """Longest sentence, in tokens. Training pairs with a longer side are dropped; longer input is translated in pieces."""
+    """Longest sentence, in tokens. Longer training pairs are dropped; longer input is translated in pieces."""
     max_ratio: Annotated[float, (1.0, 10**6)] | None = None
     """Largest ratio of the two sides' lengths, in tokens. Training pairs above it are dropped."""
     duplicates: Literal["keep", "drop"] = "keep"
     """Whether to keep or drop duplicate training pairs. Their number is logged."""
     overlap: Literal["keep", "drop"] = "keep"
-    """Whether to keep or drop training pairs with a side that also occurs in `valid` or `test`. Their number is logged."""
+    """Whether to keep or drop training pairs with a side that occurs in `valid` or `test`. Their number is logged."""
     undecodable: Literal["error", "drop"] = "error"
     """For a training line that is not UTF-8: `error` stops, `drop` drops its pair."""
     prepared_dir: str | None = None
@@ -122,17 +122,17 @@ class TrainConfig:
     batch_tokens: Annotated[int, (1, 10**8)] = 25_000
     """Target tokens per update, not counting padding."""
     micro_batch_tokens: Annotated[int, (1, 10**8)] | Literal["auto"] = "auto"
-    """Most tokens per side of a micro-batch, counting padding. Changes speed, memory and the random draws of dropout."""
+    """Most tokens per side of a micro-batch, counting padding. Changes speed, memory and the draws of dropout."""
     time_limit: Annotated[float, (0.0, 10**9)] | None = None
     """Wall-clock limit in seconds. Training then saves and stops with exit code 0."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Precision of the network's arithmetic. Weights and optimizer state stay float32. `auto` is bfloat16 if the hardware
-    multiplies matrices in it, else float32."""
+    """Precision of the network's arithmetic. Weights and optimizer state stay float32. `auto` is bfloat16 if the
+    hardware multiplies matrices in it, else float32."""
     seed: Annotated[int, (0, 2**32 - 1)] = 1
     """Seed of the initial weights, the order of batches, dropout and subword sampling."""
     schedule: Literal["noam", "linear", "cosine", "constant"] = "noam"
-    """Learning-rate schedule after warm-up: `noam` decays with the inverse square root of the step, `linear` and `cosine`
-    decay to zero, `constant` stays at the peak."""
+    """Learning-rate schedule after warm-up: `noam` decays with the inverse square root of the step, `linear` and
+    `cosine` decay to zero, `constant` stays at the peak."""
     peak_rate: Annotated[float, (0.0, 100.0)] | None = None
     """Peak learning rate, at the end of warm-up; by default the paper's (width * warmup_steps) ** -0.5."""
     warmup_steps: Annotated[int, (0, 10**9)] = 4000
@@ -148,7 +148,7 @@ class TrainConfig:
     clip_norm: Annotated[float, (1e-9, 10**9)] | None = None
     """Largest norm of an update's gradient; a larger gradient is scaled down to it. `null` disables clipping."""
     ema: Annotated[float, (0.0, 0.999999)] | None = None
-    """Decay of an exponential moving average (EMA) of the weights. If set, the average is what is validated and saved."""
+    """Decay of an exponential moving average (EMA) of the weights. If set, the average is validated and saved."""
     subword_sampling: Annotated[float, (0.0, 1.0)] = 0.0
     """Train on random segmentations: the rate of BPE-dropout, or the smoothing of unigram sampling. 0 disables it."""
     init_from: str | None = None
@@ -200,8 +200,8 @@ class DecodeConfig:
     batch_tokens: Annotated[int, (1, 10**8)] = 10_240
     """Most source tokens, counting padding, times the beam size, to decode at once. Changes speed only."""
     precision: Literal["auto", "float32", "bfloat16", "float16", "int8"] = "auto"
-    """Precision of the network's arithmetic. `auto` is int8 if possible (beam search on a CPU with AVX-512 VNNI, on Linux,
-    with a C compiler), else bfloat16 if the hardware multiplies matrices in it, else float32."""
+    """Precision of the network's arithmetic. `auto` is int8 if possible (beam search on a CPU with AVX-512 VNNI, on
+    Linux, with a C compiler), else bfloat16 if the hardware multiplies matrices in it, else float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,7 +235,7 @@ def contradiction(built: Any, dotted: str) -> str | None:
         case Config(data=data, train=train) if data.valid is None and train.patience is not None:
             return "train.patience needs data.valid"
         case Config(train=train) if (train.average_last or 0) > train.keep_last:
-            return f"train.average_last {train.average_last} needs train.keep_last to be at least as large, not {train.keep_last}"
+            return f"train.average_last {train.average_last} is more than train.keep_last {train.keep_last}"
         case Config(train=train) if train.select_by != "loss" and not train.validate_text:
             return f"train.select_by: {train.select_by} needs train.validate_text: true"
         case DataConfig(source=source, target=target) if source == target:

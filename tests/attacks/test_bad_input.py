@@ -172,8 +172,8 @@ def test_one_pair_is_enough_and_none_is_a_sentence(tmp_path: Path) -> None:
         ("\t\n \t \n", "no text to learn a vocabulary from: every training line is empty"),
         ("\teins\nzwei\t\n", "no training pair is left: .*: 0 of 2 pairs usable, 2 empty"),
         ("one " * 200 + "\teins\n", "no training pair is left: .*: 0 of 1 pairs usable, 1 too long"),
-        ("one\n", "line 1 has 1 columns; expected source and target with one tab between"),
-        ("a\tb\tc\n", "line 1 has 3 columns; expected source and target with one tab between"),
+        ("one\n", "line 1 has 1 columns; expected source and target, separated by one tab"),
+        ("a\tb\tc\n", "line 1 has 3 columns; expected source and target, separated by one tab"),
     ):
         (tmp_path / "x.tsv").write_text(text)
         shutil.rmtree(tmp_path / "run", ignore_errors=True)
@@ -269,11 +269,11 @@ def test_different_lengths_name_both_numbers(trained_run: Path, tmp_path: Path, 
 
 def test_rows_that_hold_no_text(tmp_path: Path) -> None:
     for row, sentence in (
-        ({"en": 1, "de": "eins"}, "holds something else than text"),
-        ({"en": ["one"], "de": "eins"}, "holds something else than text"),
-        ({"translation": "one"}, "holds the languages none, not en and de"),
-        ({"translation": {"en": 1.5, "de": "eins"}}, "holds something else than text"),
-        ({"translation": {"fr": "un", "de": "eins"}}, "holds the languages de, fr, not en and de"),
+        ({"en": 1, "de": "eins"}, "contains a value that is not text"),
+        ({"en": ["one"], "de": "eins"}, "contains a value that is not text"),
+        ({"translation": "one"}, "has the languages none, not en and de"),
+        ({"translation": {"en": 1.5, "de": "eins"}}, "contains a value that is not text"),
+        ({"translation": {"fr": "un", "de": "eins"}}, "has the languages de, fr, not en and de"),
         ({"fr": "un"}, "has columns fr; expected translation, or en and de"),
     ):
         (tmp_path / "x.json").write_text(json.dumps(row) + "\n")

@@ -107,7 +107,7 @@ def test_cuda_that_is_not_there_is_said(trained_run: Path, capsys: pytest.Captur
         pytest.skip("there is a GPU")
     code, _, err = call("evaluate", trained_run, "--device", "cuda", capsys=capsys)
     assert code == 2
-    assert "device cuda was asked for, but" in err
+    assert "device cuda is not available: " in err
 
 
 @pytest.mark.parametrize(
@@ -182,9 +182,9 @@ def test_average_makes_a_model_folder(whole_path: Path, capsys: pytest.CaptureFi
     assert str(folder) in out
     assert call("translate", folder, os.devnull, capsys=capsys)[0] == 0
     code, _, err = call("average", whole_path, "--last", 3, capsys=capsys)
-    assert (code, err) == (1, f"transformer average: {folder} exists already; name another with --output\n")
+    assert (code, err) == (1, f"transformer average: {folder} already exists; choose another with --output\n")
     _, _, err = call("average", whole_path, "--last", 99, capsys=capsys)
-    assert "run keeps 4 checkpoints, fewer than 99; see train.keep_last" in err
+    assert "run has 4 checkpoints, fewer than 99; see train.keep_last" in err
 
 
 def test_a_damaged_checkpoint_is_not_averaged(

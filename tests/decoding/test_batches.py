@@ -56,7 +56,7 @@ def test_a_sentence_that_fits_no_memory_is_named(translator: Translator, monkeyp
 
     monkeypatch.setattr(Translator, "_search", refuse)
     sentence = (
-        r"a sentence of \d+ tokens, decoded with 2 hypotheses, does not fit the memory of CPU, 1 threads: "
+        r"a sentence of \d+ tokens, decoded with 2 hypotheses, does not fit into the memory of CPU, 1 threads: "
         "'nine one two'; lower decode.beam or data.max_length"
     )
     with pytest.raises(DeviceError, match=sentence):

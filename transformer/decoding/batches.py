@@ -95,7 +95,7 @@ class BatchSplitter(MemorySplitter[Batch]):
     def too_large(self, batch: Batch) -> DeviceError:
         text = self.tokenizer.source.decode(batch.pieces[0].source)[:60]
         return DeviceError(
-            f"a sentence of {batch.longest} tokens, decoded with {batch.beams} hypotheses, does not fit the memory of "
+            f"a sentence of {batch.longest} tokens, decoded with {batch.beams} hypotheses, does not fit into the memory of "
             f"{device_name(self.device)}: {text!r}; lower decode.beam or data.max_length"
         )
 

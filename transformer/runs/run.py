@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Run:
-    """A run or model directory: its configuration and tokenizer, and where its checkpoints are."""
+    """A run or model directory: its path, configuration and tokenizer."""
 
     path: Path
     config: Config
@@ -24,7 +24,7 @@ class Run:
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of checkpoints."""
+        """The folder with the checkpoints."""
         return self.path / "checkpoints"
 
     def steps(self) -> list[Path]:
@@ -32,7 +32,7 @@ class Run:
         return sorted(path for path in self.checkpoints.glob("step-*") if path.name[5:].isdecimal())
 
     def pointer(self, name: str) -> Path | None:
-        """Return the checkpoint that the file `best` or `last` names, if it names one."""
+        """Return the checkpoint named in the file `best` or `last`, or None if there is none."""
         file = self.path / name
         if not file.is_file():
             return None
@@ -42,20 +42,20 @@ class Run:
             log.warning("%s is empty", file)
             return None
         if Path(target).name != target or target in (".", ".."):
-            raise CheckpointError(f"{file} should name a checkpoint, not {target!r}")
+            raise CheckpointError(f"{file} must name a checkpoint, not {target!r}")
         found = self.checkpoints / target
         if not found.is_dir():
-            log.warning("%s names %s, which is not there", file, target)
+            log.warning("%s names %s, which does not exist", file, target)
             return None
         return found
 
     def point(self, name: str, checkpoint: Path) -> None:
-        """Let `best` or `last` name a checkpoint."""
+        """Make `best` or `last` name a checkpoint."""
         atomic.write_text(self.path / name, checkpoint.name + "\n")
 
 
 def create_run(path: Path, cfg: Config, tok: Tokenizer) -> Run:
-    """Make a run directory, or bring the configuration of one up to date."""
+    """Create a run directory, or update the configuration of an existing one."""
     path.mkdir(parents=True, exist_ok=True)
     (path / "checkpoints").mkdir(exist_ok=True)
     tok.save(path)
@@ -64,7 +64,7 @@ def create_run(path: Path, cfg: Config, tok: Tokenizer) -> Run:
 
 
 def open_run(path: Path) -> Run:
-    """Return the run at `path`; raises CheckpointError where there is none."""
+    """Return the run at `path`. Raises CheckpointError if there is none."""
     if not (path / "config.yaml").is_file():
         what = "no such directory" if not path.exists() else "it has no config.yaml"
         raise CheckpointError(f"{path} is not a run directory: {what}")
@@ -76,6 +76,8 @@ def open_run(path: Path) -> Run:
 
 
 def refuse_links(path: Path) -> None:
-    """Raise CheckpointError where a run directory holds links."""
+    """Raise CheckpointError if a run directory contains symbolic links."""
     if links := sorted(each.name for each in path.iterdir() if each.is_symlink()):
-        raise CheckpointError(f"{path / links[0]} is a link, which may lead anywhere; copy the folder with cp -rL")
+        raise CheckpointError(
+            f"{path / links[0]} is a symbolic link, which could point anywhere; copy the folder with cp -rL"
+        )

@@ -1,4 +1,4 @@
-"""The guard: notices updates that were not finite and losses that stand out, and rolls back when many are skipped."""
+"""Detects updates that are not finite and spikes of the loss, and decides when to roll back."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from transformer.training.log import MetricsLog
 from transformer.training.trainer import PendingUpdate
 
 TOO_MANY_SKIPPED = 10
-"""Updates skipped in a row after which training rolls back. One bad pair skips one update an epoch only."""
+"""Updates skipped in a row after which training rolls back. A single bad pair skips only one update per epoch."""
 RECENT = 128
-"""Losses that a new one is compared with."""
+"""Number of recent losses that a new loss is compared with."""
 ENOUGH_RECENT = 32
-"""Losses after which a standard deviation means something."""
+"""Number of losses below which no spike is reported, as the standard deviation is unreliable."""
 SPIKE_SIGMAS, SPIKE_NATS = 6, 0.1
-"""A spike is above the recent mean by so many standard deviations, and so many nats where these are tiny."""
+"""A spike exceeds the recent mean by SPIKE_SIGMAS standard deviations plus SPIKE_NATS, for when these are tiny."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class WindowStatistics:
-    """Sums over the updates since the last line of the log."""
+    """Sums over the updates since the last log line."""
 
     nll: float = 0.0
     nll_tokens: int = 0
-    """Target tokens that `nll` is summed over: those of the updates that were not skipped."""
+    """Number of target tokens that `nll` is summed over. Skipped updates do not count."""
     skipped: int = 0
     tokens: int = 0
     real: int = 0
     padded: int = 0
     seconds: float = 0.0
     data_seconds: float = 0.0
-    """Of these, waiting for the next batch."""
+    """Part of `seconds` spent waiting for the next batches."""
 
     def count(self, batches: Sequence[Batch]) -> None:
         """Add the sizes of an update's batches."""
@@ -55,14 +55,14 @@ class WindowStatistics:
 
 
 class Guard:
-    """Reads the losses of pending updates and judges them."""
+    """Reads the losses of pending updates, reports skipped updates and spikes, and decides when to roll back."""
 
     def __init__(self, run: Run, metrics_log: MetricsLog | None) -> None:
-        """Take the log to report to; None for the processes that do not write."""
+        """`metrics_log` is None in processes that do not write."""
         self.run, self.metrics_log = run, metrics_log
         self.window = WindowStatistics()
         self.norm = math.nan
-        """Of the last gradient read."""
+        """Norm of the last gradient read."""
         self._pending: list[PendingUpdate] = []
         self._recent: deque[float] = deque(maxlen=RECENT)
 
@@ -71,7 +71,7 @@ class Guard:
         self._pending.append(update)
 
     def check(self, progress: Progress) -> None:
-        """Read the losses of all pending updates, which waits for the device; report those skipped and spikes."""
+        """Read the losses of all pending updates and report skipped ones and spikes. Waits for the device."""
         pending, self._pending = self._pending, []
         if not pending:
             return
@@ -108,9 +108,9 @@ class Guard:
         return progress.skipped_in_a_row >= TOO_MANY_SKIPPED
 
     def roll_back_to(self, progress: Progress) -> Path:
-        """Return the checkpoint from before the skipped updates; raises TransformerError where training must stop.
+        """Return the checkpoint from before the skipped updates. Raises TransformerError if training must stop.
 
-        That is the case after one roll back, which halved the learning rate, and where there is no such checkpoint.
+        It must stop if it has already rolled back and halved the learning rate, or if there is no such checkpoint.
         """
         finding = (
             f"{progress.skipped_in_a_row} updates in a row, up to update {progress.step}, "

@@ -1,4 +1,4 @@
-"""What training reports: log lines for a person, JSON lines for programs, TensorBoard on request."""
+"""The training log: lines for people, JSON lines for programs, and TensorBoard on request."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ log = logging.getLogger(__name__)
 
 
 class MetricsLog:
-    """Appends to `metrics.jsonl` in a run directory, and to TensorBoard's files if asked to. Opened by `open_log`."""
+    """Appends to `metrics.jsonl` in a run directory and, on request, to TensorBoard. Created by `open_log`."""
 
     def __init__(self, file: Any, torn: bool, board: Any) -> None:
-        """Take whether the file ends in the middle of a line, as a kill may leave it."""
+        """`torn` is whether the file ends in the middle of a line, as after a kill."""
         self.file, self.torn, self.board = file, torn, board
 
     def write(self, kind: str, values: Mapping[str, Any]) -> None:
-        """Append one JSON object, or warn where that is impossible; `kind` is `train`, `valid` or another event."""
+        """Append one JSON object, or log a warning if that fails. `kind` is `train`, `valid` or another event."""
         plain = {key: _finite(value) for key, value in values.items()}
         line = ("\n" * self.torn + json.dumps({"kind": kind, **plain}, ensure_ascii=False) + "\n").encode()
         try:
             self.torn = self.file.write(line) < len(line)
         except OSError as error:
-            log.warning("metrics of step %s are lost: %s: %s", values["step"], error.strerror, self.file.name)
+            log.warning(
+                "metrics of step %s could not be written: %s: %s", values["step"], error.strerror, self.file.name
+            )
         if self.board is not None:
             for key, value in values.items():
                 if isinstance(value, (int, float)) and key != "step":
@@ -44,7 +46,7 @@ class MetricsLog:
 
 
 def open_log(folder: Path, tensorboard: bool) -> MetricsLog:
-    """Open the metrics of a run for appending; raises ConfigError where TensorBoard is asked for but not installed."""
+    """Open the metrics log of a run. Raises ConfigError if TensorBoard is requested but not installed."""
     board = _open_tensorboard(folder / "tensorboard") if tensorboard else None
     path = folder / "metrics.jsonl"
     before = path.read_bytes() if path.exists() else b""
@@ -61,12 +63,12 @@ def _open_tensorboard(folder: Path) -> Any:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no infinities and no NaN."""
+    """Replace infinities and NaN, which JSON does not have, by None."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def train_line(values: Mapping[str, Any]) -> str:
-    """Return the log line of some updates."""
+    """Return the log line for the updates since the last one."""
     return (
         f"step {values['step']:,}  epoch {values['epoch']:.2f}  loss {values['loss']:.3f}  "
         f"ppl {values['ppl']:.2f}  rate {values['rate']:.2e}  norm {values['grad_norm']:.2f}  "
@@ -76,11 +78,11 @@ def train_line(values: Mapping[str, Any]) -> str:
 
 
 def valid_line(values: Mapping[str, Any], best: bool) -> str:
-    """Return the log line of a validation."""
+    """Return the log line for a validation."""
     scores = f"valid at step {values['step']:,}  loss {values['loss']:.3f}  ppl {values['ppl']:.2f}"
     return "  ".join(filter(None, (scores, metrics.in_words(values), "* best" if best else "")))
 
 
 def perplexity(loss: float) -> float:
-    """Return e to the loss, infinite rather than an overflow."""
+    """Return e to the power of the loss, or infinity instead of an overflow."""
     return math.exp(loss) if loss < 700 else math.inf

@@ -1,4 +1,4 @@
-"""The training loop: update after update, with validation, saving and logging when they are due, until it must stop."""
+"""The training loop: updates, with validation, saving and logging when due, until training must stop."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from transformer.training.trainer import Trainer
 from transformer.training.validation import Validator, rank
 
 ACTIONS = ("", "save", "time limit", "interrupted", "terminated")
-"""What signals and the clock can ask for, the most urgent last."""
+"""Actions that signals and the time limit can request, the most urgent last."""
 
 log = logging.getLogger(__name__)
 
 
 class TrainingLoop:
-    """One training with all its parts. Built by `session.build_loop`."""
+    """A training with all its parts. Created by `session.build_loop`."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class TrainingLoop:
         metrics_log: MetricsLog | None,
         watch: Stopwatch,
     ) -> None:
-        """Take the tokens of a side that go through the network at once, and the log of the process that writes."""
+        """`limit` is the most tokens per side of a batch. `metrics_log` is None in processes that do not write."""
         self.run, self.cfg, self.data, self.trainer, self.limit = run, run.config, data, trainer, limit
         self.metrics_log, self.watch = metrics_log, watch
         self.progress = Progress()
@@ -58,7 +58,7 @@ class TrainingLoop:
     # ---- updates ----------------------------------------------------------------------------------------
 
     def cut_updates(self) -> Iterator[tuple[Update, list[Batch]]]:
-        """Yield the updates from the present one on, cut into batches."""
+        """Yield the updates from the current one on, cut into batches."""
         cfg, tok, progress = self.cfg.train, self.run.tokenizer, self.progress
         start = self.trainer.model.start_id
         cutter = Batches(self.data.train, tok, start, self.limit, cfg.subword_sampling, cfg.seed)
@@ -66,7 +66,7 @@ class TrainingLoop:
             yield update, cutter.cut(update)
 
     def update(self, batches: list[Batch]) -> None:
-        """Train on the batches of the next update."""
+        """Do one update with these batches."""
         progress, step = self.progress, self.progress.step + 1
         pending = self.trainer.update(step, batches, self.rate(step))
         self.guard.add(pending)
@@ -80,7 +80,7 @@ class TrainingLoop:
         return halved * learning_rate(step, self.cfg.train, self.cfg.model.width)
 
     def take_and_update(self, updates: Iterator[tuple[Update, list[Batch]]]) -> None:
-        """Wait for the next update's batches, train on them, and account for the time."""
+        """Wait for the batches of the next update, do the update, and record the time."""
         started = time.perf_counter()
         update, batches = next(updates)
         window, progress = self.guard.window, self.progress
@@ -94,9 +94,9 @@ class TrainingLoop:
     # ---- the loop ---------------------------------------------------------------------------------------
 
     def fit(self, progress_bar: bool = False) -> str:
-        """Train until something says stop; return what it was, in words. Saves before it returns.
+        """Train until a reason to stop, and return that reason. Saves a checkpoint before it returns.
 
-        `progress_bar` shows a bar, if standard error is a terminal.
+        `progress_bar` shows a progress bar if standard error is a terminal.
         """
         cfg = self.cfg.train
         updates = prefetch(self.cut_updates())
@@ -135,13 +135,13 @@ class TrainingLoop:
             self._save()
 
     def _log(self, kind: str, values: dict[str, Any], line: str) -> None:
-        """Report in the process that writes: a line for a person, the values for programs."""
+        """Write a log line and the metrics, in the process that writes."""
         if self.metrics_log is not None:
             log.info("%s", line)
             self.metrics_log.write(kind, values)
 
     def _requested_action(self, signals: StopSignals) -> str:
-        """Return what signals and the clock ask for, one of ACTIONS; all processes agree on the most urgent."""
+        """Return the action that signals or the time limit request. All processes agree on the most urgent."""
         limit = self.cfg.train.time_limit
         late = limit is not None and self.watch.seconds + self.writer.slowest >= limit
         action = "time limit" if late else ""
@@ -152,12 +152,12 @@ class TrainingLoop:
         return ACTIONS[self.trainer.ranks.agree(ACTIONS.index(action), self.trainer.device)]
 
     def _roll_back(self) -> None:
-        """Return to the last checkpoint from before the skipped updates, once, and halve the learning rate."""
+        """Restore the checkpoint from before the skipped updates and halve the learning rate. Allowed once."""
         self.progress = self.writer.restore(self.guard.roll_back_to(self.progress))
         self.progress.rate_halved = True
 
     def metrics(self) -> dict[str, Any]:
-        """Return means over the updates since the last call. Waits for the device."""
+        """Return the metrics of the updates since the last call. Waits for the device."""
         self.guard.check(self.progress)
         window, cfg, progress = self.guard.take_window(), self.cfg.train, self.progress
         left = (cfg.max_steps - progress.step) * progress.seconds / max(progress.step, 1)
@@ -187,7 +187,7 @@ class TrainingLoop:
         self.writer.save(self.progress, best)
 
     def _validate(self, validator: Validator) -> None:
-        """Measure on the validation text (in the first process), save, and note whether this is the best so far."""
+        """Validate (in the first process), save, and record whether this is the best score so far."""
         progress, better = self.progress, False
         progress.validated_at = progress.step
         if self.trainer.ranks.first:
@@ -201,7 +201,7 @@ class TrainingLoop:
         self._save(best=better)
 
     def _finish(self, reason: str) -> None:
-        """Save where training stopped; if it is complete, validate and average as configured."""
+        """Save the last step. If training is complete, validate and average as configured."""
         progress, ranks = self.progress, self.trainer.ranks
         finished = progress.finished(self.cfg) is not None
         unsaved = self.writer.saved_at != progress.step or bool(self.writer.failures)
@@ -230,11 +230,11 @@ class TrainingLoop:
 
 
 def _due(step: int, *periods: int) -> bool:
-    """Return whether something that happens every so many updates happens now."""
+    """Return whether a step is a multiple of any of the periods."""
     return any(step % period == 0 for period in periods)
 
 
 def _bar(progress: Progress, cfg: Config, shown: bool) -> Any:
-    """Return a progress bar, shown on a terminal only."""
+    """Return a progress bar, which is shown only on a terminal."""
     hidden = None if shown else True
     return tqdm(initial=progress.step, total=cfg.train.max_steps, unit=" updates", disable=hidden, leave=False)
