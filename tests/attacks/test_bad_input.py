@@ -303,7 +303,7 @@ def test_what_a_model_cannot_spell_is_said_once(tmp_path: Path) -> None:
     assert train(tmp_path, f"{{tsv: '{tmp_path}/x.tsv'}}", "tokenizer.byte_fallback=false").code == 0
     found = main("translate", tmp_path / "run", *GREEDY, stdin="one\n日本\none\nяблоко\n".encode())
     assert found.out.count(b"\n") == 4
-    assert found.err.count("line 2 has characters that this model has never seen and cannot spell") == 1
+    assert found.err.count("line 2 has characters that are not in this model's vocabulary") == 1
     assert "line 4" not in found.err
 
 

@@ -509,7 +509,7 @@ def test_the_disk_that_a_run_needs_is_told_before(
     loop = build_loop(cfg, tmp_path / "run", CPU, Ranks(), Stopwatch())
     needed, free = disk_space(loop.run, sum(p.numel() for p in loop.trainer.parameters), averaged=True)
     assert 0 < needed < free
-    assert any("of checkpoints" in line or "for checkpoints" in line for line in dry_run(cfg, tmp_path / "x", CPU))
+    assert any(line.startswith("disk, checkpoints ") for line in dry_run(cfg, tmp_path / "x", CPU))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(2 * needed, needed, needed - 1))
     train(cfg, tmp_path / "run", CPU)
     assert any("the checkpoints may not fit on the disk (up to " in line for line in said)

@@ -117,17 +117,17 @@ def test_cuda_that_is_not_there_is_said(trained_run: Path, capsys: pytest.Captur
         (
             ["translate", "train.seed=2"],
             2,
-            "train.seed=2 is decided when a run is trained; here only decode.* and data.* can be set",
+            "train.seed=2 cannot be changed after training; only decode.* and data.* can be set here",
         ),
         (
             ["evaluate", "--source", "x", "--reference", "x", "--testset", "wmt14/full"],
             2,
-            "--testset and --source are two ways to say what to evaluate on; give one",
+            "--testset and --source exclude each other; give one",
         ),
         (
             ["evaluate", "data.test=null"],
             1,
-            "this run names no data.test; give --source and --reference, or --testset",
+            "this run has no data.test; give --source and --reference, or --testset",
         ),
     ],
 )

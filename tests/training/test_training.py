@@ -519,7 +519,7 @@ def test_the_log_has_what_a_person_wants(tiny: Config, tmp_path: Path) -> None:
     assert set(wanted.split()) <= set(lines[0])
     assert {"loss", "ppl", "bleu", "chrf"} <= set(lines[1])
     card = (tmp_path / "run" / "README.md").read_text()
-    assert "150 pairs trained on" in card
+    assert "150 training pairs" in card
     assert "## Configuration" in card
 
 

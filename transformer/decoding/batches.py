@@ -1,4 +1,4 @@
-"""Which sentences are decoded together: batches of like length, in halves where memory does not hold the whole."""
+"""Groups sentences of similar length into batches for decoding, and splits batches that do not fit into memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from transformer.system.memory import MemorySplitter
 
 @dataclass(frozen=True)
 class Piece:
-    """One sentence to decode, in ids without eos, with what its translation must begin with."""
+    """A sentence to decode and the forced beginning of its translation, as ids without eos."""
 
     source: list[int]
     prefix: list[int]
@@ -25,30 +25,30 @@ class Piece:
 
 @dataclass(frozen=True)
 class Batch:
-    """Pieces that are decoded together."""
+    """Sentences that are decoded together."""
 
     pieces: list[Piece]
     beams: int
-    """Hypotheses or samples of each piece that are decoded at once."""
+    """Hypotheses or samples per sentence that are decoded at once."""
     nbest: int
-    """Translations to return for each piece."""
+    """Number of translations to return per sentence."""
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest piece, eos included."""
+        """Tokens of the longest source, including eos."""
         return max(len(piece.source) for piece in self.pieces) + 1
 
     @property
     def tokens(self) -> int:
-        """Source tokens, padding counted, times beams: what decode.batch_tokens limits."""
+        """Source tokens, counting padding, times beams. `decode.batch_tokens` limits this."""
         return len(self.pieces) * self.longest * self.beams
 
 
 def cut_batches(lengths: Sequence[int], batch_tokens: int, workers: int) -> list[list[int]]:
-    """Return the numbers of sentences by falling length, in batches of at most `batch_tokens`, padding counted.
+    """Return the indices of sentences by decreasing length, in batches of at most `batch_tokens`, counting padding.
 
-    The batches are about equal, and as many for one worker as for another: when 300 sentences were one batch, one of
-    two cores was idle.
+    The batches are about equal, and their number is a multiple of the workers: when 300 sentences were one batch, one
+    of two cores was idle.
     """
     ranked = sorted(range(len(lengths)), key=lambda i: -lengths[i])
 
@@ -66,7 +66,7 @@ def cut_batches(lengths: Sequence[int], batch_tokens: int, workers: int) -> list
 
 
 class BatchSplitter(MemorySplitter[Batch]):
-    """Decodes a batch in halves where memory does not hold it; the translations are the same."""
+    """Splits batches that do not fit into memory. The translations stay the same."""
 
     def __init__(self, device: torch.device, tokenizer: Tokenizer, batch_tokens: int) -> None:
         super().__init__(device)
@@ -74,7 +74,7 @@ class BatchSplitter(MemorySplitter[Batch]):
 
     @property
     def batch_tokens(self) -> int:
-        """decode.batch_tokens, or half of the smallest batch that did not fit."""
+        """`decode.batch_tokens`, or half the size of the smallest batch that did not fit, if that is less."""
         return (
             self._batch_tokens if math.isinf(self.limit) else min(self._batch_tokens, self._half(int(self.limit) + 1))
         )
@@ -95,9 +95,9 @@ class BatchSplitter(MemorySplitter[Batch]):
     def too_large(self, batch: Batch) -> DeviceError:
         text = self.tokenizer.source.decode(batch.pieces[0].source)[:60]
         return DeviceError(
-            f"a sentence of {batch.longest} tokens, decoded with {batch.beams} hypotheses, does not fit into the memory of "
-            f"{device_name(self.device)}: {text!r}; lower decode.beam or data.max_length"
+            f"a sentence of {batch.longest} tokens, decoded with {batch.beams} hypotheses, does not fit into the "
+            f"memory of {device_name(self.device)}: {text!r}; lower decode.beam or data.max_length"
         )
 
     def advice(self, size: int) -> str:
-        return f"out of memory: from now on decode.batch_tokens is {self._half(size)}; the results are the same"
+        return f"out of memory: decode.batch_tokens is lowered to {self._half(size)}; the results stay the same"

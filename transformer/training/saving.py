@@ -122,7 +122,7 @@ class CheckpointWriter:
             raise CheckpointError(f"{path} was trained with a different tokenizer than the one in {self.run.path}")
         if state.get("data") != self.data_fingerprint:
             raise CheckpointError(
-                f"{path} was trained on different text than data.train is now; restore that text, or start over with --fresh"
+                f"{path} was trained on different text than data.train has now; restore it, or start over with --fresh"
             )
         self._restore_tensors(path, bool(state.get("adam", True)))
         if self.trainer.scaler is not None:

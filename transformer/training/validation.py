@@ -31,7 +31,7 @@ class Validator:
 
     @torch.no_grad()
     def measure(self, step: int) -> dict[str, float]:
-        """Return loss and perplexity and, with `train.validate_text`, every metric of greedy translations. Log samples."""
+        """Return loss, perplexity and, with `train.validate_text`, every metric of greedy translations."""
         model = self.trainer.model
         model.eval()
         model.compute_dtype = self.trainer.dtype
