@@ -44,7 +44,7 @@ def test_every_damage_is_named(tmp_path: Path) -> None:
         return tmp_path / "x"
 
     (fresh() / "a").write_text("hellp")
-    assert atomic.damage(tmp_path / "x") == "a is damaged: its SHA-256 is not the manifest's"
+    assert atomic.damage(tmp_path / "x") == "a is damaged: its SHA-256 differs from the manifest"
     (fresh() / "a").write_text("hell")
     assert atomic.damage(tmp_path / "x") == "a has 4 bytes instead of 5"
     (fresh() / "b").unlink()

@@ -41,10 +41,10 @@ _LAZY = dict.fromkeys(("Model", "TrainingResult", "evaluate", "load", "train"), 
 _LAZY["Translation"] = "transformer.decoding.translator"
 _LAZY["Evaluation"] = "transformer.evaluation.evaluate"
 
-if not TYPE_CHECKING:  # to a type checker, a module with this function has every attribute
+if not TYPE_CHECKING:  # a type checker would accept any attribute of a module that defines this function
 
     def __getattr__(name: str) -> object:
-        """Import what is asked for from its module (PEP 562)."""
+        """Import a public name from its module on first use (PEP 562)."""
         if name not in _LAZY:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module

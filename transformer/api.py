@@ -1,7 +1,7 @@
 """The Python interface: load a model, translate, score, evaluate and train.
 
-Mistakes raise a TransformerError with the sentence that the command line prints. Messages go to the logger
-`transformer`; nothing is printed.
+Errors that a user can fix are a TransformerError with the sentence that the command line prints. Messages go to the
+logger `transformer`; nothing is printed.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 StrPath = str | os.PathLike[str]
 Overrides = Mapping[str, object] | None
-"""Settings by their dotted keys, such as `{"decode.beam": 8}`."""
+"""Settings by dotted key, such as `{"decode.beam": 8}`."""
 
 logging.getLogger("transformer").addHandler(logging.NullHandler())
 
 
 class Model:
-    """A trained model that translates and scores text. Made by `load`."""
+    """A trained model that translates and scores text. Created by `load`."""
 
     def __init__(self, run: Run, translator: Translator, checkpoint: str) -> None:
         self._run, self._translator = run, translator
@@ -49,7 +49,7 @@ class Model:
 
     @property
     def precision(self) -> str:
-        """The arithmetic that translates: `int8`, `bfloat16`, `float16` or `float32`."""
+        """The precision of decoding: `int8`, `bfloat16`, `float16` or `float32`."""
         return self._translator.precision
 
     def translate(
@@ -57,9 +57,9 @@ class Model:
     ) -> list[Translation]:
         """Translate lines of text, one sentence each, and return one translation per line, in order.
 
-        `nbest` asks for that many translations of each line: the best is returned, the others are its
+        `nbest` is the number of translations per line: the best is returned, and the others are its
         `alternatives`. Beam search finds at most `decode.beam` of them. `prefixes` are the forced beginnings of the
-        translations, one per line, empty for none. Lines of like length are decoded together, so one call for many
+        translations, one per line, `""` for none. Lines of similar length are decoded together, so one call for many
         lines is much faster than one call per line.
 
         >>> model = transformer.load("runs/mine")
@@ -79,7 +79,7 @@ class Model:
         return [replace(best, alternatives=tuple(others)) for best, *others in found]
 
     def score(self, sources: Iterable[str], targets: Iterable[str]) -> list[Translation]:
-        """Return each of the given translations, `targets`, with its score and log-probability.
+        """Return the given translations `targets` with their scores and log-probabilities.
 
         >>> model = transformer.load("runs/mine")
         >>> right, wrong = model.score(["seven", "seven"], ["sieben", "acht"])
@@ -96,7 +96,7 @@ def load(path: StrPath, overrides: Overrides = None, *, device: str = "auto", ch
     """Load a model from a run directory.
 
     `overrides` may set `decode.*` and `data.*`. `device` is `auto`, `cpu`, `cuda` or `cuda:N`. `checkpoint` is the
-    name of one; by default the best is used.
+    name of a checkpoint, by default the best.
 
     >>> model = transformer.load("runs/mine", {"decode.beam": 8}, device="cpu")
     >>> print(model.translate(["seven"])[0])
@@ -119,9 +119,9 @@ def evaluate(
 ) -> Evaluation:
     """Translate held-out text and score the translations with BLEU and chrF.
 
-    The text is the run's `data.test`, with `split="valid"` its `data.valid`, or the files `source` and `reference`,
+    The text is the run's `data.test`, or `data.valid` with `split="valid"`, or the files `source` and `reference`,
     or a sacreBLEU test set such as `wmt14/full`. `save` also writes translations and scores into the run directory
-    and updates its model card, as the command does. The other arguments are those of `load`.
+    and updates its model card, as the command does. `overrides`, `device` and `checkpoint` are as in `load`.
 
     >>> evaluation = transformer.evaluate("runs/mine", {"decode.beam": 2}, split="valid")
     >>> evaluation.scores["bleu"].score > 90
@@ -132,7 +132,7 @@ def evaluate(
     from transformer.evaluation import evaluate as evaluation
 
     if (source is None) != (reference is None):
-        raise ConfigError("source and reference go together: give both or neither")
+        raise ConfigError("source and reference must be given together")
     if split not in ("valid", "test"):
         raise ConfigError(f"split must be valid or test, not {split!r}")
     opened, translator, _ = _load(run, overrides, device, checkpoint)
@@ -145,14 +145,14 @@ def evaluate(
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a call of `train` left behind."""
+    """The outcome of a call of `train`."""
 
     run: Path
-    """The run directory, which `load` takes."""
+    """The run directory, to pass to `load`."""
     reason: str
-    """Why training stopped, in words."""
+    """Why training stopped, such as `all 4 steps are done`."""
     finished: bool
-    """Whether nothing is left to train; otherwise the same call resumes."""
+    """Whether training is complete. If not, the same call resumes it."""
 
 
 def train(
@@ -168,8 +168,8 @@ def train(
     `config` is a YAML file; `overrides` replaces some of its settings. `run` is the run directory, by default
     `runs/<name of the config>`. `fresh` moves an existing run directory aside and starts over.
 
-    While it runs in the main thread, SIGINT and SIGTERM first save a checkpoint; then they do what they do without
-    it: Ctrl-C raises KeyboardInterrupt.
+    In the main thread, SIGINT and SIGTERM first save a checkpoint and then have their usual effect: Ctrl-C raises
+    KeyboardInterrupt.
 
     >>> result = transformer.train("config.yaml", {"train.max_steps": 4}, run="runs/short", device="cpu")
     >>> result.finished, result.reason
@@ -190,7 +190,7 @@ def train(
 
 
 def default_run(config: Path) -> Path:
-    """Return the run directory of a configuration: `runs/<its name>`, or where it lies if that is a run."""
+    """Return the run directory of a configuration: `runs/<its name>`, or its own folder if that is a run."""
     if config.name == CONFIG and (config.parent / CHECKPOINTS).is_dir():
         return config.parent
     return Path("runs") / config.name.removesuffix(".yaml").removesuffix(".yml")
@@ -204,7 +204,7 @@ def _load(path: StrPath, overrides: Overrides, device: str, checkpoint: str | No
 
 
 def _texts(overrides: Overrides) -> list[str]:
-    """Return `KEY=VALUE` for each setting; JSON is YAML."""
+    """Return each setting as `KEY=VALUE`, the value as JSON, which is valid YAML."""
     return [f"{key}={json.dumps(value, ensure_ascii=False, default=str)}" for key, value in (overrides or {}).items()]
 
 
@@ -213,7 +213,7 @@ def _path(path: StrPath | None) -> Path | None:
 
 
 def _list(lines: Iterable[str], name: str) -> list[str]:
-    """Return lines as a list; a string is no list of lines, though Python can iterate over its characters."""
+    """Return lines as a list. Refuse a single string, which Python would iterate over by character."""
     if isinstance(lines, str):
         raise TypeError(f"{name} must be a list of strings, not a string")
     return list(lines)

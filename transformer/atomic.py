@@ -1,4 +1,4 @@
-"""Atomic files and folders: they appear complete or not at all. Manifests that detect damage, and locks."""
+"""Atomic writes of files and folders, manifests that detect damage, and locks."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from typing import Any
 MANIFEST = "manifest.json"
 TEMPORARY = ".tmp-"
 LARGEST_JSON = 16 << 20
-"""Bytes; no JSON file that this package writes comes near."""
+"""Size in bytes above which a JSON file is refused. The files that this package writes are far smaller."""
 REPLACED = ".tmp-replaced-"
-"""Prefix of a folder while it is being replaced; `clean_up` restores it if the new one never appeared."""
+"""Prefix of a folder while it is being replaced. If the new folder never appeared, `clean_up` restores the old one."""
 
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder to fill. It becomes `path` when the block succeeds and is removed when it fails.
+    """Yield a temporary folder to fill. It becomes `path` when the block succeeds and is removed when it fails.
 
-    Each file is forced to disk, then a manifest with their sizes and SHA-256, then the rename; so `path`
-    never exists half written. A folder already at `path` is replaced, and there again after a kill and `clean_up`.
-    What the system refuses, such as more bytes on a full disk, is an OSError with `path` as its file name.
+    Each file is flushed to disk, then a manifest with their sizes and SHA-256, then the rename. So `path` never exists
+    half written. An existing folder at `path` is replaced; if the process is killed in between, `clean_up` restores it.
+    An OSError, such as that of a full disk, has `path` as its file name.
     """
     with _naming_the_path(path), _filled(path) as temporary:
         yield temporary
@@ -34,7 +34,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _naming_the_path(path: Path) -> Iterator[None]:
-    """Let an OSError, for example of a full disk, name the file or folder that could not be written."""
+    """Set the file name of an OSError that has none, such as that of a full disk, to `path`."""
     try:
         yield
     except OSError as error:
@@ -81,10 +81,10 @@ def damage(folder: Path, deep: bool = True) -> str | None:
             if file.stat().st_size != expected["bytes"]:
                 return f"{name} has {file.stat().st_size} bytes instead of {expected['bytes']}"
             if deep and sha256(file) != expected["sha256"]:
-                return f"{name} is damaged: its SHA-256 is not the manifest's"
+                return f"{name} is damaged: its SHA-256 differs from the manifest"
         present = {found.name for found in folder.iterdir() if not found.name.startswith(".")}
         if unknown := sorted(present - {*files, MANIFEST}):
-            return f"it holds {unknown[0]}, which its manifest does not name"
+            return f"it contains {unknown[0]}, which is not in its manifest"
     except FileNotFoundError:
         return f"it has no {MANIFEST}"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -93,7 +93,7 @@ def damage(folder: Path, deep: bool = True) -> str | None:
 
 
 def read_json(path: Path) -> Any:
-    """Return the content of a JSON file; raises OSError or ValueError if it is too large, not JSON, or a link."""
+    """Return the content of a JSON file. Raises OSError or ValueError if it is too large, not JSON, or a link."""
     if path.is_symlink():
         raise ValueError(f"{path.name} is a link")
     with path.open("rb") as stream:
@@ -116,7 +116,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         return
     temporary = path.with_name(TEMPORARY + path.name)
     with _naming_the_path(path):
-        temporary.unlink(missing_ok=True)  # which may be a link to somewhere else
+        temporary.unlink(missing_ok=True)  # it may be a link to another file
         with temporary.open("xb") as file:
             file.write(content)
         _sync(temporary)
@@ -126,9 +126,9 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 @contextmanager
 def only_writer(folder: Path, wait: bool = False) -> Iterator[bool]:
-    """Try to lock a folder while the block runs, and give whether that succeeded.
+    """Try to lock a folder while the block runs, and yield whether that succeeded.
 
-    With `wait`, wait until the lock is free. Where the system has no file locks, it always succeeds.
+    With `wait`, wait until the lock is free. On a system without file locks it always succeeds.
     """
     try:
         import fcntl
@@ -147,14 +147,14 @@ def only_writer(folder: Path, wait: bool = False) -> Iterator[bool]:
 
 
 def remove(folder: Path) -> None:
-    """Remove a folder atomically: it is renamed first, so nobody sees it half removed."""
+    """Remove a folder atomically: it is renamed first, so it is never seen half removed."""
     removed = folder.with_name(f"{TEMPORARY}removed-{os.getpid()}-{folder.name}")
     folder.rename(removed)
     shutil.rmtree(removed, ignore_errors=True)
 
 
 def clean_up(parent: Path) -> None:
-    """Remove what interrupted writers left behind. The caller must be the only writer of the folder."""
+    """Remove the temporary files of interrupted writers. The caller must be the only writer of the folder."""
     for old in parent.glob(f"{REPLACED}?*"):
         if not (path := old.with_name(old.name.removeprefix(REPLACED))).exists():
             old.rename(path)
@@ -163,7 +163,7 @@ def clean_up(parent: Path) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Return the hexadecimal digest of a file's bytes."""
+    """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

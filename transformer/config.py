@@ -1,4 +1,4 @@
-"""Every setting: its type, its default (the paper's value where it has one), its meaning, and what contradicts it."""
+"""All settings: types, defaults (the paper's values if it gives them), meanings and cross-checks."""
 
 from __future__ import annotations
 
@@ -37,48 +37,48 @@ class CorpusConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """The text to learn from, and what of it to leave out."""
+    """The training, validation and test text, and the filters for training pairs."""
 
     source: str
     """Language code of the text to translate from."""
     target: str
     """Language code of the text to translate into."""
     train: tuple[CorpusConfig, ...]
-    """The corpora to train on, mixed by their weights."""
+    """The training corpora, mixed by their weights."""
     valid: CorpusConfig | None = None
-    """Held-out text for validation while training."""
+    """Held-out text for validation during training."""
     test: CorpusConfig | None = None
     """Held-out text for `evaluate`."""
     max_length: Annotated[int, (2, 16_384)] = 256
-    """Tokens. Training pairs with a longer side are dropped; longer input is translated in pieces."""
+    """Longest sentence, in tokens. Longer training pairs are dropped; longer input is translated in pieces."""
     max_ratio: Annotated[float, (1.0, 10**6)] | None = None
-    """Training pairs whose longer side has more than this many times the tokens of the other are dropped."""
+    """Largest ratio of the two sides' lengths, in tokens. Training pairs above it are dropped."""
     duplicates: Literal["keep", "drop"] = "keep"
-    """What to do with duplicate training pairs. Their number is reported."""
+    """Whether to keep or drop duplicate training pairs. Their number is logged."""
     overlap: Literal["keep", "drop"] = "keep"
-    """What to do with training pairs of which a side also occurs in `valid` or `test`. Their number is reported."""
+    """Whether to keep or drop training pairs with a side that occurs in `valid` or `test`. Their number is logged."""
     undecodable: Literal["error", "drop"] = "error"
-    """What to do with training lines that are not UTF-8."""
+    """For a training line that is not UTF-8: `error` stops, `drop` drops its pair."""
     prepared_dir: str | None = None
-    """Where tokenised corpora are cached for later runs; by default `prepared` beside the run directory."""
+    """Directory that caches tokenized corpora for later runs; by default `prepared`, next to the run directory."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerConfig:
-    """The SentencePiece model trained on the corpora at the start of a run."""
+    """The SentencePiece model, which is trained on the corpora at the start of a run."""
 
     kind: Literal["bpe", "unigram"] = "bpe"
     """The segmentation algorithm."""
     vocab_size: Annotated[int, (16, 1_000_000)] = 37_000
-    """Pieces, the special ones included; fewer where the text does not yield that many."""
+    """Number of pieces, including the special ones. A small corpus may yield fewer."""
     joint: bool = True
     """One vocabulary for both languages; otherwise one for each, of `vocab_size` pieces."""
     byte_fallback: bool = True
-    """Spell characters never seen in training as bytes, instead of losing them."""
+    """Whether to encode characters outside the vocabulary as bytes instead of as the unknown token."""
     character_coverage: Annotated[float, (0.5, 1.0)] = 1.0
-    """Share of the characters in the sample that get a piece of their own."""
+    """Share of the characters in the sample that the vocabulary must cover."""
     sample: Annotated[int, (1, 10**9)] = 1_000_000
-    """Sentence pairs, drawn at random from the corpora, that the vocabulary is learned from."""
+    """Number of sentence pairs, drawn at random from the corpora, to learn the vocabulary from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,120 +86,122 @@ class ModelConfig:
     """The encoder-decoder network; the defaults are the paper's base model."""
 
     width: Annotated[int, (2, 16_384)] = 512
-    """Size of embeddings and of each layer's output; d_model in the paper."""
+    """Size of the embeddings and of each layer's output; d_model in the paper."""
     heads: Annotated[int, (1, 256)] = 8
-    """Attention heads; `width` must be a multiple."""
+    """Number of attention heads; `width` must be a multiple of it."""
     feed_forward: Annotated[int, (1, 65_536)] = 2048
     """Inner size of the feed-forward layers; d_ff in the paper."""
     encoder_layers: Annotated[int, (1, 256)] = 6
-    """Layers of the encoder."""
+    """Number of encoder layers."""
     decoder_layers: Annotated[int, (1, 256)] = 6
-    """Layers of the decoder."""
+    """Number of decoder layers."""
     norm: Literal["post", "pre"] = "post"
-    """Where LayerNorm sits: after each residual sum as in the paper, or before each sub-layer."""
+    """Position of LayerNorm: after each residual sum as in the paper (`post`), or before each sub-layer (`pre`)."""
     activation: Literal["relu", "gelu", "swish"] = "relu"
-    """Between the two feed-forward projections."""
+    """Activation function between the two feed-forward projections."""
     tied: Literal["all", "target", "none"] = "all"
     """Which of source embedding, target embedding and output projection share one matrix."""
     output_bias: bool = False
     """Whether the output projection adds a bias per vocabulary piece."""
     decoder_start: Literal["bos", "pad"] = "bos"
-    """The token that the decoder reads first."""
+    """First input token of the decoder."""
     dropout: Fraction = 0.1
-    """Share of each sub-layer's output, and of the sums of embedding and position, that is zeroed."""
+    """Dropout rate of each sub-layer's output and of the sums of embeddings and position encodings."""
     attention_dropout: Fraction = 0.0
-    """Share of the attention weights that is zeroed."""
+    """Dropout rate of the attention weights."""
     activation_dropout: Fraction = 0.0
-    """Share of the values between the two feed-forward projections that is zeroed."""
+    """Dropout rate of the activations between the two feed-forward projections."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How long, how hard and how safely to train."""
+    """Training: batches, optimizer, validation and checkpoints."""
 
     max_steps: Count = 100_000
-    """Updates of the weights."""
+    """Number of updates after which training ends."""
     batch_tokens: Annotated[int, (1, 10**8)] = 25_000
-    """Target tokens an update, padding not counted."""
+    """Target tokens per update, not counting padding."""
     micro_batch_tokens: Annotated[int, (1, 10**8)] | Literal["auto"] = "auto"
-    """Tokens of a side, padding counted, in the network at once. Changes speed, memory and dropout's draws."""
+    """Most tokens per side of a micro-batch, counting padding. Changes speed, memory and the draws of dropout."""
     time_limit: Annotated[float, (0.0, 10**9)] | None = None
-    """Seconds of wall clock, then save and stop with exit code 0."""
+    """Wall-clock limit in seconds. Training then saves and stops with exit code 0."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Of the network's arithmetic. Weights and optimizer stay float32. `auto` is bfloat16 where it is fast."""
+    """Precision of the network's arithmetic. Weights and optimizer state stay float32. `auto` is bfloat16 if the
+    hardware multiplies matrices in it, else float32."""
     seed: Annotated[int, (0, 2**32 - 1)] = 1
-    """Of the initial weights, the order of batches, dropout and subword sampling."""
+    """Seed of the initial weights, the order of batches, dropout and subword sampling."""
     schedule: Literal["noam", "linear", "cosine", "constant"] = "noam"
-    """Learning rate after warm-up: falls with the inverse square root of the step, falls to zero, or stays."""
+    """Learning-rate schedule after warm-up: `noam` decays with the inverse square root of the step, `linear` and
+    `cosine` decay to zero, `constant` stays at the peak."""
     peak_rate: Annotated[float, (0.0, 100.0)] | None = None
-    """Learning rate at the end of warm-up; by default the paper's (width * warmup_steps) ** -0.5."""
+    """Peak learning rate, at the end of warm-up; by default the paper's (width * warmup_steps) ** -0.5."""
     warmup_steps: Annotated[int, (0, 10**9)] = 4000
-    """Updates during which the rate rises linearly from zero."""
+    """Number of updates in which the learning rate rises linearly from zero."""
     adam_betas: tuple[Fraction, Fraction] = (0.9, 0.98)
-    """Decay of Adam's running means of the gradient and of its square."""
+    """Decay rates of Adam's running means of the gradient and of its square."""
     adam_epsilon: Annotated[float, (1e-20, 1.0)] = 1e-9
-    """Added to the root of the mean square."""
+    """Added to the denominator of Adam's update."""
     weight_decay: Annotated[float, (0.0, 10.0)] = 0.0
-    """Decoupled weight decay of the matrices, times the rate, each update."""
+    """Decoupled weight decay, for matrices only, scaled by the learning rate."""
     label_smoothing: Fraction = 0.1
     """Share of each target's probability that is spread evenly over the vocabulary."""
     clip_norm: Annotated[float, (1e-9, 10**9)] | None = None
-    """Largest norm of an update's gradient; a larger gradient is scaled down to it. `null` is off."""
+    """Largest norm of an update's gradient; a larger gradient is scaled down to it. `null` disables clipping."""
     ema: Annotated[float, (0.0, 0.999999)] | None = None
-    """Decay of an exponential moving average of the weights; the average is then validated and saved."""
+    """Decay of an exponential moving average (EMA) of the weights. If set, the average is validated and saved."""
     subword_sampling: Annotated[float, (0.0, 1.0)] = 0.0
-    """Train on random segmentations: BPE-dropout, or the smoothing of unigram sampling. 0 is off."""
+    """Train on random segmentations: the rate of BPE-dropout, or the smoothing of unigram sampling. 0 disables it."""
     init_from: str | None = None
-    """A run directory to take tokenizer and initial weights from."""
+    """Run directory to take the tokenizer and the initial weights from."""
     log_every: Count = 100
-    """Updates between two log lines."""
+    """Number of updates between two log lines."""
     validate_every: Count = 1000
-    """Updates between two validations."""
+    """Number of updates between two validations."""
     save_every: Count = 1000
-    """Updates between two checkpoints. One is also saved at each validation and at the end."""
+    """Number of updates between two checkpoints. One is also saved at each validation and at the end."""
     keep_last: Annotated[int, (1, 10_000)] = 5
-    """Newest checkpoints to keep, not counting those that a signal asked for."""
+    """Number of newest checkpoints to keep, not counting those requested by a signal."""
     keep_best: Annotated[int, (0, 10_000)] = 1
-    """Best checkpoints to keep in addition."""
+    """Number of best checkpoints to keep in addition."""
     select_by: str = "loss"
     """The validation score that selects the best checkpoint and drives early stopping: `loss`, `bleu` or `chrf`."""
     patience: Count | None = None
-    """Validations without a new best after which training stops (early stopping)."""
+    """Number of validations without a new best score after which training stops (early stopping)."""
     validate_text: bool = True
-    """Whether to translate the validation text too, greedily, and score it by BLEU and chrF."""
+    """Whether validation also translates its text, greedily, and scores the translations with BLEU and chrF."""
     samples: Annotated[int, (0, 100)] = 3
-    """Translations shown in the log at each validation."""
+    """Number of translations logged at each validation."""
     average_last: Annotated[int, (1, 10_000)] | None = None
     """At the end, average this many newest checkpoints. The average becomes `best` unless it validates worse."""
     tensorboard: bool = False
-    """Whether to write the metrics for TensorBoard too, into `tensorboard` in the run directory."""
+    """Whether to also write the metrics for TensorBoard, into `tensorboard` in the run directory."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeConfig:
-    """How to search for a translation."""
+    """Beam search and sampling."""
 
     beam: Annotated[int, (1, 1024)] = 4
     """Hypotheses kept at each step; 1 is greedy."""
     length_penalty: Annotated[float, (0.0, 10.0)] = 0.6
-    """alpha of ((5 + n) / 6) ** alpha, by which a translation of n tokens has its log-probability divided."""
+    """alpha in ((5 + n) / 6) ** alpha, by which the log-probability of a translation of n tokens is divided."""
     max_extra: Annotated[int, (0, 16_384)] = 50
-    """Most tokens of a translation beyond those of its source."""
+    """Maximum length of a translation, in tokens more than its source has."""
     sampling: bool = False
     """Draw translations at random instead of searching for the most probable one."""
     temperature: Annotated[float, (0.001, 1000.0)] = 1.0
-    """Of the distribution to sample from; below 1 it is sharper."""
+    """Temperature of sampling; below 1 the distribution is sharper."""
     top_k: Annotated[int, (0, 1_000_000)] = 0
-    """Sample from this many most probable tokens only; 0 is from all."""
+    """Sample from this many of the most probable tokens; 0 means all."""
     top_p: Annotated[float, (0.0, 1.0)] = 1.0
-    """Sample from the most probable tokens that together reach this probability."""
+    """Sample from the fewest most probable tokens whose probabilities add up to this."""
     seed: Annotated[int, (0, 2**32 - 1)] = 1
-    """Of sampling. A sentence's samples depend only on this and on the sentence."""
+    """Seed of sampling. The samples of a sentence depend only on the seed and the sentence."""
     batch_tokens: Annotated[int, (1, 10**8)] = 10_240
-    """Source tokens, padding counted, times beam, that are decoded at once. Changes speed only."""
+    """Most source tokens, counting padding, times the beam size, to decode at once. Changes speed only."""
     precision: Literal["auto", "float32", "bfloat16", "float16", "int8"] = "auto"
-    """Of the network's arithmetic; `auto` is int8 where it can be (beam search on CPUs with AVX-512 VNNI, Linux and a C
-    compiler), else bfloat16 where the hardware multiplies matrices in it."""
+    """Precision of the network's arithmetic. `auto` is int8 if possible (beam search on a CPU with AVX-512 VNNI, on
+    Linux, with a C compiler), else bfloat16 if the hardware multiplies matrices in it, else float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,7 +219,7 @@ CORPUS_KINDS = ("files", "tsv", "dataset", "parquet", "json", "testset")
 
 
 def contradiction(built: Any, dotted: str) -> str | None:
-    """Return what is impossible about a section whose every value is possible by itself."""
+    """Return how the values of a section contradict each other, or None."""
     match built:
         case CorpusConfig():
             return _corpus_contradiction(built, dotted)
@@ -228,9 +230,7 @@ def contradiction(built: Any, dotted: str) -> str | None:
         case Config(data=data, train=train) if data.valid is None and train.patience is not None:
             return "train.patience needs data.valid"
         case Config(train=train) if (train.average_last or 0) > train.keep_last:
-            return (
-                f"train.average_last {train.average_last} needs train.keep_last of at least that, not {train.keep_last}"
-            )
+            return f"train.average_last {train.average_last} is more than train.keep_last {train.keep_last}"
         case Config(train=train) if train.select_by != "loss" and not train.validate_text:
             return f"train.select_by: {train.select_by} needs train.validate_text: true"
         case DecodeConfig(sampling=True, precision="int8"):

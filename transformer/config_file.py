@@ -22,10 +22,10 @@ from transformer.config import Config, CorpusConfig, contradiction
 from transformer.errors import ConfigError
 
 LARGEST_FILE, DEEPEST = 1 << 20, 20
-"""Bytes, and levels of lists in lists; a configuration with more is not one."""
+"""Size in bytes and depth of nesting above which a configuration file is refused."""
 COMMAND_LINE = "command line"
 RENAMED = {"train.rate": "train.schedule", "train.best": "train.select_by"}
-"""Settings of version 0.1 and their names today; the old names are accepted."""
+"""Settings of version 0.1 and their current names. The old names are still accepted."""
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Config:
         raise ConfigError(f"{path} is larger than a configuration can be ({LARGEST_FILE} bytes)")
     root = _parse(text, str(path))
     if not isinstance(root, yaml.MappingNode):
-        raise ConfigError(f"{path} holds no configuration: expected sections such as `data:` and `model:`")
+        raise ConfigError(f"{path} is not a configuration: expected sections such as `data:` and `model:`")
     return _read(root, overrides)
 
 
@@ -84,7 +84,7 @@ def _flatten(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """Turn dataclasses into dicts and tuples into lists; of a corpus, only what is set."""
+    """Turn dataclasses into dicts and tuples into lists. The unset keys of a corpus are omitted."""
     if isinstance(value, CorpusConfig):
         fields = dataclasses.fields(value)
         return {f.name: _plain(v) for f in fields if (v := getattr(value, f.name)) != f.default}
@@ -117,7 +117,7 @@ def _parse(text: str, name: str) -> yaml.Node:
 
 
 def _rename_old(node: yaml.Node, section: str) -> None:
-    """Give settings in the tree of nodes their names of today."""
+    """Rename old settings in a tree of nodes to their current names."""
     for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
         if isinstance(key, yaml.ScalarNode):
             dotted = _new_name(f"{section}{key.value}")
@@ -134,12 +134,12 @@ def _new_name(dotted: str) -> str:
 
 @functools.cache
 def _log_renamed(dotted: str) -> None:
-    """Log this once for each name."""
+    """Log that a setting was renamed, once per name."""
     log.info("the setting %s is now called %s; the old name still works", dotted, RENAMED[dotted])
 
 
 def _put(root: yaml.MappingNode, override: str) -> None:
-    """Place one `dotted.key=value` into the tree of nodes."""
+    """Set one `dotted.key=value` in a tree of nodes."""
     dotted, equals, text = override.partition("=")
     keys = _new_name(dotted).split(".")
     if not equals or not all(keys):
@@ -157,7 +157,7 @@ def _put(root: yaml.MappingNode, override: str) -> None:
             found = [-1]
         child = node.value[found[0]][1]
         if not isinstance(child, yaml.MappingNode):
-            raise ConfigError(f"{override!r} reaches into {'.'.join(keys[: depth + 1])}, which has no keys")
+            raise ConfigError(f"{override!r} cannot be set: {'.'.join(keys[: depth + 1])} is not a section")
         node = child
 
 
@@ -175,7 +175,7 @@ class _Reader:
 
     def section(self, cls: type, node: yaml.Node, dotted: str) -> Any:
         if not isinstance(node, yaml.MappingNode):
-            raise self.fail(node, f"{dotted} needs keys of its own, such as {_some_keys(cls)}")
+            raise self.fail(node, f"{dotted} must be a section with keys such as {_some_keys(cls)}")
         hints = get_type_hints(cls, include_extras=True)
         given: dict[str, tuple[yaml.Node, Any]] = {}
         for key, value in node.value:
@@ -196,7 +196,7 @@ class _Reader:
         return built
 
     def read(self, kind: Any, node: yaml.Node, dotted: str) -> Any:
-        """Return the node's value as `kind`."""
+        """Return the node's value converted to `kind`."""
         if get_origin(kind) in (Union, types.UnionType):
             return self.read_union(get_args(kind), node, dotted)
         if dataclasses.is_dataclass(kind):
@@ -237,7 +237,7 @@ _WRONG = object()
 
 
 def _scalar(kind: Any, node: yaml.Node) -> Any:
-    """Return the node's text as `kind`, or _WRONG."""
+    """Return the node's text converted to `kind`, or _WRONG if that is impossible."""
     if not isinstance(node, yaml.ScalarNode):
         return _WRONG
     if get_origin(kind) is Annotated:
@@ -283,7 +283,7 @@ def type_in_words(kind: Any) -> str:
 
 
 def any_type_in_words(kinds: tuple[Any, ...]) -> str:
-    """Return in words that a value may be of any of these types."""
+    """Return several allowed types in words, joined by "or"."""
     return " or ".join("`null`" if kind is type(None) else type_in_words(kind) for kind in kinds)
 
 

@@ -4,10 +4,10 @@
     ├── ConfigError         exit code 2: a key, a value or an option is wrong
     ├── DataError           text that cannot be read or does not fit together
     ├── CheckpointError     a run directory or checkpoint that cannot be used
-    └── DeviceError         exit code 2: the device asked for is not there
+    └── DeviceError         exit code 2: the requested device is not available
 
-Each message is one sentence saying what, where and what to do. Anything else that escapes is a fault of
-ours and comes with its traceback.
+Each message is one sentence that says what is wrong, where, and what to do. Any other exception is a bug in this
+package and is shown with its traceback.
 """
 
 EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
@@ -15,13 +15,13 @@ EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 
 
 class TransformerError(Exception):
-    """Root of all errors that the command line turns into one sentence."""
+    """Base class of all errors that the command line reports as one sentence."""
 
     exit_code = 1
 
 
 class ConfigError(TransformerError):
-    """A configuration or an option that cannot mean anything."""
+    """A configuration or an option that is not valid."""
 
     exit_code = 2
 
@@ -35,6 +35,6 @@ class CheckpointError(TransformerError):
 
 
 class DeviceError(TransformerError):
-    """A device that this machine does not have."""
+    """A device that is not available on this machine or cannot do what is asked of it."""
 
     exit_code = 2

@@ -96,7 +96,7 @@ def test_what_is_replaced_is_said_once(trained_run: Path) -> None:
     found = main("translate", trained_run, *GREEDY, stdin=b"\xff\n" * 50 + b"one\x00\n" * 50)
     assert found.err.count("is not UTF-8: invalid bytes were replaced by U+FFFD") == WARNINGS
     assert "input: 50 lines are not UTF-8" in found.err
-    assert found.err.count("line 51 has control characters: the model reads them as spaces") == 1
+    assert found.err.count("line 51 has control characters, which are read as spaces") == 1
     assert "input: 50 lines have control characters" in found.err
     assert len(found.err.splitlines()) == WARNINGS + 3
 
@@ -172,8 +172,8 @@ def test_one_pair_is_enough_and_none_is_a_sentence(tmp_path: Path) -> None:
         ("\t\n \t \n", "no text to learn a vocabulary from: every training line is empty"),
         ("\teins\nzwei\t\n", "no training pair is left: .*: 0 of 2 pairs usable, 2 empty"),
         ("one " * 200 + "\teins\n", "no training pair is left: .*: 0 of 1 pairs usable, 1 too long"),
-        ("one\n", "line 1 has 1 columns; expected source and target with one tab between"),
-        ("a\tb\tc\n", "line 1 has 3 columns; expected source and target with one tab between"),
+        ("one\n", "line 1 has 1 columns; expected source and target, separated by one tab"),
+        ("a\tb\tc\n", "line 1 has 3 columns; expected source and target, separated by one tab"),
     ):
         (tmp_path / "x.tsv").write_text(text)
         shutil.rmtree(tmp_path / "run", ignore_errors=True)
@@ -269,11 +269,11 @@ def test_different_lengths_name_both_numbers(trained_run: Path, tmp_path: Path, 
 
 def test_rows_that_hold_no_text(tmp_path: Path) -> None:
     for row, sentence in (
-        ({"en": 1, "de": "eins"}, "holds something else than text"),
-        ({"en": ["one"], "de": "eins"}, "holds something else than text"),
-        ({"translation": "one"}, "holds the languages none, not en and de"),
-        ({"translation": {"en": 1.5, "de": "eins"}}, "holds something else than text"),
-        ({"translation": {"fr": "un", "de": "eins"}}, "holds the languages de, fr, not en and de"),
+        ({"en": 1, "de": "eins"}, "contains a value that is not text"),
+        ({"en": ["one"], "de": "eins"}, "contains a value that is not text"),
+        ({"translation": "one"}, "has the languages none, not en and de"),
+        ({"translation": {"en": 1.5, "de": "eins"}}, "contains a value that is not text"),
+        ({"translation": {"fr": "un", "de": "eins"}}, "has the languages de, fr, not en and de"),
         ({"fr": "un"}, "has columns fr; expected translation, or en and de"),
     ):
         (tmp_path / "x.json").write_text(json.dumps(row) + "\n")
@@ -303,7 +303,7 @@ def test_what_a_model_cannot_spell_is_said_once(tmp_path: Path) -> None:
     assert train(tmp_path, f"{{tsv: '{tmp_path}/x.tsv'}}", "tokenizer.byte_fallback=false").code == 0
     found = main("translate", tmp_path / "run", *GREEDY, stdin="one\n日本\none\nяблоко\n".encode())
     assert found.out.count(b"\n") == 4
-    assert found.err.count("line 2 has characters that this model has never seen and cannot spell") == 1
+    assert found.err.count("line 2 has characters that are not in this model's vocabulary") == 1
     assert "line 4" not in found.err
 
 

@@ -232,7 +232,7 @@ def test_a_second_ctrl_c_leaves_at_once(nursery: Nursery, tiny_file: Path, tmp_p
     files = config_file.flat(config_file.load(tiny_file))["data.train"]
     long = [f"data.train={json.dumps([{**each, 'weight': 1000} for each in files])}", "train.batch_tokens=500000"]
     child = nursery.start(tmp_path / "log", "train", tiny_file, *QUIET, *long, "--run", tmp_path / "run")
-    child.wait_for("updates an epoch")
+    child.wait_for("updates per epoch")
     time.sleep(0.5)
     os.kill(child.pid, signal.SIGINT)
     time.sleep(0.3)
@@ -353,7 +353,7 @@ def test_a_checkpoint_of_another_tokenizer_is_passed_over(damaged: tuple[Path, P
     run, newest, cfg = damaged
     rewrite(newest, TENSORS, tokenizer="another")
     train(cfg, run, CPU)
-    assert any("was trained with another tokenizer" in line for line in said)
+    assert any("was trained with a different tokenizer" in line for line in said)
 
 
 def test_nothing_valid_is_an_error_and_not_a_fresh_start(damaged: tuple[Path, Path, Config]) -> None:
@@ -377,7 +377,7 @@ def test_checkpoints_that_are_all_gone_are_no_fresh_start(damaged: tuple[Path, P
 def test_a_swapped_tokenizer_stops_the_run(damaged: tuple[Path, Path, Config]) -> None:
     run, _, cfg = damaged
     learn_tokenizer([("a b c", "d e f")] * 3, TokenizerConfig(vocab_size=300)).save(run)
-    with pytest.raises(CheckpointError, match="another tokenizer"):
+    with pytest.raises(CheckpointError, match="a different tokenizer"):
         train(cfg, run, CPU)
 
 
@@ -509,10 +509,10 @@ def test_the_disk_that_a_run_needs_is_told_before(
     loop = build_loop(cfg, tmp_path / "run", CPU, Ranks(), Stopwatch())
     needed, free = disk_space(loop.run, sum(p.numel() for p in loop.trainer.parameters), averaged=True)
     assert 0 < needed < free
-    assert any("of checkpoints" in line or "for checkpoints" in line for line in dry_run(cfg, tmp_path / "x", CPU))
+    assert any(line.startswith("disk, checkpoints ") for line in dry_run(cfg, tmp_path / "x", CPU))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(2 * needed, needed, needed - 1))
     train(cfg, tmp_path / "run", CPU)
-    assert any("the checkpoints may not fit the disk: up to " in line for line in said)
+    assert any("the checkpoints may not fit on the disk (up to " in line for line in said)
     whole = sum(path.stat().st_size for path in (tmp_path / "run/checkpoints").rglob("*.*"))
     assert 0.5 * needed < whole <= needed
 
@@ -690,7 +690,7 @@ def test_halves_hold_what_the_whole_held(tiny: Config, tmp_path: Path) -> None:
 
 def test_a_pair_that_fits_no_memory_is_named(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small_memory(monkeypatch, 0, ERRORS[0])
-    with pytest.raises(TransformerError, match=r"pair \d+, of \d+ and \d+ tokens, does not fit the memory of CPU"):
+    with pytest.raises(TransformerError, match=r"pair \d+, of \d+ and \d+ tokens, does not fit into the memory of CPU"):
         train(tiny, tmp_path / "run", CPU)
 
 

@@ -88,7 +88,7 @@ MANIFESTS: dict[str, tuple[str | bytes, str]] = {
     "a NUL": (named("a\0b"), r"a\\x00b is missing"),
     "escapes": (named(ESCAPES), r"\\x1b\[31m\\u009b2J\\u202e is missing"),
     "a long name": (named("x" * 3000), "cannot be read"),
-    "nothing": (json.dumps({"files": {}}), "holds model.safetensors, which its manifest does not name"),
+    "nothing": (json.dumps({"files": {}}), "contains model.safetensors, which is not in its manifest"),
     "no files": (json.dumps({}), "cannot be read"),
     "a list": (json.dumps({"files": ["model.safetensors"]}), "cannot be read"),
     "numbers": (json.dumps({"files": {"model.safetensors": 5}}), "cannot be read"),
@@ -117,7 +117,7 @@ def move(path: Path) -> None:
 )
 def test_a_run_holds_no_links(folder: Path, name: str) -> None:
     move(folder / name)
-    attack(folder, f"{name} is a link, which may lead anywhere; copy the folder with cp -rL")
+    attack(folder, f"{name} is a symbolic link, which could point anywhere; copy the folder with cp -rL")
     assert (folder.parent / f"moved-{name}").exists()
 
 
@@ -228,7 +228,7 @@ FILES: dict[str, bytes] = {
 def test_weights_that_are_none(folder: Path, name: str) -> None:
     (best(folder) / "model.safetensors").write_bytes(FILES[name])
     sign(best(folder))
-    attack(folder, "cannot be read|is not a file of tensors|lacks|this configuration|holds I32 numbers instead of F32")
+    attack(folder, "cannot be read|is not a safetensors file|lacks|this configuration|has I32 values instead of F32")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -237,7 +237,7 @@ def test_weights_that_are_no_numbers(folder: Path, value: float) -> None:
     tensors["decoder.0.attention.qkv.weight"][0, 0] = value
     (best(folder) / "model.safetensors").write_bytes(save(tensors))
     sign(best(folder))
-    attack(folder, "decoder.0.attention.qkv.weight holds numbers that are not finite")
+    attack(folder, "decoder.0.attention.qkv.weight has values that are not finite")
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.int32, torch.bool])
@@ -245,7 +245,7 @@ def test_weights_of_another_kind(folder: Path, dtype: torch.dtype) -> None:
     tensors = {name: tensor.to(dtype) for name, tensor in load_file(best(folder) / "model.safetensors").items()}
     (best(folder) / "model.safetensors").write_bytes(save(tensors))
     sign(best(folder))
-    attack(folder, r"numbers instead of F32")
+    attack(folder, r"values instead of F32")
 
 
 def test_names_without_end_are_cut(folder: Path) -> None:
@@ -418,7 +418,7 @@ def test_reports_that_are_not_ours_spoil_no_evaluation(folder: Path, name: str, 
     found = main("evaluate", folder, "--split", "valid", *GREEDY)
     assert found.code == 0
     assert b"BLEU" in found.out
-    assert "README.md is not written: " in found.err
+    assert "README.md was not written: a report in " in found.err
 
 
 # ---- tokenizers -----------------------------------------------------------------------------------------
@@ -464,7 +464,7 @@ def tokenizers(model: bytes) -> dict[str, bytes]:
 @pytest.mark.parametrize("name", tokenizers(b""))
 def test_tokenizers_that_are_none(folder: Path, name: str) -> None:
     (folder / "tokenizer.model").write_bytes(tokenizers((folder / "tokenizer.model").read_bytes())[name])
-    attack(folder, "the tokenizer's file (is|holds)|the tokenizer lacks|trained with another tokenizer")
+    attack(folder, "the tokenizer's file (is|has)|the tokenizer lacks|trained with a different tokenizer")
 
 
 def test_a_tokenizer_is_not_read_if_it_is_too_large(folder: Path) -> None:

@@ -174,7 +174,7 @@ MISTAKES: dict[str, tuple[Any, type[Exception], str]] = {
     "a string": (lambda m: m.translate("one"), TypeError, "lines must be a list of strings, not a string"),
     "unequal lists": (lambda m: m.score(["one"], []), transformer.DataError, "sources has 1 lines but targets has 0"),
     "one file": (lambda m: transformer.evaluate(m.path, source="x"), transformer.ConfigError,
-                 "source and reference go together: give both or neither"),
+                 "source and reference must be given together"),
     "a split": (lambda m: transformer.evaluate(m.path, split="dev"), transformer.ConfigError,  # type: ignore[arg-type]
                 "split must be valid or test, not 'dev'"),
     "no config": (lambda m: transformer.train("none.yaml"), transformer.ConfigError,

@@ -34,7 +34,7 @@ def test_a_test_set_that_cannot_be_downloaded(monkeypatch: pytest.MonkeyPatch) -
         raise OSError("no network")
 
     monkeypatch.setattr("sacrebleu.get_source_file", refuse)
-    with pytest.raises(DataError, match=r"test set wmt14 en-de is not in sacreBLEU's folder and cannot be downloaded"):
+    with pytest.raises(DataError, match=r"test set wmt14 en-de is not in sacreBLEU's cache and cannot be downloaded"):
         hub.testset_files("wmt14", "en", "de")
 
 
@@ -62,7 +62,10 @@ def test_datasets_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None
     corpus = CorpusConfig(dataset="some/corpus", name="de-en", revision="f" * 40)
     cases: list[tuple[Any, str]] = [
         (ValueError("BuilderConfig 'en-de' not found"), "cannot load some/corpus: BuilderConfig 'en-de' not found"),
-        (Rows(), f"some/corpus: revision {'f' * 40} is not downloaded, only 0123abc; run once with a network"),
+        (
+            Rows(),
+            f"some/corpus: revision {'f' * 40} is not downloaded, only 0123abc; run once with a network connection",
+        ),
     ]
     for result, sentence in cases:
         monkeypatch.setitem(sys.modules, "datasets", Failing(result))
@@ -81,7 +84,7 @@ def test_tokenizers_that_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CheckpointError, match="the tokenizer's file is empty"):
         Tokenizer(b"")
     monkeypatch.setattr(tokenizer, "MOST_PIECES", 10)
-    with pytest.raises(CheckpointError, match="the tokenizer's file holds 60 pieces, more than 10"):
+    with pytest.raises(CheckpointError, match="the tokenizer's file has 60 pieces, more than 10"):
         Tokenizer(model)
 
 

@@ -85,7 +85,7 @@ def test_multi30k_trains_as_configured(tmp_path: Path) -> None:
             "data.train={dataset: wmt/wmt14, name: de-en, split: dev}",
             "Should be one of ['train', 'validation', 'test']",
         ),
-        ("data.train={dataset: wmt/wmt14, name: fr-en}", "holds the languages en, fr, not en and de"),
+        ("data.train={dataset: wmt/wmt14, name: fr-en}", "has the languages en, fr, not en and de"),
         ("data.test={testset: wmt00}", "sacreBLEU has no test set 'wmt00'"),
     ],
 )
@@ -104,7 +104,7 @@ def test_no_network_is_a_sentence_and_soon(tmp_path: Path) -> None:
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("transformer train: cannot download wmt/wmt14 de-en validation")
-    assert "run once with a network, or use files of your own with data.*.files" in last
+    assert "run once with a network connection, or use local files with data.*.files" in last
 
 
 def test_what_was_downloaded_works_without_a_network(wmt: hub.Hub, tmp_path: Path) -> None:
@@ -115,5 +115,5 @@ def test_what_was_downloaded_works_without_a_network(wmt: hub.Hub, tmp_path: Pat
     offline = {**online, **hub.environment(tmp_path, hub.closed_endpoint())}
     done = command(offline, *words, "--run", tmp_path / "two")
     assert done.returncode == 0, done.stderr
-    assert "using only what was downloaded before" in done.stderr
+    assert "using the local cache only" in done.stderr
     assert os.path.isdir(tmp_path / "two")

@@ -41,7 +41,7 @@ def test_what_does_not_fit_memory_is_decoded_in_halves(
     assert [ways[0].text for ways in found] == [ways[0].text for ways in expected]
     assert [ways[0].score for ways in found] == pytest.approx([ways[0].score for ways in expected], abs=1e-4)
     half = tried[0] // 2
-    expected_log = f"out of memory: from now on decode.batch_tokens is {half}; the results are the same"
+    expected_log = f"out of memory: decode.batch_tokens is lowered to {half}; the results stay the same"
     assert expected_log in caplog.messages
     caplog.clear()
     tried.clear()
@@ -56,7 +56,7 @@ def test_a_sentence_that_fits_no_memory_is_named(translator: Translator, monkeyp
 
     monkeypatch.setattr(Translator, "_search", refuse)
     sentence = (
-        r"a sentence of \d+ tokens, decoded with 2 hypotheses, does not fit the memory of CPU, 1 threads: "
+        r"a sentence of \d+ tokens, decoded with 2 hypotheses, does not fit into the memory of CPU, 1 threads: "
         "'nine one two'; lower decode.beam or data.max_length"
     )
     with pytest.raises(DeviceError, match=sentence):

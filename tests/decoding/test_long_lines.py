@@ -24,7 +24,7 @@ def test_long_lines_are_cut_translated_and_joined(
     warned = [record.getMessage() for record in caplog.records]
     assert len(warned) == 3
     for number, message in zip((2, 3, 4), warned, strict=True):
-        expected = rf"line {number} has \d+ tokens, more than the 40 this model takes: translated in pieces"
+        expected = rf"line {number} has \d+ tokens, more than the model's limit of 40: translated in pieces"
         assert re.fullmatch(expected, message)
     assert found[0] == "zwei eins"
     for line, text in zip(lines[1:], found[1:], strict=True):

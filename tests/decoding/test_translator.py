@@ -179,7 +179,7 @@ def test_what_cannot_be_spelled_is_said_once(translator: Translator, caplog: pyt
     ours.tokenizer = NoBytes()  # type: ignore[assignment]
     list(ours.translate(["ab", "cd"]))
     warnings = [record.getMessage() for record in caplog.records]
-    assert warnings == ["line 1 has characters that this model has never seen and cannot spell"]
+    assert warnings == ["line 1 has characters that are not in this model's vocabulary"]
 
 
 def test_a_translator_takes_any_backend(translator: Translator) -> None:

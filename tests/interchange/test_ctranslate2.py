@@ -73,7 +73,7 @@ def test_what_ctranslate2_refuses_is_a_sentence(
     monkeypatch.setitem(sys.modules, "ctranslate2", types.ModuleType("ctranslate2"))
     monkeypatch.setitem(sys.modules, "ctranslate2.specs", specs)
     model = build(SMALL, tok)
-    with pytest.raises(ConfigError, match="CTranslate2 does not take this model: int3 is not a quantization"):
+    with pytest.raises(ConfigError, match="CTranslate2 rejects this model: int3 is not a quantization"):
         write_ctranslate2(model, tok, tmp_path / "out", "int3")
     assert not (tmp_path / "out").exists()
     bias = spec.decoder.projection.bias
@@ -94,7 +94,7 @@ def test_ctranslate2_computes_the_same(model: Transformer, tok: Tokenizer, tmp_p
         shift = np.array(theirs.log_probs) - np.array(logits)
         assert (shift >= -1e-4).all()
         assert shift.max() < 0.5
-    with pytest.raises(ConfigError, match="exists; name a new folder to export to"):
+    with pytest.raises(ConfigError, match="already exists; choose a new folder to export to"):
         write_ctranslate2(model, tok, tmp_path / "out")
 
 

@@ -90,12 +90,12 @@ def test_hugging_face_configuration(tok: Tokenizer, tmp_path: Path) -> None:
 
 def test_what_cannot_be_exported_is_refused(tok: Tokenizer, tmp_path: Path) -> None:
     sentence = (
-        "Hugging Face transformers cannot hold this model: model.tied is none, not all, since its pre-norm model has "
-        "one matrix of embeddings"
+        "Hugging Face transformers does not support this model: model.tied is none, not all, since its pre-norm model "
+        "has one matrix of embeddings"
     )
     with pytest.raises(ConfigError, match=sentence):
         write_hugging_face(build(replace(KINDS["pre"], tied="none"), tok), tok, tmp_path / "out")
-    with pytest.raises(ConfigError, match="exists; name a new folder to export to"):
+    with pytest.raises(ConfigError, match="already exists; choose a new folder to export to"):
         write_hugging_face(build(KINDS["pre"], tok), tok, tmp_path)
 
 

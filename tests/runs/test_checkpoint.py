@@ -57,7 +57,7 @@ def test_a_damaged_best_is_replaced_and_a_named_one_refused(copy: Path) -> None:
 
 def test_pointers_stay_inside(copy: Path) -> None:
     (copy / "best").write_text("../../etc")
-    with pytest.raises(CheckpointError, match="should name a checkpoint"):
+    with pytest.raises(CheckpointError, match="must name a checkpoint"):
         load_model(open_run(copy))
 
 
@@ -115,9 +115,9 @@ def test_a_swapped_tokenizer_is_noticed(copy: Path, tok: object) -> None:
 
     other = learn_tokenizer([("a b c", "d e f")] * 3, TokenizerConfig(vocab_size=300))
     other.save(copy)
-    with pytest.raises(CheckpointError, match="another tokenizer"):
+    with pytest.raises(CheckpointError, match="a different tokenizer"):
         load_model(open_run(copy))
     cfg = config_file.load(copy / "config.yaml")
     loop = build_loop(cfg, copy, torch.device("cpu"), Ranks(), Stopwatch())
-    with pytest.raises(CheckpointError, match="another tokenizer"):
+    with pytest.raises(CheckpointError, match="a different tokenizer"):
         loop.writer.restore(best(copy))

@@ -40,7 +40,7 @@ def test_a_new_field_needs_no_other_file() -> None:
 @pytest.mark.parametrize(
     ("state", "sentence"),
     [
-        ({}, "a checkpoint does not say how far training was"),
+        ({}, "a checkpoint has no training progress"),
         ({"progress": {**FIRST, "step": "1"}}, "a checkpoint's progress is not what training wrote"),
         ({"progress": {**FIRST, "mood": 1}}, "a checkpoint's progress has an unknown field: mood"),
     ],

@@ -12,7 +12,7 @@ from transformer.system.device import resolve_device, resolve_dtype
 def test_a_gpu_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(DeviceError, match="device cuda:2 was asked for, but there are 2 GPUs"):
+    with pytest.raises(DeviceError, match="device cuda:2 is not available: there are 2 GPUs"):
         resolve_device("cuda:2")
 
 

@@ -318,7 +318,7 @@ def test_changed_settings_are_listed(tiny: Config, tmp_path: Path) -> None:
         )
     assert str(caught.value) == (
         f"{tmp_path}/run was started with other settings: model.dropout (was 0.1, is 0.2), train.seed (was 1, is 5); "
-        "change them back, name another directory with --run, or start over with --fresh; "
+        "change them back, choose another directory with --run, or start over with --fresh; "
         "these changes are fine: train.log_every, train.max_steps"
     )
     train(config_file.override(tiny, ["train.log_every=2", "decode.beam=2"]), tmp_path / "run", CPU)
@@ -365,7 +365,7 @@ def test_other_text_is_noticed(tiny: Config, tmp_path: Path) -> None:
     with (tmp_path / "train.en").open("a") as en, (tmp_path / "train.de").open("a") as de:
         en.write("one\n")
         de.write("eins\n")
-    with pytest.raises(CheckpointError, match="was trained on other text"):
+    with pytest.raises(CheckpointError, match="was trained on different text"):
         train(tiny, tmp_path / "run", CPU)
 
 
@@ -414,7 +414,7 @@ def test_warm_start_takes_tokenizer_and_weights(tiny: Config, tmp_path: Path) ->
     donor = tensors(tmp_path / "first", 3)
     for name, p in loop.trainer.model.named_parameters():
         assert torch.equal(p, donor[f"model.safetensors/{name}"])
-    with pytest.raises(ConfigError, match="has another shape"):
+    with pytest.raises(ConfigError, match="has a different shape"):
         build_loop(config_file.override(cfg, ["model.width=16"]), tmp_path / "third", CPU, Ranks(), Stopwatch())
 
 
@@ -519,7 +519,7 @@ def test_the_log_has_what_a_person_wants(tiny: Config, tmp_path: Path) -> None:
     assert set(wanted.split()) <= set(lines[0])
     assert {"loss", "ppl", "bleu", "chrf"} <= set(lines[1])
     card = (tmp_path / "run" / "README.md").read_text()
-    assert "150 pairs trained on" in card
+    assert "150 training pairs" in card
     assert "## Configuration" in card
 
 

@@ -1,4 +1,4 @@
-"""Arguments that several commands share: what they are called, what they accept and what they mean."""
+"""Arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from transformer.runs.run import Run
 
 OVERRIDE = re.compile(r"^[a-z_]+(\.[a-z_]+)+=")
-"""How a KEY=VALUE begins; anything else without a name is a file."""
+"""The beginning of a KEY=VALUE argument. Any other positional argument is a file."""
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +32,7 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
 
 
 def add_json(parser: argparse.ArgumentParser, each: str) -> None:
-    """Add the option --json; `each` says how many objects are printed."""
+    """Add the option --json; `each` completes its help, such as " per line"."""
     parser.add_argument("--json", action="store_true", help=f"print one JSON object{each}")
 
 
@@ -42,16 +42,16 @@ def add_overrides(parser: argparse.ArgumentParser, example: str) -> None:
 
 
 def positive(text: str) -> int:
-    """Return a whole number from 1."""
+    """Return the text as a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
 
 
 def open_translator(
     args: argparse.Namespace, overrides: Iterable[str], checkpoint: str | None = None
 ) -> tuple[Run, Translator, str]:
-    """Return the run that RUN names, its translator on --device, and the name of the checkpoint used."""
+    """Return the run of the argument RUN, its translator on --device, and the name of the checkpoint used."""
     from transformer.decoding.loading import load_translator
     from transformer.system.device import resolve_device
 

@@ -1,4 +1,4 @@
-"""`transformer average`: a model whose weights are the mean of several checkpoints."""
+"""`transformer average`: write a model whose weights are the mean of several checkpoints."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ HELP = "average the weights of the last checkpoints"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `average`."""
     add_run(parser)
-    parser.add_argument("--last", type=positive, required=True, metavar="N", help="number of checkpoints, the newest")
+    parser.add_argument(
+        "--last", type=positive, required=True, metavar="N", help="number of newest checkpoints to average"
+    )
     parser.add_argument("--output", type=Path, metavar="DIR", help="model folder to write (default: RUN-average-N)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the averaged model and say how to use it."""
+    """Write the averaged model and print how to use it."""
     from transformer.runs.averaging import average_run
     from transformer.runs.run import open_run
 

@@ -1,4 +1,4 @@
-"""The table of commands. A new command is a file beside this one and a line here."""
+"""The table of commands. A new command is a file in this folder and a line in this table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from transformer.cli import average, evaluate, info, score, train, translate
 
 
 class Command(Protocol):
-    """What the module of a command has. It imports torch, and all that is slow to import, inside `run` only."""
+    """The module of a command. It imports torch and other slow modules inside `run` only."""
 
     HELP: str
     """What the command does, for the list of commands."""
@@ -18,7 +18,7 @@ class Command(Protocol):
         """Add the command's arguments and options."""
 
     def run(self, args: argparse.Namespace) -> int:
-        """Do it and return the exit code."""
+        """Run the command and return the exit code."""
 
 
 COMMANDS: dict[str, Command] = {

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Translate and score; print the scores and save them with the translations."""
     if (args.source is None) != (args.reference is None):
-        raise ConfigError("--source and --reference go together")
+        raise ConfigError("--source and --reference must be given together")
     from transformer.evaluation.evaluate import evaluate, read_evaluation_text, save_evaluation
 
     opened, translator, used = open_translator(args, args.overrides, args.checkpoint)

@@ -1,4 +1,4 @@
-"""`transformer info`: what is in a run or model folder."""
+"""`transformer info`: print the contents of a run or model folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 from transformer.cli.arguments import add_json, add_run
 from transformer.cli.terminal import say
 
-HELP = "print what is in a run or model folder"
+HELP = "print a summary of a run or model folder"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

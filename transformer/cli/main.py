@@ -1,4 +1,4 @@
-"""The entry point of the command line: from arguments to an exit code, from an error to a sentence."""
+"""The entry point of the command line: runs a command, reports errors as one sentence, returns an exit code."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def command(argv: Sequence[str] | None = None) -> NoReturn:
-    """Run one command and leave the process with its exit code.
+    """Run one command and exit with its exit code.
 
-    If pyarrow was used, Python's own clean-up is skipped: threads of pyarrow may abort a process that has done
-    all its work (apache/arrow#34314).
+    If pyarrow was used, Python's clean-up is skipped: pyarrow's threads may abort a process after all its work is
+    done (apache/arrow#34314).
     """
     code = main(argv)
     if "pyarrow" not in sys.modules:
@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Return the arguments; positional ones may stand before, between and after the options."""
+    """Return the parsed arguments. Positional ones may come before, between and after the options."""
     top = parser()
     args, rest = top.parse_known_args(argv)
     more: list[str] | None = getattr(args, "overrides", None)

@@ -1,4 +1,4 @@
-"""What the commands write and how: standard streams, text made safe for a terminal, the log."""
+"""Output of the commands: standard streams, escaping for a terminal, the log."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import re
 import sys
 
 HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""What a terminal would obey or reorder, and what cannot be written at all."""
+"""Control characters and marks of writing direction, and surrogates, which UTF-8 cannot encode."""
 SCREEN = 4000
-"""Characters of a log record or error sentence that are printed."""
+"""Longest log record or error sentence that is printed in full, in characters."""
 
 
 def open_streams() -> None:
-    """Replace closed standard streams; otherwise the next file that is opened would get their number.
+    """Replace closed standard streams; otherwise the next file to be opened would get their descriptor.
 
-    Standard output is opened for reading, so that writing to it is an error that is reported.
+    The replacement of standard output is read-only, so writing to it is an error that is reported.
     """
     for name, mode in (("stdin", "r"), ("stdout", "r"), ("stderr", "w")):
         if getattr(sys, name) is None:
@@ -24,33 +24,33 @@ def open_streams() -> None:
 
 
 def discard_output() -> None:
-    """Send what Python flushes to standard output at exit nowhere."""
+    """Discard what Python flushes to standard output at exit."""
     if sys.stdout is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def shown(text: str) -> str:
-    """Return the text with control characters escaped, as JSON and Python do."""
+    """Return the text with control characters escaped as in JSON and Python."""
     return HIDDEN.sub(lambda m: f"\\u{ord(m[0]):04x}" if ord(m[0]) > 0x7E else f"\\x{ord(m[0]):02x}", text)
 
 
 def say(text: str) -> None:
-    """Print text for a person on standard output."""
+    """Print text on standard output, with control characters escaped."""
     print(shown(text))
 
 
 def hint(text: str) -> None:
-    """Print a line on standard error for someone who types."""
+    """Print a line on standard error for an interactive user."""
     print(shown(text), file=sys.stderr)
 
 
 def complain(command: str, sentence: str) -> None:
-    """Print the one line that says why a command failed."""
+    """Print why a command failed, on one line."""
     print(_short(shown(f"transformer {command}: {sentence}").replace("\n", "\\n")), file=sys.stderr)
 
 
 def start_log() -> None:
-    """Send the log to standard error, one line per record with the time of day."""
+    """Send the log to standard error, each record with the time of day."""
     logger = logging.getLogger("transformer")
     if not any(isinstance(handler, _Handler) for handler in logger.handlers):
         handler = _Handler()
@@ -61,7 +61,7 @@ def start_log() -> None:
 
 
 class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes above the progress bar if there is one."""
+    """Writes to standard error, above the progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if "tqdm" in sys.modules and sys.stderr.isatty():
@@ -74,12 +74,12 @@ class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 class _Formatter(logging.Formatter):
-    """Escapes control characters, which may come from files of others."""
+    """Escapes control characters, which may come from untrusted files."""
 
     def format(self, record: logging.LogRecord) -> str:
         return _short(shown(super().format(record)))
 
 
 def _short(text: str) -> str:
-    """Return the text without its middle if it would fill a screen."""
+    """Return the text, shortened in the middle if it is longer than SCREEN."""
     return text if len(text) <= SCREEN else f"{text[: SCREEN // 2]} … {text[-SCREEN // 2 :]}"

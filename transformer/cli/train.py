@@ -26,13 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--fresh", action="store_true", help="start over; an existing run directory is moved aside")
     parser.add_argument(
-        "--dry-run", action="store_true", help="build everything, do one update, print sizes, memory and time"
+        "--dry-run", action="store_true", help="build everything, do one update, and print sizes, memory and time"
     )
     parser.add_argument("--print-config", action="store_true", help="print the resolved configuration and exit")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, and say how to continue."""
+    """Train, and log the command to run next."""
     from transformer import config_file
     from transformer.api import default_run
 
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         if args.dry_run:
             say("\n".join(dry_run(cfg, folder, device)))
             return 0
-        args.destination = "the run directory"  # what an OSError is about that names no file
+        args.destination = "the run directory"  # for an OSError without a file name
         reason = train(cfg, folder, device, args.fresh, progress_bar=True)
     return _report(reason, folder, args)
 

@@ -1,4 +1,4 @@
-"""`transformer translate`: a file, a pipe or what is typed, translated line by line."""
+"""`transformer translate`: translate a file, a pipe or typed text line by line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 HELP = "translate text"
 WARNINGS = 10
-"""Lines named one by one where many have the same fault."""
+"""Most lines to warn about individually if many have the same problem."""
 log = logging.getLogger(__name__)
 
 
@@ -33,12 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "overrides",
         metavar="FILE | KEY=VALUE",
         nargs="*",
-        help="text, one sentence per line (default or -: standard input), and settings such as decode.beam=8",
+        help="input file with one sentence per line (default or -: standard input), and settings such as decode.beam=8",
     )
     add_device(parser)
     add_checkpoint(parser)
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to write (default: standard output)")
-    parser.add_argument("--beam", type=positive, metavar="N", help="beam size, the same as decode.beam=N")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="output file (default: standard output)")
+    parser.add_argument("--beam", type=positive, metavar="N", help="beam size; short for decode.beam=N")
     parser.add_argument(
         "--nbest",
         type=positive,
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _translate(source: IO[bytes], path: Path | None, overrides: list[str], args: argparse.Namespace) -> int:
-    """Translate what can be read from `source`: the file at `path`, or standard input if that is None."""
+    """Translate the lines of `source`, which is the open file at `path`, or standard input if `path` is None."""
     prefixes = None
     if args.prefix is not None:
         with _open(args.prefix) as file:
@@ -91,7 +91,7 @@ def _translate(source: IO[bytes], path: Path | None, overrides: list[str], args:
 
 
 def _standard_input() -> IO[bytes]:
-    """Return standard input as bytes, separate from Python's own: a thread may still be reading it at exit."""
+    """Return a binary stream of standard input. It is not Python's own, as a thread may still be reading it at exit."""
     try:
         return os.fdopen(os.dup(sys.stdin.fileno()), "rb")
     except (AttributeError, OSError):  # not a real file, as in tests
@@ -100,7 +100,7 @@ def _standard_input() -> IO[bytes]:
 
 @contextlib.contextmanager
 def _output(path: Path | None, source: Path | None) -> Iterator[IO[bytes]]:
-    """Give the file to write to, or standard output, which stays open."""
+    """Yield the output file, or standard output, which is not closed."""
     if path is None:
         yield sys.stdout.buffer
         return
@@ -113,7 +113,7 @@ def _output(path: Path | None, source: Path | None) -> Iterator[IO[bytes]]:
 def _stream(
     translator: Translator, lines: Iterator[str], nbest: int, prefixes: list[str] | None
 ) -> Iterator[list[Translation]]:
-    """Translate what has been read so far while more is being read, so that a pipe gets answers before it ends."""
+    """Translate the lines read so far while more are being read, so that a pipe gets translations before it ends."""
     from tqdm import tqdm
 
     from transformer.decoding.translator import WINDOW
@@ -132,7 +132,7 @@ def _stream(
 
 
 def _prompt(opened: Run, translator: Translator, args: argparse.Namespace) -> int:
-    """Translate what is typed, line by line, until the end of input."""
+    """Translate typed lines one by one until the end of input."""
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401  (gives `input` editing and history)
     sys.stdin.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal's
@@ -152,7 +152,7 @@ def _prompt(opened: Run, translator: Translator, args: argparse.Namespace) -> in
 
 
 def _format(found: list[Translation], args: argparse.Namespace) -> str:
-    """Return what is printed for one input line."""
+    """Return the output for one input line."""
     if args.json:
         entries = [{"text": t.text, "score": round(t.score, 6), "log_prob": round(t.log_prob, 6)} for t in found]
         return json.dumps({"translations": entries}, ensure_ascii=False) + "\n"
@@ -166,7 +166,7 @@ def _open(path: Path) -> IO[bytes]:
 
 
 def _text_lines(stream: Any, name: str) -> Iterator[str]:
-    """Yield lines of text; bytes that are not UTF-8 become U+FFFD, with a warning."""
+    """Yield lines of text. Bytes that are not UTF-8 become U+FFFD, with a warning."""
     from transformer.data.lines import lenient_lines
     from transformer.data.tokenizer import CONTROLS
 
@@ -178,7 +178,7 @@ def _text_lines(stream: Any, name: str) -> Iterator[str]:
         if not line.isprintable() and CONTROLS.search(line):
             cleaned += 1
             if cleaned == 1:
-                log.warning("%s, line %d has control characters: the model reads them as spaces", name, number)
+                log.warning("%s, line %d has control characters, which are read as spaces", name, number)
         yield line
     for count, what in ((broken, "are not UTF-8"), (cleaned, "have control characters")):
         if count > 1:

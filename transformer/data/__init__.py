@@ -1,1 +1,1 @@
-"""Text in: what a line is, kinds of corpora, the tokenizer, prepared data, batches."""
+"""Data: lines of text, corpora, the tokenizer, prepared datasets, batches."""

@@ -1,6 +1,6 @@
-"""Which pairs make an update, in which order, and how an update is cut into batches of tensors.
+"""The pairs of each update, their order, and the batches of tensors that an update is cut into.
 
-An update is a pure function of (seed, epoch, index); cutting it up changes speed only.
+An update is a pure function of (seed, epoch, index). How it is cut into batches changes speed only.
 Shape letters: B sentences, S source positions, T target positions, N real target tokens of a batch.
 """
 
@@ -21,48 +21,48 @@ from transformer.data.tokenizer import Tokenizer
 from transformer.errors import DataError
 
 SIMILAR_TOKENS = 2048
-"""Neighbouring pairs of this many target tokens are to be similar in length: about the smallest batch that is cut."""
+"""Target tokens within which neighbouring pairs should be similar in length: about the smallest batch that is cut."""
 BANDS = 1.25
-"""Factor of the number of length bands. 0.5, 1, 1.25, 2 and 3 give 94.4, 97.4, 97.9, 98.1 and 98.0 % real tokens on
-Multi30k and 94.2, 96.1, 96.7, 97.4 and 97.7 % on Europarl (scripts/bench/length_bands.py). A change of it changes the
+"""Factor on the number of length bands. 0.5, 1, 1.25, 2 and 3 give 94.4, 97.4, 97.9, 98.1 and 98.0 % real tokens on
+Multi30k and 94.2, 96.1, 96.7, 97.4 and 97.7 % on Europarl (scripts/bench/length_bands.py). Changing it changes the
 batches, so a run stopped in the middle of an epoch could not be resumed exactly."""
 Ints = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Sentences that go through the network together, padded to the longest."""
+    """Sentence pairs that go through the network together, padded to the longest."""
 
     pair_ids: Ints
-    """Ids of the sentence pairs."""
+    """Ids of the sentence pairs, which are their indices in the dataset."""
     source_BS: Tensor
-    """Source ids and eos."""
+    """Source ids, then eos."""
     input_BT: Tensor
-    """What the decoder reads: its start token, then the target ids."""
+    """Decoder input: the start token, then the target ids."""
     target_N: Tensor
-    """The id to predict at each real position: the target ids and eos, sentence after sentence."""
+    """The id to predict at each real position: each sentence's target ids, then eos."""
     places_N: Tensor
-    """Indices of the real positions in the flattened (B, T)."""
+    """Indices of the real positions in the flattened `input_BT`."""
     real: int
-    """Tokens of source and target that are not padding."""
+    """Number of source and target tokens, not counting padding."""
 
     @property
     def tokens(self) -> int:
-        """Real target tokens."""
+        """Number of target tokens, not counting padding."""
         return len(self.target_N)
 
     @property
     def padded(self) -> int:
-        """Tokens of source and target, padding counted."""
+        """Number of source and target tokens, counting padding."""
         return self.source_BS.numel() + self.input_BT.numel()
 
     @property
     def size(self) -> int:
-        """Tokens of the longer side, padding counted."""
+        """Number of tokens of the larger side, counting padding."""
         return max(self.source_BS.numel(), self.input_BT.numel())
 
     def halves(self, pad: int) -> tuple[Batch, Batch]:
-        """Return its sentences as two batches, each without the columns that only the other needs."""
+        """Return the two halves of the batch, each padded to its own longest sentence."""
         middle, width = len(self.pair_ids) // 2, self.input_BT.shape[1]
         row_N, column_N = self.places_N // width, self.places_N % width
         parts = []
@@ -88,12 +88,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Update:
-    """The pairs of one update of the weights, and its place in training."""
+    """The pairs of one update of the weights, and its position in training."""
 
     epoch: int
     index: int
     last: bool
-    """Whether it is the last of its epoch."""
+    """Whether this is the last update of its epoch."""
     pair_ids: Ints
     """Ids of the pairs; neighbours are similar in length."""
 
@@ -101,7 +101,8 @@ class Update:
 def order(dataset: Dataset, batch_tokens: int, seed: int, epoch: int) -> list[Ints]:
     """Return the updates of an epoch, each as ids of pairs.
 
-    Pairs of similar length go together (5.1). Which pairs these are, and the order of the updates, is random.
+    An update has pairs of similar length (section 5.1 of the paper). Its choice of pairs and the order of updates are
+    random.
     """
     rng = np.random.Philox(key=[seed, epoch])
     chosen = np.concatenate([_draw(*each, rng) for each in dataset.corpora])
@@ -132,20 +133,20 @@ def arrange(source: Ints, target: Ints, groups: float, tie: Ints) -> Ints:
 
 
 def _by_length(source: Sequence[Any], target: Sequence[Any], limit: int) -> Ints:
-    """Return an order of these sentences in which neighbours are similar in length, to be cut by `limit`."""
+    """Return an order of sentences in which neighbours are similar in length, for batches of `limit` tokens."""
     lengths = np.array([(len(s) + 1, len(t) + 1) for s, t in zip(source, target, strict=True)])
     return arrange(lengths[:, 0], lengths[:, 1], lengths.max(1).sum() / limit, np.zeros(len(lengths)))
 
 
 def _draw(start: int, end: int, weight: float, rng: Any) -> Ints:
-    """Return a corpus's pairs of one epoch: each `weight` times, with a random part for the fraction."""
+    """Return the pairs of one corpus for one epoch: each `weight` times, and a random share for the fractional part."""
     whole, rest = int(weight), round((weight % 1) * (end - start))
     pairs = np.arange(start, end)
     return np.concatenate([np.tile(pairs, whole), pairs[np.argsort(rng.random_raw(len(pairs)), kind="stable")[:rest]]])
 
 
 def updates(dataset: Dataset, batch_tokens: int, seed: int, epoch: int, index: int) -> Iterator[Update]:
-    """Yield updates without end, starting at update `index` of `epoch`."""
+    """Yield updates endlessly, starting at update `index` of `epoch`."""
     while True:
         groups = order(dataset, batch_tokens, seed, epoch)
         for i in range(index, len(groups)):
@@ -154,17 +155,17 @@ def updates(dataset: Dataset, batch_tokens: int, seed: int, epoch: int, index: i
 
 
 def updates_per_epoch(dataset: Dataset, batch_tokens: int) -> int:
-    """Return about how many updates an epoch has."""
+    """Return the approximate number of updates in an epoch."""
     target = dataset.lengths()[1] + 1
     tokens = sum(float(target[a:b].sum()) * weight for a, b, weight in dataset.corpora)
     return math.ceil(tokens / batch_tokens)
 
 
 class BatchCutter:
-    """Cuts updates into batches of at most `limit` tokens a side, padding counted."""
+    """Cuts updates into batches of at most `limit` tokens per side, counting padding."""
 
     def __init__(self, dataset: Dataset, tok: Tokenizer, start: int, limit: int, sampling: float, seed: int) -> None:
-        """Take the decoder's start token, and strength and seed of subword sampling (0 is off)."""
+        """`start` is the decoder's start token. `sampling` and `seed` are those of subword sampling; 0 disables it."""
         self.dataset, self.tok, self.start, self.limit = dataset, tok, start, limit
         self.sampling, self.seed = sampling, seed
 
@@ -174,13 +175,13 @@ class BatchCutter:
         source, target = self.dataset.ids(pairs)
         if self.sampling:
             source, target = self._sample(source, target, update)
-            ranked = _by_length(source, target, self.limit)  # the update is sorted by the ordinary lengths
+            ranked = _by_length(source, target, self.limit)  # the update is sorted by the lengths without sampling
             pairs, source, target = pairs[ranked], [source[i] for i in ranked], [target[i] for i in ranked]
         longest = np.array([max(len(s), len(t)) + 1 for s, t in zip(source, target, strict=True)])
         return [self._batch(pairs, source, target, chosen) for chosen in _cut(longest, self.limit)]
 
     def _sample(self, source: list[Ints], target: list[Ints], update: Update) -> tuple[list[Any], list[Any]]:
-        """Return another segmentation of each sentence, drawn from its text after normalisation."""
+        """Return a random segmentation of each sentence, drawn from its normalized text."""
         seed = np.random.SeedSequence([self.seed, update.epoch, update.index]).generate_state(1)[0]
         tok = self.tok
         texts = (
@@ -213,7 +214,7 @@ class BatchCutter:
 
 
 def rectangle(rows: Sequence[Any], pad: int, first: int | None = None, last: int | None = None) -> Ints:
-    """Return rows of ids as one (rows, longest) array, with a token before or after each if given."""
+    """Return rows of ids as one padded array, with the token `first` before and `last` after each row if given."""
     extra = (first is not None) + (last is not None)
     lengths = np.array([len(row) + extra for row in rows])
     filled = np.full((len(rows), int(lengths.max(initial=0))), pad, np.int64)
@@ -229,9 +230,9 @@ def rectangle(rows: Sequence[Any], pad: int, first: int | None = None, last: int
 
 
 def _cut(longest: Ints, limit: int) -> list[Ints]:
-    """Cut an update into runs of neighbours whose rectangle holds at most `limit` tokens (or one sentence).
+    """Cut an update into runs of neighbours of at most `limit` tokens, counting padding, or of one sentence.
 
-    Where the limit allows it, the runs are an even number and about equal, for two workers.
+    If the limit allows it, the runs are about equal and their number is even, for two workers.
     """
     runs = list(_fill(longest, limit))
     count = 2 * math.ceil(len(runs) / 2)
@@ -245,7 +246,7 @@ def _cut(longest: Ints, limit: int) -> list[Ints]:
 
 
 def _fill(longest: Ints, limit: int) -> Iterator[Ints]:
-    """Yield runs that are each filled up to the limit."""
+    """Yield runs, each with as many sentences as the limit allows."""
     start, widest = 0, 0
     for end, length in enumerate(longest.tolist()):
         widest = max(widest, length)

@@ -17,7 +17,7 @@ from transformer.errors import DataError
 
 
 class Pair(NamedTuple):
-    """A sentence and its translation, raw."""
+    """A sentence and its translation, as raw text."""
 
     source: str
     target: str
@@ -33,16 +33,16 @@ class Kind(NamedTuple):
 
 
 def read_pairs(corpus: CorpusConfig, source: str, target: str, drop: bool = False) -> Iterator[Pair | None]:
-    """Yield the corpus in order. With `drop`, None stands for a pair that is not UTF-8.
+    """Yield the pairs of a corpus in order. With `drop`, a pair that is not UTF-8 is None.
 
-    `source` and `target` are language codes. Raises DataError for what cannot be read, for text that is not
-    UTF-8 without `drop`, and, at the end, for two files of different length.
+    `source` and `target` are language codes. Raises DataError if a file cannot be read, if text is not
+    UTF-8 and `drop` is not set, and, at the end, if two files differ in length.
     """
     return KINDS[_kind(corpus)].read(corpus, source, target, drop)
 
 
 def check_files(corpus: CorpusConfig) -> None:
-    """Raise DataError for local files that do not exist, before any work is done."""
+    """Raise DataError for a local file that does not exist, before any work is done."""
     for name in _local_files(corpus):
         if not Path(name).exists():
             raise DataError(f"no such file: {name}")
@@ -58,7 +58,7 @@ def title(corpus: CorpusConfig) -> str:
 
 
 def identity(corpus: CorpusConfig) -> dict[str, Any]:
-    """Return what decides the corpus's text: digests of local files, or name and revision of remote data."""
+    """Return what identifies the text of a corpus: digests of local files, or name and revision of remote data."""
     digests = []
     for name in _local_files(corpus):
         with open_plain(Path(name)) as stream:
@@ -101,7 +101,7 @@ def _read_tsv(corpus: CorpusConfig, _source: str, _target: str, drop: bool) -> I
         columns = line.split("\t")
         if len(columns) != 2:
             raise DataError(
-                f"{path}, line {number} has {len(columns)} columns; expected source and target with one tab between"
+                f"{path}, line {number} has {len(columns)} columns; expected source and target, separated by one tab"
             )
         yield Pair(*columns)
 

@@ -15,7 +15,7 @@ from transformer.data import corpus
 from transformer.data.tokenizer import Flat, Tokenizer
 
 FORMAT = 1
-"""Of prepared folders."""
+"""Version of the format of prepared folders."""
 Ints = NDArray[Any]
 
 
@@ -28,9 +28,9 @@ class Dataset:
     target_ids: Ints
     target_starts: Ints
     rows: Ints
-    """The place on disk of each pair that passed the filters; a pair's id is its index here."""
+    """The position on disk of each pair that passed the filters. A pair's id is its index in this array."""
     corpora: tuple[tuple[int, int, float], ...]
-    """First pair, end and weight of each corpus."""
+    """First pair id, end and weight of each corpus."""
     report: dict[str, Any]
     """Counts of what was read and dropped, for the log and the model card."""
 
@@ -38,11 +38,11 @@ class Dataset:
         return len(self.rows)
 
     def lengths(self) -> tuple[Ints, Ints]:
-        """Return the number of source and of target ids of every pair."""
+        """Return the numbers of source ids and of target ids of every pair."""
         return np.diff(self.source_starts)[self.rows], np.diff(self.target_starts)[self.rows]
 
     def ids(self, pair_ids: Ints) -> tuple[list[Ints], list[Ints]]:
-        """Return the source and the target ids of these pairs."""
+        """Return the source ids and the target ids of these pairs."""
         places = self.rows[pair_ids]
         sides = ((self.source_ids, self.source_starts), (self.target_ids, self.target_starts))
         left, right = ([ids[starts[p] : starts[p + 1]] for p in places] for ids, starts in sides)
@@ -50,14 +50,14 @@ class Dataset:
 
 
 def from_pairs(pairs: Sequence[corpus.Pair], tok: Tokenizer) -> Dataset:
-    """Return a dataset in memory of all these pairs, unfiltered."""
+    """Return an in-memory dataset of these pairs, unfiltered."""
     source, target = map(offsets, tok.encode_pairs([p.source for p in pairs], [p.target for p in pairs]))
     rows = np.arange(len(pairs))
     return Dataset(*source, *target, rows=rows, corpora=((0, len(pairs), 1.0),), report={"pairs": len(pairs)})
 
 
 def open_dataset(folder: Path, weights: list[float], fingerprint: str) -> Dataset:
-    """Open a prepared folder. The ids stay on disk, memory-mapped; some tens of bytes per pair are read."""
+    """Open a prepared folder. Token ids stay on disk, memory-mapped; a few tens of bytes per pair are read."""
     report = json.loads((folder / "prepared.json").read_text())
     dtype = np.dtype(report.pop("dtype"))
     ends = np.cumsum([0] + [each["pairs"] for each in report["corpora"]])
@@ -73,5 +73,5 @@ def open_dataset(folder: Path, weights: list[float], fingerprint: str) -> Datase
 
 
 def offsets(side: Flat) -> tuple[Ints, Ints]:
-    """Return all ids end to end, and where each text begins (with the end of the last)."""
+    """Return all ids end to end, and the start of each text, followed by the end of the last one."""
     return side.ids, np.concatenate([np.zeros(1, np.int64), np.cumsum(side.lengths)])

@@ -1,4 +1,4 @@
-"""Text to token ids on disk: filtered, encoded in parallel, duplicates and overlap counted.
+"""Encodes corpora to token ids on disk: in parallel, filtered, with duplicates and overlap counted.
 
 A prepared folder holds, for each side, the ids of all sentences end to end (`source.ids`, `target.ids`) and where
 each begins (`source.starts`, `target.starts`). `rows` lists the pairs that passed the filters, corpus after corpus.
@@ -27,24 +27,24 @@ from transformer.data.tokenizer import Flat, Tokenizer
 from transformer.errors import DataError
 
 CHUNK = 4_000
-"""Pairs encoded at once by one thread."""
+"""Number of pairs that a thread encodes at a time."""
 
 Ints = NDArray[Any]
 log = logging.getLogger(__name__)
 
 
 def text_hash(text: str) -> int:
-    """Return a 64-bit hash that is the same for equal texts within this process. Python's own is the cheapest."""
+    """Return a 64-bit hash that is the same for equal texts within this process. Python's hash is the cheapest."""
     return hash(text.strip())
 
 
 class _Encoded(NamedTuple):
-    """A chunk of pairs of which the unusable ones are gone."""
+    """An encoded chunk of pairs, without the unusable ones."""
 
     source: tuple[Ints, Ints]
     target: tuple[Ints, Ints]
     digests: Ints
-    """Of each pair's two sides, (n, 2), 64 bits each."""
+    """64-bit hashes of the two sides of each pair, of shape (pairs, 2)."""
     dropped: Counter[str]
 
 
@@ -77,7 +77,7 @@ def _finish(
     lengths: tuple[list[Ints], list[Ints]],
     held_out: set[int],
 ) -> None:
-    """Find duplicates and overlap among the hashes, and write the files that make the ids a dataset."""
+    """Find duplicates and overlap by the hashes, and write the remaining files of the dataset."""
     for name, side in zip(("source", "target"), lengths, strict=True):
         starts = np.cumsum(np.concatenate([np.zeros(1, np.int64), *side]))
         _write(starts, folder / f"{name}.starts")
@@ -113,13 +113,13 @@ def _finish(
 
 
 def _width(folder: Path, lengths: tuple[list[Ints], list[Ints]]) -> str:
-    """Return the dtype that the ids were written in."""
+    """Return the dtype in which the ids were written."""
     bytes_each = (folder / "source.ids").stat().st_size // int(sum(part.sum() for part in lengths[0]))
     return {2: "uint16", 4: "uint32"}[bytes_each]
 
 
 def _encoded(each: CorpusConfig, data: DataConfig, tok: Tokenizer) -> Iterator[_Encoded]:
-    """Yield a corpus in chunks, in order, encoded by all processors; a few chunks are in memory at a time."""
+    """Yield the encoded chunks of a corpus in order. Threads encode in parallel, a few chunks ahead."""
     pairs = corpus.read_pairs(each, data.source, data.target, data.undecodable == "drop")
     threads = max(1, min(8, os.cpu_count() or 1))
     waiting: deque[Future[_Encoded]] = deque()
@@ -162,12 +162,12 @@ def _write(array: Ints, into: BinaryIO | Path) -> None:
 
 
 def _counts(count: dict[str, Any]) -> str:
-    """Return one corpus's counts in words."""
+    """Return the counts of one corpus as text."""
     left_out = {key: count[key] for key in ("empty", "too long", "ratio", "undecodable") if count.get(key)}
     words = [f"{with_commas(count['usable'])} of {with_commas(count['read'])} pairs usable"]
     return ", ".join(words + [f"{with_commas(n)} {key}" for key, n in left_out.items()])
 
 
 def with_commas(number: int) -> str:
-    """Return a number for people: 1,234,567."""
+    """Return a number with thousands separators: 1,234,567."""
     return f"{number:,}"

@@ -1,4 +1,4 @@
-"""Text by name: Hugging Face `datasets` and the test sets of sacreBLEU. The one place that uses the network."""
+"""Downloads: Hugging Face `datasets` and sacreBLEU test sets. No other module uses the network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from transformer.config import CorpusConfig
 from transformer.errors import DataError
 
 PATIENCE = 10.0
-"""Seconds to wait for an answer from the network."""
+"""Network timeout in seconds."""
 log = logging.getLogger(__name__)
 
 
@@ -36,8 +36,8 @@ def testset_files(name: str, source: str, target: str) -> tuple[Path, Path]:
         found = sacrebleu.get_source_file(name, pair), sacrebleu.get_reference_files(name, pair)[0]
     except (OSError, EOFError, SystemExit) as error:
         raise DataError(
-            f"test set {name} {pair} is not in sacreBLEU's folder and cannot be downloaded ({error}); "
-            "run once with a network, or give the text with --source and --reference"
+            f"test set {name} {pair} is not in sacreBLEU's cache and cannot be downloaded ({error}); "
+            "run once with a network connection, or give the text with --source and --reference"
         ) from None
     finally:
         socket.setdefaulttimeout(patience)
@@ -69,21 +69,25 @@ def load_rows(corpus: CorpusConfig, title: str, source: str, target: str) -> Any
     except OSError as error:
         raise DataError(
             f"cannot download {title}: {_first_line(error)}; "
-            "run once with a network, or use files of your own with data.*.files"
+            "run once with a network connection, or use local files with data.*.files"
         ) from None
     except (ValueError, RuntimeError) as error:
         hint = _order_hint(corpus, source, target)
         raise DataError(f"cannot load {title}: {_first_line(error)}{hint}") from None
     commit = Path(rows.cache_files[0]["filename"]).parent.name if rows.cache_files else ""
-    if revision is not None and len(revision) == 40 and commit != revision:  # offline, any cached commit is taken
-        raise DataError(f"{title}: revision {revision} is not downloaded, only {commit}; run once with a network")
+    if (
+        revision is not None and len(revision) == 40 and commit != revision
+    ):  # offline, `datasets` takes any cached commit
+        raise DataError(
+            f"{title}: revision {revision} is not downloaded, only {commit}; run once with a network connection"
+        )
     return rows
 
 
 def _go_offline_if_unreachable() -> None:
-    """Let `datasets` use its cache where the Hub cannot be reached, instead of retrying for half a minute.
+    """Make `datasets` use its cache if the Hub cannot be reached, instead of retrying for half a minute.
 
-    It reads the environment variable when it is imported, so this must come before.
+    `datasets` reads the environment variable when it is imported, so this must run first.
     """
     endpoint = urllib.parse.urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
     host, port = endpoint.hostname or "", endpoint.port or (443 if endpoint.scheme == "https" else 80)
@@ -93,7 +97,7 @@ def _go_offline_if_unreachable() -> None:
         socket.create_connection((host, port), PATIENCE).close()
     except OSError as error:
         log.warning(
-            "%s cannot be reached (%s): using only what was downloaded before",
+            "%s cannot be reached (%s): using the local cache only",
             host,
             error.strerror or error,
         )
@@ -113,7 +117,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def read_columns(rows: Any, source: str, target: str, name: str) -> Iterator[tuple[str, str]]:
-    """Yield pairs from `{"translation": {"de": …, "en": …}}` or from one column per language."""
+    """Yield pairs from a column `translation` of `{"de": …, "en": …}`, or from one column per language."""
     columns = rows.column_names
     nested = "translation" in columns
     if not nested and not {source, target} <= set(columns):
@@ -123,11 +127,11 @@ def read_columns(rows: Any, source: str, target: str, name: str) -> Iterator[tup
             first = batch["translation"][0]
             if not isinstance(first, dict) or not {source, target} <= set(first):
                 known = ", ".join(sorted(first)) if isinstance(first, dict) else "none"
-                raise DataError(f"{name} holds the languages {known}, not {source} and {target}")
+                raise DataError(f"{name} has the languages {known}, not {source} and {target}")
             sides = ([(row or {}).get(side) for row in batch["translation"]] for side in (source, target))
         else:
             sides = (batch[side] for side in (source, target))
         for both in zip(*sides, strict=True):
             if not all(side is None or isinstance(side, str) for side in both):
-                raise DataError(f"{name} holds something else than text, such as {both!r:.60}")
+                raise DataError(f"{name} contains a value that is not text: {both!r:.60}")
             yield both[0] or "", both[1] or ""

@@ -1,4 +1,4 @@
-"""Lines of text: what a line is, which files are decompressed, what happens to bytes that are not UTF-8."""
+"""Reads lines of text: line ends, decompression, and bytes that are not UTF-8."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ OPENERS: dict[bytes, Callable[..., Any]] = {
     b"\xfd7zXZ\x00": lzma.open,
 }
 LONGEST_LINE = 1 << 24
-"""Bytes, after decompression. A longer line is not text and could fill the memory."""
+"""Bytes of a decompressed line above which a file is refused: it is not text, and the line could fill the memory."""
 DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 
 def _raw_lines(stream: IO[bytes], name: str) -> Iterator[bytes]:
     """Yield the bytes of each line.
 
-    Lines end at LF only. One CR before it is dropped, and so is a byte-order mark at the start of the file.
+    Lines end at LF only. A CR before the LF is removed, and so is a byte-order mark at the start of the file.
     """
     try:
         for number, raw in enumerate(iter(lambda: stream.readline(LONGEST_LINE + 1), b"")):
@@ -39,7 +39,7 @@ def _raw_lines(stream: IO[bytes], name: str) -> Iterator[bytes]:
 
 
 def decode_lines(stream: Iterable[bytes]) -> Iterator[str | None]:
-    """Yield each line as text, or None where it is not UTF-8."""
+    """Yield each line as text, or None if it is not UTF-8."""
     for raw in stream:
         try:
             yield raw.decode("utf-8")
@@ -48,20 +48,20 @@ def decode_lines(stream: Iterable[bytes]) -> Iterator[str | None]:
 
 
 def lenient_lines(stream: IO[bytes], name: str) -> Iterator[tuple[str, bool]]:
-    """Yield the text of each line, with U+FFFD for bytes that are not UTF-8, and whether there were none."""
+    """Yield the text of each line, with U+FFFD for bytes that are not UTF-8, and whether the line was valid UTF-8."""
     for raw in _raw_lines(stream, name):
         text = raw.decode("utf-8", "replace")
         yield text, "\ufffd" not in text or text.encode("utf-8") == raw
 
 
 def read_lines(path: Path) -> Iterator[str | None]:
-    """Yield the lines of a text file, plain or compressed; None where a line is not UTF-8."""
+    """Yield the lines of a plain or compressed text file, or None for a line that is not UTF-8."""
     with open_bytes(path) as stream:
         yield from decode_lines(_raw_lines(stream, str(path)))
 
 
 def read_text(path: Path) -> list[str]:
-    """Return all lines of a text file; raises DataError where one is not UTF-8."""
+    """Return all lines of a text file. Raises DataError if one is not UTF-8."""
     found = []
     for number, line in enumerate(read_lines(path), 1):
         if line is None:
@@ -71,7 +71,7 @@ def read_text(path: Path) -> list[str]:
 
 
 def open_plain(path: Path) -> io.BufferedReader:
-    """Open a file, pipe or device for reading its bytes as they are; raises DataError where that is impossible."""
+    """Open a file, pipe or device for reading its raw bytes. Raises DataError if that is impossible."""
     path = path.expanduser()
     if not path.exists():
         raise DataError(f"no such file: {path}")
@@ -84,7 +84,7 @@ def open_plain(path: Path) -> io.BufferedReader:
 
 
 def open_bytes(path: Path) -> IO[bytes]:
-    """Open a file, decompressed. The first bytes say how a file is compressed, not its name."""
+    """Open a file for reading its decompressed bytes. Compression is detected by the first bytes, not by the name."""
     plain = open_plain(path)
     head = plain.peek(6)[:6]
     for magic, opener in OPENERS.items():

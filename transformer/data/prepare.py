@@ -1,6 +1,6 @@
-"""The data of a run: tokenizer, training pairs and validation text, made once and found again by a fingerprint.
+"""Prepares the data of a run: tokenizer, training pairs and validation text. A cache is keyed by a fingerprint.
 
-The fingerprint covers everything that decides the result: the text, the languages, the tokenizer and the filters.
+The fingerprint covers everything that the result depends on: the text, the languages, the tokenizer and the filters.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Data:
-    """What a run reads."""
+    """The prepared data of a run."""
 
     tokenizer: Tokenizer
     train: Dataset
     valid: list[Pair] | None
-    """The validation text, raw; None where the configuration names none."""
+    """The validation text, raw, or None if the configuration names none."""
 
 
 def check_corpora(data: DataConfig) -> None:
-    """Raise DataError for local files that do not exist, before any work is done."""
+    """Raise DataError for a local file that does not exist, before any work is done."""
     for each in (*data.train, data.valid, data.test):
         if each is not None:
             corpus.check_files(each)
 
 
 def prepare(cfg: Config, cache: Path, tokenizer: Tokenizer | None = None) -> Data:
-    """Return the data of a run. The tokenizer, unless given, and the encoded pairs are made in `cache` or found there.
+    """Return the data of a run. The encoded pairs, and the tokenizer unless given, are cached in `cache`.
 
-    The training text is compared with the validation and the test text; the overlap is reported, and dropped if
-    `data.overlap` says so. Raises DataError for text that cannot be read.
+    Training text that overlaps with the validation or test text is reported, and dropped if `data.overlap` says so.
+    Raises DataError for text that cannot be read.
     """
     data = cfg.data
     valid = read_all_pairs(data.valid, data) if data.valid is not None else None
@@ -59,7 +59,7 @@ def prepare(cfg: Config, cache: Path, tokenizer: Tokenizer | None = None) -> Dat
 
 
 def read_all_pairs(corpus_cfg: CorpusConfig, data: DataConfig) -> list[Pair]:
-    """Return all pairs of a validation or test corpus, as raw text; raises DataError where it is empty."""
+    """Return all pairs of a validation or test corpus, as raw text. Raises DataError if it is empty."""
     pairs = [pair for pair in corpus.read_pairs(corpus_cfg, data.source, data.target) if pair is not None]
     if not pairs:
         raise DataError(f"{corpus.title(corpus_cfg)} is empty")
@@ -67,7 +67,7 @@ def read_all_pairs(corpus_cfg: CorpusConfig, data: DataConfig) -> list[Pair]:
 
 
 def read_aligned(source: Path, target: Path) -> list[Pair]:
-    """Return two text files as pairs, line by line; raises DataError where they differ in length or are empty."""
+    """Return two text files as pairs, line by line. Raises DataError if they differ in length or are empty."""
     sources, targets = read_text(source), read_text(target)
     if len(sources) != len(targets):
         raise DataError(f"{source} has {len(sources)} lines but {target} has {len(targets)}")
@@ -77,7 +77,7 @@ def read_aligned(source: Path, target: Path) -> list[Pair]:
 
 
 def _test_pairs(data: DataConfig) -> list[Pair]:
-    """Return the test text. Where it cannot be read, training continues with a warning, unless overlap is dropped."""
+    """Return the test text. If it cannot be read, log a warning, or raise DataError if overlap must be dropped."""
     if data.test is None:
         return []
     try:
@@ -90,7 +90,7 @@ def _test_pairs(data: DataConfig) -> list[Pair]:
 
 
 def find_or_learn_tokenizer(cfg: Config, cache: Path) -> Tokenizer:
-    """Return the tokenizer for these corpora and settings, learned now or found in `cache`."""
+    """Return the tokenizer for these corpora and settings, from `cache` or newly learned."""
     settings = {"format": FORMAT, "tokenizer": repr(cfg.tokenizer), "seed": cfg.train.seed, **_text_identity(cfg.data)}
     folder = cache / f"tokenizer-{_fingerprint(settings)}"
     with _must_be_made(folder, "tokenizer") as missing:
@@ -108,9 +108,9 @@ def find_or_learn_tokenizer(cfg: Config, cache: Path) -> Tokenizer:
 
 
 def prepare_pairs(cfg: Config, tokenizer: Tokenizer, held_out: Iterable[Pair], cache: Path) -> Dataset:
-    """Return the training pairs, encoded and filtered now or found in `cache`.
+    """Return the encoded and filtered training pairs, from `cache` or newly made.
 
-    `held_out` are the pairs of validation and test, with which the training text is compared.
+    `held_out` are the validation and test pairs, with which the training text is compared.
     """
     data, held_out = cfg.data, list(held_out)
     sides = sorted(_digest(side) for pair in held_out for side in pair)
@@ -122,7 +122,7 @@ def prepare_pairs(cfg: Config, tokenizer: Tokenizer, held_out: Iterable[Pair], c
         "dropped with": held_out_digest if data.overlap == "drop" else None,
         **_text_identity(data),
     }
-    fingerprint = _fingerprint(settings)  # of what decides the pairs; the held-out text else decides only the report
+    fingerprint = _fingerprint(settings)  # without what changes only the report
     folder = cache / f"pairs-{_fingerprint({**settings, 'held': held_out_digest})}"
     with _must_be_made(folder, "training pairs") as missing:
         if missing:
@@ -134,8 +134,8 @@ def prepare_pairs(cfg: Config, tokenizer: Tokenizer, held_out: Iterable[Pair], c
 
 @contextlib.contextmanager
 def _must_be_made(folder: Path, what: str) -> Iterator[bool]:
-    """Give whether a folder is missing or damaged. If so, the block runs under a lock and makes it."""
-    deep = what == "tokenizer"  # reading all ids of a large corpus to check them would take long
+    """Yield whether a folder is missing or damaged. If so, the block runs under a lock and must make it."""
+    deep = what == "tokenizer"  # hashing all ids of a large corpus would take too long
     with contextlib.ExitStack() as stack:
         if missing := atomic.damage(folder, deep) is not None:
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -163,7 +163,7 @@ def _fingerprint(settings: Mapping[str, Any]) -> str:
 
 
 def _sample(pairs: Iterable[Pair], size: int, seed: int) -> tuple[list[Pair], int]:
-    """Return `size` pairs at random, in the order read (reservoir sampling), and how many there were."""
+    """Return `size` pairs at random, in the order read (reservoir sampling), and the number of all pairs."""
     rng = random.Random(seed)
     chosen: list[tuple[int, Pair]] = []
     total = 0

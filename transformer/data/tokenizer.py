@@ -1,4 +1,4 @@
-"""The tokenizer: SentencePiece models, and the one owner of the ids of pad, unk, bos and eos."""
+"""The tokenizer: SentencePiece models and the ids of pad, unk, bos and eos."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from transformer.errors import CheckpointError, DataError
 
 Ints = NDArray[Any]
 LARGEST_MODEL, MOST_PIECES = 64 << 20, 1_000_000
-"""Bytes and pieces of a SentencePiece model; a larger file is refused before it is loaded."""
+"""Bytes and pieces of a SentencePiece model. A larger file is refused before it is loaded."""
 LONGEST_TEXT = 1 << 16
-"""Characters; longer lines are left out when a vocabulary is learned."""
+"""Characters of a line. Longer lines are skipped when a vocabulary is learned."""
 CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 """Line ends, control characters and lone surrogates: the model never reads or writes them."""
 
 
 def clean(text: str) -> str:
-    """Return the text with each run of control characters turned into one space."""
+    """Return the text with each run of control characters replaced by one space."""
     return text if text.isprintable() else CONTROLS.sub(" ", text)
 
 
 class Flat(NamedTuple):
-    """The ids of many texts end to end, and how many each has."""
+    """The ids of many texts end to end, and the number of ids of each."""
 
     ids: Ints
     lengths: Ints
 
 
 class Tokenizer:
-    """Text to ids and back, for one pair of languages; ids hold no bos or eos."""
+    """Converts text to ids and back, for one pair of languages. The ids have no bos or eos."""
 
     def __init__(self, source: bytes, target: bytes | None = None) -> None:
-        """Take serialised SentencePiece models; without `target` the source's serves both sides."""
+        """Take serialized SentencePiece models. Without `target`, the source model is used for both sides."""
         self.models = (source,) if target is None else (source, target)
         processors = [_processor(model) for model in self.models]
         self.source, self.target = processors[0], processors[-1]
@@ -59,17 +59,17 @@ class Tokenizer:
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """Numbers of source and target pieces."""
+        """Sizes of the source and target vocabularies."""
         return self.source.get_piece_size(), self.target.get_piece_size()
 
     @property
     def never_chosen(self) -> tuple[int, ...]:
-        """Ids that no translation may contain, unless a prefix does: pad, unk and bos."""
+        """Ids that a translation may contain only in a forced prefix: pad, unk and bos."""
         return self.pad, self.unk, self.bos
 
     @property
     def fingerprint(self) -> str:
-        """Digest of the models, which decides every id."""
+        """Digest of the models, which determine every id."""
         return hashlib.sha256(b"\0".join(self.models)).hexdigest()
 
     def encode_source(self, texts: Sequence[str]) -> list[list[int]]:
@@ -108,8 +108,8 @@ class Tokenizer:
         """Return random segmentations, a pure function of texts, strength and seed.
 
         `strength` is the share of merges dropped (BPE-dropout, Provilkov et al. 2020) or the smoothing of
-        unigram sampling (Kudo 2018). SentencePiece's generator is the calling thread's own, so seeding and
-        drawing happen here together, on one thread.
+        unigram sampling (Kudo 2018). SentencePiece has one random generator per thread, so seeding and drawing happen
+        on the same thread.
         """
         sentencepiece.set_random_generator_seed(seed)
         sides = ((self.source, sources), (self.target, targets))
@@ -137,12 +137,12 @@ class Tokenizer:
 
 
 def file_names(joint: bool) -> tuple[str, ...]:
-    """Return the names of the files that hold a tokenizer."""
+    """Return the names of a tokenizer's files."""
     return ("tokenizer.model",) if joint else ("source.model", "target.model")
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """Return the tokenizer of a run or model folder; raises CheckpointError where there is none."""
+    """Return the tokenizer of a run or model folder. Raises CheckpointError if there is none."""
     joint = (folder / file_names(True)[0]).exists()
     models = []
     for name in file_names(joint):
@@ -158,7 +158,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
 
 def learn_tokenizer(sample: Iterable[tuple[str, str]], cfg: TokenizerConfig) -> Tokenizer:
-    """Learn a tokenizer from raw sentence pairs; the same pairs in the same order give the same bytes."""
+    """Learn a tokenizer from raw sentence pairs. The same pairs in the same order give the same bytes."""
     pairs = [(clean(source), clean(target)) for source, target in sample]
     if cfg.joint:
         return Tokenizer(_learn([text for pair in pairs for text in pair], cfg))
@@ -197,7 +197,7 @@ def _learn(texts: list[str], cfg: TokenizerConfig) -> bytes:
 
 
 def _reason(error: RuntimeError) -> str:
-    """Return SentencePiece's own words without the source location in front of them."""
+    """Return SentencePiece's error message without the source location before it."""
     return str(error).strip().splitlines()[-1].split("] ")[-1]
 
 
@@ -206,7 +206,7 @@ def _processor(model: bytes) -> sentencepiece.SentencePieceProcessor:
         raise CheckpointError("the tokenizer's file is empty")
     try:
         if (pieces := _count_pieces(model)) > MOST_PIECES:
-            raise CheckpointError(f"the tokenizer's file holds {pieces} pieces, more than {MOST_PIECES}")
+            raise CheckpointError(f"the tokenizer's file has {pieces} pieces, more than {MOST_PIECES}")
         processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         processor.id_to_piece(list(range(processor.get_piece_size())))  # each must be UTF-8
         return processor
@@ -216,7 +216,7 @@ def _processor(model: bytes) -> sentencepiece.SentencePieceProcessor:
 
 
 def _count_pieces(model: bytes) -> int:
-    """Return how many pieces a serialised model would unfold to (the fields numbered 1), without loading it."""
+    """Return the number of pieces of a serialized model, which are its fields numbered 1, without loading it."""
     place = pieces = 0
     while place < len(model):
         tag, place = _varint(model, place)
@@ -233,7 +233,7 @@ def _count_pieces(model: bytes) -> int:
 
 
 def _varint(model: bytes, place: int) -> tuple[int, int]:
-    """Return a number of protocol buffers, seven bits a byte, and where it ends; raises IndexError at the end."""
+    """Return a protocol buffers varint, seven bits per byte, and the index after it. Raises IndexError at the end."""
     number = shift = 0
     while shift < 70:
         byte = model[place]

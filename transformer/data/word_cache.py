@@ -1,4 +1,4 @@
-"""A cache of encoded words, which makes encoding a corpus several times faster with the same ids."""
+"""A cache of encoded words. It makes encoding a corpus several times faster and gives the same ids."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SPACE = "\u2581"
 
 
 class SentenceEncoder:
-    """Encodes whole texts to the bytes of int32 ids, for vocabularies whose pieces reach across spaces."""
+    """Encodes whole texts to the bytes of int32 ids, for vocabularies whose pieces may span spaces."""
 
     def __init__(self, processor: Any) -> None:
         self.processor = processor
@@ -23,12 +23,12 @@ class SentenceEncoder:
 class WordCache(dict[str, bytes]):
     """Encodes texts to the bytes of int32 ids by looking up their words.
 
-    The ids are SentencePiece's: in byte-pair encoding the pieces of a word do not depend on its neighbours, if no
-    piece reaches across a space (see `splits_at_spaces`).
+    The ids are the same as SentencePiece's: in byte-pair encoding, the pieces of a word do not depend on its neighbours
+    if no piece spans a space (see `splits_at_spaces`).
     """
 
     most, longest = 1 << 20, 64
-    """Words in the cache, and the length of the longest word that is cached."""
+    """Most words in the cache, and the length of the longest word that is cached."""
 
     def __init__(self, processor: Any) -> None:
         super().__init__()
@@ -60,15 +60,15 @@ class WordCache(dict[str, bytes]):
 
 
 class _NotNormalError(Exception):
-    """Raised for a word that changes when it is normalised a second time, so its ids depend on its neighbours."""
+    """Raised for a word that changes when it is normalized again, so that its ids depend on its neighbours."""
 
 
 def splits_at_spaces(processor: Any) -> bool:
-    """Return whether this is a byte-pair encoding in which no piece reaches across a space."""
+    """Return whether this is a byte-pair encoding in which no piece spans a space."""
     size = processor.get_piece_size()
     normal = [
         i for i in range(size) if not (processor.is_control(i) or processor.is_unknown(i) or processor.is_byte(i))
     ]
-    ranks = all(processor.get_score(i).is_integer() for i in normal)  # a unigram model's are logarithms
+    ranks = all(processor.get_score(i).is_integer() for i in normal)  # the scores of a unigram model are logarithms
     whole = not any(SPACE in processor.id_to_piece(i)[1:] for i in normal)
     return ranks and whole and processor.piece_to_id(SPACE) != processor.unk_id()

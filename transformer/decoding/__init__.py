@@ -1,1 +1,1 @@
-"""From source text to translations: search, sampling, long lines, 8-bit kernels."""
+"""Decoding: search, sampling, long lines, 8-bit kernels."""

@@ -1,4 +1,4 @@
-"""Which sentences are decoded together: batches of like length, in halves where memory does not hold the whole."""
+"""Groups sentences of similar length into batches for decoding, and splits batches that do not fit into memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from transformer.system.memory import MemorySplitter
 
 @dataclass(frozen=True)
 class Piece:
-    """One sentence to decode, in ids without eos, with what its translation must begin with."""
+    """A sentence to decode and the forced beginning of its translation, as ids without eos."""
 
     source: list[int]
     prefix: list[int]
@@ -29,9 +29,9 @@ class PieceBatch:
 
     pieces: list[Piece]
     beams: int
-    """Hypotheses or samples of each piece that are decoded at once."""
+    """Hypotheses or samples per sentence that are decoded at once."""
     nbest: int
-    """Translations to return for each piece."""
+    """Number of translations to return per sentence."""
 
     @property
     def longest(self) -> int:
@@ -40,15 +40,15 @@ class PieceBatch:
 
     @property
     def tokens(self) -> int:
-        """Source tokens, padding counted, times beams: what decode.batch_tokens limits."""
+        """Source tokens, counting padding, times beams. `decode.batch_tokens` limits this."""
         return len(self.pieces) * self.longest * self.beams
 
 
 def cut_batches(lengths: Sequence[int], batch_tokens: int, workers: int) -> list[list[int]]:
-    """Return the numbers of sentences by falling length, in batches of at most `batch_tokens`, padding counted.
+    """Return the indices of sentences by decreasing length, in batches of at most `batch_tokens`, counting padding.
 
-    The batches are about equal, and as many for one worker as for another: when 300 sentences were one batch, one of
-    two cores was idle.
+    The batches are about equal, and their number is a multiple of the workers: when 300 sentences were one batch, one
+    of two cores was idle.
     """
     ranked = sorted(range(len(lengths)), key=lambda i: -lengths[i])
 
@@ -74,7 +74,7 @@ class DecodingSplitter(MemorySplitter[PieceBatch]):
 
     @property
     def batch_tokens(self) -> int:
-        """decode.batch_tokens, or half of the smallest batch that did not fit."""
+        """`decode.batch_tokens`, or half the size of the smallest batch that did not fit, if that is less."""
         return (
             self._batch_tokens if math.isinf(self.limit) else min(self._batch_tokens, self._half(int(self.limit) + 1))
         )
@@ -95,9 +95,9 @@ class DecodingSplitter(MemorySplitter[PieceBatch]):
     def too_large(self, batch: PieceBatch) -> DeviceError:
         text = self.tokenizer.source.decode(batch.pieces[0].source)[:60]
         return DeviceError(
-            f"a sentence of {batch.longest} tokens, decoded with {batch.beams} hypotheses, does not fit the memory of "
-            f"{device_name(self.device)}: {text!r}; lower decode.beam or data.max_length"
+            f"a sentence of {batch.longest} tokens, decoded with {batch.beams} hypotheses, does not fit into the "
+            f"memory of {device_name(self.device)}: {text!r}; lower decode.beam or data.max_length"
         )
 
     def advice(self, size: int) -> str:
-        return f"out of memory: from now on decode.batch_tokens is {self._half(size)}; the results are the same"
+        return f"out of memory: decode.batch_tokens is lowered to {self._half(size)}; the results stay the same"

@@ -1,4 +1,4 @@
-"""From a run directory to a translator."""
+"""Loads a translator from a run directory."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from transformer.runs.run import Run, open_run
 def load_translator(
     path: Path, overrides: Iterable[str], device: torch.device, checkpoint: str | None = None
 ) -> tuple[Run, Translator, str]:
-    """Return a run, its translator and the name of the checkpoint used; overrides may set `decode.*` and `data.*`.
+    """Return a run, its translator and the name of the checkpoint used. `overrides` may set `decode.*` and `data.*`.
 
-    Without a name, the checkpoint is the best one that can be used. Raises ConfigError or CheckpointError.
+    `checkpoint` is the name of one, by default the best usable one. Raises ConfigError or CheckpointError.
     """
     run = open_run(path)
     cfg = _override(run.config, overrides)
@@ -33,5 +33,5 @@ def _override(cfg: Config, overrides: Iterable[str]) -> Config:
     overrides = list(overrides)
     for text in overrides:
         if not text.startswith(("decode.", "data.")):
-            raise ConfigError(f"{text} is decided when a run is trained; here only decode.* and data.* can be set")
+            raise ConfigError(f"{text} cannot be changed after training; only decode.* and data.* can be set here")
     return config_file.override(cfg, overrides) if overrides else cfg

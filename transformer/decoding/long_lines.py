@@ -1,4 +1,4 @@
-"""Lines longer than the model takes: cut into pieces, and the translations of the pieces joined."""
+"""Lines longer than the model's limit: cut into pieces, whose translations are joined."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from transformer.data.tokenizer import Tokenizer
 from transformer.decoding.search import Hypothesis
 
 SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’»)\]]*\s+|(?<=[。！？])\s*")
-"""Between two sentences: after a full stop and what closes a quotation, at a space; in Chinese without one."""
+"""The boundary between two sentences: after punctuation and closing quotes, at a space, which Chinese does not need."""
 
 
 def cut_line(line: str, tokenizer: Tokenizer, limit: int) -> list[list[int]]:
-    """Return a line's source ids in pieces of at most `limit`, cut between sentences, or words, or else anywhere."""
+    """Return a line's source ids in pieces of at most `limit`, cut between sentences, else words, else anywhere."""
     cuts = [0, *(match.end() for match in SENTENCE_END.finditer(line)), len(line)]
     sentences = tokenizer.encode_source([text for a, b in pairwise(cuts) if (text := line[a:b]).strip()])
     units: list[list[int]] = []
@@ -42,7 +42,7 @@ def _fill(units: list[list[int]], limit: int) -> list[list[int]]:
 
 
 def join_pieces(pieces: Sequence[list[Hypothesis]], tokenizer: Tokenizer) -> list[tuple[str, Hypothesis]]:
-    """Return the translations of a line with their text: the best of each piece, the second best of each, and so on."""
+    """Return the n-best translations of a line with their text. The n-th joins the n-th best of each piece."""
     joined = []
     for parts in zip(*pieces, strict=False):
         text = " ".join(filter(None, tokenizer.decode([part.ids for part in parts])))

@@ -1,6 +1,6 @@
-"""Sampling translations from any step function, reproducibly; nothing here knows the model.
+"""Reproducible sampling of translations from any step function, independent of the model.
 
-Shape letters: B sentences, R rows (samples of all sentences, a sentence's side by side), T target positions,
+Shape letters: B sentences, R rows (samples of all sentences, those of a sentence adjacent), T target positions,
 V vocabulary.
 """
 
@@ -21,7 +21,7 @@ from transformer.decoding import search
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How to draw: from the distribution sharpened by `temperature`, cut to `top_k` and `top_p`."""
+    """Settings of sampling: the distribution is divided by `temperature` and truncated to `top_k` and `top_p`."""
 
     temperature: float
     top_k: int
@@ -31,9 +31,9 @@ class Sampling:
 def sample(
     state: search.State, uniform_RT: Tensor, sampling: Sampling, task: search.SearchTask
 ) -> list[list[search.Hypothesis]]:
-    """Return `task.nbest` random translations of each sentence, each a function of its row of `uniform_RT`.
+    """Return `task.nbest` random translations of each sentence, each determined by its row of `uniform_RT`.
 
-    `uniform_RT` holds numbers in [0, 1), a row for each translation and a column for each id.
+    `uniform_RT` has numbers in [0, 1), with a row for each translation and a column for each position.
     """
     sentence_of_row = [b for b in range(len(task.limits)) for _ in range(task.nbest)]
     device = uniform_RT.device
@@ -44,7 +44,7 @@ def sample(
     for position in range(max(task.limits, default=0)):
         logits_RV = state.step(last_R).float()
         norm_R = logits_RV.logsumexp(-1)
-        free_RV = logits_RV.clone()  # the log-probability is the model's own, whatever may not be chosen
+        free_RV = logits_RV.clone()  # the log-probability is that of the unconstrained model
         search.constrain(logits_RV, search.forced_ids(position, sentence_of_row, task), task.banned)
         last_R = draw(logits_RV, uniform_RT[:, position], sampling).masked_fill(done_R, task.eos)
         step_R = free_RV.gather(1, last_R[:, None])[:, 0] - norm_R
@@ -59,7 +59,7 @@ def sample(
 def _hypotheses(
     ids: list[Tensor], log_prob_R: Tensor, sentence_of_row: Sequence[int], task: search.SearchTask
 ) -> list[list[search.Hypothesis]]:
-    """Return the samples of each sentence from the ids drawn at each position."""
+    """Group the ids drawn at each position into the samples of each sentence."""
     hypotheses: list[list[search.Hypothesis]] = [[] for _ in task.limits]
     rows = torch.stack(ids, 1).tolist() if ids else []
     for sentence, row, log_prob in zip(sentence_of_row, rows, log_prob_R.tolist(), strict=True):
@@ -70,14 +70,14 @@ def _hypotheses(
 
 
 def draw(logits_RV: Tensor, uniform_R: Tensor, sampling: Sampling) -> Tensor:
-    """Return one id for each row: the first whose cumulative probability, most probable first, exceeds the number."""
+    """Return one id per row: the first, by decreasing probability, whose cumulative probability exceeds the number."""
     sorted_RV, order_RV = (logits_RV / sampling.temperature).sort(dim=-1, descending=True, stable=True)
     if sampling.top_k:
         sorted_RV[:, sampling.top_k :] = -math.inf
     p_RV = sorted_RV.softmax(-1)
     before_RV = p_RV.cumsum(-1) - p_RV
     p_RV = p_RV.masked_fill(before_RV >= sampling.top_p, 0.0)
-    p_RV[:, 0] = p_RV[:, 0].clamp_min(1e-30)  # the most probable id is always possible, also with top_p 0
+    p_RV[:, 0] = p_RV[:, 0].clamp_min(1e-30)  # the most probable id is always possible, even if top_p is 0
     total_RV = p_RV.cumsum(-1)
     place_R = (total_RV <= uniform_R[:, None] * total_RV[:, -1:]).sum(-1)
     last_possible_R = (p_RV > 0).sum(-1) - 1
@@ -85,7 +85,7 @@ def draw(logits_RV: Tensor, uniform_R: Tensor, sampling: Sampling) -> Tensor:
 
 
 def uniform_numbers(source: Sequence[int], which: int, seed: int, count: int) -> NDArray[np.float32]:
-    """Return `count` numbers in [0, 1), a function of the sentence, the seed and which of its samples it is."""
+    """Return `count` numbers in [0, 1), determined by the sentence, the seed and the index `which` of the sample."""
     digest = hashlib.blake2b(np.array(source, np.int64).tobytes(), digest_size=8).digest()
     key = [int.from_bytes(digest, "little"), (seed << 32) | which]
     bits = np.random.Philox(key=key).random_raw(count)

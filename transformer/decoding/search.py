@@ -1,11 +1,11 @@
-"""Greedy and beam search over any step function; nothing here knows the model.
+"""Greedy and beam search over any step function, independent of the model.
 
-Shape letters: B sentences, K hypotheses of a sentence, R rows (hypotheses of all sentences, a sentence's side by
-side), T target positions, V vocabulary, C candidates (of a row: the next ids considered; of a sentence: the best of
-those of its rows).
+Shape letters: B sentences, K hypotheses of a sentence, R rows (hypotheses of all sentences, those of a sentence
+adjacent), T target positions, V vocabulary, C candidates (of a row: the next ids considered; of a sentence: the best
+candidates of its rows).
 
-A hypothesis's score is its log-probability, eos included, over ((5 + n) / 6) ** alpha (Wu et al. 2016, section 7),
-n being its tokens with eos.
+The score of a hypothesis is its log-probability divided by ((5 + n) / 6) ** alpha (Wu et al. 2016, section 7), where n
+is its number of tokens. Both include eos.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from torch import Tensor
 
 
 class State(Protocol):
-    """What the search asks of a model: the next logits, and to continue with other hypotheses."""
+    """The interface between search and model."""
 
     def step(self, last_R: Tensor) -> Tensor:
-        """Return logits (R, V) after each hypothesis's last id; they may be changed."""
+        """Return the logits (R, V) of the next id of each hypothesis. The caller may modify them."""
         ...
 
     def select(self, rows_R: Tensor, sentences_B: Tensor | None) -> None:
@@ -33,14 +33,14 @@ class State(Protocol):
 
 @runtime_checkable
 class SelectingState(Protocol):
-    """A state that picks the best next ids itself, so that logits need not exist as a whole."""
+    """A state that selects the best next ids itself, so that all logits need not exist at once."""
 
     def top_candidates(
         self, last_R: Tensor, live_R: Tensor, forced: Mapping[int, int], banned: Sequence[int], count: int
     ) -> tuple[Tensor, Tensor]:
-        """Return log-probability and id (R, C) of the at most `count` best next ids, best first.
+        """Return log-probabilities and ids (R, C) of at most `count` best next ids, best first.
 
-        Rows that are not live may hold anything. `forced` maps a row to the only id it may take.
+        The result for rows that are not live is undefined. `forced` maps a row to the only id it may take.
         """
         ...
 
@@ -58,27 +58,27 @@ class Hypothesis:
     log_prob: float
     """Natural logarithm of the probability of the ids and eos."""
     score: float
-    """What hypotheses are ranked by."""
+    """Length-normalized log-probability, by which hypotheses are ranked."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchTask:
-    """What to search for, for each of B sentences."""
+    """The parameters of a search or of sampling, for B sentences."""
 
     start_id: int
-    """The id that the decoder reads first."""
+    """The decoder's start token."""
     eos: int
     banned: tuple[int, ...]
-    """Ids that are never chosen; their probability still counts."""
+    """Ids that are never chosen. They still count in the softmax."""
     limits: Sequence[int]
-    """Most ids of each translation, eos included."""
+    """Maximum length of each translation, including eos."""
     prefixes: Sequence[Sequence[int]] | None = None
-    """Ids that each translation begins with."""
+    """Ids that each translation must begin with."""
     alpha: float = 0.6
     nbest: int = 1
-    """Hypotheses to return for each sentence."""
+    """Number of hypotheses to return for each sentence."""
     device: torch.device = torch.device("cpu")
-    """Where the logits are."""
+    """The device of the logits."""
 
 
 def length_penalty(tokens: int, alpha: float) -> float:
@@ -87,7 +87,7 @@ def length_penalty(tokens: int, alpha: float) -> float:
 
 
 def length_normalized(log_prob: float, tokens: int, alpha: float) -> float:
-    """Return the score of a translation of `tokens` ids, eos included."""
+    """Return the score of a translation of `tokens` ids, including eos."""
     return log_prob / length_penalty(tokens, alpha)
 
 
@@ -95,8 +95,8 @@ def beam_search(state: State | SelectingState, beams: int, task: SearchTask) -> 
     """Return the `task.nbest` best hypotheses of each sentence, best first.
 
     At each position the continuations of all hypotheses are ranked. Those among the first `beams` that end are
-    finished; the best `beams` that do not end stay live, so that one beam is greedy search. A sentence is done when
-    it has `beams` finished hypotheses, or when no live one can still be among the best.
+    finished, and the best `beams` that do not end stay live. So a single beam is greedy search. A sentence is done when
+    it has `beams` finished hypotheses, or when no live hypothesis can still be among the best.
     """
     beam = _Beam(len(task.limits), beams, task)
     state = state if isinstance(state, SelectingState) else _SelectFromLogits(state)
@@ -106,12 +106,12 @@ def beam_search(state: State | SelectingState, beams: int, task: SearchTask) -> 
             break
         beam.keep(kept_B)
         state.select(beam.rows_R, kept_B)
-    failed = [Hypothesis((), -math.inf, -math.inf)]  # where a model's numbers are not finite
+    failed = [Hypothesis((), -math.inf, -math.inf)]  # the result if a model's logits are not finite
     return [sorted(finished, key=lambda h: -h.score)[: task.nbest] or failed for finished in beam.finished]
 
 
 class _SelectFromLogits:
-    """Picks the best next ids from the logits of a state."""
+    """Selects the best next ids from the logits of a state."""
 
     def __init__(self, state: State) -> None:
         self.step, self.select = state.step, state.select
@@ -128,7 +128,7 @@ class _SelectFromLogits:
 
 @dataclass
 class _Beam:
-    """The live hypotheses of the sentences not yet done, and the finished ones of all."""
+    """The live hypotheses of unfinished sentences, and the finished hypotheses of all sentences."""
 
     sentences: int
     beams: int
@@ -139,7 +139,7 @@ class _Beam:
         device = self.task.device
         size = (self.sentences, self.beams)
         self.finished = [[] for _ in range(self.sentences)]
-        self.unfinished = list(range(self.sentences))  # the numbers of the sentences not yet done
+        self.unfinished = list(range(self.sentences))  # indices of the unfinished sentences
         self.log_prob_BK = torch.full(size, -math.inf, device=device)
         self.log_prob_BK[:, 0] = 0.0
         self.ids_BKT = torch.zeros((*size, 0), dtype=torch.long, device=device)
@@ -148,9 +148,9 @@ class _Beam:
         self.rows_R = torch.arange(self.sentences * self.beams, device=device)
 
     def continuations(self, state: SelectingState, position: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return log-probability, parent and id (B, C) of the best continuations of each sentence, best first.
+        """Return log-probabilities, parents and ids (B, C) of the best continuations of each sentence, best first.
 
-        They are 2 K, of which at most K end: one from each of its K hypotheses.
+        There are 2 K of them. At most K end, one for each hypothesis, so K can always stay live.
         """
         sentences, beams = len(self.unfinished), self.beams
         forced = forced_ids(position, [i for i in self.unfinished for _ in range(beams)], self.task)
@@ -162,9 +162,9 @@ class _Beam:
         return log_prob_BC, index_BC // per_row, id_RC.view(sentences, beams * per_row).gather(1, index_BC)
 
     def advance(self, log_prob_BC: Tensor, parent_BC: Tensor, id_BC: Tensor, position: int) -> Tensor | None:
-        """Put finished continuations aside and make the best others the hypotheses.
+        """Store the finished continuations and make the best others the new hypotheses.
 
-        Returns the sentences that are not done, None where that is all of them.
+        Returns the sentences that are not done, or None if none is done.
         """
         ends_BC = id_BC == self.task.eos
         for b, c in (ends_BC & (log_prob_BC > -math.inf))[:, : self.beams].nonzero().tolist():
@@ -183,18 +183,18 @@ class _Beam:
         return torch.tensor(kept, dtype=torch.long, device=log_prob_BC.device)
 
     def _is_done(self, sentence: int, best_live: float) -> bool:
-        """Return whether no live hypothesis, the best having log-probability `best_live`, can still win."""
+        """Return whether no live hypothesis can still be among the best. `best_live` is their best log-probability."""
         finished, task = self.finished[sentence], self.task
         if best_live == -math.inf or len(finished) >= self.beams:
             return True
         if len(finished) < task.nbest:
             return False
-        # As if it ended at the limit with no more loss: further ids cost probability, and the penalty is largest there.
+        # An upper bound: no further id raises the log-probability, and the length penalty is largest at the limit.
         most_possible = length_normalized(best_live, task.limits[sentence], task.alpha)
         return sorted((h.score for h in finished), reverse=True)[task.nbest - 1] >= most_possible
 
     def keep(self, kept_B: Tensor | None) -> None:
-        """Drop the sentences that are done, and note the rows that the next step continues."""
+        """Drop the sentences that are done, and set the rows that the next step continues."""
         first_B1 = torch.arange(len(self.unfinished), device=self.parent_BK.device)[:, None] * self.beams
         rows_BK = first_B1 + self.parent_BK
         if kept_B is not None:
@@ -205,17 +205,17 @@ class _Beam:
 
 
 def log_sum_exp(logits_RV: Tensor) -> Tensor:
-    """Return (R, 1): float32, summed in float32 whatever the logits are."""
+    """Return the log-sum-exp of each row (R, 1), computed in float32 whatever the dtype of the logits."""
     peak_R1 = logits_RV.amax(-1, keepdim=True)
     return (logits_RV - peak_R1).exp_().sum(-1, keepdim=True, dtype=torch.float32).log_() + peak_R1
 
 
 def largest_logits(logits_RV: Tensor, count: int, group_size: int = 64) -> tuple[Tensor, Tensor]:
-    """Return the `count` largest logits of each row (R, C), largest first, and their ids.
+    """Return the `count` largest logits of each row (R, C), in decreasing order, and their ids.
 
-    They are in the `count` groups of neighboring ids whose maxima are largest. Finding those groups is one fast pass
-    over memory, where sorting whole rows is slow. With the shared KV cache and two workers it took beam 5 from 254 to
-    311 sentences/s (docs/benchmarks.md); the size of a group was not measured.
+    They are in the `count` groups of neighboring ids with the largest maxima. Finding those groups is one fast pass
+    over memory, while sorting whole rows is slow. Together with the shared KV cache and two workers, it raised beam 5
+    from 254 to 311 sentences/s (docs/benchmarks.md). The size of a group was not measured.
     """
     rows, vocabulary = logits_RV.shape
     groups = vocabulary // group_size
@@ -225,7 +225,7 @@ def largest_logits(logits_RV: Tensor, count: int, group_size: int = 64) -> tuple
     group_RC = grouped.amax(-1).topk(count, dim=-1).indices
     shortlist = grouped.gather(1, group_RC[:, :, None].expand(-1, -1, group_size)).flatten(1)
     shortlist_ids = (group_RC[:, :, None] * group_size + torch.arange(group_size)).flatten(1)
-    if groups * group_size < vocabulary:  # the last ids make no whole group
+    if groups * group_size < vocabulary:  # the last ids do not fill a group
         shortlist = torch.cat((shortlist, logits_RV[:, groups * group_size :]), dim=1)
         last_ids = torch.arange(groups * group_size, vocabulary).expand(rows, -1)
         shortlist_ids = torch.cat((shortlist_ids, last_ids), dim=1)
@@ -234,7 +234,7 @@ def largest_logits(logits_RV: Tensor, count: int, group_size: int = 64) -> tuple
 
 
 def forced_ids(position: int, sentence_of_row: Sequence[int], task: SearchTask) -> dict[int, int]:
-    """Return the only id that a row may take, by row: eos at its sentence's limit, a prefix where there is one."""
+    """Map rows to the only id that they may take: eos at the sentence's limit, or the next id of a prefix."""
     if task.prefixes is None and position < min(task.limits, default=0) - 1:
         return {}
     forced = {}
@@ -248,10 +248,10 @@ def forced_ids(position: int, sentence_of_row: Sequence[int], task: SearchTask) 
 
 
 def constrain(logits_RV: Tensor, forced: Mapping[int, int], banned: Sequence[int]) -> None:
-    """Set what may not be chosen to minus infinity: banned ids, and all but the forced id of a row that has one."""
+    """Set the logits of banned ids to minus infinity, and in a row with a forced id, all others."""
     rows = torch.tensor(list(forced), dtype=torch.long, device=logits_RV.device)
     ids = torch.tensor(list(forced.values()), dtype=torch.long, device=logits_RV.device)
-    forced_logits = logits_RV[rows, ids]  # read before the ban: a prefix may hold what is banned
+    forced_logits = logits_RV[rows, ids]  # read before the ban: a prefix may contain banned ids
     logits_RV[:, list(banned)] = -math.inf
     if forced:
         logits_RV[rows] = -math.inf

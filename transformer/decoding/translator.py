@@ -1,4 +1,4 @@
-"""Text in, text out: a model and its tokenizer as a translator. Order of input in, order of input out.
+"""The translator: translates and scores text with a model and its tokenizer, in the order of the input.
 
 Shape letters: B sentences, S source positions, T target positions, R rows (samples of all sentences), V vocabulary.
 """
@@ -30,36 +30,36 @@ from transformer.system.device import resolve_dtype
 from transformer.system.threads import Workers, start_workers
 
 WINDOW = 2000
-"""Lines that are sorted by length together. Not measured."""
+"""Number of lines that are sorted by length together. Not measured."""
 WINDOW_CHARACTERS = 1 << 22
-"""Characters after which fewer lines are enough, so that long ones do not fill the memory."""
+"""Characters that end a window early, so that long lines do not fill the memory."""
 MOST_SCORED = 4096
-"""Tokens of a line that can be scored even where the model translates fewer in one piece."""
+"""Tokens of a line that can always be scored, even if `data.max_length` is less."""
 TORCH_WORKERS = 2
-"""Batches decoded at once in torch on a CPU; why two is in `start_workers`. More were not measured."""
+"""Batches decoded in parallel by torch on a CPU; `start_workers` says why two. More were not measured."""
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Translation:
-    """A translation of a line; `str()` of it is its text."""
+    """A translation of a line. `str()` returns its text."""
 
     text: str
     score: float
-    """Log-probability over length penalty, by which translations are ranked; summed over the pieces of a long line."""
+    """Log-probability divided by the length penalty, for ranking; a long line has the sum of its pieces."""
     log_prob: float
     """Natural logarithm of the probability."""
     ids: tuple[int, ...]
     """Target ids without eos."""
     alternatives: tuple[Translation, ...] = ()
-    """The next best translations, best first, where the Python interface was asked for several."""
+    """The next best translations, best first, if the Python interface was called with `nbest`."""
 
     def __str__(self) -> str:
         return self.text
 
     @property
     def tokens(self) -> int:
-        """Target tokens, eos counted."""
+        """Number of target tokens, including eos."""
         return len(self.ids) + 1
 
 
@@ -68,10 +68,10 @@ EMPTY = Translation("", 0.0, 0.0, ())
 
 
 class Backend(Protocol):
-    """What computes: torch, or the 8-bit kernels."""
+    """Runs the network: torch or the 8-bit kernels."""
 
     precision: str
-    """The arithmetic, by its name in the configuration."""
+    """The precision, by its name in the configuration."""
 
     def start(self, source_BS: torch.Tensor, beams: int) -> search.State | search.SelectingState:
         """Encode the sources and return the state from which `beams` hypotheses each are decoded."""
@@ -79,7 +79,7 @@ class Backend(Protocol):
 
 
 class TorchBackend:
-    """A model in torch, in one precision."""
+    """Runs a model in torch, in one precision."""
 
     def __init__(self, model: Transformer, dtype: torch.dtype) -> None:
         self.model, self.dtype = model, dtype
@@ -90,7 +90,7 @@ class TorchBackend:
         return self.ready().start(source_BS, beams)
 
     def ready(self) -> Transformer:
-        """Return the model, which others may use as well, without dropout and in this precision."""
+        """Return the model, which may be shared, set to this precision and without dropout."""
         if self.model.training:
             self.model.eval()
         self.model.compute_dtype = self.dtype
@@ -100,10 +100,10 @@ class TorchBackend:
 def make_translator(
     model: Transformer, tokenizer: Tokenizer, cfg: DecodeConfig, max_length: int, device: torch.device
 ) -> Translator:
-    """Return a translator for a model on its device; `max_length` is the longest source, in tokens, taken in one piece.
+    """Return a translator for a model on its device. Lines of more than `max_length` tokens are cut into pieces.
 
-    Quantizes the model where it is decoded in 8 bits, compiles the kernels for that if need be, and starts threads.
-    Raises ConfigError or DeviceError where `cfg` cannot be followed.
+    For 8-bit decoding it quantizes the model and, if necessary, compiles the kernels. It also starts threads.
+    Raises ConfigError or DeviceError if `cfg` is not possible here.
     """
     check_precision(model, cfg, device)
     int8 = not cfg.sampling and cfg.precision in ("auto", "int8") and obstacle(model.cfg, cfg.beam, device) is None
@@ -113,10 +113,10 @@ def make_translator(
 
 
 def check_precision(model: Transformer, cfg: DecodeConfig, device: torch.device) -> None:
-    """Raise ConfigError or DeviceError where a device or this machine cannot decode in the precision asked for."""
+    """Raise ConfigError or DeviceError if the device or machine cannot decode in the requested precision."""
     resolve_dtype(cfg.precision, device)
     if cfg.precision == "int8" and (reason := obstacle(model.cfg, cfg.beam, device)):
-        raise ConfigError(f"decode.precision int8 cannot decode this model here: {reason}")
+        raise ConfigError(f"decode.precision=int8 is not possible here: {reason}")
 
 
 def greedy(cfg: DecodeConfig) -> DecodeConfig:
@@ -125,7 +125,7 @@ def greedy(cfg: DecodeConfig) -> DecodeConfig:
 
 
 class Translator:
-    """Translates and scores text with one model on one device. Made by `make_translator`."""
+    """Translates and scores text with one model on one device. Created by `make_translator`."""
 
     def __init__(
         self,
@@ -144,20 +144,20 @@ class Translator:
 
     @property
     def precision(self) -> str:
-        """The arithmetic that translates, by its name in the configuration."""
+        """The precision of decoding, by its name in the configuration."""
         return self.backend.precision
 
     def check(self, nbest: int) -> None:
-        """Raise ConfigError where `nbest` translations of a line cannot be found with these settings."""
+        """Raise ConfigError if beam search with these settings cannot return `nbest` translations of a line."""
         if nbest > self.cfg.beam and not self.cfg.sampling:
             raise ConfigError(f"{nbest} translations need a beam of at least {nbest}, not {self.cfg.beam}")
 
     def translate(
         self, lines: Iterable[str], nbest: int = 1, prefixes: Iterable[str] | None = None, first: int = 1
     ) -> Iterator[list[Translation]]:
-        """Yield the `nbest` best translations of each line, in order; an empty line has one, empty, of score 0.
+        """Yield the `nbest` best translations of each line, in order. An empty line has one, empty, with score 0.
 
-        `prefixes` are what translations must begin with; `first` is the number of the first line, for warnings.
+        `prefixes` are the forced beginnings of the translations. `first` is the number of the first line, for warnings.
         """
         self.check(nbest)
         lines = iter(lines)
@@ -170,9 +170,9 @@ class Translator:
             first += len(window)
 
     def score(self, sources: Sequence[str], targets: Sequence[str]) -> list[Translation]:
-        """Return each given translation with its score, computed in float32 whatever decode.precision is.
+        """Return the given translations with their scores, computed in float32 whatever `decode.precision` is.
 
-        In float32 it is the score that `translate` gives for the same ids.
+        `translate` gives the same score for the same ids if it decodes in float32.
         """
         ids = self.tokenizer.encode_source(sources), self.tokenizer.encode_target(targets)
         limit = max(self.max_length, MOST_SCORED)
@@ -213,7 +213,7 @@ class Translator:
     def _translate_window(
         self, lines: list[str], prefixes: list[str], nbest: int, first: int
     ) -> list[list[Translation]]:
-        """Translate lines, of which the first has the number `first`."""
+        """Translate lines. `first` is the number of the first line."""
         pieces: list[Piece] = []
         pieces_of_line: list[range] = []
         sources = self.tokenizer.encode_source(lines)
@@ -226,27 +226,27 @@ class Translator:
         for numbers in pieces_of_line:
             joined = join_pieces([hypotheses[i] for i in numbers], self.tokenizer)
             ways = [Translation(text, whole.score, whole.log_prob, whole.ids) for text, whole in joined] or [EMPTY]
-            translations.append(ways + ways[-1:] * (nbest - len(ways)))  # an empty line has but one translation
+            translations.append(ways + ways[-1:] * (nbest - len(ways)))  # an empty line has only one translation
         return translations
 
     def _pieces(self, line: str, ids: list[int], prefix: str, number: int) -> list[Piece]:
-        """Return what is decoded of a line: one piece, several of a long one, none of an empty one."""
+        """Return the pieces of a line to decode: one, several for a long line, none for an empty line."""
         if self.tokenizer.unk in ids and not self.warned_unknown:
             self.warned_unknown = True
-            log.warning("line %d has characters that this model has never seen and cannot spell", number)
+            log.warning("line %d has characters that are not in this model's vocabulary", number)
         begin = self.tokenizer.encode_target([prefix])[0] if prefix else []
         if len(begin) > self.max_length:
             raise DataError(f"the prefix of line {number} has {len(begin)} tokens, more than {self.max_length}")
         pieces = [ids] if ids else []
         if len(ids) > self.max_length:
-            message = "line %d has %d tokens, more than the %d this model takes: translated in pieces"
+            message = "line %d has %d tokens, more than the model's limit of %d: translated in pieces"
             log.warning(message, number, len(ids), self.max_length)
             pieces = cut_line(line, self.tokenizer, self.max_length)
         return [Piece(piece, begin if i == 0 else []) for i, piece in enumerate(pieces)]
 
     @torch.inference_mode()
     def _decode(self, pieces: list[Piece], nbest: int) -> list[list[search.Hypothesis]]:
-        """Search for each piece, in batches of like length, and restore the order."""
+        """Decode the pieces in batches of similar length, and restore their order."""
         beams = nbest if self.cfg.sampling else self.cfg.beam
         lengths = [(len(piece.source) + 1) * beams for piece in pieces]
         batches = cut_batches(lengths, self.splitter.batch_tokens, self.workers.count)
@@ -286,12 +286,12 @@ class Translator:
         return sample(state, uniform_RT, sampling, task)
 
     def _tensor(self, rows: Sequence[Any], first: int | None = None, last: int | None = None) -> torch.Tensor:
-        """Return rows of ids as one padded tensor, with a token before or after each if given."""
+        """Return rows of ids as one padded tensor, with the token `first` before and `last` after each row if given."""
         return torch.from_numpy(rectangle(rows, self.tokenizer.pad, first, last)).to(self.device)
 
 
 def _take_window(lines: Iterator[str]) -> list[str]:
-    """Return the next lines that are translated together."""
+    """Return the next lines to translate together."""
     window: list[str] = []
     characters = 0
     while len(window) < WINDOW and characters < WINDOW_CHARACTERS and (line := next(lines, None)) is not None:

@@ -1,1 +1,1 @@
-"""Metrics, evaluation of a run, the model card."""
+"""Metrics, the evaluation of a run, and the model card."""

@@ -1,4 +1,4 @@
-"""Evaluation: translate a text and score it against its raw references."""
+"""Evaluation: translate a text and score the translations against raw references."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from transformer.system.clock import Stopwatch
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Translations of a text, their scores, and how long translating took."""
+    """Translations of a text, their scores, and the time that translating took."""
 
     name: str
-    """Of the text."""
+    """Name of the text."""
     translations: list[str]
     scores: Scores
-    """By the names of `metrics.METRICS`."""
+    """Scores by the names in `metrics.METRICS`."""
     seconds: float
-    """Of translating, without loading the model."""
+    """Time of translating, without loading the model."""
     precision: str
-    """Of the arithmetic that translated, by its name in the configuration."""
+    """Precision of decoding, by its name in the configuration."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return what `evaluate --json` prints."""
+        """Return the JSON object that `evaluate --json` prints."""
         return {
             "name": self.name,
             **{name: score.as_json() for name, score in self.scores.items()},
@@ -52,21 +52,21 @@ def read_evaluation_text(
     """Return the name and the pairs of the text to evaluate on: two files, a test set, or a split of the run."""
     data = run.config.data
     if source is not None and testset is not None:
-        raise ConfigError("--testset and --source are two ways to say what to evaluate on; give one")
+        raise ConfigError("--testset and --source exclude each other; give one")
     if source is not None and reference is not None:
         return source.name, read_aligned(source, reference)
     if testset is not None:
         return testset, read_all_pairs(CorpusConfig(testset=testset), data)
     chosen = {"valid": data.valid, "test": data.test}[split]
     if chosen is None:
-        raise DataError(f"this run names no data.{split}; give --source and --reference, or --testset")
+        raise DataError(f"this run has no data.{split}; give --source and --reference, or --testset")
     return split, read_all_pairs(chosen, data)
 
 
 def evaluate(translator: Translator, name: str, pairs: list[Pair], target: str, progress: bool = False) -> Evaluation:
     """Translate the sources and score the translations, with confidence intervals.
 
-    `target` is the language code. `progress` shows a bar, if standard error is a terminal.
+    `target` is the language code. `progress` shows a progress bar if standard error is a terminal.
     """
     watch = Stopwatch()
     found = tqdm(

@@ -1,6 +1,6 @@
-"""The metrics: one table says how each is named, computed and compared. A new metric is one entry here.
+"""The metrics. The table `METRICS` defines the name, computation and direction of each; a new metric is one entry.
 
-Scores are sacreBLEU's, of raw text against raw references, with the signature that it takes to reproduce them.
+Scores are computed by sacreBLEU on raw text against raw references, and come with the signature to reproduce them.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from typing import Any
 from transformer.errors import ConfigError, DataError
 
 RESAMPLES = 1000
-"""Of the bootstrap that gives the confidence interval."""
+"""Number of bootstrap resamples for the confidence interval."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One way to score a corpus."""
+    """A corpus-level metric."""
 
     label: str
-    """How people write it."""
+    """The display name."""
     make: Callable[[str], Any]
-    """Language code of the target to sacreBLEU's metric."""
+    """Returns sacreBLEU's metric for a target language code."""
     higher_is_better: bool = True
     detail: Callable[[Any], str] = lambda _: ""
-    """What else to print of sacreBLEU's score."""
+    """Returns the details of sacreBLEU's score to print."""
 
 
 def _bleu(target: str) -> Any:
@@ -50,18 +50,18 @@ METRICS: dict[str, Metric] = {
     "bleu": Metric("BLEU", _bleu, detail=_bleu_parts),
     "chrf": Metric("chrF", _chrf),
 }
-"""By the name that JSON, logs and `train.select_by` use."""
+"""All metrics, by their names in JSON, logs and `train.select_by`."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """A corpus score with what it takes to reproduce it."""
+    """A corpus-level score with its signature."""
 
     label: str
     score: float
     signature: str
     interval: float | None
-    """Half the width of the 95 % confidence interval (bootstrap); None where it was not asked for."""
+    """Half the width of the 95 % confidence interval (bootstrap), or None if it was not computed."""
     detail: str
 
     def __str__(self) -> str:
@@ -69,21 +69,21 @@ class Score:
         return f"{self.label} {self.score:.2f}{spread}{self.detail}  {self.signature}"
 
     def as_json(self) -> dict[str, Any]:
-        """Return what `--json` prints."""
+        """Return the score as a JSON object."""
         plain = {"score": self.score, "signature": self.signature}
         return plain if self.interval is None else {**plain, "confidence": self.interval}
 
 
 Scores = dict[str, Score]
-"""The scores of one set of translations, by the names in `METRICS`."""
+"""The scores of a set of translations, by the names in `METRICS`."""
 
 
 def score_corpus(
     translations: Sequence[str], references: Sequence[str], target: str = "", interval: bool = False
 ) -> Scores:
-    """Score translations against one reference each, by every metric; `target` is the language code.
+    """Score translations against one reference each with every metric. `target` is the language code.
 
-    Raises DataError where their numbers differ, and where there are none.
+    Raises DataError if their numbers differ or are zero.
     """
     if len(translations) != len(references):
         raise DataError(f"{len(translations)} translations cannot be scored against {len(references)} references")
@@ -103,17 +103,17 @@ def _score(metric: Metric, scorer: Any, translations: list[str], references: lis
 
 
 def _interval(scorer: Any, translations: list[str], references: list[str]) -> float | None:
-    """Return half the width of the 95 % confidence interval, or None where there is none."""
+    """Return half the width of the 95 % confidence interval, or None if it cannot be computed."""
     if len(translations) < 2:
         return None
     try:
         return float(scorer.corpus_score(translations, [references], n_bootstrap=RESAMPLES)._ci)
-    except TypeError:  # sacreBLEU 2.6 cannot average where some resamples score exactly zero
+    except TypeError:  # sacreBLEU 2.6 fails if some resamples score exactly zero
         return None
 
 
 def in_words(scores: Mapping[str, float]) -> str:
-    """Return the metrics among these values for a line of the log: `BLEU 27.31  chrF 55.02`."""
+    """Return the metrics among these values as text for the log: `BLEU 27.31  chrF 55.02`."""
     return "  ".join(f"{metric.label} {scores[name]:.2f}" for name, metric in METRICS.items() if name in scores)
 
 
@@ -127,6 +127,6 @@ def check_select_by(name: str) -> None:
 
 
 def merit(values: Mapping[str, float], select_by: str) -> float:
-    """Return the validation score that decides, so that higher is better."""
+    """Return the validation score that `select_by` names, negated if lower is better."""
     higher_is_better = select_by != "loss" and METRICS[select_by].higher_is_better
     return values[select_by] if higher_is_better else -values[select_by]

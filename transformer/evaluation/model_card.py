@@ -1,4 +1,4 @@
-"""The model card: README.md of a run directory. It says what the model is, how good it is and how to use it."""
+"""The model card: README.md of a run directory, with the model's description, use, scores, data and settings."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ REPORT = "data.json"
 
 
 def write_model_card(run: Run, dataset_report: dict[str, Any] | None = None) -> None:
-    """Write README.md from the run's configuration, the counts of its data and its evaluations."""
+    """Write README.md from the run's configuration, data counts and evaluations."""
     if dataset_report is not None:
         atomic.write_text(run.path / REPORT, json.dumps(dataset_report, indent=1) + "\n")
     try:
         sections = [_head(run), _use(run), _scores(run), _data(run), _versions(), _settings(run)]
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise CheckpointError(f"README.md is not written: {run.path} holds reports that are not ours") from None
+        raise CheckpointError(f"README.md was not written: a report in {run.path} has an unknown format") from None
     atomic.write_text(run.path / "README.md", "\n".join(filter(None, sections)))
 
 
@@ -87,7 +87,7 @@ def _data(run: Run) -> str:
     rows = ["| " + " | ".join(str(each.get(key, 0)) for key in keys) + " |" for each in report["corpora"]]
     head = ["| " + " | ".join(keys) + " |", "|" + "---|" * len(keys)]
     note = (
-        f"{report['pairs']:,} pairs trained on; "
+        f"{report['pairs']:,} training pairs; "
         f"duplicates: {report['duplicates']}, overlap with valid or test: {report['overlap']}."
     )
     return "\n".join(["## Training data\n", *head, *rows, "", note, ""])

@@ -1,4 +1,4 @@
-"""What all formats of other runtimes share: the refusal to write, and copies of weights as arrays."""
+"""Code shared by all export formats: checks before writing, and weights as NumPy arrays."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from transformer.model.weights import Accepted, LinearWeights, unsupported
 
 Array = NDArray[np.float32]
 POSITIONS = 2048
-"""Rows of the position tables written, since other runtimes cannot compute more. Not measured."""
+"""Rows of exported position tables, which limit the length in runtimes that cannot extend them. Not measured."""
 
 
 def check_export(cfg: ModelConfig, accepted: Mapping[str, Accepted], runtime: str, folder: Path) -> None:
-    """Raise ConfigError where a runtime cannot hold a model of these settings, or the folder exists."""
+    """Raise ConfigError if a runtime does not support a model with these settings, or if the folder exists."""
     if setting := unsupported(cfg, accepted):
-        raise ConfigError(f"{runtime} cannot hold this model: {setting}")
+        raise ConfigError(f"{runtime} does not support this model: {setting}")
     if folder.exists():
-        raise ConfigError(f"{folder} exists; name a new folder to export to")
+        raise ConfigError(f"{folder} already exists; choose a new folder to export to")
 
 
 def array(tensor: Tensor) -> Array:
-    """Return a copy in float32: a runtime's quantization may write into what it is given."""
+    """Return a float32 copy of a tensor, as a runtime's quantization may modify the array it gets."""
     return tensor.detach().cpu().float().numpy().copy()
 
 
 def bias_array(linear: LinearWeights) -> Array:
-    """Return a copy of the bias, zeros where there is none."""
+    """Return a copy of the bias, or zeros if there is none."""
     return np.zeros(len(linear.weight), np.float32) if linear.bias is None else array(linear.bias)

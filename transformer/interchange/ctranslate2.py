@@ -1,7 +1,7 @@
-"""A trained model in the format of CTranslate2.
+"""Export of a trained model to CTranslate2.
 
-CTranslate2 places norms and biases as this package does, and is given the same table of positions, so nothing is
-approximated: the same ids give the same logits, up to rounding.
+CTranslate2 places norms and biases as this package does and gets the same position table. So nothing is approximated:
+the same ids give the same logits, up to rounding.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ ACCEPTED: Mapping[str, Accepted] = {
     **TRAINING_ONLY,
 }
 NEVER = -1e4
-"""Output bias of ids that are never chosen; float16 can hold it."""
+"""Output bias of ids that are never chosen. It is within the range of float16."""
 
 
 def write_ctranslate2(model: Transformer, tokenizer: Tokenizer, folder: Path, quantization: str | None = None) -> None:
-    """Write a new folder for `ctranslate2.Translator`, which is given source pieces without eos.
+    """Write a new folder for `ctranslate2.Translator`, whose input is source pieces without eos.
 
-    `quantization` is one of CTranslate2's, such as int8. Ids that are never chosen here get so low an output bias that
-    they are never chosen there. Raises TransformerError where CTranslate2 is not installed, and ConfigError where it
-    cannot hold the model or the folder exists.
+    `quantization` is one of CTranslate2's, such as int8. Ids that this package never chooses get an output bias so low
+    that CTranslate2 never chooses them. Raises TransformerError if CTranslate2 is not installed, and ConfigError if it
+    does not support the model or if the folder exists.
     """
     try:
         from ctranslate2.specs import common_spec, transformer_spec
@@ -70,14 +70,14 @@ def write_ctranslate2(model: Transformer, tokenizer: Tokenizer, folder: Path, qu
         spec.validate()
         spec.optimize(quantization=quantization)
     except ValueError as error:
-        raise ConfigError(f"CTranslate2 does not take this model: {error}") from None
+        raise ConfigError(f"CTranslate2 rejects this model: {error}") from None
     with atomic.new_folder(folder) as new:
         spec.save(str(new))
         tokenizer.save(new)
 
 
 def _fill_spec(spec: Any, model: Transformer, tokenizer: Tokenizer) -> None:
-    """Put weights, vocabularies and special tokens into CTranslate2's description of the model."""
+    """Set the weights, vocabularies and special tokens of CTranslate2's model specification."""
     weights = model_weights(model)
     _fill_stack(spec.encoder, spec.encoder.embeddings[0], weights.encoder)
     _fill_stack(spec.decoder, spec.decoder.embeddings, weights.decoder)
@@ -94,7 +94,7 @@ def _fill_spec(spec: Any, model: Transformer, tokenizer: Tokenizer) -> None:
 
 
 def _fill_stack(spec: Any, embedding_spec: Any, weights: EncoderWeights | DecoderWeights) -> None:
-    """Put the weights of the encoder or the decoder into CTranslate2's description of it."""
+    """Set the weights of the encoder or decoder in CTranslate2's model specification."""
     embedding_spec.weight = array(weights.embedding)
     spec.scale_embeddings = True
     spec.position_encodings.encodings = sinusoids(POSITIONS, weights.embedding.shape[1]).numpy()

@@ -1,7 +1,7 @@
-"""A trained model in the format of Hugging Face transformers. No pickle.
+"""Export of a trained model to Hugging Face transformers, in safetensors.
 
-Its MarianMTModel and PegasusForConditionalGeneration place norms and biases as this package does and have the same
-positions, so nothing is approximated: the same ids give the same logits, up to rounding.
+MarianMTModel and PegasusForConditionalGeneration place norms and biases as this package does and have the same position
+encodings. So nothing is approximated: the same ids give the same logits, up to rounding.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ ACCEPTED: Mapping[str, Accepted] = {
 
 
 def write_hugging_face(model: Transformer, tokenizer: Tokenizer, folder: Path) -> None:
-    """Write a new folder for `AutoModelForSeq2SeqLM`, which is given source ids with eos.
+    """Write a new folder for `AutoModelForSeq2SeqLM`, whose input is source ids with eos.
 
-    It is a MarianMTModel if the model is post-norm, else a PegasusForConditionalGeneration. Raises ConfigError where
-    those cannot hold the model, and if the folder exists.
+    A post-norm model becomes a MarianMTModel, a pre-norm model a PegasusForConditionalGeneration. Raises ConfigError if
+    that class does not support the model, or if the folder exists.
     """
     check_export(model.cfg, ACCEPTED, "Hugging Face transformers", folder)
     tensors = hugging_face_tensors(model)
@@ -66,7 +66,7 @@ def write_hugging_face(model: Transformer, tokenizer: Tokenizer, folder: Path) -
 
 
 def hugging_face_tensors(model: Transformer) -> dict[str, Array]:
-    """Return the model's weights by Hugging Face's names; of tied ones, one."""
+    """Return the model's weights by Hugging Face's names. Tied weights are included once."""
     cfg, weights = model.cfg, model_weights(model)
     tensors: dict[str, Array] = {"final_logits_bias": bias_array(weights.decoder.output)[None]}
     if cfg.tied == "all":
@@ -86,7 +86,7 @@ def hugging_face_tensors(model: Transformer) -> dict[str, Array]:
 
 
 def _layer(name: str, layer: EncoderLayerWeights) -> dict[str, Array]:
-    """Return one layer's weights by name."""
+    """Return the weights of one layer by Hugging Face's names."""
     tensors = {
         **_fused(f"{name}.self_attn", "qkv", layer.attention.qkv),
         **_linear(f"{name}.self_attn.out_proj", layer.attention.out),
@@ -104,7 +104,7 @@ def _layer(name: str, layer: EncoderLayerWeights) -> dict[str, Array]:
 
 
 def _fused(name: str, parts: str, fused: LinearWeights) -> dict[str, Array]:
-    """Return the projections that lie one above the other in `fused`, named by the letters of `parts`."""
+    """Split a fused projection into its parts, which are stacked by rows and named by the letters of `parts`."""
     weights, biases = array(fused.weight), bias_array(fused)
     size = len(weights) // len(parts)
     tensors = {}
@@ -124,7 +124,7 @@ def _norm(name: str, norm: NormWeights) -> dict[str, Array]:
 
 
 def _model_config(model: Transformer, tokenizer: Tokenizer) -> dict[str, Any]:
-    """Return what Hugging Face's config.json holds for this model."""
+    """Return the content of config.json for this model."""
     cfg = model.cfg
     pre = cfg.norm == "pre"
     only_marian = {"decoder_vocab_size": tokenizer.sizes[1], "share_encoder_decoder_embeddings": cfg.tied == "all"}
@@ -154,7 +154,7 @@ def _model_config(model: Transformer, tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 def _generation_config(model: Transformer, tokenizer: Tokenizer) -> dict[str, Any]:
-    """Return what keeps `generate` from choosing ids that this package never chooses."""
+    """Return the content of generation_config.json. It suppresses the ids that this package never chooses."""
     return {**_special_ids(model, tokenizer), "suppress_tokens": list(tokenizer.never_chosen)}
 
 

@@ -1,4 +1,4 @@
-"""Multi-head attention (section 3.2 of the paper), and the biases that mask padding and the future.
+"""Multi-head attention (section 3.2 of the paper), and the biases that mask padding and future positions.
 
 Shape letters: B sentences, S source positions, T target positions, K hypotheses of a sentence, H heads, E width of
 a head, D model width, P places in the KV cache (K for each position).
@@ -19,7 +19,7 @@ from transformer.model.packed_linear import Linear
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention of a sequence over itself (3.2.2); one projection makes q, k and v."""
+    """Multi-head self-attention (3.2.2). One projection computes q, k and v."""
 
     def __init__(self, cfg: ModelConfig) -> None:
         super().__init__()
@@ -33,13 +33,13 @@ class SelfAttention(nn.Module):
         return self.out(attend(q, k, v, bias, rate))
 
     def step(self, x_BKD: Tensor, cache: KVCache, bias_B1KP: Tensor | None) -> Tensor:
-        """Attend from one new position of each hypothesis to the cached ones and itself."""
+        """Attend from the new position of each hypothesis to the cached positions and to itself."""
         q, k, v = split_heads(self.qkv(x_BKD), self.heads, 3)
         return self.out(attend(q, *cache.extend(k, v), bias_B1KP, 0.0))
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention of the target over the source; one projection makes k and v."""
+    """Multi-head attention of the target over the source. One projection computes k and v."""
 
     def __init__(self, cfg: ModelConfig) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class CrossAttention(nn.Module):
         self.out = Linear(cfg.width, cfg.width)
 
     def memory(self, memory_BSD: Tensor) -> tuple[Tensor, Tensor]:
-        """Return keys and values (B, H, S, E) of the encoded source."""
+        """Return the keys and values (B, H, S, E) of the encoded source."""
         k, v = split_heads(self.kv(memory_BSD), self.heads, 2)
         return k, v
 
@@ -60,13 +60,13 @@ class CrossAttention(nn.Module):
 
 
 def split_heads(x_BTD: Tensor, heads: int, parts: int) -> tuple[Tensor, ...]:
-    """Cut (B, T, parts * D) into `parts` tensors of shape (B, H, T, E)."""
+    """Split (B, T, parts * D) into `parts` tensors of shape (B, H, T, E)."""
     batch, length, width = x_BTD.shape
     return x_BTD.view(batch, length, parts, heads, width // parts // heads).permute(2, 0, 3, 1, 4).unbind(0)
 
 
 def attend(q_BHTE: Tensor, k_BHSE: Tensor, v_BHSE: Tensor, bias: Tensor | None, rate: float) -> Tensor:
-    """Scaled dot-product attention (3.2.1), heads joined: (B, T, D). `bias` is added to the scores.
+    """Return scaled dot-product attention (3.2.1) with joined heads: (B, T, D). `bias` is added to the scores.
 
     On CUDA the fused kernel is used; on CPU two matrix products and a softmax are faster in bfloat16 training
     at sentence lengths (scripts/bench/micro_benchmarks.py).
@@ -81,11 +81,11 @@ def attend(q_BHTE: Tensor, k_BHSE: Tensor, v_BHSE: Tensor, bias: Tensor | None, 
 
 
 def causal_bias(length: int, like: Tensor) -> Tensor:
-    """Return (T, T): minus infinity where a position would see a later one."""
+    """Return a bias (T, T) that is minus infinity for later positions."""
     return torch.full((length, length), -math.inf, dtype=like.dtype, device=like.device).triu(1)
 
 
 def padding_bias(is_pad_BS: Tensor, like: Tensor) -> Tensor:
-    """Return (B, 1, 1, S): minus infinity at padding."""
+    """Return a bias (B, 1, 1, S) that is minus infinity at padding."""
     zero = torch.zeros(is_pad_BS.shape, dtype=like.dtype, device=like.device)
     return zero.masked_fill_(is_pad_BS, -math.inf)[:, None, None, :]

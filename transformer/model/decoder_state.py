@@ -13,25 +13,25 @@ import torch
 from torch import Tensor
 
 DecodeStep = Callable[[Tensor, "DecoderState"], Tensor]
-"""Ids (B, K) and the state to logits (B, K, V) of the ids that follow."""
+"""Maps ids (B, K) and the state to the logits (B, K, V) of the next ids."""
 
 
 class DecoderState:
-    """What a search continues from: the encoded sources, and the keys and values of the ids decoded so far.
+    """The state of a search: the encoded sources, and the keys and values of the ids decoded so far.
 
     A sentence's K hypotheses share one KV cache, in which each position has K places. A mask says which places
     belong to the ancestors of a hypothesis, so nothing is copied when the search replaces hypotheses.
     """
 
     def __init__(self, decode: DecodeStep, memory: list[tuple[Tensor, Tensor]], bias_B11S: Tensor, beams: int) -> None:
-        """Take each decoder layer's keys and values (B, H, S, E) of the source, and the bias at its padding."""
+        """Take each decoder layer's keys and values (B, H, S, E) of the source, and the bias that masks its padding."""
         self.decode, self.memory, self.bias_B11S, self.beams = decode, memory, bias_B11S, beams
         self.caches = [KVCache(keys_BHSE, beams) for keys_BHSE, _ in memory]
         self.ancestors_BKP = bias_B11S.new_zeros(len(bias_B11S), beams, 0)
         self.position = 0
 
     def visible(self) -> Tensor | None:
-        """Return a bias (B, 1, K, P) that lets each hypothesis attend to its ancestors and itself; None if all may."""
+        """Return a bias (B, 1, K, P) that masks all but a hypothesis's ancestors and itself, or None if K is 1."""
         if self.beams == 1:
             return None
         own_KK = self.bias_B11S.new_full((self.beams, self.beams), -math.inf).fill_diagonal_(0.0)
@@ -39,13 +39,13 @@ class DecoderState:
         return self.ancestors_BKP[:, None]
 
     def step(self, last_R: Tensor) -> Tensor:
-        """Return logits (R, V) of the id after each hypothesis's last."""
+        """Return the logits (R, V) of the next id of each hypothesis."""
         logits_BKV = self.decode(last_R.view(-1, self.beams), self)
         self.position += 1
         return logits_BKV.flatten(0, 1)
 
     def select(self, rows_R: Tensor, sentences_B: Tensor | None) -> None:
-        """Continue with these rows of hypotheses and these sentences (None: all of them)."""
+        """Keep these rows of hypotheses and these sentences (None: all sentences)."""
         if self.beams > 1:
             self.ancestors_BKP = self.ancestors_BKP.flatten(0, 1).index_select(0, rows_R).unflatten(0, (-1, self.beams))
         if sentences_B is not None:
@@ -56,7 +56,7 @@ class DecoderState:
 
 
 class KVCache:
-    """Keys and values of one layer, shared by all hypotheses of a sentence. Its capacity doubles when full."""
+    """The keys and values of one layer, shared by all hypotheses of a sentence. Its capacity doubles when full."""
 
     def __init__(self, like_BHSE: Tensor, beams: int) -> None:
         batch, heads, _s, width = like_BHSE.shape
@@ -64,7 +64,7 @@ class KVCache:
         self.kv_2BHPE = like_BHSE.new_empty(2, batch, heads, 16 * beams, width)
 
     def extend(self, k_BHKE: Tensor, v_BHKE: Tensor) -> tuple[Tensor, Tensor]:
-        """Add a position and return all keys and all values (B, H, P, E)."""
+        """Append a position and return all keys and all values (B, H, P, E)."""
         end = self.used + self.beams
         if end > self.kv_2BHPE.shape[3]:
             self.kv_2BHPE = torch.cat((self.kv_2BHPE, torch.empty_like(self.kv_2BHPE)), dim=3)

@@ -1,4 +1,4 @@
-"""Dropout whose random draws are a function of a seed: on CPU from a generator for each thread, with cheap masks."""
+"""Dropout that is reproducible from a seed. On a CPU each thread has its generator, and masks are cheap to draw."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class _Draws(threading.local):
-    """The generator of a thread's draws on CPU. None is torch's global one, on whose lock the workers would wait."""
+    """A thread's generator on a CPU. None is torch's global generator, whose lock the workers would contend for."""
 
     generator: torch.Generator | None = None
 
@@ -23,7 +23,7 @@ _draws = _Draws()
 
 @contextlib.contextmanager
 def dropout_seed(seed: int, device: torch.device) -> Iterator[None]:
-    """Make the draws of this thread a function of `seed` while the block runs."""
+    """Seed the random draws of this thread while the block runs."""
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
         yield
@@ -36,7 +36,7 @@ def dropout_seed(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def dropout(x: Tensor, rate: float, training: bool) -> Tensor:
-    """Zero a random share `rate` of the elements and scale the others up, while training."""
+    """Return `x` with dropout in training: a random share `rate` is zeroed and the rest scaled up."""
     if not training or rate == 0:
         return x
     return F.dropout(x, rate) if x.is_cuda else x * keep_mask(x, rate)
@@ -65,7 +65,7 @@ def keep_mask(like: Tensor, rate: float) -> Tensor:
 
 
 class _AddMasked(torch.autograd.Function):
-    """x + y * mask in one pass over memory."""
+    """Computes x + y * mask in one pass over memory."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:

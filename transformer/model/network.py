@@ -2,7 +2,7 @@
 
 Shape letters: B sentences, S source positions, T target positions, K hypotheses of a sentence, H heads, E width of
 a head, D model width, V vocabulary, P places in the KV cache (K for each position), L rows of the position table.
-Callers pass ids; masks are made here, from the padding id. Arithmetic runs in `compute_dtype`; the weights keep theirs.
+Callers pass ids; masks are computed from the padding id. Arithmetic runs in `compute_dtype`; weights keep their dtype.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from transformer.model.packed_linear import Linear, PackedWeights, affine
 
 
 class Transformer(nn.Module):
-    """Source ids and target ids to the distribution of the next target id."""
+    """Predicts the next target id from source ids and the target ids so far."""
 
     positions_LD: Tensor
 
     def __init__(self, cfg: ModelConfig, sizes: tuple[int, int], pad: int, start: int, max_length: int) -> None:
-        """Take the sizes of both vocabularies, the ids of padding and of the decoder's first token."""
+        """Take the sizes of both vocabularies and the ids of padding and of the decoder's start token."""
         super().__init__()
         self.cfg, self.pad, self.start_id = cfg, pad, start
         self.compute_dtype = torch.float32
@@ -51,31 +51,33 @@ class Transformer(nn.Module):
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=self.cfg.width**-0.5)
             elif isinstance(module, Linear):
-                for block in module.weight.split(module.block):  # q, k and v side by side are three matrices
+                for block in module.weight.split(
+                    module.block
+                ):  # q, k and v are three matrices, each initialized separately
                     nn.init.xavier_uniform_(block)
                 nn.init.zeros_(module.bias)
 
     def packed_weights(self) -> list[tuple[PackedWeights, Tensor]]:
-        """Return each weight that activations are multiplied by, with the object that holds its packed copies."""
+        """Return each matrix that activations are multiplied by, with the object that has its packed copies."""
         found = [(each.packed, each.weight) for each in self.modules() if isinstance(each, Linear)]
         return [*found, (self.output_packed, self.output_weight)]
 
     @property
     def encoder_embedding(self) -> nn.Embedding:
-        """The embedding of source ids; with `tied: all` it is the target's."""
+        """The embedding of source ids. With `tied: all` it is the target embedding."""
         return self.target_embedding if self.cfg.tied == "all" else self.source_embedding
 
     @property
     def output_weight(self) -> Tensor:
-        """The matrix from width to target vocabulary, of shape (V, D)."""
+        """The output projection to the target vocabulary, of shape (V, D)."""
         return self.output.weight if self.cfg.tied == "none" else self.target_embedding.weight
 
     def forward(self, source_BS: Tensor, input_BT: Tensor) -> Tensor:
-        """Return logits (B, T, V) of the id that follows each prefix of `input_BT`."""
+        """Return the logits (B, T, V) of the id that follows each prefix of `input_BT`."""
         return self.project(self.hidden(source_BS, input_BT))
 
     def hidden(self, source_BS: Tensor, input_BT: Tensor) -> Tensor:
-        """Return the decoder's last layer (B, T, D): the logits before the output projection."""
+        """Return the output of the decoder (B, T, D), before the output projection."""
         memory_BSD, bias_B11S = self.encode(source_BS)
         x_BTD = self._embed(self.target_embedding, input_BT, self.encoding(0, input_BT.shape[1]))
         causal_TT = causal_bias(input_BT.shape[1], x_BTD)
@@ -84,11 +86,11 @@ class Transformer(nn.Module):
         return self.decoder_norm(x_BTD) if self.decoder_norm is not None else x_BTD
 
     def project(self, hidden: Tensor) -> Tensor:
-        """Return logits (…, V) of hidden states (…, D)."""
+        """Return the logits (…, V) of hidden states (…, D)."""
         return affine(hidden, self.output_weight, self.output_bias, self.output_packed)
 
     def encode(self, source_BS: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the encoder's last layer (B, S, D) and what to add to attention scores over it (B, 1, 1, S)."""
+        """Return the output of the encoder (B, S, D) and the bias that masks its padding (B, 1, 1, S)."""
         x_BSD = self._embed(self.encoder_embedding, source_BS, self.encoding(0, source_BS.shape[1]))
         bias_B11S = padding_bias(source_BS == self.pad, x_BSD)
         for layer in cast("Sequence[EncoderLayer]", self.encoder):
@@ -96,13 +98,13 @@ class Transformer(nn.Module):
         return (self.encoder_norm(x_BSD) if self.encoder_norm is not None else x_BSD), bias_B11S
 
     def start(self, source_BS: Tensor, beams: int) -> DecoderState:
-        """Encode the sources and return the state from which `beams` hypotheses each are decoded."""
+        """Encode the sources and return the state to decode `beams` hypotheses of each."""
         memory_BSD, bias_B11S = self.encode(source_BS)
         layers = cast("Sequence[DecoderLayer]", self.decoder)
         return DecoderState(self.step, [layer.cross.memory(memory_BSD) for layer in layers], bias_B11S, beams)
 
     def step(self, last_BK: Tensor, state: DecoderState) -> Tensor:
-        """Return logits (B, K, V) of the id after each hypothesis's last; extends the state."""
+        """Return the logits (B, K, V) of the next id of each hypothesis. Extends the state."""
         x_BKD = self._embed(self.target_embedding, last_BK, self.encoding(state.position))
         bias_B1KP = state.visible()
         for layer, cache, memory in zip(
@@ -113,10 +115,10 @@ class Transformer(nn.Module):
         return self.project(x_BKD)
 
     def encoding(self, position: int, count: int = 1) -> Tensor:
-        """Return the encodings (count, D) of positions from `position` on (3.5)."""
+        """Return the encodings (count, D) of `count` positions from `position` on (3.5)."""
         end = position + count
-        table = self.positions_LD  # one table throughout, as another thread may set another
-        if end > len(table):  # longer than ever before: the table has no end
+        table = self.positions_LD  # read once, as another thread may replace it
+        if end > len(table):  # the table grows with the longest input
             table = self.positions_LD = sinusoids(2 * end, self.cfg.width).to(table)
         return table[position:end]
 
@@ -158,7 +160,7 @@ class DecoderLayer(nn.Module):
     def step(
         self, x_BKD: Tensor, cache: KVCache, bias_B1KP: Tensor | None, memory: tuple[Tensor, Tensor], bias_B11S: Tensor
     ) -> Tensor:
-        """Decode one position of each hypothesis and add its keys and values to the cache."""
+        """Decode one position of each hypothesis and append its keys and values to the cache."""
         norm, add = self.attention_residual.before, self.attention_residual.after
         x_BKD = add(x_BKD, self.attention.step(norm(x_BKD), cache, bias_B1KP))
         return self._rest(x_BKD, memory, bias_B11S)
@@ -171,18 +173,18 @@ class DecoderLayer(nn.Module):
 
 
 class Residual(nn.Module):
-    """Where the norm sits: LayerNorm(x + dropout(f(x))) as in 3.1 and 5.4, or x + dropout(f(LayerNorm(x)))."""
+    """A residual connection: LayerNorm(x + dropout(f(x))) as in 3.1 and 5.4, or x + dropout(f(LayerNorm(x)))."""
 
     def __init__(self, cfg: ModelConfig) -> None:
         super().__init__()
         self.norm, self.post, self.dropout = LayerNorm(cfg.width), cfg.norm == "post", cfg.dropout
 
     def before(self, x: Tensor) -> Tensor:
-        """Return what the sub-layer reads."""
+        """Return the input of the sub-layer."""
         return x if self.post else self.norm(x)
 
     def after(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the sum of the sub-layer's input and its output `y`."""
+        """Return the residual sum of `x` and the sub-layer's output `y`, normalized if post-norm."""
         total = add_dropped(x, y, self.dropout, self.training)
         return self.norm(total) if self.post else total
 
@@ -195,7 +197,7 @@ class FeedForward(nn.Module):
         self.inner = Linear(cfg.width, cfg.feed_forward)
         self.out = Linear(cfg.feed_forward, cfg.width)
         kinds: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "swish": F.silu}
-        self.activation = kinds.get(cfg.activation)  # None is relu, which is part of the product
+        self.activation = kinds.get(cfg.activation)  # None is ReLU, which is fused into the product
         self.dropout = cfg.activation_dropout
 
     def forward(self, x: Tensor) -> Tensor:
@@ -204,17 +206,17 @@ class FeedForward(nn.Module):
 
 
 class LayerNorm(nn.LayerNorm):
-    """Layer normalisation of an input in any dtype; sums are float32 inside."""
+    """Layer normalization of an input in any dtype, with sums in float32."""
 
     def forward(self, x: Tensor) -> Tensor:
-        dtype = x.dtype if x.is_cuda else self.weight.dtype  # on CUDA input and weights must have one
+        dtype = x.dtype if x.is_cuda else self.weight.dtype  # on CUDA input and weights must have the same dtype
         return F.layer_norm(x, self.normalized_shape, self.weight.to(dtype), self.bias.to(dtype), self.eps)
 
 
 def sinusoids(length: int, width: int) -> Tensor:
     """Return the position table (length, width) of 3.5, all sines before all cosines.
 
-    The paper interleaves them. Its implementation and later ones do not, and weights are exchanged with those.
+    The paper interleaves them. Its implementation and later ones do not, and exported weights must match those.
     """
     rates = torch.exp(torch.arange(0, width, 2, dtype=torch.float64) * (-math.log(10_000) / width))
     angles = torch.arange(length, dtype=torch.float64)[:, None] * rates

@@ -1,8 +1,8 @@
-"""Products of activations with weight matrices in torch, by the fastest kernel of each device.
+"""Products of activations with weight matrices in torch, using the fastest kernel of each device.
 
 A master weight keeps its precision and shape. The product reads a packed copy of it: cast to the dtype of the
-activations and, on CPU, in the blocked layout of oneDNN. A weight is packed when first needed and again after it
-has changed: once an update in training, once in all for translation.
+activations and, on a CPU, in the blocked layout of oneDNN. A weight is packed on first use and again after it has
+changed: once per update in training, once in total for translation.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class PackedWeights:
         self._copies: dict[str, tuple[Any, Tensor]] = {}
 
     def __reduce__(self) -> Any:
-        return PackedWeights, ()  # a copied model packs its own weights
+        return PackedWeights, ()  # a copy of a model packs its weights itself
 
     def forward(self, weight: Tensor, dtype: torch.dtype) -> Tensor:
         """Return the packed copy for `x @ weight.T`."""
@@ -50,7 +50,7 @@ class PackedWeights:
         self.backward(weight, dtype)
 
     def _packed(self, use: str, weight: Tensor, dtype: torch.dtype) -> Tensor:
-        if weight.is_inference():  # has no version to go by
+        if weight.is_inference():  # such a tensor has no version counter
             return _pack_for(use, weight, dtype)
         state = (weight.data_ptr(), weight._version, weight.device, dtype)
         if use not in self._copies or self._copies[use][0] != state:
@@ -83,7 +83,7 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor | None, packed: PackedWeights
 
 
 class Linear(nn.Module):
-    """A linear layer that computes in the dtype of its input; `blocks` equal matrices (q, k, v) may share a weight."""
+    """A linear layer that computes in the dtype of its input. The weight may stack `blocks` matrices (q, k, v)."""
 
     def __init__(self, inputs: int, outputs: int, blocks: int = 1) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ class _Affine(torch.autograd.Function):
 
 @cache
 def packs(device: str, dtype: torch.dtype) -> bool:
-    """Return whether this device can multiply by weights in oneDNN's blocked layout. Tried once, on a small product."""
+    """Return whether this device supports weights in oneDNN's blocked layout. Tested once, on a small product."""
     if device != "cpu" or dtype not in (torch.float32, torch.bfloat16) or not torch.backends.mkldnn.is_available():
         return False
     if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():

@@ -1,7 +1,7 @@
-"""A model's weights as plain named values, and what an engine must be able to compute to use them.
+"""A model's weights as plain named values, and the settings that an engine must support to use them.
 
 An engine is anything that runs a trained model without torch's modules: the 8-bit kernels, CTranslate2, Hugging Face
-transformers. Each reads the weights here, and declares the settings that it can compute by the names of ModelConfig.
+transformers. Each reads the weights here and declares the settings that it supports, by the names of ModelConfig.
 
 Shape letters: D model width, V vocabulary.
 """
@@ -22,7 +22,7 @@ from transformer.model.packed_linear import Linear
 
 @dataclass(frozen=True)
 class LinearWeights:
-    """A product with a matrix of shape (outputs, inputs), and what is added to it (outputs)."""
+    """A linear layer: matrix (outputs, inputs) and bias (outputs)."""
 
     weight: Tensor
     bias: Tensor | None
@@ -30,7 +30,7 @@ class LinearWeights:
 
 @dataclass(frozen=True)
 class NormWeights:
-    """Layer normalization: scale (D), shift (D), and what is added to the variance."""
+    """Layer normalization: scale (D), shift (D), and the epsilon added to the variance."""
 
     weight: Tensor
     bias: Tensor
@@ -39,7 +39,7 @@ class NormWeights:
 
 @dataclass(frozen=True)
 class SelfAttentionWeights:
-    """Attention over the own sequence; `qkv` (3 D, D) holds queries above keys above values."""
+    """Self-attention. `qkv` (3 D, D) stacks the projections of queries, keys and values."""
 
     qkv: LinearWeights
     out: LinearWeights
@@ -48,7 +48,7 @@ class SelfAttentionWeights:
 
 @dataclass(frozen=True)
 class CrossAttentionWeights:
-    """Attention over the encoded source; `kv` (2 D, D) holds keys above values."""
+    """Attention over the encoded source. `kv` (2 D, D) stacks the projections of keys and values."""
 
     q: LinearWeights
     kv: LinearWeights
@@ -58,7 +58,7 @@ class CrossAttentionWeights:
 
 @dataclass(frozen=True)
 class FeedForwardWeights:
-    """Two products, to the inner width and back to D, with the activation between them."""
+    """Two linear layers, to the inner width and back to D, with the activation between them."""
 
     inner: LinearWeights
     out: LinearWeights
@@ -82,7 +82,7 @@ class DecoderLayerWeights(EncoderLayerWeights):
 
 @dataclass(frozen=True)
 class EncoderWeights:
-    """The encoder: source embedding (V, D), layers, and the norm after the last one where norms come first."""
+    """The encoder: source embedding (V, D), layers, and the norm after the last one if the model is pre-norm."""
 
     embedding: Tensor
     layers: tuple[EncoderLayerWeights, ...]
@@ -101,14 +101,14 @@ class DecoderWeights:
 
 @dataclass(frozen=True)
 class ModelWeights:
-    """All weights of a model, detached; tied ones are the same tensor."""
+    """All weights of a model, detached. Tied weights are the same tensor."""
 
     encoder: EncoderWeights
     decoder: DecoderWeights
 
 
 def model_weights(model: Transformer) -> ModelWeights:
-    """Return the weights of a model. They share its memory."""
+    """Return the weights of a model, which share memory with it."""
     decoder_layers = cast("Sequence[DecoderLayer]", model.decoder)
     bias = model.output_bias
     return ModelWeights(
@@ -164,18 +164,18 @@ def _final_norm(norm: LayerNorm | None) -> NormWeights | None:
 
 @dataclass(frozen=True)
 class Accepted:
-    """The values of one setting that an engine can compute."""
+    """The values of a setting that an engine supports."""
 
     test: Callable[[Any, ModelConfig], bool]
-    """Of the value, and of all settings, since what is possible for one may depend on another."""
+    """Takes the value and all settings, since support for one may depend on another."""
     words: str
-    """The same in words, as they follow "is …, not"."""
+    """The supported values as text, which follows "is …, not" in errors."""
 
 
 ANY = Accepted(lambda _value, _cfg: True, "anything")
-"""Of settings that an engine computes whatever their value is."""
+"""Accepts any value."""
 TRAINING_ONLY = {"dropout": ANY, "attention_dropout": ANY, "activation_dropout": ANY}
-"""Settings that change nothing once a model is trained."""
+"""Settings that have no effect after training."""
 
 
 def one_of(*values: Any) -> Accepted:
@@ -189,10 +189,10 @@ def multiple_of(factor: int) -> Accepted:
 
 
 def unsupported(cfg: ModelConfig, engine: Mapping[str, Accepted]) -> str | None:
-    """Return in words the first setting that an engine cannot compute, None where it can compute all.
+    """Return a description of the first setting that an engine does not support, or None if it supports all.
 
-    `engine` has what it accepts by the names of ModelConfig's fields. Of a field that it does not name, only the
-    default is accepted, so that a new setting is refused, and not ignored, until the engine is taught it.
+    `engine` has the accepted values by the names of ModelConfig's fields. For a field that it does not list, only the
+    default is accepted. So a new setting is refused, not ignored, until the engine supports it.
     """
     for field in dataclasses.fields(cfg):
         value = getattr(cfg, field.name)

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def average_weights(run: Run, paths: list[Path]) -> dict[str, Tensor]:
-    """Return the mean of the weights of several checkpoints, none of which may be damaged."""
+    """Return the mean of the weights of several checkpoints. Raises CheckpointError if one is damaged."""
     total: dict[str, Tensor] = {}
     shapes = {name: tuple(part.shape) for name, part in outline(run.config, run.tokenizer).state_dict().items()}
     for path in paths:
@@ -30,17 +30,17 @@ def average_weights(run: Run, paths: list[Path]) -> dict[str, Tensor]:
 
 
 def average_run(run: Run, last: int, output: Path | None = None) -> tuple[Path, list[str]]:
-    """Write a model folder with the mean of the newest checkpoints; return it and the names of the checkpoints.
+    """Write a model folder with the mean of the newest checkpoints. Return the folder and the names of the checkpoints.
 
-    The folder is `<run>-average-<last>` beside the run, unless `output` names another.
+    The folder is `output`, by default `<run>-average-<last>` next to the run.
     """
     steps = run.steps()[-last:]
     if len(steps) < last:
-        raise CheckpointError(f"{run.path} keeps {len(steps)} checkpoints, fewer than {last}; see train.keep_last")
+        raise CheckpointError(f"{run.path} has {len(steps)} checkpoints, fewer than {last}; see train.keep_last")
     path = run.path.resolve()
     folder = output or path.with_name(f"{path.name}-average-{last}")
     if folder.exists():
-        raise CheckpointError(f"{folder} exists already; name another with --output")
+        raise CheckpointError(f"{folder} already exists; choose another with --output")
     names = [step.name for step in steps]
     weights = average_weights(run, steps)
     state = {**load_state(steps[-1]), "averaged": names}
@@ -52,9 +52,9 @@ def average_run(run: Run, last: int, output: Path | None = None) -> tuple[Path, 
 
 
 def undamaged(paths: list[Path]) -> list[Path]:
-    """Return the undamaged ones of these checkpoints, and warn of the others."""
+    """Return the undamaged checkpoints of `paths`, and log a warning for each of the others."""
     faults = {path: atomic.damage(path) for path in paths}
     for path, fault in faults.items():
         if fault:
-            log.warning("%s is left out of the average: %s", path, fault)
+            log.warning("%s is excluded from the average: %s", path, fault)
     return [path for path, fault in faults.items() if not fault]

@@ -1,4 +1,4 @@
-"""Checkpoints: saved atomically, verified when loaded, pruned. No pickle anywhere."""
+"""Checkpoints: saved atomically, verified when loaded, pruned. No pickle is used."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ log = logging.getLogger(__name__)
 
 
 def first_usable(run: Run, candidates: Iterable[Path], use: Callable[[Path], T]) -> tuple[Path, T]:
-    """Return the first of these checkpoints that is undamaged and that `use` accepts, with what `use` returns.
+    """Return the first checkpoint that is undamaged and that `use` accepts, and the result of `use`.
 
-    The others are logged with the reason. Raises CheckpointError where none is left.
+    The checkpoints before it are logged with the reason. Raises CheckpointError if no checkpoint is usable.
     """
     fault: object = "there is none"
     for each in dict.fromkeys(candidates):
@@ -45,7 +45,7 @@ def first_usable(run: Run, candidates: Iterable[Path], use: Callable[[Path], T])
 def save_checkpoint(
     path: Path, weights: Mapping[str, Tensor], tensors: Mapping[str, Tensor] | None, state: Mapping[str, Any]
 ) -> None:
-    """Write one checkpoint atomically: the weights to use, the other tensors that resuming needs, and plain values."""
+    """Write a checkpoint atomically: the weights, the other tensors that resuming needs, and plain values."""
     with atomic.new_folder(path) as folder:
         _save_tensors(weights, folder / WEIGHTS)
         if tensors is not None:
@@ -57,7 +57,7 @@ def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     plain = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
     try:
         save_file(plain, path, metadata={"format": "pt"})
-    except SafetensorError as error:  # a full disk, for one
+    except SafetensorError as error:  # such as a full disk
         raise CheckpointError(f"cannot write {path.name} of a checkpoint into {path.parent.parent}: {error}") from None
 
 
@@ -77,12 +77,12 @@ def load_state(path: Path) -> dict[str, Any]:
 
 
 def load_tensors(path: Path, expected: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, Tensor]:
-    """Return a file's tensors; where some are expected, check names, shapes, and that all are finite float32."""
+    """Return the tensors of a file. With `expected`, check names, shapes, and that all are finite float32."""
     try:
         with path.open("rb") as stream:
             (header,) = struct.unpack("<Q", stream.read(8))
         if header > LARGEST_HEADER:
-            raise CheckpointError(f"{path} is not a file of tensors: its header claims {header} bytes")
+            raise CheckpointError(f"{path} is not a safetensors file: its header claims {header} bytes")
         with safe_open(path, "pt") as file:
             if expected is not None:
                 _compare(path, file, expected)
@@ -90,7 +90,7 @@ def load_tensors(path: Path, expected: Mapping[str, tuple[int, ...]] | None = No
     except (OSError, struct.error, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
     if bad := [name for name in expected or () if not tensors[name].isfinite().all()]:
-        raise CheckpointError(f"{path}: {bad[0]} holds numbers that are not finite")
+        raise CheckpointError(f"{path}: {bad[0]} has values that are not finite")
     return tensors
 
 
@@ -106,13 +106,13 @@ def _compare(path: Path, file: Any, expected: Mapping[str, tuple[int, ...]]) -> 
             found = tuple(part.get_shape())
             raise CheckpointError(f"{path}: {name} has shape {found}, but this configuration needs {shape}")
         if part.get_dtype() != "F32":
-            raise CheckpointError(f"{path}: {name} holds {part.get_dtype()} numbers instead of F32")
+            raise CheckpointError(f"{path}: {name} has {part.get_dtype()} values instead of F32")
 
 
 def prune(run: Run, newest: Path, needed: set[str]) -> None:
     """Remove checkpoints that are neither named in `needed` nor pointed to.
 
-    Those of later steps than the newest stay: they are damaged, and training resumed from an earlier one.
+    Checkpoints of later steps than `newest` are kept: they are damaged, and training resumed from an earlier one.
     """
     steps = [path for path in run.steps() if path.name <= newest.name]
     kept = needed | {found.name for name in ("best", "last") if (found := run.pointer(name)) is not None}

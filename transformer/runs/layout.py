@@ -16,7 +16,7 @@ def is_run(folder: Path) -> bool:
 
 
 def step_name(step: int) -> str:
-    """Return the name of the checkpoint of a step. Names sort like steps."""
+    """Return the name of the checkpoint of a step. Names sort in the order of steps."""
     return f"{STEP}{step:08d}"
 
 

@@ -1,4 +1,4 @@
-"""From a run to its network: built, or loaded from a checkpoint."""
+"""Builds the network of a run, or loads it from a checkpoint."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from transformer.runs.run import Run
 
 
 def build_model(cfg: Config, tok: Tokenizer) -> Transformer:
-    """Return the network with fresh weights; raises ConfigError where this machine's memory could not hold it."""
+    """Return the network with initial weights. Raises ConfigError if it does not fit into this machine's memory."""
     parts = outline(cfg, tok)
     needed = sum(part.numel() for part in (*parts.parameters(), *parts.buffers())) * 4
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -31,7 +31,7 @@ def build_model(cfg: Config, tok: Tokenizer) -> Transformer:
 
 
 def outline(cfg: Config, tok: Tokenizer) -> Transformer:
-    """Return the network on the meta device: shapes of weights without memory for them."""
+    """Return the network on the meta device: its weights have shapes but take no memory."""
     with torch.device("meta"):
         return _network(cfg, tok)
 
@@ -42,7 +42,7 @@ def _network(cfg: Config, tok: Tokenizer) -> Transformer:
 
 
 def load_model(run: Run, name: str | None = None) -> tuple[Transformer, Path]:
-    """Return the network with the weights of the named checkpoint, or of the best one that can be used."""
+    """Return the network with the weights of the named checkpoint, or of the best usable one, and the checkpoint."""
     if name:
         found = _named(run, name)
         tensors = _weights(run, found)
@@ -56,14 +56,14 @@ def load_model(run: Run, name: str | None = None) -> tuple[Transformer, Path]:
 
 def _weights(run: Run, path: Path) -> dict[str, Tensor]:
     if load_state(path).get("tokenizer") != run.tokenizer.fingerprint:
-        raise CheckpointError(f"{path} was trained with another tokenizer than the one in {run.path}")
+        raise CheckpointError(f"{path} was trained with a different tokenizer than the one in {run.path}")
     with torch.device("meta"):
         model = build_model(run.config, run.tokenizer)
     return load_tensors(path / WEIGHTS, {k: tuple(v.shape) for k, v in model.state_dict().items()})
 
 
 def _named(run: Run, name: str) -> Path:
-    """Return the checkpoint of this name, or that `best` or `last` points to; raises CheckpointError if damaged."""
+    """Return the checkpoint of this name, which may be `best` or `last`. Raises CheckpointError if it is damaged."""
     found = run.pointer(name) if name in ("best", "last") else run.checkpoints / name
     if found is None or not found.is_dir() or found.parent != run.checkpoints:
         there = ", ".join(path.name for path in sorted(run.checkpoints.glob("*-*"))) or "none"

@@ -1,4 +1,4 @@
-"""How far training is: the fields, their types on disk, and the same in words."""
+"""The progress of training: its fields, their validation when read from a checkpoint, and a text form."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from transformer.config import Config
 from transformer.errors import CheckpointError
 
 LARGEST = 2**62
-"""Integers of a checkpoint are below it; a larger one was not written by training."""
+"""Upper bound of the integers in a checkpoint. Training never writes a larger one."""
 REQUIRED = ("step", "epoch", "index", "tokens", "seconds")
-"""Fields that every version has written."""
+"""Fields that every version writes."""
 RENAMED = {
     "best": "best_score",
     "valid": "last_validation",
@@ -24,27 +24,27 @@ RENAMED = {
     "good": "last_good",
     "calm": "rate_halved",
 }
-"""Names of fields in checkpoints of version 0.1, and their names today."""
+"""Names of fields in checkpoints of version 0.1, and their current names."""
 
 
 @dataclass
 class Progress:
-    """Where training stands; plain values only, since a checkpoint stores them as JSON."""
+    """The state of training besides tensors. All values are plain, since a checkpoint stores them as JSON."""
 
     step: int = 0
-    """Updates done."""
+    """Number of updates done."""
     epoch: int = 0
-    """Of the next update."""
+    """Epoch of the next update."""
     index: int = 0
-    """Of the next update within its epoch."""
+    """Index of the next update in its epoch."""
     tokens: int = 0
-    """Target tokens seen."""
+    """Number of target tokens trained on."""
     seconds: float = 0.0
-    """Of training, over all sessions, without validation and saving."""
+    """Training time over all sessions, without validation and saving."""
     best_score: float | None = None
-    """The best validation score so far; higher is better, so a loss is negative."""
+    """The best validation score so far. Higher is better, so a loss is negated."""
     since_best: int = 0
-    """Validations since then."""
+    """Number of validations since the best one."""
     ranking: list[tuple[float, str]] = field(default_factory=list)
     """Scores and names of the best checkpoints."""
     last_validation: dict[str, float] = field(default_factory=dict)
@@ -52,17 +52,17 @@ class Progress:
     validated_at: int = -1
     """The step of the last validation."""
     skipped_in_a_row: int = 0
-    """The newest updates, if they were skipped because their loss or gradient was not finite."""
+    """Number of newest updates that were skipped because their loss or gradient was not finite."""
     last_good: str = ""
-    """The newest checkpoint that was saved while no update was being skipped."""
+    """The newest checkpoint saved while `skipped_in_a_row` was 0."""
     rate_halved: bool = False
-    """Whether training rolled back to such a checkpoint and has half the learning rate since."""
+    """Whether training has rolled back to `last_good` and halved the learning rate."""
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Progress:
-        """Return the progress that a checkpoint's state holds; raises CheckpointError where it is not one of ours."""
+        """Return the progress in a checkpoint's state. Raises CheckpointError if training did not write it."""
         if (values := state.get("progress")) is None:
-            raise CheckpointError("a checkpoint does not say how far training was")
+            raise CheckpointError("a checkpoint has no training progress")
         if not is_valid(values):
             raise CheckpointError("a checkpoint's progress is not what training wrote")
         values = _renamed(values)
@@ -71,15 +71,15 @@ class Progress:
         return cls(**{**values, "ranking": [(score, name) for score, name in values.get("ranking", [])]})
 
     def training_in_words(self) -> str:
-        """Return how much training there was."""
+        """Return updates, tokens and time as text."""
         return f"{self.step:,} updates, {self.tokens:,} target tokens, {self.seconds:,.0f} s of training"
 
     def validation_in_words(self) -> str:
-        """Return the scores of the last validation, empty if there was none."""
+        """Return the scores of the last validation as text, empty if there was none."""
         return ", ".join(f"{key} {value:.3f}" for key, value in self.last_validation.items())
 
     def finished(self, cfg: Config) -> str | None:
-        """Return why no update is left to do, or None."""
+        """Return why training is complete, or None if it is not."""
         patience = cfg.train.patience
         if self.step >= cfg.train.max_steps:
             return f"all {cfg.train.max_steps:,} steps are done"
@@ -89,7 +89,7 @@ class Progress:
 
 
 def is_valid(values: Any) -> bool:
-    """Return whether this can be a progress that training wrote, by the types of its fields."""
+    """Return whether the fields have the types that training writes."""
     if not isinstance(values, dict) or any(values.get(name) is None for name in REQUIRED):
         return False
     hints = get_type_hints(Progress)
@@ -102,7 +102,7 @@ def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _has_type(value: Any, kind: Any) -> bool:
-    """Return whether JSON gave this type. Integers are in range, and text is the bare name of a checkpoint."""
+    """Return whether a JSON value has this type. Integers must be in range, and text must be a bare file name."""
     args = get_args(kind)
     match get_origin(kind) or kind:
         case types.UnionType:

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Run:
-    """A run or model directory: its configuration and tokenizer, and where its checkpoints are."""
+    """A run or model directory: its path, configuration and tokenizer."""
 
     path: Path
     config: Config
@@ -25,7 +25,7 @@ class Run:
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of checkpoints."""
+        """The folder with the checkpoints."""
         return self.path / CHECKPOINTS
 
     def steps(self) -> list[Path]:
@@ -33,7 +33,7 @@ class Run:
         return saved_steps(self.checkpoints)
 
     def pointer(self, name: str) -> Path | None:
-        """Return the checkpoint that the file `best` or `last` names, if it names one."""
+        """Return the checkpoint named in the file `best` or `last`, or None if there is none."""
         file = self.path / name
         if not file.is_file():
             return None
@@ -43,20 +43,20 @@ class Run:
             log.warning("%s is empty", file)
             return None
         if Path(target).name != target or target in (".", ".."):
-            raise CheckpointError(f"{file} should name a checkpoint, not {target!r}")
+            raise CheckpointError(f"{file} must name a checkpoint, not {target!r}")
         found = self.checkpoints / target
         if not found.is_dir():
-            log.warning("%s names %s, which is not there", file, target)
+            log.warning("%s names %s, which does not exist", file, target)
             return None
         return found
 
     def point(self, name: str, checkpoint: Path) -> None:
-        """Let `best` or `last` name a checkpoint."""
+        """Make `best` or `last` name a checkpoint."""
         atomic.write_text(self.path / name, checkpoint.name + "\n")
 
 
 def write_run(path: Path, cfg: Config, tok: Tokenizer) -> Run:
-    """Create a run directory, or update its configuration and tokenizer."""
+    """Create a run directory, or update the configuration of an existing one."""
     path.mkdir(parents=True, exist_ok=True)
     (path / CHECKPOINTS).mkdir(exist_ok=True)
     tok.save(path)
@@ -65,7 +65,7 @@ def write_run(path: Path, cfg: Config, tok: Tokenizer) -> Run:
 
 
 def open_run(path: Path) -> Run:
-    """Return the run at `path`; raises CheckpointError where there is none."""
+    """Return the run at `path`. Raises CheckpointError if there is none."""
     if not is_run(path):
         what = "no such directory" if not path.exists() else f"it has no {CONFIG}"
         raise CheckpointError(f"{path} is not a run directory: {what}")
@@ -77,6 +77,8 @@ def open_run(path: Path) -> Run:
 
 
 def refuse_links(path: Path) -> None:
-    """Raise CheckpointError where a run directory holds links."""
+    """Raise CheckpointError if a run directory contains symbolic links."""
     if links := sorted(each.name for each in path.iterdir() if each.is_symlink()):
-        raise CheckpointError(f"{path / links[0]} is a link, which may lead anywhere; copy the folder with cp -rL")
+        raise CheckpointError(
+            f"{path / links[0]} is a symbolic link, which could point anywhere; copy the folder with cp -rL"
+        )

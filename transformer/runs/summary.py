@@ -12,7 +12,7 @@ from transformer.runs.run import Run
 
 
 def summarize(run: Run) -> dict[str, Any]:
-    """Return a run's languages, sizes, progress, and checkpoints with what is damaged about them."""
+    """Return a run's languages, sizes, progress, and checkpoints with their damage."""
     cfg = run.config
     checkpoints = []
     for path in sorted(run.checkpoints.glob("*-*")):
@@ -35,7 +35,7 @@ def summarize(run: Run) -> dict[str, Any]:
 
 
 def format_summary(found: dict[str, Any]) -> str:
-    """Return the summary as lines for a person to read."""
+    """Return a summary as readable text."""
     model = found["model"]
     lines = [
         f"{found['source']} -> {found['target']}",

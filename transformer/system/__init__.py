@@ -1,1 +1,1 @@
-"""What belongs to the machine and the process: device, memory, signals, threads, distributed training."""
+"""The machine and the process: device, memory, signals, threads, distributed training."""

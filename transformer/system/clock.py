@@ -1,4 +1,4 @@
-"""Wall-clock time: measured, and in words."""
+"""Wall-clock time: a stopwatch, and durations as text."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import time
 
 
 class Stopwatch:
-    """Seconds of wall clock since it was made."""
+    """Measures the wall-clock time since it was created."""
 
     def __init__(self) -> None:
         self.start = time.monotonic()
 
     @property
     def seconds(self) -> float:
-        """Seconds so far."""
+        """Seconds since the stopwatch was created."""
         return time.monotonic() - self.start
 
 
 def duration(seconds: float) -> str:
-    """Return a time span in words: 45 s, 12 min, 3 h 20 min, 2 d 4 h."""
+    """Return a duration as text: 45 s, 12 min, 3 h 20 min, 2 d 4 h."""
     if not math.isfinite(seconds):
         return "?"
     minutes = round(seconds / 60)

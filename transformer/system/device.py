@@ -1,4 +1,4 @@
-"""Which device computes, and in which precision."""
+"""Selects the device and the precision of arithmetic."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def resolve_device(name: str = "auto") -> torch.device:
-    """Return the device that `auto`, `cpu`, `cuda` or `cuda:N` means; raises DeviceError if it is not there."""
+    """Return the device that `auto`, `cpu`, `cuda` or `cuda:N` means. Raises DeviceError if it is not available."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -21,19 +21,19 @@ def resolve_device(name: str = "auto") -> torch.device:
         raise DeviceError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N") from None
     if found.type == "cuda" and not torch.cuda.is_available():
         why = "this torch is built without CUDA" if torch.version.cuda is None else "no GPU is visible to it"
-        raise DeviceError(f"device {name} was asked for, but {why}")
+        raise DeviceError(f"device {name} is not available: {why}")
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
-        raise DeviceError(f"device {name} was asked for, but there are {torch.cuda.device_count()} GPUs")
+        raise DeviceError(f"device {name} is not available: there are {torch.cuda.device_count()} GPUs")
     if found.type not in ("cpu", "cuda"):
         raise DeviceError(f"device {name} is not supported; use cpu or cuda")
     return found
 
 
 def resolve_dtype(name: str, on: torch.device) -> torch.dtype:
-    """Return the dtype of arithmetic. `auto` is bfloat16 where the hardware multiplies matrices in it, else float32."""
+    """Return the dtype of arithmetic. `auto` is bfloat16 if the hardware multiplies matrices in it, else float32."""
     if name == "float16" and on.type != "cuda":
         raise DeviceError("float16 needs a CUDA device; use bfloat16 or float32 on a CPU")
-    if name not in ("auto", "int8"):  # int8 is of matrix products only; the rest is as for auto
+    if name not in ("auto", "int8"):  # with int8 only matrix products are in 8 bits; the rest is as for auto
         return DTYPES[name]
     return torch.bfloat16 if _has_bfloat16(on) else torch.float32
 
@@ -53,7 +53,7 @@ def _cpu_has_bfloat16() -> bool:
 
 
 def device_name(on: torch.device) -> str:
-    """Return the device in words, for logs and model cards."""
+    """Return the name of a device for logs and model cards."""
     if on.type == "cuda":
         return torch.cuda.get_device_name(on)
     return f"CPU, {torch.get_num_threads()} threads"

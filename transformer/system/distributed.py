@@ -23,7 +23,7 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this process is the one that writes."""
+        """Whether this is the first process, which writes all files."""
         return self.rank == 0
 
     def sum_gradients(self, parameters: Sequence[torch.Tensor]) -> None:
@@ -48,7 +48,7 @@ class Ranks:
 
     @contextlib.contextmanager
     def _naming_a_dead_process(self) -> Iterator[None]:
-        """Turn the loss of another process into one sentence."""
+        """Report the death of another process as one sentence."""
         try:
             yield
         except RuntimeError as error:
@@ -58,7 +58,7 @@ class Ranks:
             ) from None
 
     def largest(self, value: int, on: torch.device) -> int:
-        """Return the largest value of any process."""
+        """Return the maximum of the values of all processes."""
         if self.count == 1:
             return value
         shared = torch.tensor(value, device=on)
@@ -67,18 +67,18 @@ class Ranks:
         return int(shared)
 
     def smallest(self, value: int, on: torch.device) -> int:
-        """Return the smallest value of any process."""
+        """Return the minimum of the values of all processes."""
         return -self.largest(-value, on)
 
     def wait(self) -> None:
-        """Wait until all processes are here."""
+        """Wait until all processes have called this."""
         if self.count > 1:
             with self._naming_a_dead_process():
                 torch.distributed.barrier()
 
 
 def join_ranks(on: torch.device) -> tuple[Ranks, torch.device]:
-    """Return this process's place among those that `torchrun` started, and its device."""
+    """Return the rank of this process among those that `torchrun` started, and its device."""
     if "WORLD_SIZE" not in os.environ:
         return Ranks(), on
     if on.type == "cuda":

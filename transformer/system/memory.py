@@ -1,4 +1,4 @@
-"""Memory: what was used, what ran out, and the one way a batch that does not fit is split."""
+"""Memory: peak use, out-of-memory errors, and splitting batches that do not fit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def peak_memory(device: torch.device) -> int:
-    """Return the most memory used so far, in bytes: of the GPU, or of this process."""
+    """Return the peak memory use in bytes, of the GPU or of this process."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     try:
@@ -33,47 +33,48 @@ def peak_memory(device: torch.device) -> int:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Return whether an error says that a device has no memory left."""
+    """Return whether an error means that a device is out of memory."""
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error)
 
 
 def release_cached_memory(device: torch.device) -> None:
-    """Give back the memory that torch caches on a GPU."""
+    """Release the memory that torch caches on a GPU."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
 
 class MemorySplitter(ABC, Generic[B]):
-    """Runs work on batches and splits in halves each batch that does not fit the memory.
+    """Runs work on batches and splits each batch that does not fit into memory into halves.
 
-    The size that did not fit is remembered: later batches as large are split without trying. Training, validation
-    and decoding share this; each says what a size and a half are. Several threads may use one splitter.
+    The size that did not fit is remembered, and later batches of at least that size are split without trying.
+    Training, validation and decoding share this class; subclasses define the size and the halves of a batch. Several
+    threads may use one splitter.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.limit: float = math.inf
-        """The largest size that is not known to run out of memory."""
+        """The largest size that has not run out of memory."""
         self._lock = threading.Lock()
 
     @abstractmethod
     def size(self, batch: B) -> int:
-        """Return the size of a batch, by which it fits or not."""
+        """Return the size of a batch, which decides whether it fits."""
 
     @abstractmethod
     def halves(self, batch: B) -> tuple[B, B] | None:
-        """Return the batch in two parts, or None where it cannot be split."""
+        """Return the two halves of a batch, or None if it cannot be split."""
 
     @abstractmethod
     def too_large(self, batch: B) -> TransformerError:
-        """Return the error for a batch that can neither fit nor be split."""
+        """Return the error for a batch that does not fit and cannot be split."""
 
     @abstractmethod
     def advice(self, size: int) -> str:
-        """Return the sentence for the log when a batch of this size did not fit."""
+        """Return the warning for a batch of this size that did not fit."""
 
     def run(self, batch: B, work: Callable[[B], R]) -> Iterator[R]:
-        """Yield what `work` returns for the batch, or for its parts, in order."""
+        """Yield the results of `work` for the batch, or for its parts in order."""
         todo = [batch]
         while todo:
             part = todo.pop()
@@ -87,7 +88,7 @@ class MemorySplitter(ABC, Generic[B]):
                 else:
                     yield result
                     continue
-                # Outside `except`, where the traceback no longer holds the tensors that filled the memory.
+                # Outside `except`, the traceback no longer keeps the tensors alive that filled the memory.
                 halves = self._split(part)
             todo += reversed(halves)
 

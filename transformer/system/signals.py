@@ -1,4 +1,4 @@
-"""Signals: what SIGINT, SIGTERM and SIGUSR1 do before, during and after training."""
+"""Handling of SIGINT, SIGTERM and SIGUSR1 before, during and after training."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from transformer.errors import EXIT_TERMINATED
 
 
 class StopSignals:
-    """Notes SIGINT, SIGTERM and SIGUSR1 so that the training loop can act on them; a second SIGINT is immediate.
+    """Records SIGINT, SIGTERM and SIGUSR1 for the training loop. A second SIGINT raises KeyboardInterrupt at once.
 
-    A context manager around a loop that looks at `stop` and `save` between updates.
+    A context manager around a loop that checks `stop` and `save` between updates.
     """
 
     def __init__(self) -> None:
         self.stop: int | None = None
-        """The signal that asked to stop."""
+        """The signal that requested a stop."""
         self.save = False
-        """Whether SIGUSR1 asked for a checkpoint."""
+        """Whether SIGUSR1 requested a checkpoint."""
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
@@ -45,9 +45,9 @@ class StopSignals:
 
 @contextlib.contextmanager
 def exit_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the process with its exit code, and ignore SIGUSR1, while there is nothing to save.
+    """Make SIGTERM exit with code 143, and ignore SIGUSR1, while there is nothing to save.
 
-    The training loop handles both signals itself; this is for what comes before and after it.
+    The training loop handles both signals itself; this is for the time before and after it.
     """
 
     def leave(*_: object) -> NoReturn:

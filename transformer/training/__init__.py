@@ -1,1 +1,1 @@
-"""From a configuration to a trained run."""
+"""Training: from a configuration to a trained run."""

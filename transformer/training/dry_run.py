@@ -1,4 +1,4 @@
-"""A dry run: everything is built and one update is made, and nothing is kept."""
+"""A dry run: build everything and do one update, without writing a run directory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHOWN_BATCHES = 8
 
 
 def dry_run(cfg: Config, folder: Path, device: torch.device) -> list[str]:
-    """Build everything, make one update, and return sizes, memory and time, line by line. Writes no run directory."""
+    """Build everything, do one update, and return lines with sizes, memory and time. Writes no run directory."""
     check_select_by(cfg.train.select_by)
     check_corpora(cfg.data)
     loop = build_loop(cfg, folder, device, Ranks(), Stopwatch(), keep=False)
@@ -36,7 +36,7 @@ def dry_run(cfg: Config, folder: Path, device: torch.device) -> list[str]:
     return [
         f"parameters        {parameters:,}",
         f"training pairs    {len(loop.data.train):,}",
-        f"updates an epoch  {loop.updates_per_epoch:,}",
+        f"updates per epoch {loop.updates_per_epoch:,}",
         f"one update        {sum(b.tokens for b in batches):,} target tokens, {values['real']:.1%} real tokens",
         *(
             f"  batch           source {tuple(b.source_BS.shape)}, target {tuple(b.input_BT.shape)}"
@@ -45,8 +45,8 @@ def dry_run(cfg: Config, folder: Path, device: torch.device) -> list[str]:
         *([f"  ... {len(batches) - SHOWN_BATCHES} more"] if len(batches) > SHOWN_BATCHES else []),
         f"loss              {values['loss']:.3f} (chance: {math.log(loop.run.tokenizer.sizes[1]):.3f})",
         f"memory, estimate  {_memory(loop, batches, parameters) / 2**30:.2f} GiB for weights, optimizer, activations",
-        f"disk              {disk_in_words(*disk_space(loop.run, parameters, averaged))}, for checkpoints",
-        f"memory, peak      {peak_memory(device) / 2**30:.2f} GiB in this update, the program included",
+        f"disk, checkpoints {disk_in_words(*disk_space(loop.run, parameters, averaged))}",
+        f"memory, peak      {peak_memory(device) / 2**30:.2f} GiB in this update, including the program",
         f"time              {duration(watch.seconds)} for this first update, on {device_name(device)}",
     ]
 

@@ -1,4 +1,4 @@
-"""The guard: notices updates that were not finite and losses that stand out, and rolls back when many are skipped."""
+"""Detects updates that are not finite and spikes of the loss, and decides when to roll back."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from transformer.training.log import MetricsLog, WindowStatistics
 from transformer.training.trainer import PendingUpdate
 
 TOO_MANY_SKIPPED = 10
-"""Updates skipped in a row after which training rolls back. One bad pair skips one update an epoch only."""
+"""Updates skipped in a row after which training rolls back. A single bad pair skips only one update per epoch."""
 RECENT = 128
-"""Losses that a new one is compared with."""
+"""Number of recent losses that a new loss is compared with."""
 ENOUGH_RECENT = 32
-"""Losses after which a standard deviation means something."""
+"""Number of losses below which no spike is reported, as the standard deviation is unreliable."""
 SPIKE_SIGMAS, SPIKE_NATS = 6, 0.1
-"""A spike is above the recent mean by so many standard deviations, and so many nats where these are tiny."""
+"""A spike exceeds the recent mean by SPIKE_SIGMAS standard deviations plus SPIKE_NATS, for when these are tiny."""
 
 log = logging.getLogger(__name__)
 
 
 class Guard:
-    """Reads the losses of pending updates and judges them."""
+    """Reads the losses of pending updates, reports skipped updates and spikes, and decides when to roll back."""
 
     def __init__(self, run: Run, metrics_log: MetricsLog | None, first: bool = True) -> None:
-        """Take the log to write events to, and whether this is the process that reports."""
+        """`metrics_log` gets the events. `first` says whether this is the process that reports."""
         self.run, self.metrics_log, self.first = run, metrics_log, first
         self.norm = math.nan
-        """Of the last gradient read."""
+        """Norm of the last gradient read."""
         self._pending: list[PendingUpdate] = []
         self._recent: deque[float] = deque(maxlen=RECENT)
 
@@ -46,9 +46,9 @@ class Guard:
         self._pending.append(update)
 
     def check(self, progress: Progress, window: WindowStatistics) -> None:
-        """Read the losses of all pending updates, which waits for the device, and add them to the window's.
+        """Read the losses of all pending updates into `window`, and report skipped updates and spikes.
 
-        Updates that were skipped are counted in a row, and reported like spikes of the loss.
+        Waits for the device.
         """
         pending, self._pending = self._pending, []
         if not pending:
@@ -87,9 +87,9 @@ class Guard:
         return progress.skipped_in_a_row >= TOO_MANY_SKIPPED
 
     def roll_back_to(self, progress: Progress) -> Path:
-        """Return the checkpoint from before the skipped updates; raises TransformerError where training must stop.
+        """Return the checkpoint from before the skipped updates. Raises TransformerError if training must stop.
 
-        That is the case after one roll back, which halved the learning rate, and where there is no such checkpoint.
+        It must stop if it has already rolled back and halved the learning rate, or if there is no such checkpoint.
         """
         finding = (
             f"{progress.skipped_in_a_row} updates in a row, up to update {progress.step}, "

@@ -1,4 +1,4 @@
-"""What training reports: log lines for a person, JSON lines for programs, TensorBoard on request."""
+"""The training log: lines for people, JSON lines for programs, and TensorBoard on request."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class WindowStatistics:
-    """Sums over the updates since the last line of the log."""
+    """Sums over the updates since the last log line."""
 
     nll: float = 0.0
     nll_tokens: int = 0
-    """Target tokens that `nll` is summed over: those of the updates that were not skipped."""
+    """Number of target tokens that `nll` is summed over. Skipped updates do not count."""
     skipped: int = 0
     tokens: int = 0
     real: int = 0
     padded: int = 0
     seconds: float = 0.0
     data_seconds: float = 0.0
-    """Of these, waiting for the next batch."""
+    """Part of `seconds` spent waiting for the next batches."""
 
     def count(self, batches: Sequence[Batch]) -> None:
         """Add the sizes of an update's batches."""
@@ -42,20 +42,22 @@ class WindowStatistics:
 
 
 class MetricsLog:
-    """Appends to `metrics.jsonl` in a run directory, and to TensorBoard's files if asked to. Opened by `open_log`."""
+    """Appends to `metrics.jsonl` in a run directory and, on request, to TensorBoard. Created by `open_log`."""
 
     def __init__(self, file: Any, torn: bool, board: Any) -> None:
-        """Take whether the file ends in the middle of a line, as a kill may leave it."""
+        """`torn` is whether the file ends in the middle of a line, as after a kill."""
         self.file, self.torn, self.board = file, torn, board
 
     def write(self, kind: str, values: Mapping[str, Any]) -> None:
-        """Append one JSON object, or warn where that is impossible; `kind` is `train`, `valid` or another event."""
+        """Append one JSON object, or log a warning if that fails. `kind` is `train`, `valid` or another event."""
         plain = {key: _finite(value) for key, value in values.items()}
         line = ("\n" * self.torn + json.dumps({"kind": kind, **plain}, ensure_ascii=False) + "\n").encode()
         try:
             self.torn = self.file.write(line) < len(line)
         except OSError as error:
-            log.warning("metrics of step %s are lost: %s: %s", values["step"], error.strerror, self.file.name)
+            log.warning(
+                "metrics of step %s could not be written: %s: %s", values["step"], error.strerror, self.file.name
+            )
         if self.board is not None:
             for key, value in values.items():
                 if isinstance(value, (int, float)) and key != "step":
@@ -69,7 +71,7 @@ class MetricsLog:
 
 
 def open_log(folder: Path, tensorboard: bool) -> MetricsLog:
-    """Open the metrics of a run for appending; raises ConfigError where TensorBoard is asked for but not installed."""
+    """Open the metrics log of a run. Raises ConfigError if TensorBoard is requested but not installed."""
     board = _open_tensorboard(folder / "tensorboard") if tensorboard else None
     path = folder / METRICS
     before = path.read_bytes() if path.exists() else b""
@@ -86,12 +88,12 @@ def _open_tensorboard(folder: Path) -> Any:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no infinities and no NaN."""
+    """Replace infinities and NaN, which JSON does not have, by None."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def train_line(values: Mapping[str, Any]) -> str:
-    """Return the log line of some updates."""
+    """Return the log line for the updates since the last one."""
     return (
         f"step {values['step']:,}  epoch {values['epoch']:.2f}  loss {values['loss']:.3f}  "
         f"ppl {values['ppl']:.2f}  rate {values['rate']:.2e}  norm {values['grad_norm']:.2f}  "
@@ -101,11 +103,11 @@ def train_line(values: Mapping[str, Any]) -> str:
 
 
 def valid_line(values: Mapping[str, Any], best: bool) -> str:
-    """Return the log line of a validation."""
+    """Return the log line for a validation."""
     scores = f"valid at step {values['step']:,}  loss {values['loss']:.3f}  ppl {values['ppl']:.2f}"
     return "  ".join(filter(None, (scores, metrics.in_words(values), "* best" if best else "")))
 
 
 def perplexity(loss: float) -> float:
-    """Return e to the loss, infinite rather than an overflow."""
+    """Return e to the power of the loss, or infinity instead of an overflow."""
     return math.exp(loss) if loss < 700 else math.inf

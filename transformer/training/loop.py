@@ -1,4 +1,4 @@
-"""The training loop: update after update, with validation, saving and logging when they are due, until it must stop."""
+"""The training loop: updates, with validation, saving and logging when due, until training must stop."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from transformer.training.validation import Validator, rank
 
 SAVE, TIME_LIMIT, INTERRUPTED, TERMINATED = "save", "time limit", "interrupted", "terminated"
 ACTIONS = ("", SAVE, TIME_LIMIT, INTERRUPTED, TERMINATED)
-"""What signals and the clock can ask for, the most urgent last."""
+"""Actions that signals and the time limit can request, the most urgent last."""
 UNFINISHED = (TIME_LIMIT, INTERRUPTED, TERMINATED)
-"""Reasons to stop after which there is more to train; every other reason is that training is complete."""
+"""Reasons to stop before training is complete. Any other reason means that it is."""
 
 log = logging.getLogger(__name__)
 
 
 class TrainingLoop:
-    """One training with all its parts. Built by `session.build_loop`."""
+    """A training with all its parts. Created by `session.build_loop`."""
 
     def __init__(
         self,
@@ -49,15 +49,9 @@ class TrainingLoop:
         metrics_log: MetricsLog | None,
         watch: Stopwatch,
     ) -> None:
-        """Take the tokens of a side that go through the network at once, and the log of the process that writes."""
-        self.run, self.cfg, self.data, self.trainer, self.micro_batch_tokens = (
-            run,
-            run.config,
-            data,
-            trainer,
-            micro_batch_tokens,
-        )
-        self.metrics_log, self.watch = metrics_log, watch
+        """`micro_batch_tokens` is per side of a batch. `metrics_log` is None in processes that do not write."""
+        self.run, self.cfg, self.data, self.trainer = run, run.config, data, trainer
+        self.micro_batch_tokens, self.metrics_log, self.watch = micro_batch_tokens, metrics_log, watch
         self.progress = Progress()
         self.updates_per_epoch = batching.updates_per_epoch(data.train, self.cfg.train.batch_tokens)
         self.guard, self.window = Guard(run, metrics_log, trainer.ranks.first), WindowStatistics()
@@ -69,7 +63,7 @@ class TrainingLoop:
     # ---- updates ----------------------------------------------------------------------------------------
 
     def cut_updates(self) -> Iterator[tuple[Update, list[Batch]]]:
-        """Yield the updates from the present one on, cut into batches."""
+        """Yield the updates from the current one on, cut into batches."""
         cfg, tok, progress = self.cfg.train, self.run.tokenizer, self.progress
         start = self.trainer.model.start_id
         cutter = BatchCutter(self.data.train, tok, start, self.micro_batch_tokens, cfg.subword_sampling, cfg.seed)
@@ -77,7 +71,7 @@ class TrainingLoop:
             yield update, cutter.cut(update)
 
     def update(self, batches: list[Batch]) -> None:
-        """Train on the batches of the next update."""
+        """Do one update with these batches."""
         progress, step = self.progress, self.progress.step + 1
         pending = self.trainer.update(step, batches, self.rate(step))
         self.guard.add(pending)
@@ -91,7 +85,7 @@ class TrainingLoop:
         return halved * learning_rate(step, self.cfg.train, self.cfg.model.width)
 
     def take_and_update(self, updates: Iterator[tuple[Update, list[Batch]]]) -> None:
-        """Wait for the next update's batches, train on them, and account for the time."""
+        """Wait for the batches of the next update, do the update, and record the time."""
         started = time.perf_counter()
         update, batches = next(updates)
         progress = self.progress
@@ -105,9 +99,9 @@ class TrainingLoop:
     # ---- the loop ---------------------------------------------------------------------------------------
 
     def fit(self, progress_bar: bool = False) -> str:
-        """Train until something says stop; return what it was, in words. Saves before it returns.
+        """Train until a reason to stop, and return that reason. Saves a checkpoint before it returns.
 
-        `progress_bar` shows a bar, if standard error is a terminal.
+        `progress_bar` shows a progress bar if standard error is a terminal.
         """
         cfg = self.cfg.train
         updates = prefetch(self.cut_updates())
@@ -146,13 +140,13 @@ class TrainingLoop:
             self._save()
 
     def _log(self, kind: str, values: dict[str, Any], line: str) -> None:
-        """Report in the process that writes: a line for a person, the values for programs."""
+        """Write a log line and the metrics, in the process that writes."""
         if self.metrics_log is not None:
             log.info("%s", line)
             self.metrics_log.write(kind, values)
 
     def _requested_action(self, signals: StopSignals) -> str:
-        """Return what signals and the clock ask for, one of ACTIONS; all processes agree on the most urgent."""
+        """Return the action that signals or the time limit request. All processes agree on the most urgent."""
         limit = self.cfg.train.time_limit
         late = limit is not None and self.watch.seconds + self.writer.slowest >= limit
         action = TIME_LIMIT if late else ""
@@ -163,7 +157,7 @@ class TrainingLoop:
         return ACTIONS[self.trainer.ranks.largest(ACTIONS.index(action), self.trainer.device)]
 
     def _roll_back(self) -> None:
-        """Return to the last checkpoint from before the skipped updates, once, and halve the learning rate."""
+        """Restore the checkpoint from before the skipped updates and halve the learning rate. Allowed once."""
         self.progress = self.writer.restore(self.guard.roll_back_to(self.progress))
         self.progress.rate_halved = True
 
@@ -199,7 +193,7 @@ class TrainingLoop:
         self.writer.save(self.progress, best)
 
     def _validate(self, validator: Validator) -> None:
-        """Measure on the validation text (in the first process), save, and note whether this is the best so far."""
+        """Validate (in the first process), save, and record whether this is the best score so far."""
         progress, better = self.progress, False
         progress.validated_at = progress.step
         if self.trainer.ranks.first:
@@ -213,7 +207,7 @@ class TrainingLoop:
         self._save(best=better)
 
     def _finish(self, reason: str) -> None:
-        """Save where training stopped; if it is complete, validate and average as configured."""
+        """Save the last step. If training is complete, validate and average as configured."""
         progress, ranks = self.progress, self.trainer.ranks
         finished = progress.finished(self.cfg) is not None
         unsaved = self.writer.saved_at != progress.step or bool(self.writer.failures)
@@ -242,11 +236,11 @@ class TrainingLoop:
 
 
 def _due(step: int, *periods: int) -> bool:
-    """Return whether something that happens every so many updates happens now."""
+    """Return whether a step is a multiple of any of the periods."""
     return any(step % period == 0 for period in periods)
 
 
 def _bar(progress: Progress, cfg: Config, shown: bool) -> Any:
-    """Return a progress bar, shown on a terminal only."""
+    """Return a progress bar, which is shown only on a terminal."""
     hidden = None if shown else True
     return tqdm(initial=progress.step, total=cfg.train.max_steps, unit=" updates", disable=hidden, leave=False)

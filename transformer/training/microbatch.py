@@ -1,4 +1,4 @@
-"""What fits: tokens of a micro-batch, memory of a token, disk of the checkpoints, batches split on out of memory."""
+"""Sizes: tokens per micro-batch, memory per token, disk space of the checkpoints, splitting on out of memory."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from transformer.system.memory import MemorySplitter
 from transformer.training.optimizer import state_bytes
 
 CACHED_ELEMENTS = 2**20
-"""On CPU: elements of one tensor of activations that stay in the caches of a server processor (2 to 4 MB)."""
+"""On a CPU: elements of one activation tensor that fit into the caches of a server processor (2 to 4 MB)."""
 PARTS_AT_A_TIME = 2
-"""On CPU: micro-batches that the two workers compute side by side."""
+"""On a CPU: number of micro-batches that the two workers compute in parallel."""
 CPU_SLACK, GPU_SLACK = 1.15, 1.1
-"""A micro-batch may be so much larger than its equal share, since batches are never filled to the last token."""
+"""Factor by which a micro-batch may exceed its equal share, since batches are never filled completely."""
 SHARE_OF_FREE_MEMORY = 0.6
-"""On CUDA: what `bytes_per_token` may fill; the rest is for logits, gradients and fragmentation. Not measured."""
+"""On CUDA: share of the free memory for activations. The rest is for logits, gradients, fragmentation. Not measured."""
 
 
 def micro_batch_tokens(cfg: Config, device: torch.device, processes: int = 1) -> int:
-    """Return how many tokens of a side, padding counted, go through the network at once."""
+    """Return the most tokens per side of a micro-batch, counting padding."""
     if cfg.train.micro_batch_tokens != "auto":
         return cfg.train.micro_batch_tokens
     share = cfg.train.batch_tokens / processes
@@ -40,10 +40,10 @@ def micro_batch_tokens(cfg: Config, device: torch.device, processes: int = 1) ->
 
 
 def bytes_per_token(cfg: Config) -> int:
-    """Return about how many bytes the activations of a token take in training, in bfloat16.
+    """Return the approximate number of bytes that the activations of a token take in bfloat16 training.
 
-    A layer keeps some 16 tensors of the model's width and 3 of the feed-forward width; a decoder layer, with its
-    attention over the source, counts as 1.6 encoder layers.
+    A layer keeps about 16 tensors of the model's width and 3 of the feed-forward width. A decoder layer, which also has
+    cross-attention, counts as 1.6 encoder layers.
     """
     model = cfg.model
     layer = 16 * model.width + 3 * model.feed_forward
@@ -51,11 +51,11 @@ def bytes_per_token(cfg: Config) -> int:
 
 
 def disk_space(run: Run, parameters: int, averaged: bool) -> tuple[int, int]:
-    """Return how many more bytes the checkpoints of a run may take at a time, and how many are free."""
+    """Return the largest number of bytes that the checkpoints of a run may take in addition, and the free bytes."""
     cfg, folder = run.config.train, run.checkpoints
     weights = 4 * parameters
     checkpoint = weights * (2 if averaged else 1) + state_bytes(parameters)
-    count = cfg.keep_last + max(cfg.keep_best, 1) + 2  # one more to roll back to, one half written
+    count = cfg.keep_last + max(cfg.keep_best, 1) + 2  # plus one to roll back to and one being written
     most = checkpoint * count + (weights if cfg.average_last else 0)
     present = sum(file.stat().st_size for file in folder.glob("*/*"))
     existing = next(path for path in (folder, *folder.parents) if path.exists())
@@ -63,16 +63,16 @@ def disk_space(run: Run, parameters: int, averaged: bool) -> tuple[int, int]:
 
 
 def disk_in_words(needed: int, free: int) -> str:
-    """Return `disk_space` in words."""
-    return f"up to {needed / 2**30:.3f} GiB more, of {free / 2**30:.3f} GiB that are free"
+    """Return the result of `disk_space` as text."""
+    return f"up to {needed / 2**30:.3f} GiB more needed, {free / 2**30:.3f} GiB free"
 
 
 SeededBatch = tuple[Batch, int]
-"""A batch and the seed of its dropout."""
+"""A batch and its dropout seed."""
 
 
 class TrainingSplitter(MemorySplitter[SeededBatch]):
-    """Splits batches of training and validation that do not fit the memory. The gradient is the same to rounding."""
+    """Splits training and validation batches that do not fit into memory. The gradient is the same up to rounding."""
 
     def __init__(self, device: torch.device, pad: int) -> None:
         super().__init__(device)
@@ -93,11 +93,11 @@ class TrainingSplitter(MemorySplitter[SeededBatch]):
         whole = batch[0]
         return TransformerError(
             f"pair {whole.pair_ids[0]}, of {whole.source_BS.numel()} and {whole.input_BT.numel()} tokens, does not "
-            f"fit the memory of {device_name(self.device)}; lower data.max_length or make the model smaller"
+            f"fit into the memory of {device_name(self.device)}; lower data.max_length or make the model smaller"
         )
 
     def advice(self, size: int) -> str:
         return (
-            f"out of memory in a batch of {size} tokens a side: such batches are split from now on, with the same "
+            f"out of memory in a batch of {size} tokens per side: such batches are split from now on, with the same "
             f"gradient; train.micro_batch_tokens={size // 2} would avoid that"
         )

@@ -1,4 +1,4 @@
-"""The optimizer and everything about its steps: Adam, the learning-rate schedules, clipping, the moving average."""
+"""The optimizer: Adam, learning-rate schedules, gradient clipping, the moving average of the weights."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from transformer.config import TrainConfig
 
 Shape = tuple[int, ...]
 STATE = ("step", "exp_avg", "exp_avg_sq")
-"""What Adam keeps for each parameter: a count and two running means of the parameter's shape."""
+"""Adam's state for each parameter: a step count and two running means of the parameter's shape."""
 
 
 def build_optimizer(model: nn.Module, cfg: TrainConfig) -> torch.optim.AdamW:
-    """Return Adam (5.3) with decoupled weight decay of the matrices. The learning rate is set at each step."""
+    """Return Adam (section 5.3 of the paper) with decoupled weight decay of matrices. Each step sets its own rate."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": cfg.weight_decay},
@@ -55,18 +55,18 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def gradient_norm(parameters: Sequence[Tensor]) -> Tensor:
-    """Return the norm of all gradients as one vector."""
+    """Return the norm of the concatenation of all gradients."""
     return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
 
 
 def clip_gradients(parameters: Sequence[Tensor], norm: Tensor, most: float) -> None:
-    """Scale the gradients down to the norm `most` if theirs is larger."""
+    """Scale the gradients down to the norm `most` if their norm is larger."""
     factor = (most / (norm + 1e-6)).clamp(max=1.0)
     torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], factor)
 
 
 def step_if_finite(optimizer: torch.optim.Optimizer, norm: Tensor) -> None:
-    """Step, unless the gradient's norm is not finite. Does not wait for the device to find out."""
+    """Step unless the gradient's norm is not finite. Does not wait for the device."""
     optimizer.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]  # the fused kernel skips the step itself
     optimizer.step()
 
@@ -88,7 +88,7 @@ class MovingAverage:
 
     @contextlib.contextmanager
     def swapped_in(self) -> Iterator[None]:
-        """Let the model have its averaged weights while the block runs."""
+        """Swap the averaged weights into the model while the block runs."""
         self._swap()
         try:
             yield
@@ -98,11 +98,11 @@ class MovingAverage:
     def _swap(self) -> None:
         for p, mean in zip(self.parameters, self.weights, strict=True):
             p.data, mean.data = mean.data, p.data
-        torch.autograd.graph.increment_version(self.parameters)  # swapping `data` does not count as a change
+        torch.autograd.graph.increment_version(self.parameters)  # swapping `data` does not increment it
 
 
 def state_shapes(parameters: Mapping[str, Shape]) -> dict[str, Shape]:
-    """Return the names and shapes of the tensors that a checkpoint has of the optimizer."""
+    """Return the names and shapes of the optimizer's tensors in a checkpoint."""
     return {f"adam.{key}.{name}": () if key == "step" else shape for name, shape in parameters.items() for key in STATE}
 
 
@@ -112,7 +112,7 @@ def state_bytes(parameters: int) -> int:
 
 
 def read_state(optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the optimizer's tensors by their names in a checkpoint; empty before the first step."""
+    """Return the optimizer's tensors by their names in a checkpoint. There are none before the first step."""
     return {
         f"adam.{key}.{name}": value
         for name, p in parameters.items()
@@ -123,6 +123,6 @@ def read_state(optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor
 def write_state(
     optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
 ) -> None:
-    """Put the tensors of a checkpoint into the optimizer."""
+    """Restore the optimizer's state from the tensors of a checkpoint."""
     for name, p in parameters.items():
         optimizer.state[p] = {key: tensors[f"adam.{key}.{name}"].to(p.device) for key in STATE}

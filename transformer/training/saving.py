@@ -1,4 +1,4 @@
-"""Checkpoints of a training: written so that it resumes bit for bit, pruned, restored, averaged at the end."""
+"""Checkpoints of a training: saved, pruned, restored bit for bit, and averaged at the end."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ from transformer.training.optimizer import read_state, state_shapes, write_state
 from transformer.training.trainer import Trainer
 
 FAILURES_IN_A_ROW = 3
-"""Saves that fail one after the other before training stops; a disk may be full for a while."""
+"""Failed saves in a row after which training stops. Fewer are tolerated, as a disk may be full for a while."""
 
 log = logging.getLogger(__name__)
 
 
 class CheckpointWriter:
-    """Saves and restores one training."""
+    """Saves and restores the checkpoints of a training."""
 
     def __init__(self, run: Run, trainer: Trainer, data_fingerprint: str | None) -> None:
         self.run, self.trainer, self.data_fingerprint = run, trainer, data_fingerprint
         self.saved_at = -1
         """The step of the last save or restore."""
         self.slowest = 0.0
-        """Seconds of the slowest save, for which the time limit leaves room."""
+        """Seconds of the slowest save. Training stops that much before the time limit."""
         self.failures: list[Exception] = []
-        """Of the saves since the last one that succeeded."""
+        """Errors of the saves since the last successful one."""
 
     def save(self, progress: Progress, best: bool = False) -> None:
-        """Write a checkpoint of this step and let `last`, and `best` if so, point to it.
+        """Write a checkpoint of this step and point `last` to it, and `best` if `best` is set.
 
-        Where that fails, training continues. The error is raised when it is the third in a row, and by the loop at
-        the end. All processes call this; the first one writes.
+        If that fails, training continues. The third error in a row is raised here, and one at the end of training by
+        the loop. All processes call this; the first one writes.
         """
         started, path = time.monotonic(), self.run.checkpoints / step_name(progress.step)
         before, failed = progress.last_good, False
@@ -82,7 +82,10 @@ class CheckpointWriter:
         prune(self.run, path, needed)
 
     def _scheduled(self, now: int) -> list[Path]:
-        """Return the checkpoints so far that every run of this configuration has, however often it was stopped."""
+        """Return the checkpoints so far that were due by the configuration, and that of this step.
+
+        Checkpoints saved on a signal are excluded, so that averages do not depend on how often a run was stopped.
+        """
         cfg, scheduled = self.run.config.train, []
         for path in self.run.steps():
             step = step_of(path)
@@ -94,7 +97,7 @@ class CheckpointWriter:
         return dict(self.trainer.model.named_parameters())
 
     def _state_tensors(self) -> dict[str, Tensor]:
-        """Return the optimizer's state and, beside averaged weights, the plain ones (swapped out at this moment)."""
+        """Return the optimizer's state and, if weights are averaged, the plain weights, which are swapped out now."""
         plain = {}
         if self.trainer.average is not None:
             names = self._parameters()
@@ -113,13 +116,13 @@ class CheckpointWriter:
         }
 
     def restore(self, path: Path) -> Progress:
-        """Put a checkpoint into the trainer; raises CheckpointError where it does not fit this configuration."""
+        """Restore the trainer from a checkpoint. Raises CheckpointError if it does not match this configuration."""
         state = load_state(path)
         if state["tokenizer"] != self.run.tokenizer.fingerprint:
-            raise CheckpointError(f"{path} was trained with another tokenizer than the one in {self.run.path}")
+            raise CheckpointError(f"{path} was trained with a different tokenizer than the one in {self.run.path}")
         if state.get("data") != self.data_fingerprint:
             raise CheckpointError(
-                f"{path} was trained on other text than data.train names now; put it back, or start over with --fresh"
+                f"{path} was trained on different text than data.train has now; restore it, or start over with --fresh"
             )
         self._restore_tensors(path, bool(state.get("adam", True)))
         if self.trainer.scaler is not None:
@@ -143,7 +146,7 @@ class CheckpointWriter:
             write_state(self.trainer.optimizer, parameters, tensors)
 
     def save_average(self, progress: Progress, count: int) -> tuple[Path, int]:
-        """Write the average of the newest checkpoints' weights as a checkpoint; return it and how many there were."""
+        """Write the average of the newest checkpoints' weights as a checkpoint. Return it and the number averaged."""
         steps = undamaged(self._scheduled(progress.step)[-count:])
         path = self.run.checkpoints / average_name(progress.step)
         weights = average_weights(self.run, steps)
@@ -151,7 +154,7 @@ class CheckpointWriter:
         return path, len(steps)
 
     def load_average(self, path: Path) -> None:
-        """Put averaged weights where validation reads them."""
+        """Load averaged weights into the trainer for validation."""
         weights = load_tensors(path / WEIGHTS)
         average = self.trainer.average
         targets = list(self._parameters().values()) if average is None else average.weights

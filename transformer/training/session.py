@@ -1,4 +1,4 @@
-"""A training session: starts a run or resumes it, from a configuration and a run directory."""
+"""A training session: starts or resumes a run, given a configuration and a run directory."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ CHANGEABLE = (
     *(f"train.{key}" for key in ("log_every", "validate_every", "save_every", "keep_last", "keep_best")),
     *("data.test", "data.prepared_dir", "decode"),
 )
-"""Settings, or sections, that may change when a run is resumed."""
+"""Settings and sections that may change when a run is resumed."""
 
 log = logging.getLogger(__name__)
 
 
 def train(cfg: Config, folder: Path, device: torch.device, fresh: bool = False, progress_bar: bool = False) -> str:
-    """Train into a run directory, or resume the run that is there; return in words why training stopped.
+    """Start or resume the run in a directory, and return why training stopped.
 
-    `fresh` moves an existing run aside and starts over. `progress_bar` shows a bar on a terminal.
-    Raises TransformerError where the run cannot be trained.
+    `fresh` moves an existing run aside and starts over. `progress_bar` shows a progress bar on a terminal.
+    Raises TransformerError if the run cannot be trained.
     """
     watch = Stopwatch()
     check_select_by(cfg.train.select_by)
@@ -74,16 +74,18 @@ def train(cfg: Config, folder: Path, device: torch.device, fresh: bool = False, 
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Keep other trainings out of this folder while the block runs; raises CheckpointError if one is in it."""
+    """Lock the folder while the block runs. Raises CheckpointError if another training holds the lock."""
     folder.mkdir(parents=True, exist_ok=True)
     with atomic.only_writer(folder) as alone:
         if not alone:
-            raise CheckpointError(f"another training is writing to {folder}; wait for it, or name another with --run")
+            raise CheckpointError(
+                f"another training is writing to {folder}; wait for it, or choose another directory with --run"
+            )
         yield
 
 
 def _checkpoints_to_resume(cfg: Config, folder: Path) -> list[Path]:
-    """Return the run's checkpoints, newest first, none for a new run; raises ConfigError where settings changed."""
+    """Return the run's checkpoints, newest first, none for a new run. Raises ConfigError if settings have changed."""
     if not is_run(folder):
         return []
     run = open_run(folder)
@@ -95,7 +97,7 @@ def _checkpoints_to_resume(cfg: Config, folder: Path) -> list[Path]:
 
 
 def _already_finished(cfg: Config, folder: Path, checkpoints: list[Path], ranks: Ranks) -> str | None:
-    """Return why nothing is left to do, or None; brings the run's configuration up to date."""
+    """Return why the run is complete, or None if it is not. Updates the run's configuration if it is."""
     if not (folder / FINISHED).exists():
         return None
     run = open_run(folder)
@@ -107,7 +109,7 @@ def _already_finished(cfg: Config, folder: Path, checkpoints: list[Path], ranks:
 
 
 def _train(loop: TrainingLoop, checkpoints: list[Path], progress_bar: bool) -> str:
-    """Resume from the first of these checkpoints that can be used, or start; train and write the model card."""
+    """Resume from the first usable checkpoint, or start if there are none. Train and write the model card."""
     run, first = loop.run, loop.trainer.ranks.first
     if checkpoints:
         path, loop.progress = first_usable(run, checkpoints, loop.writer.restore)
@@ -125,7 +127,7 @@ def _train(loop: TrainingLoop, checkpoints: list[Path], progress_bar: bool) -> s
 
 @contextlib.contextmanager
 def _metrics_log(cfg: Config, folder: Path, ranks: Ranks) -> Iterator[MetricsLog | None]:
-    """Open the log of a run in the first process, which is the one that writes; None in the others."""
+    """Open the metrics log in the first process, which writes. Yield None in the others."""
     if not ranks.first:
         yield None
         return
@@ -143,13 +145,13 @@ def build_loop(
     keep: bool = True,
     resume: bool = False,
 ) -> TrainingLoop:
-    """Return a training at step 0: its data, its model and its loop.
+    """Return the loop of a training at step 0, with its data and model.
 
-    Without `keep` no run directory is written. With `resume` the weights are about to be restored from a checkpoint,
-    so those of `train.init_from` are not needed.
+    Without `keep`, no run directory is written. With `resume`, the weights will be restored from a checkpoint, so those
+    of `train.init_from` are not loaded.
     """
     if not ranks.first:
-        ranks.wait()  # the first process prepares the data, the others find it prepared
+        ranks.wait()  # the first process prepares the data, the others read it from the cache
     cache = Path(cfg.data.prepared_dir).expanduser() if cfg.data.prepared_dir else folder.parent / "prepared"
     data = prepare(cfg, cache, _known_tokenizer(cfg, folder if keep else None))
     run = write_run(folder, cfg, data.tokenizer) if keep and ranks.first else Run(folder, cfg, data.tokenizer)
@@ -166,7 +168,7 @@ def build_loop(
 
 
 def _known_tokenizer(cfg: Config, folder: Path | None) -> Tokenizer | None:
-    """Return the tokenizer of the run, or of the run that it starts from; None where it is still to be learned."""
+    """Return the tokenizer of the run, or of `train.init_from`, or None if it is yet to be learned."""
     if folder is not None and is_run(folder):
         return load_tokenizer(folder)
     if cfg.train.init_from is not None:
@@ -181,13 +183,13 @@ def _warm_start(model: Transformer, folder: Path) -> None:
         model.load_state_dict(donor.state_dict())
     except RuntimeError:
         raise ConfigError(
-            f"train.init_from: the model in {folder} has another shape; give this run the same `model` settings"
+            f"train.init_from: the model in {folder} has a different shape; give this run the same `model` settings"
         ) from None
-    log.info("weights from %s", path)
+    log.info("initial weights loaded from %s", path)
 
 
 def _check_unchanged(before: Config, now: Config, folder: Path) -> None:
-    """Raise ConfigError where settings changed that a run cannot be resumed with."""
+    """Raise ConfigError if settings have changed that must not change when a run is resumed."""
     old, new = config_file.flat(before), config_file.flat(now)
     changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
     safe = [key for key in changed if any(key == one or key.startswith(f"{one}.") for one in CHANGEABLE)]
@@ -196,7 +198,7 @@ def _check_unchanged(before: Config, now: Config, folder: Path) -> None:
         fine = f"; these changes are fine: {', '.join(safe)}" if safe else ""
         raise ConfigError(
             f"{folder} was started with other settings: {unsafe}; "
-            f"change them back, name another directory with --run, or start over with --fresh{fine}"
+            f"change them back, choose another directory with --run, or start over with --fresh{fine}"
         )
     if changed:
         log.info("resuming with changed settings: %s", ", ".join(words.values()))
@@ -215,7 +217,7 @@ def _log_start(loop: TrainingLoop) -> None:
     cfg, trainer = loop.cfg, loop.trainer
     parameters = sum(p.numel() for p in trainer.parameters)
     log.info(
-        "%s -> %s: %s pairs, %s updates an epoch, %s parameters, %s on %s",
+        "%s -> %s: %s pairs, %s updates per epoch, %s parameters, %s on %s",
         cfg.data.source,
         cfg.data.target,
         f"{len(loop.data.train):,}",
@@ -227,5 +229,6 @@ def _log_start(loop: TrainingLoop) -> None:
     needed, free = disk_space(loop.run, parameters, trainer.average is not None)
     if needed > free:
         log.warning(
-            "the checkpoints may not fit the disk: %s; lower train.keep_last or make room", disk_in_words(needed, free)
+            "the checkpoints may not fit on the disk (%s): lower train.keep_last or free space",
+            disk_in_words(needed, free),
         )

@@ -1,4 +1,4 @@
-"""One update of the weights: the gradient of the mean loss over all target tokens of an update, and a step.
+"""One update of the weights: the gradient of the mean loss over all its target tokens, and an optimizer step.
 
 Shape letters: B sentences, T target positions, N real target tokens (padding is never among them), D model width.
 """
@@ -33,31 +33,31 @@ from transformer.training.optimizer import (
 )
 
 Gradients = list[Tensor]
-"""One for each parameter, in the order of `Trainer.parameters`."""
+"""A gradient for each parameter, in the order of `Trainer.parameters`."""
 
 
 @dataclass(frozen=True)
 class PendingUpdate:
-    """An update whose loss nobody has read yet, since reading it waits for the device."""
+    """An update whose loss has not been read yet, since reading it waits for the device."""
 
     step: int
     tokens: int
     pair_ids: NDArray[Any]
     nll: Tensor
-    """Summed over the tokens, in nats."""
+    """Negative log-likelihood summed over the tokens, in nats."""
     norm: Tensor
-    """Of the gradient; not finite if the update was skipped."""
+    """Norm of the gradient. Not finite if the update was skipped."""
 
 
 @dataclass
 class Trainer:
-    """A model with what one update of its weights needs. Built by `make_trainer`."""
+    """A model and everything needed to update its weights. Created by `make_trainer`."""
 
     model: Transformer
     cfg: Config
     device: torch.device
     dtype: torch.dtype
-    """Of the network's arithmetic."""
+    """Precision of the network's arithmetic."""
     ranks: Ranks
     workers: Workers
     optimizer: torch.optim.Optimizer
@@ -70,9 +70,9 @@ class Trainer:
         self.parameters = list(self.model.parameters())
 
     def update(self, step: int, batches: list[Batch], rate: float) -> PendingUpdate:
-        """Move the weights by the gradient of the mean loss over all target tokens of these batches.
+        """Update the weights with the gradient of the mean loss over all target tokens of these batches.
 
-        `step` counts updates from 1 and seeds dropout. Nothing here waits for the device.
+        `step` counts updates from 1 and seeds dropout. This does not wait for the device.
         """
         tokens = sum(batch.tokens for batch in batches)
         self._prepare_model()
@@ -90,7 +90,7 @@ class Trainer:
         self.workers.map(lambda pair: pair[0].repack(pair[1], self.dtype), self.model.packed_weights())
 
     def _shares(self, step: int, batches: list[Batch]) -> list[list[SeededBatch]]:
-        """Return the batches of this process, each with its dropout seed, dealt out to the workers."""
+        """Return this process's batches with their dropout seeds, one list for each worker."""
         seeds = np.random.SeedSequence([self.cfg.train.seed, step]).generate_state(len(batches), np.uint32)
         mine = list(zip(batches, seeds.tolist(), strict=True))[self.ranks.rank :: self.ranks.count]
         shares = [mine[i :: self.workers.count] for i in range(self.workers.count)]
@@ -124,7 +124,7 @@ class Trainer:
         return nll
 
     def _backward(self, batch: Batch, seed: int, tokens: int) -> tuple[Gradients, Tensor]:
-        """Return the gradient of one batch's share of the mean loss, and its summed nll."""
+        """Return the gradient of one batch's part of the mean loss, and its summed nll."""
         with dropout_seed(seed, self.device):
             loss = self.loss(batch)
         mean = loss.smoothed / tokens
@@ -132,7 +132,7 @@ class Trainer:
         return list(torch.autograd.grad(scaled, self.parameters)), loss.nll
 
     def loss(self, batch: Batch) -> LossSum:
-        """Return the summed loss of a batch in training precision."""
+        """Return the summed loss of a batch, computed in training precision."""
         batch, model = batch.to(self.device), self.model
         hidden_BTD = model.hidden(batch.source_BS, batch.input_BT)
         hidden_ND = hidden_BTD.flatten(0, 1).index_select(0, batch.places_N)
@@ -142,11 +142,11 @@ class Trainer:
         )
 
     def _apply_gradients(self, nll: Tensor, rate: float) -> Tensor:
-        """Clip and step, and return the gradient's norm. A loss or gradient that is not finite changes nothing."""
+        """Clip, step and return the gradient's norm. The step is skipped if the loss or a gradient is not finite."""
         set_learning_rate(self.optimizer, rate)
         if self.scaler is not None:
             assert self.parameters[0].grad is not None
-            self.parameters[0].grad.add_(0 * nll)  # the scaler checks gradients only, so NaN in the loss goes there
+            self.parameters[0].grad.add_(0 * nll)  # the scaler checks gradients only, so a NaN loss is added there
             self.scaler.unscale_(self.optimizer)
         norm = gradient_norm(self.parameters) + 0 * nll
         if self.cfg.train.clip_norm is not None:
@@ -156,19 +156,17 @@ class Trainer:
             self.scaler.update()
         else:
             step_if_finite(self.optimizer, norm)
-        torch.autograd.graph.increment_version(
-            self.parameters
-        )  # the fused kernel forgets to; PackedWeights relies on it
+        torch.autograd.graph.increment_version(self.parameters)  # the fused kernel does not; PackedWeights relies on it
         self.optimizer.zero_grad(set_to_none=True)
         return norm
 
     def averaged(self) -> contextlib.AbstractContextManager[None]:
-        """Let the model have its averaged weights, if it keeps an average, while the block runs."""
+        """Swap the averaged weights, if there are any, into the model while the block runs."""
         return contextlib.nullcontext() if self.average is None else self.average.swapped_in()
 
 
 def make_trainer(model: Transformer, cfg: Config, device: torch.device, ranks: Ranks) -> Trainer:
-    """Move the model to the device and return its trainer, with fresh optimizer state and running workers."""
+    """Move the model to the device and return its trainer, with new optimizer state and running workers."""
     model = model.to(device)
     dtype = resolve_dtype(cfg.train.precision, device)
     ema = cfg.train.ema

@@ -1,4 +1,4 @@
-"""Validation: the loss and the metrics of the validation text, and the ranking of checkpoints by them."""
+"""Validation: loss and metrics on the validation text, and the ranking of checkpoints by them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Validator:
 
     @torch.no_grad()
     def measure(self, step: int) -> dict[str, float]:
-        """Return loss, perplexity and, if asked for, every metric of greedy translations; log some of these."""
+        """Return loss, perplexity and, with `train.validate_text`, every metric of greedy translations."""
         model = self.trainer.model
         model.eval()
         model.compute_dtype = self.trainer.dtype
@@ -53,7 +53,7 @@ class Validator:
         return values
 
     def _mean_loss(self) -> float:
-        """Return the mean negative log-likelihood of a target token, in nats."""
+        """Return the mean negative log-likelihood per target token, in nats."""
         trainer, count = self.trainer, len(self.pairs)
         dataset = from_pairs(self.pairs, self.tokenizer)
         cutter = BatchCutter(dataset, self.tokenizer, trainer.model.start_id, self.micro_batch_tokens, 0.0, 0)
@@ -71,10 +71,10 @@ class Validator:
         return [found[0].text for found in translator.translate(pair.source for pair in self.pairs)]
 
     def _log_samples(self, texts: list[str], step: int) -> None:
-        """Log a few translations, of other sentences at each validation."""
+        """Log a few translations, of different sentences at each validation."""
         count = len(self.pairs)
         for i in range(min(self.trainer.cfg.train.samples, count)):
-            pick = (step * 7919 + i * 104_729) % count  # primes: the picks walk through the whole text
+            pick = (step * 7919 + i * 104_729) % count  # primes, so that the picks go through the whole text
             source, reference = self.pairs[pick]
             log.info(
                 "  source       %s\n            reference    %s\n            translation  %s",
@@ -85,7 +85,7 @@ class Validator:
 
 
 def rank(progress: Progress, values: Mapping[str, float], select_by: str, keep_best: int) -> bool:
-    """Enter a validation into the ranking of checkpoints; return whether it is the best so far."""
+    """Add a validation to the ranking of checkpoints, and return whether it is the best so far."""
     progress.last_validation = {key: value for key, value in values.items() if key != "step"}
     score = metrics.merit(values, select_by)
     if not math.isfinite(score):

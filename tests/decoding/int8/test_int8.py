@@ -163,8 +163,7 @@ def test_without_it_torch_decodes(translator: Translator, monkeypatch: pytest.Mo
     assert isinstance(ours.backend, TorchBackend)
     assert [ways[0].text for ways in ours.translate(["one two"])] == ["zwei eins"]
     sentence = (
-        "decode.precision int8 cannot decode this model here: "
-        "it needs Linux, a processor with AVX-512 VNNI and a C compiler"
+        "decode.precision=int8 is not possible here: it needs Linux, a processor with AVX-512 VNNI and a C compiler"
     )
     with pytest.raises(ConfigError, match=sentence):
         translate_in("int8", translator)

@@ -1,1 +1,1 @@
-"""Decoding on CPUs in 8-bit products, written in C."""
+"""Decoding on CPUs with products of 8-bit integers, written in C."""

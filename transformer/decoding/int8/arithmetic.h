@@ -8,7 +8,7 @@
 
 #include "structures.h"
 
-/* The exponential, with a relative error below 2e-7; of what is below -87 it is that of -87. */
+/* The exponential, with a relative error below 2e-7. Arguments below -87 are treated as -87. */
 static inline __m512 exp512(__m512 x) {
     x = _mm512_max_ps(x, _mm512_set1_ps(-87.0f));
     __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), 8);
@@ -40,7 +40,7 @@ static void layer_norm(const LayerNorm *norm, float epsilon, const float *x, flo
     }
 }
 
-/* Round a row to 8 bits, 128 being zero. Returns what a unit is worth, NaN if the row is not finite. */
+/* Quantize a row to 8 bits, with 128 for zero. Returns the scale, NaN if the row is not finite. */
 static float quantize_row(const float *x, uint8_t *q, int width) {
     __m512 largest = _mm512_setzero_ps(), zero_or_nan = _mm512_setzero_ps();
     for (int i = 0; i < width; i += 16) {

@@ -1,7 +1,7 @@
-"""Compiling and loading the 8-bit kernels: once for each user, where the machine can run them.
+"""Compiles and loads the 8-bit kernels, if the machine can run them.
 
-They need Linux on an x86-64 processor with AVX-512 VNNI, and a C compiler. Compiling takes a second or two; the library
-is kept in the user's cache, under a name that depends on the sources, the flags and the compiler.
+They need Linux, an x86-64 processor with AVX-512 VNNI, and a C compiler. Compiling takes a second or two. The library
+is cached for the user under a name that depends on the sources, the flags and the compiler.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ FLAGS: tuple[str, ...] = (
     "-mf16c",
 )
 CPU_FEATURES = {"avx512f", "avx512bw", "avx512vl", "avx512_vnni", "fma", "f16c"}
-"""As /proc/cpuinfo names what the flags let the compiler use."""
+"""Names in /proc/cpuinfo of the processor features that FLAGS enable."""
 SOURCE = Path(__file__).with_name("engine.c")
-"""The file that includes all others of its folder."""
+"""The C file that includes all others in this folder."""
 COMPILE_SECONDS = 120
-"""After which a compiler is taken to hang; one or two are usual."""
+"""Timeout of the compiler. One or two seconds are usual."""
 log = logging.getLogger(__name__)
 
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """Return the compiled kernels, None where this machine cannot run or compile them."""
+    """Return the compiled kernels, or None if this machine cannot run or compile them."""
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     if platform.system() != "Linux" or platform.machine() != "x86_64" or compiler is None:
         return None
@@ -63,7 +63,7 @@ def library() -> ctypes.CDLL | None:
 
 
 def layout(kernels: ctypes.CDLL) -> tuple[int, ...]:
-    """Return the layout of the structures that a library was compiled with."""
+    """Return the layout of the C structures in a compiled library."""
     kernels.layout.restype = ctypes.c_int64
     numbers: list[int] = []
     while (number := kernels.layout(len(numbers))) >= 0:
@@ -73,7 +73,7 @@ def layout(kernels: ctypes.CDLL) -> tuple[int, ...]:
 
 @contextmanager
 def _library_folder() -> Iterator[Path]:
-    """Give the user's cache if nobody else can write to it, else a folder that exists while the block runs."""
+    """Yield the user's cache folder if no other user can write to it, else a temporary folder."""
     cache_home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     folder = Path(cache_home) / "transformer"
     try:
@@ -90,7 +90,7 @@ def _library_folder() -> Iterator[Path]:
 
 
 def _compiled(compiler: str, folder: Path) -> Path:
-    """Return the compiled file. It is compiled where it is missing or its digest is not the one written beside it."""
+    """Return the compiled library. Compile it if it is missing or does not match the digest stored next to it."""
     file = folder / f"int8-{_fingerprint(compiler)}.so"
     digest = file.with_suffix(".sha256")
     if file.exists() and digest.exists() and digest.read_text(encoding="utf-8") == atomic.sha256(file):
@@ -107,7 +107,7 @@ def _compiled(compiler: str, folder: Path) -> Path:
 
 
 def _fingerprint(compiler: str) -> str:
-    """Return what changes with anything that the compiled file depends on: all sources, flags and the compiler."""
+    """Return a digest of everything that the compiled library depends on: sources, flags and compiler."""
     digest = hashlib.sha256(repr((FLAGS, compiler)).encode())
     for path in sorted(SOURCE.parent.glob("*.[ch]")):
         digest.update(hashlib.sha256(path.name.encode()).digest() + hashlib.sha256(path.read_bytes()).digest())

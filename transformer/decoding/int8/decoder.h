@@ -1,4 +1,4 @@
-/* The decoder: one more id of each row, to the best candidates for the next. */
+/* The decoder: takes one more id of each row and returns the best candidates for the next id. */
 #ifndef DECODER_H
 #define DECODER_H
 
@@ -43,7 +43,7 @@ static void run_layers(const LayerStack *s, const StepCall *c, const Workspace *
     }
 }
 
-/* The log-sum-exp of the logits that a row has had so far: their peak, and the sum of exponentials relative to it. */
+/* The running log-sum-exp of a row's logits: their maximum, and the sum of exponentials relative to it. */
 typedef struct {
     float peak, sum;
 } LogSumExp;
@@ -62,7 +62,7 @@ static void add_logits(LogSumExp *total, const float *logits, int count) {
     total->sum += _mm512_reduce_add_ps(sum);
 }
 
-/* Sort the logits of the ids from `begin` on into a row's candidates, unless banned. */
+/* Insert the logits of the ids from `begin` on into a row's candidates, except for banned ids. */
 static void add_candidates(const StepCall *c, const float *logits, int begin, int count, float *value, int32_t *id) {
     for (int i = 0; i < count; i += 16) {
         __m512 worst = _mm512_set1_ps(value[c->candidates - 1]);
@@ -77,7 +77,7 @@ static void add_candidates(const StepCall *c, const float *logits, int begin, in
     }
 }
 
-/* Account for the logits of the ids from `begin` on. */
+/* Add the logits of the ids from `begin` on to the log-sum-exp. */
 static void scan_logits(const StepCall *c, LogSumExp *total, const float *logits, int begin, int count, size_t row) {
     float *value = c->log_prob + row * c->candidates;
     int32_t *id = c->id + row * c->candidates, forced = c->forced ? c->forced[row] : -1;
@@ -86,7 +86,7 @@ static void scan_logits(const StepCall *c, LogSumExp *total, const float *logits
     if (forced >= begin && forced < begin + count) value[0] = logits[forced - begin], id[0] = forced;
 }
 
-/* Write the candidates of the rows. Logits exist for some columns at a time. */
+/* Write the candidates of the rows. Logits are computed for a block of columns at a time. */
 static void choose(const LayerStack *s, const StepCall *c, const Workspace *w, int first, int rows) {
     int width = s->width;
     LogSumExp total[ROWS];

@@ -1,4 +1,4 @@
-/* The encoder: source ids to the keys and values that the decoder's layers attend to. */
+/* The encoder: computes the keys and values of the source that the decoder's layers attend to. */
 #ifndef ENCODER_H
 #define ENCODER_H
 

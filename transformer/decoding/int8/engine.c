@@ -1,4 +1,4 @@
-/* The network in products of 8-bit integers, on x86-64 with AVX-512 VNNI: what Python calls.
+/* The network with products of 8-bit integers, on x86-64 with AVX-512 VNNI: the functions that Python calls.
  *
  * build.py compiles this file with those that it includes, and engine.py calls it. transformer/model/network.py is the
  * same computation in torch.

@@ -1,7 +1,7 @@
-"""Decoding on a CPU in products of 8-bit integers: the network of transformer/model once more, in C.
+"""Decoding on a CPU with products of 8-bit integers: the network of transformer/model, reimplemented in C.
 
-Weights become 8-bit integers with a scale for each output, activations with a scale for each row. Sums, norms, softmax
-and scores are float32, keys and values half precision.
+Weights are quantized to 8 bits with a scale for each output, activations with a scale for each row. Sums, norms,
+softmax and scores are float32. Keys and values are in half precision.
 
 Shape letters: B sentences, K hypotheses of a sentence, R rows (live hypotheses of all sentences, K of each at first),
 S source positions, T target positions, C candidates, D model width.
@@ -34,7 +34,7 @@ from transformer.model.weights import (
 )
 
 MOST_BEAMS = 255
-"""Places in the KV cache are stored in a byte."""
+"""Largest beam size, since places in the KV cache are stored in a byte."""
 ACCEPTED: Mapping[str, Accepted] = {
     "width": multiple_of(32),  # rows are read 16 numbers at a time, outputs are computed 32 at a time
     "heads": Accepted(lambda heads, cfg: cfg.width // heads % 16 == 0, "such that width / heads is a multiple of 16"),
@@ -50,13 +50,13 @@ ACCEPTED: Mapping[str, Accepted] = {
 }
 
 Encoding = Callable[[int, int], Tensor]
-"""First position and count to position encodings (count, D)."""
+"""Maps the first position and the count to position encodings (count, D)."""
 
 
 def obstacle(cfg: ModelConfig, beams: int, device: torch.device) -> str | None:
-    """Return what keeps a model from being decoded here with this many hypotheses a sentence, None if nothing does.
+    """Return why a model cannot be decoded here with this many hypotheses per sentence, or None if it can.
 
-    Compiles the kernels if that is all that is missing.
+    Compiles the kernels if everything else is available.
     """
     if device.type != "cpu":
         return f"it decodes on a CPU, not on {device}"
@@ -70,14 +70,14 @@ def obstacle(cfg: ModelConfig, beams: int, device: torch.device) -> str | None:
 
 
 def make_engine(model: Transformer) -> Engine:
-    """Return an engine with a copy of the model's weights in 8 bits, for a model that has no `obstacle`."""
+    """Return an engine with an 8-bit copy of the model's weights. The model must have no `obstacle`."""
     kernels = library()
     assert kernels is not None
     return Engine(kernels, quantize(model_weights(model), model.cfg), model.pad, model.encoding)
 
 
 class Engine:
-    """A model in 8 bits: starts the decoding of sentences. Made by `make_engine`."""
+    """A quantized model, which encodes sources and starts decoding. Created by `make_engine`."""
 
     precision = "int8"
 
@@ -108,16 +108,16 @@ class Engine:
         return Int8DecoderState(self, memory, arrays["lengths"], beams)
 
     def run(self, name: str, stack: LayerStack, call: ctypes.Structure) -> None:
-        """Call a function of the library."""
+        """Call a function of the library. Raises MemoryError if it could not allocate memory."""
         if getattr(self.kernels, name)(ctypes.byref(stack), ctypes.byref(call)):
             raise MemoryError(f"no memory for the 8-bit kernels to {name}")
 
 
 class Int8DecoderState:
-    """What a search continues from: the keys and values of the sources, and those of the ids decoded so far.
+    """The state of a search: the keys and values of the sources, and those of the ids decoded so far.
 
-    The latter lie in pages of PAGE positions, where each position of a sentence has a place for each of its
-    hypotheses. They are never moved: `ancestor_RT` has the place of each hypothesis's ancestor at each position.
+    The latter are in pages of PAGE positions, in which each position of a sentence has a place for each hypothesis.
+    They are never moved: `ancestor_RT` has the place of each hypothesis's ancestor at each position.
     """
 
     def __init__(self, engine: Engine, memory: list[NDArray[Any]], lengths_B: NDArray[Any], beams: int) -> None:
@@ -141,7 +141,7 @@ class Int8DecoderState:
     def top_candidates(
         self, last_R: Tensor, live_R: Tensor, forced: Mapping[int, int], banned: Sequence[int], count: int
     ) -> tuple[Tensor, Tensor]:
-        """Return log-probability and id (R, `count`) of the best next ids of each live hypothesis, best first."""
+        """Return log-probabilities and ids (R, `count`) of the best next ids of each live hypothesis, best first."""
         self._extend_cache()
         live = np.flatnonzero(live_R.numpy())
         log_prob_RC = np.full((len(last_R), count), -np.inf, np.float32)
@@ -172,13 +172,13 @@ class Int8DecoderState:
         return torch.from_numpy(log_prob_RC), torch.from_numpy(id_RC).long()
 
     def select(self, rows_R: Tensor, sentences_B: Tensor | None) -> None:
-        """Continue with these rows of hypotheses."""
+        """Keep these rows of hypotheses."""
         rows = rows_R.numpy()
         self.sentence_R, self.ancestor_RT = self.sentence_R[rows], self.ancestor_RT[rows]
         self.place_R = self.place_R[: len(rows)]
 
     def _extend_cache(self) -> None:
-        """Make room for one more position."""
+        """Make room for another position in the KV cache."""
         if self.position == PAGE * len(self.pages):
             self.pages.append(np.empty(self.page_shape, np.float16))
         if self.position == self.ancestor_RT.shape[1]:
@@ -186,10 +186,10 @@ class Int8DecoderState:
 
 
 def _addresses(arrays: Sequence[NDArray[Any]]) -> NDArray[np.uint64]:
-    """Return where arrays are."""
+    """Return the addresses of arrays."""
     return np.array([_address(array) for array in arrays], np.uint64)
 
 
 def _address(array: NDArray[Any]) -> int:
-    """Return where an array is."""
+    """Return the address of an array's data."""
     return int(array.__array_interface__["data"][0])

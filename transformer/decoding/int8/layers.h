@@ -13,16 +13,16 @@
 /* Rows and columns of logits that are computed at once, so that they stay in the cache of a core; not measured. */
 enum { ROWS = 96, COLUMNS = 2048 };
 
-/* Memory for a block of rows, each of which attends to so many positions. */
+/* Memory for a block of rows. */
 typedef struct {
     float *x;            /* (rows, D): the residual stream */
     float *attended;     /* (rows, D): what attention returns */
     float *wide;         /* (rows, widest): the outputs of products */
     float *score;        /* (H, positions), or a row */
-    float *unit;         /* (rows): what a unit of `q` is worth */
+    float *unit;         /* (rows): the scale of `q` */
     uint8_t *q;          /* (rows, widest): the inputs of products in 8 bits */
     uint16_t *half;      /* (rows, 2, D): keys and values of the encoder */
-    const uint16_t **at; /* (positions): where keys and values are that a row attends to */
+    const uint16_t **at; /* (positions): addresses of the keys and values that a row attends to */
 } Workspace;
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
@@ -31,7 +31,7 @@ static void release(Workspace *w) {
     free(w->x), free(w->attended), free(w->wide), free(w->score), free(w->unit), free(w->q), free(w->half), free(w->at);
 }
 
-/* Returns 0 where there is no memory. */
+/* Returns 0 if there is not enough memory. */
 static int allocate(Workspace *w, const LayerStack *s, size_t rows, size_t positions) {
     size_t width = s->width, widest = larger(larger(3 * width, s->feed_forward), COLUMNS);
     *w = (Workspace){
@@ -71,7 +71,7 @@ static void add_residual(const LayerStack *s, const Workspace *w, const Quantize
 /* The norm before a sublayer: none where norms come after the sum. */
 static const LayerNorm *norm_before(const LayerStack *s, const LayerNorm *norm) { return s->post_norm ? NULL : norm; }
 
-/* Attention of one row over `count` positions, each with keys and after them values at w->at. */
+/* Attention of one row over `count` positions. w->at points to the keys of each, which its values follow. */
 static void attend(const LayerStack *s, const Workspace *w, const float *q, int count, float *y) {
     int width = s->width, heads = s->heads, head_width = width / heads;
     const uint16_t *const *at = w->at;

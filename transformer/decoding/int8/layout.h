@@ -1,4 +1,4 @@
-/* The layout of the structures as compiled, which Python compares with its own before it hands any over. */
+/* The layout of the compiled structures, which Python compares with its own before it passes any. */
 #ifndef LAYOUT_H
 #define LAYOUT_H
 
@@ -6,7 +6,7 @@
 
 #include "structures.h"
 
-/* The size of each structure and the offset of each field, since a new field may fill padding and leave the size. */
+/* The size of each structure and the offset of each field: a new field may fit into padding without changing the size. */
 static const int64_t LAYOUT[] = {
 #define AT(field) offsetof(QuantizedLinear, field)
     sizeof(QuantizedLinear),

@@ -1,4 +1,4 @@
-/* Products of rows in 8 bits with weights in 8 bits. */
+/* Products of 8-bit rows with 8-bit weights. */
 #ifndef PRODUCTS_H
 #define PRODUCTS_H
 
@@ -10,7 +10,7 @@
 
 enum { TILE = 12 }; /* rows multiplied together: 12 by 2 accumulators, 2 weights and a row fit the 32 registers */
 
-typedef enum { STORE, ADD, STORE_RELU } Mode; /* what becomes of what is in the output */
+typedef enum { STORE, ADD, STORE_RELU } Mode; /* how the output is written */
 
 /* `count` rows by 32 outputs; the compiler unrolls it for each count. */
 static inline __attribute__((always_inline)) void multiply_tile(const QuantizedLinear *p, int column, const uint8_t *x,

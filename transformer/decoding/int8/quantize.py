@@ -1,6 +1,6 @@
-"""A model's weights in 8 bits, in the structures that the kernels read.
+"""Quantizes a model's weights to 8 bits, in the structures that the kernels read.
 
-Each output of a product has its own scale, the largest weight over 127. Norms and embeddings stay float32.
+Each output of a product has its scale, the largest weight divided by 127. Norms and embeddings stay float32.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from transformer.model.weights import (
 )
 
 OUTPUT_BLOCK = 32
-"""Outputs that the kernels multiply at once; those of a matrix are rounded up to it."""
+"""Outputs that the kernels compute at once. The outputs of a matrix are padded to a multiple."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class QuantizedModel:
     cross_kv: Any
     """A ctypes array of QuantizedLinear."""
     kept: list[Any]
-    """What the addresses in the structures point to."""
+    """The memory that the addresses in the structures point to."""
 
 
 def quantize(weights: ModelWeights, cfg: ModelConfig) -> QuantizedModel:
-    """Return a copy of the weights in 8 bits."""
+    """Return an 8-bit copy of the weights."""
     quantizer = _Quantizer()
     cross_kv = [quantizer.linear(layer.cross.kv) for layer in weights.decoder.layers]
     return QuantizedModel(
@@ -55,13 +55,13 @@ def quantize(weights: ModelWeights, cfg: ModelConfig) -> QuantizedModel:
 
 
 class _Quantizer:
-    """Makes structures of weights, and keeps what they point to."""
+    """Builds structures of weights, and keeps the memory alive that they point to."""
 
     def __init__(self) -> None:
         self.kept: list[Any] = []
 
     def address(self, values: Tensor) -> int:
-        """Copy values, and return where the copy is."""
+        """Copy values, and return the address of the copy."""
         copy = values.contiguous().clone()
         self.kept.append(copy)
         return copy.data_ptr()
@@ -109,7 +109,7 @@ class _Quantizer:
         return LayerNorm(self.address(norm.weight.float()), self.address(norm.bias.float()))
 
     def linear(self, linear: LinearWeights) -> QuantizedLinear:
-        """Return a matrix (outputs, inputs) in 8 bits, in blocks of 16 outputs by 4 inputs."""
+        """Quantize a matrix (outputs, inputs) and store it in blocks of 16 outputs by 4 inputs."""
         outputs, inputs = linear.weight.shape
         weight = linear.weight.float()
         bias = torch.zeros(outputs) if linear.bias is None else linear.bias.float()
@@ -119,5 +119,5 @@ class _Quantizer:
         rounded, scale = F.pad(rounded, (0, 0, 0, padding)), F.pad(scale, (0, padding))
         blocks = rounded.to(torch.int8).view(-1, 16, inputs // 4, 4).transpose(1, 2)
         sums = rounded.sum(1).mul(128).to(torch.int32)
-        bias = F.pad(bias, (0, padding), value=-float("inf"))  # ids that do not exist get no probability
+        bias = F.pad(bias, (0, padding), value=-float("inf"))  # padded ids get zero probability
         return QuantizedLinear(inputs, outputs + padding, *map(self.address, (blocks, scale, bias, sums)))

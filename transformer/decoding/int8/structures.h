@@ -1,4 +1,4 @@
-/* What Python hands over: weights, and the arrays of one call. structures.py declares the same structures.
+/* The structures that Python passes: weights, and the arrays of one call. structures.py declares the same structures.
  *
  * Shape letters, here and in the other files: R rows (live hypotheses of all sentences), B sentences, K hypotheses of a
  * sentence, S source positions, T target positions, C candidates, V vocabulary, D model width, H heads, E = D / H.
@@ -14,7 +14,7 @@ enum { PAGE = 16 }; /* target positions whose keys and values are stored togethe
 typedef struct {
     int32_t inputs, outputs;
     const int8_t *weight; /* (outputs / 16, inputs / 4, 16, 4) */
-    const float *scale;   /* (outputs): what a unit of the weights is worth */
+    const float *scale;   /* (outputs): scale of the weights */
     const float *bias;    /* (outputs) */
     const int32_t *sum;   /* (outputs): 128 times the sum of each output's weights */
 } QuantizedLinear;

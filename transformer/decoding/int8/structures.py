@@ -1,7 +1,7 @@
-"""The C structures that the 8-bit kernels read, field by field as in structures.h, which says what each array holds.
+"""The C structures that the 8-bit kernels read, as in structures.h, which documents each array.
 
-Pointers are addresses; whoever fills a structure keeps the arrays alive. `LAYOUT` is compared with that of the compiled
-library, so that a structure that was changed on one side only is refused.
+Pointers are addresses, so the caller must keep the arrays alive. `LAYOUT` is compared with that of the compiled
+library, so that a structure that was changed on one side only is detected.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ctypes import c_float, c_int32, c_void_p
 PAGE = 16
 """Target positions whose keys and values are stored together."""
 ACTIVATIONS = ("relu", "gelu", "swish")
-"""In the order of their numbers in C."""
+"""Activation functions, in the order of their numbers in C."""
 
 
 class QuantizedLinear(ctypes.Structure):
@@ -35,7 +35,7 @@ class LayerNorm(ctypes.Structure):
 
 
 class Layer(ctypes.Structure):
-    """A layer of the decoder, or of the encoder, where the fields of cross-attention stay zero."""
+    """A layer of the decoder or encoder. In the encoder the fields of cross-attention are zero."""
 
     _fields_ = [
         ("qkv", QuantizedLinear),
@@ -51,7 +51,7 @@ class Layer(ctypes.Structure):
 
 
 class LayerStack(ctypes.Structure):
-    """The encoder or the decoder; the encoder's output projection stays zero."""
+    """The encoder or the decoder. The encoder's output projection is zero."""
 
     _fields_ = [
         ("width", c_int32),
@@ -119,4 +119,4 @@ def _layout(structure: type[ctypes.Structure]) -> tuple[int, ...]:
 
 STRUCTURES: tuple[type[ctypes.Structure], ...] = (QuantizedLinear, LayerNorm, Layer, LayerStack, EncodeCall, StepCall)
 LAYOUT = (*(number for structure in STRUCTURES for number in _layout(structure)), PAGE)
-"""The layout of all structures, and PAGE, in the order in which the library tells them (layout.h)."""
+"""The layout of all structures, and PAGE, in the order of layout.h."""
