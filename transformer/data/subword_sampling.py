@@ -10,7 +10,7 @@ import math
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain, repeat
 from typing import Any
 
 import numpy as np
@@ -26,13 +26,12 @@ Ids = list[int]
 
 
 def uniforms(seed: int, stream: int) -> Iterator[float]:
-    """Yield numbers of [0, 1) without end; another `stream` of a seed gives other ones.
+    """Return numbers of [0, 1) without end; another `stream` of a seed gives other ones.
 
     They are made from the generator's raw bits, which are the same in every version of numpy.
     """
     raw = np.random.Philox(key=[seed, stream])
-    while True:
-        yield from ((raw.random_raw(4096) >> np.uint64(11)) * 2.0**-53).tolist()
+    return chain.from_iterable(((raw.random_raw(4096) >> np.uint64(11)) * 2.0**-53).tolist() for _ in repeat(None))
 
 
 class SubwordSampler:
@@ -59,40 +58,43 @@ class Pieces:
     def __init__(self, processor: Any) -> None:
         ids = range(processor.get_piece_size())
         name = processor.id_to_piece(list(ids))
-        special = {i for i in ids if processor.is_control(i) or processor.is_unknown(i) or processor.is_byte(i)}
-        self.unknown: int = processor.unk_id()
-        self.ids: dict[str, int] = {name[i]: i for i in ids if i not in special}
-        """Of the pieces that text is made of."""
-        self.scores: dict[str, float] = {piece: processor.get_score(i) for piece, i in self.ids.items()}
-        self.reserved: dict[str, int] = {name[i]: i for i in special}
         self.bytes: list[int] = [i for i in ids if processor.is_byte(i)]
         """The ids of byte 0 to byte 255, or none."""
+        self.unknown: int = processor.unk_id()
+        special = {i for i in ids if processor.is_control(i) or processor.is_unknown(i)}.union(self.bytes)
+        self.ids: dict[str, list[int]] = {name[i]: [i] for i in ids if i not in special}
+        """Of each piece that text is made of."""
+        self.scores: dict[str, float] = {piece: processor.get_score(i) for piece, [i] in self.ids.items()}
         self.ranked = all(score.is_integer() for score in self.scores.values())
         """Whether the scores are ranks of BPE merges and not log-probabilities."""
         end_with_words = SPACE in self.ids and not any(SPACE in piece[1:] for piece in self.ids)
         self.units: Callable[[str], list[str]] = WORD.findall if end_with_words else lambda text: [text]
         """Splits a normalised text into units that are segmented independently: words, where no piece reaches across a
         space."""
-        if refused := self._unsupported(processor):
+        if refused := self._unsupported(processor, [name[i] for i in special]):
             raise ConfigError(f"train.subword_sampling cannot be used with this tokenizer: {refused}; set it to 0")
 
-    def _unsupported(self, processor: Any) -> str | None:
+    def _unsupported(self, processor: Any, special: list[str]) -> str | None:
         """Return what `BpeDropout` and `UnigramSampling` would segment otherwise than SentencePiece."""
-        if unused := [piece for piece, i in self.ids.items() if processor.is_unused(i)]:
+        if short := [piece for piece in special if len(piece) == 1]:
+            return f"its special piece {short[0]!r} can stand in text"
+        if unused := [piece for piece, [i] in self.ids.items() if processor.is_unused(i)]:
             return f"its piece {unused[0]!r} is unused"
         try:
             # SentencePiece drops every merge at alpha 1; what is still longer than a character was defined by a user.
             whole = processor.encode(list(self.ids), enable_sampling=True, alpha=1.0, nbest_size=-1)
         except RuntimeError:
             return "it is neither of BPE nor a unigram model"
-        for (piece, i), row in zip(self.ids.items(), whole, strict=True):
+        for (piece, [i]), row in zip(self.ids.items(), whole, strict=True):
             if (i in row and len(piece) > 1) if self.ranked else self.scores[piece] >= 0:
                 return f"its piece {piece!r} is user-defined"
         return None
 
-    def spell(self, character: str) -> Ids:
-        """Return the ids of a character that has no piece: its bytes, or the unknown piece."""
-        return [self.bytes[byte] for byte in character.encode()] if self.bytes else [self.unknown]
+    def spell(self, symbol: str) -> Ids:
+        """Return the ids of a piece, or of a character that has none: its bytes, or the unknown piece."""
+        if symbol in self.ids:
+            return self.ids[symbol]
+        return [self.bytes[byte] for byte in symbol.encode()] if self.bytes else [self.unknown]
 
     def one_unknown_a_run(self, ids: Ids) -> Ids:
         """Return the ids with each run of unknown pieces as one."""
@@ -101,56 +103,59 @@ class Pieces:
         return [i for i, last in zip(ids, [-1, *ids], strict=False) if not i == last == self.unknown]
 
 
-class BpeDropout(dict[tuple[Any, ...], tuple[tuple[int, ...], float]]):
+Segmentation = tuple[tuple[int, ...], float]
+"""Ids, and the probability that no merge is dropped but those that are known to be."""
+
+
+class BpeDropout:
     """Byte-pair encoding in which each merge is dropped with a probability when it is proposed.
 
     A dropped merge is not proposed again. The places of the dropped ones, counted among the proposed, decide the
-    segmentation, so it is kept by (text, place, place, ...), with the probability that no further merge is dropped.
-    The gaps between the places are geometric and drawn at once: a third of the words of Multi30k loses a merge at
-    strength 0.1, and only those cost more than two look-ups.
+    segmentation, so it is kept by them. The gaps between them are geometric and drawn at once, so that a word costs one
+    draw and one look-up more than it has dropped merges.
     """
 
     most, longest = 1 << 18, 64
     """Segmentations kept, and the length of the texts whose segmentations are."""
 
     def __init__(self, pieces: Pieces, strength: float) -> None:
-        super().__init__()
         self.pieces, self.kept_share = pieces, 1.0 - strength
         self.ranks = {piece: -score for piece, score in pieces.scores.items()}
         self._minus_all_kept = [-1.0]
         """By a number of merges, minus the probability that all of them are kept; ascending, as bisect wants it."""
+        self._kept: dict[object, Segmentation] = {}
+        """By text and places of dropped merges; by the text alone if none is dropped."""
 
     def segment(self, units: list[str], draws: Iterator[float]) -> Ids:
         """Return the ids of a random segmentation of each normalised text, end to end."""
         row: Ids = []
-        for unit in units:
-            ids, all_kept = self[unit,]
-            share = next(draws)
+        kept = self._kept.get
+        for unit, share in zip(units, draws, strict=False):
+            ids, all_kept = kept(unit) or self._keep(unit, unit, ())
             row += ids if share < all_kept else self._drop(unit, share, draws)
         return row
 
     def _drop(self, unit: str, share: float, draws: Iterator[float]) -> tuple[int, ...]:
         """Return the ids of a random segmentation, given the draw by which a merge is dropped."""
+        place, all_kept = -1, -1.0
         key: tuple[Any, ...] = (unit,)
-        place, all_kept = 0, -1.0
         while share >= all_kept:
-            place += bisect_left(self._minus_all_kept, -share) - 1
+            place += bisect_left(self._minus_all_kept, -share)
             key += (place,)
-            ids, all_kept = self[key]
-            place, share = place + 1, next(draws)
+            ids, all_kept = self._kept.get(key) or self._keep(key, unit, key[1:])
+            share = next(draws)
         return ids
 
-    def __missing__(self, key: tuple[Any, ...]) -> tuple[tuple[int, ...], float]:
-        unit, *dropped = key
+    def _keep(self, key: object, unit: str, dropped: tuple[int, ...]) -> Segmentation:
         symbols, proposed = self.merge(unit, dropped)
         while len(self._minus_all_kept) <= proposed:
             self._minus_all_kept.append(self._minus_all_kept[-1] * self.kept_share)
         undecided = proposed - (dropped[-1] + 1 if dropped else 0)
-        found = tuple(i for symbol in symbols for i in self._ids(symbol)), -self._minus_all_kept[undecided]
+        found = tuple(chain.from_iterable(map(self.pieces.spell, symbols))), -self._minus_all_kept[undecided]
         if len(unit) <= self.longest:
-            if len(self) >= self.most:
-                self.clear()
-            self[key] = found
+            if len(self._kept) >= self.most:
+                self._kept.clear()
+            self._kept[key] = found
         return found
 
     def merge(self, text: str, dropped: Sequence[int]) -> tuple[list[str], int]:
@@ -175,21 +180,17 @@ class BpeDropout(dict[tuple[Any, ...], tuple[tuple[int, ...], float]]):
             proposed += 1
         return symbols, proposed
 
-    def _ids(self, symbol: str) -> Ids:
-        found = self.pieces.reserved.get(symbol, self.pieces.ids.get(symbol, self.pieces.unknown))
-        return self.pieces.spell(symbol) if found == self.pieces.unknown else [found]
-
 
 Ends = list[tuple[list[float], list[tuple[int, Ids]]]]
-"""By the place where a piece ends: the cumulative probabilities of pieces that end there; their beginnings and ids, last first.
-"""
+"""By the place where a piece ends: the cumulative probabilities of the pieces that end there, and where each begins
+and its ids, last first."""
 
 
 class UnigramSampling(dict[str, Ends]):
     """Segmentations drawn by their probability to the power of `alpha`: filtered forward, sampled backward."""
 
     most, longest = 1 << 16, 64
-    """Lattices kept, and the length of the texts whose lattices are."""
+    """Texts whose lattices are kept, and the length of those."""
 
     def __init__(self, pieces: Pieces, alpha: float) -> None:
         super().__init__()
@@ -228,7 +229,7 @@ class UnigramSampling(dict[str, Ends]):
                 found[start + 1].append((total + self.unknown_score, start, self.pieces.spell(text[start])[::-1]))
             for end in range(start + 1, min(start + self.longest_piece, len(text)) + 1):
                 if (score := self.scores.get(piece := text[start:end])) is not None:
-                    found[end].append((total + score, start, [self.pieces.ids[piece]]))
+                    found[end].append((total + score, start, self.pieces.ids[piece]))
             logs, starts, ids = zip(*found[start + 1], strict=True)
             most = max(logs)
             sums = list(accumulate(math.exp(log - most) for log in logs))
