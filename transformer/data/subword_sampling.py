@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 import re
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, chain, repeat
+from operator import add
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from transformer.data.word_cache import SPACE
 from transformer.errors import ConfigError
@@ -22,16 +24,21 @@ WORD = re.compile(f"{SPACE}[^{SPACE}]*|[^{SPACE}]+")
 """A space and what follows it, up to the next one."""
 UNKNOWN_PENALTY = 10.0
 """How far below the least probable piece SentencePiece puts the log-probability of an unknown character."""
+STEP = 2.0**-53
+"""What the numbers that `uniforms` yields are multiples of."""
 Ids = list[int]
+Ints = tuple[int, ...]  # which the garbage collector need not visit
+Reals = NDArray[np.float64]
 
 
-def uniforms(seed: int, stream: int) -> Iterator[float]:
-    """Return numbers of [0, 1) without end; another `stream` of a seed gives other ones.
+def uniforms(seed: int, stream: int) -> Iterator[Reals]:
+    """Yield arrays of numbers of [0, 1) without end; another `stream` of a seed gives other ones.
 
     They are made from the generator's raw bits, which are the same in every version of numpy.
     """
     raw = np.random.Philox(key=[seed, stream])
-    return chain.from_iterable(((raw.random_raw(4096) >> np.uint64(11)) * 2.0**-53).tolist() for _ in repeat(None))
+    while True:
+        yield np.asarray(raw.random_raw(1024) >> np.uint64(11), np.float64) * STEP
 
 
 class SubwordSampler:
@@ -44,12 +51,13 @@ class SubwordSampler:
     def __init__(self, processor: Any, strength: float) -> None:
         self._pieces = Pieces(processor)
         self._normalize = processor.normalize
-        self._segment = (BpeDropout if self._pieces.ranked else UnigramSampling)(self._pieces, strength).segment
+        self._segmenter = (BpeDropout if self._pieces.ranked else UnigramSampling)(self._pieces, strength).segmenter
 
-    def sample(self, texts: Sequence[str], draws: Iterator[float]) -> list[Ids]:
-        """Return the ids of a random segmentation of each text; `draws` are uniform on [0, 1)."""
+    def sample(self, texts: Sequence[str], seed: int, stream: int) -> list[Ids]:
+        """Return the ids of a random segmentation of each text, a pure function of texts, seed and stream."""
+        segment = self._segmenter(uniforms(seed, stream))
         normal = self._normalize(list(texts)) if texts else []
-        return [self._pieces.one_unknown_a_run(self._segment(self._pieces.units(text), draws)) for text in normal]
+        return [self._pieces.one_unknown_a_run(segment(self._pieces.units(text))) for text in normal]
 
 
 class Pieces:
@@ -90,11 +98,9 @@ class Pieces:
                 return f"its piece {piece!r} is user-defined"
         return None
 
-    def spell(self, symbol: str) -> Ids:
-        """Return the ids of a piece, or of a character that has none: its bytes, or the unknown piece."""
-        if symbol in self.ids:
-            return self.ids[symbol]
-        return [self.bytes[byte] for byte in symbol.encode()] if self.bytes else [self.unknown]
+    def spell(self, character: str) -> Ids:
+        """Return the ids of a character that has no piece: its bytes, or the unknown piece."""
+        return [self.bytes[byte] for byte in character.encode()] if self.bytes else [self.unknown]
 
     def one_unknown_a_run(self, ids: Ids) -> Ids:
         """Return the ids with each run of unknown pieces as one."""
@@ -103,82 +109,89 @@ class Pieces:
         return [i for i, last in zip(ids, [-1, *ids], strict=False) if not i == last == self.unknown]
 
 
-Segmentation = tuple[tuple[int, ...], float]
-"""Ids, and the probability that no merge is dropped but those that are known to be."""
-
-
 class BpeDropout:
     """Byte-pair encoding in which each merge is dropped with a probability when it is proposed.
 
-    A dropped merge is not proposed again. The places of the dropped ones, counted among the proposed, decide the
-    segmentation, so it is kept by them. The gaps between them are geometric and drawn at once, so that a word costs one
-    draw and one look-up more than it has dropped merges.
+    A dropped merge is not proposed again. So the places of the dropped ones, counted among the proposed, decide the
+    segmentation, which is kept by them: most words are looked up. Only the gaps between the places are drawn.
     """
 
     most, longest = 1 << 18, 64
     """Segmentations kept, and the length of the texts whose segmentations are."""
+    widest = 1 << 16
+    """A gap of more merges is cut to this, which is more than a training pair has."""
 
     def __init__(self, pieces: Pieces, strength: float) -> None:
-        self.pieces, self.kept_share = pieces, 1.0 - strength
+        self.pieces = pieces
         self.ranks = {piece: -score for piece, score in pieces.scores.items()}
-        self._minus_all_kept = [-1.0]
-        """By a number of merges, minus the probability that all of them are kept; ascending, as bisect wants it."""
-        self._kept: dict[object, Segmentation] = {}
-        """By text and places of dropped merges; by the text alone if none is dropped."""
+        wider = np.cumprod(np.full(self.widest, 1.0 - strength))
+        self._wider = wider[wider >= STEP][::-1]
+        """The probabilities that a gap has at least so many merges, from many down to 1."""
+        self._kept: dict[str | tuple[str, Ints], tuple[Ints, int]] = {}
+        """By a text and the places of its dropped merges, if it has any: the ids, and how many merges were proposed."""
 
-    def segment(self, units: list[str], draws: Iterator[float]) -> Ids:
-        """Return the ids of a random segmentation of each normalised text, end to end."""
-        row: Ids = []
+    def segmenter(self, uniform: Iterator[Reals]) -> Callable[[list[str]], Ids]:
+        """Return a function that segments normalised texts at random and returns their ids end to end."""
+        most = len(self._wider)
+        gaps = chain.from_iterable((most - self._wider.searchsorted(block, "right")).tolist() for block in uniform)
         kept = self._kept.get
-        for unit, share in zip(units, draws, strict=False):
-            ids, all_kept = kept(unit) or self._keep(unit, unit, ())
-            row += ids if share < all_kept else self._drop(unit, share, draws)
-        return row
+        unseen: tuple[Ints, float] = (), math.inf
 
-    def _drop(self, unit: str, share: float, draws: Iterator[float]) -> tuple[int, ...]:
-        """Return the ids of a random segmentation, given the draw by which a merge is dropped."""
-        place, all_kept = -1, -1.0
-        key: tuple[Any, ...] = (unit,)
-        while share >= all_kept:
-            place += bisect_left(self._minus_all_kept, -share)
-            key += (place,)
-            ids, all_kept = self._kept.get(key) or self._keep(key, unit, key[1:])
-            share = next(draws)
-        return ids
+        def segment(units: list[str]) -> Ids:
+            row: Ids = []
+            for unit, place in zip(units, gaps, strict=False):
+                ids, proposed = kept(unit, unseen)
+                row += ids if place >= proposed else self._drop(unit, place, gaps)
+            return row
 
-    def _keep(self, key: object, unit: str, dropped: tuple[int, ...]) -> Segmentation:
-        symbols, proposed = self.merge(unit, dropped)
-        while len(self._minus_all_kept) <= proposed:
-            self._minus_all_kept.append(self._minus_all_kept[-1] * self.kept_share)
-        undecided = proposed - (dropped[-1] + 1 if dropped else 0)
-        found = tuple(chain.from_iterable(map(self.pieces.spell, symbols))), -self._minus_all_kept[undecided]
+        return segment
+
+    def _drop(self, unit: str, place: int, gaps: Iterator[int]) -> Ints:
+        """Return the ids of a text that loses its merge at this place, if it has so many, and others."""
+        dropped: Ints = ()
+        found = self._kept.get(unit)
+        while found and place < found[1]:
+            dropped += (place,)
+            place += 1 + next(gaps)
+            found = self._kept.get((unit, dropped))
+        return found[0] if found else self._simulate(unit, dropped, place, gaps)
+
+    def _simulate(self, unit: str, dropped: Ints, place: int, gaps: Iterator[int]) -> Ints:
+        """Return the ids of a text that loses its merges at all these places, and others after them."""
+        places = chain(dropped, accumulate(chain([place], (1 + gap for gap in gaps))))
+        symbols, proposed, lost = self.merge(unit, places)
+        known, spell = self.pieces.ids.get, self.pieces.spell
+        ids = tuple([i for symbol in symbols for i in known(symbol) or spell(symbol)])
         if len(unit) <= self.longest:
             if len(self._kept) >= self.most:
                 self._kept.clear()
-            self._kept[key] = found
-        return found
+            self._kept[(unit, tuple(lost)) if lost else unit] = ids, proposed
+        return ids
 
-    def merge(self, text: str, dropped: Sequence[int]) -> tuple[list[str], int]:
-        """Return the symbols left of a text when those merges are dropped, and the number of merges proposed.
+    def merge(self, text: str, places: Iterator[int]) -> tuple[list[str], int, list[int]]:
+        """Return what a text is merged to when merges are dropped at ascending places among those proposed.
 
-        The merge of best rank is proposed first, and of equal ones the leftmost.
+        That is its symbols, the number of merges proposed, and the places that there were. The merge of best rank is
+        proposed first, and of equal ones the leftmost.
         """
         symbols, rank, never = list(text), self.ranks.get, math.inf
-        ranks = [rank(a + b, never) for a, b in zip(symbols, symbols[1:], strict=False)]
-        proposed = 0
-        while ranks and (best := min(ranks)) < never:
+        ranks = [*map(rank, map(add, text, text[1:]), repeat(never)), never]  # of each symbol with the one after it
+        proposed, place, dropped = 0, next(places), []
+        while (best := min(ranks)) < never:
             i = ranks.index(best)
-            if proposed in dropped:
+            if proposed == place:
                 ranks[i] = never
+                dropped.append(place)
+                place = next(places)
             else:
-                symbols[i : i + 2] = [symbols[i] + symbols[i + 1]]
+                symbols[i] = merged = symbols[i] + symbols.pop(i + 1)
                 del ranks[i]
                 if i:
-                    ranks[i - 1] = rank(symbols[i - 1] + symbols[i], never)
-                if i < len(ranks):
-                    ranks[i] = rank(symbols[i] + symbols[i + 1], never)
+                    ranks[i - 1] = rank(symbols[i - 1] + merged, never)
+                if i + 1 < len(symbols):
+                    ranks[i] = rank(merged + symbols[i + 1], never)
             proposed += 1
-        return symbols, proposed
+        return symbols, proposed, dropped
 
 
 Ends = list[tuple[list[float], list[tuple[int, Ids]]]]
@@ -199,17 +212,22 @@ class UnigramSampling(dict[str, Ends]):
         self.unknown_score = alpha * (min(pieces.scores.values()) - UNKNOWN_PENALTY)
         self.longest_piece = max(map(len, self.scores))
 
-    def segment(self, units: list[str], draws: Iterator[float]) -> Ids:
-        """Return the ids of a random segmentation of each normalised text, end to end."""
-        row: Ids = []
-        for unit in reversed(units):
-            ends, place = self[unit], len(unit)
-            while place:
-                shares, pieces = ends[place]
-                place, ids = pieces[bisect_right(shares, next(draws))]
-                row += ids
-        row.reverse()
-        return row
+    def segmenter(self, uniform: Iterator[Reals]) -> Callable[[list[str]], Ids]:
+        """Return a function that segments normalised texts at random and returns their ids end to end."""
+        draws = chain.from_iterable(block.tolist() for block in uniform)
+
+        def segment(units: list[str]) -> Ids:
+            row: Ids = []
+            for unit in reversed(units):
+                ends, place = self[unit], len(unit)
+                while place:
+                    shares, pieces = ends[place]
+                    place, ids = pieces[bisect_right(shares, next(draws))]
+                    row += ids
+            row.reverse()
+            return row
+
+        return segment
 
     def __missing__(self, unit: str) -> Ends:
         ends = self.lattice(unit)

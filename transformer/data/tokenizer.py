@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from transformer import atomic
 from transformer.config import TokenizerConfig
-from transformer.data.subword_sampling import SubwordSampler, uniforms
+from transformer.data.subword_sampling import SubwordSampler
 from transformer.data.word_cache import SentenceEncoder, WordCache, splits_at_spaces
 from transformer.errors import CheckpointError, DataError
 
@@ -112,8 +112,8 @@ class Tokenizer:
             self._samplers[strength] = made[0], made[-1]
         source, target = self._samplers[strength]
         return (
-            source.sample([clean(text) for text in sources], uniforms(seed, 0)),
-            target.sample([clean(text) for text in targets], uniforms(seed, 1)),
+            source.sample([clean(text) for text in sources], seed, 0),
+            target.sample([clean(text) for text in targets], seed, 1),
         )
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
