@@ -78,6 +78,13 @@ def test_a_dataset_is_read_by_revision_name_and_split(tmp_path: Path) -> None:
     assert first == ["old de-en test", "new de-en test", "new en-de test", "new en-de train", "new en-de train"]
 
 
+def test_prepared_text_is_kept_where_asked_for(tiny: Config, tmp_path: Path) -> None:
+    wishes = [f"data.prepared_dir={tmp_path / 'elsewhere'}", "train.max_steps=1", "data.valid=null"]
+    train(config_file.override(tiny, wishes), tmp_path / "run", CPU)
+    assert any((tmp_path / "elsewhere").iterdir())
+    assert not (tmp_path / "prepared").exists()
+
+
 # ---- tokenizer --------------------------------------------------------------------------------------------
 
 
@@ -97,6 +104,11 @@ def test_the_vocabulary_is_learned_from_as_many_pairs_as_asked_for(tiny: Config,
     for sample in (20, 5):
         made = find_or_learn_tokenizer(config_file.override(cfg, [f"tokenizer.sample={sample}"]), tmp_path / "cache")
         assert sum(made.unk not in ids for ids in made.encode_source(list(letters))) == sample
+
+
+@pytest.mark.parametrize("size", [40, 60])
+def test_a_vocabulary_is_as_large_as_asked_for(size: int) -> None:
+    assert learn_tokenizer(toy_pairs(300, 1), TokenizerConfig(vocab_size=size, byte_fallback=False)).sizes[0] == size
 
 
 # ---- model ------------------------------------------------------------------------------------------------
@@ -141,6 +153,14 @@ def test_each_dropout_zeroes_its_own_share(
     assert [shape for _, shape in dropped] == shapes
 
 
+@pytest.mark.parametrize("start", ["bos", "pad"])
+def test_the_decoder_reads_first_what_it_was_told(tiny: Config, tmp_path: Path, start: str) -> None:
+    cfg = config_file.override(tiny, [f"model.decoder_start={start}"])
+    loop = build_loop(cfg, tmp_path / "run", CPU, Ranks(), Stopwatch(), keep=False)
+    tok, (_, batches) = loop.data.tokenizer, next(loop.cut_updates())
+    assert set(batches[0].input_BT[:, 0].tolist()) == {tok.pad if start == "pad" else tok.bos}
+
+
 # ---- training ---------------------------------------------------------------------------------------------
 
 
@@ -163,6 +183,38 @@ def test_labels_are_smoothed_as_much_as_asked_for(tiny: Config, tmp_path: Path, 
     logits = model(batch.source_BS, batch.input_BT).flatten(0, 1)[batch.places_N]
     expected = F.cross_entropy(logits, batch.target_N, label_smoothing=smoothing, reduction="sum")
     torch.testing.assert_close(loop.trainer.loss(batch).smoothed, expected)
+
+
+def test_an_update_has_the_tokens_asked_for_and_is_cut_as_asked_for(tiny: Config, tmp_path: Path) -> None:
+    for tokens, limit in ((200, 100), (400, 60)):
+        cfg = config_file.override(tiny, [f"train.batch_tokens={tokens}", f"train.micro_batch_tokens={limit}"])
+        loop = build_loop(cfg, tmp_path / "run", CPU, Ranks(), Stopwatch(), keep=False)
+        for _, (_, batches) in zip(range(2), loop.cut_updates(), strict=False):
+            assert 0.8 * tokens < sum(batch.tokens for batch in batches) < 1.2 * tokens
+            assert max(batch.size for batch in batches) <= limit
+            assert len(batches) > tokens // limit
+
+
+def test_training_text_is_segmented_at_random_if_asked_for(tiny: Config, tmp_path: Path) -> None:
+    def tokens(strength: float) -> int:
+        cfg = config_file.override(tiny, [f"train.subword_sampling={strength}"])
+        loop = build_loop(cfg, tmp_path / "run", CPU, Ranks(), Stopwatch(), keep=False)
+        return sum(batch.tokens for batch in next(loop.cut_updates())[1])
+
+    assert tokens(0.0) < tokens(0.2) < tokens(0.9)
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_the_network_computes_in_the_precision_asked_for(
+    tiny: Config, tmp_path: Path, name: str, dtype: torch.dtype
+) -> None:
+    cfg = config_file.override(tiny, [f"train.precision={name}"])
+    loop = build_loop(cfg, tmp_path / "run", CPU, Ranks(), Stopwatch(), keep=False)
+    computed: list[torch.dtype] = []
+    loop.trainer.model.encoder[0].register_forward_hook(lambda module, given, found: computed.append(found.dtype))
+    loop.update(next(loop.cut_updates())[1])
+    assert set(computed) == {dtype}
+    assert {p.dtype for p in loop.trainer.parameters} == {torch.float32}
 
 
 def validations(monkeypatch: pytest.MonkeyPatch, **scores: list[float]) -> None:
@@ -274,3 +326,26 @@ def test_cold_samples_are_more_probable(endless: Transformer, tok: Tokenizer) ->
     ]
     assert total == sorted(total, reverse=True)
     assert len(set(total)) == 3
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_translations_are_computed_in_the_precision_asked_for(
+    endless: Transformer, tok: Tokenizer, precision: str
+) -> None:
+    cfg = DecodeConfig(precision=precision, max_extra=2)  # type: ignore[arg-type]
+    computed: list[torch.dtype] = []
+    endless.encoder[0].register_forward_hook(lambda module, given, found: computed.append(found.dtype))
+    next(Translator(endless, tok, cfg, 100, CPU).translate(LINES))
+    assert set(computed) == {getattr(torch, precision)}
+
+
+def test_as_many_tokens_are_decoded_at_once_as_asked_for(endless: Transformer, tok: Tokenizer) -> None:
+    sizes: list[int] = []
+    endless.encoder[0].register_forward_hook(lambda module, given, found: sizes.append(found[..., 0].numel()))
+    batches = []
+    for most in (100, 400):
+        sizes.clear()
+        translate(endless, tok, beam=2, batch_tokens=most)
+        assert max(sizes) * 2 <= most
+        batches.append(len(sizes))
+    assert batches[0] > batches[1] > 1
