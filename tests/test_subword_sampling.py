@@ -202,7 +202,17 @@ def test_all_merges_dropped_are_characters() -> None:
 @pytest.mark.parametrize(("kind", "strength"), [("bpe", 0.1), ("bpe", 0.4), ("unigram", 0.1), ("unigram", 0.2)])
 @pytest.mark.parametrize("text", ["untranslatable", "rechecking weights", "Ж日 batches"])
 def test_segmentations_are_as_frequent_as_those_of_sentencepiece(kind: Kind, text: str, strength: float) -> None:
-    draws, side = 4000, made(kind).source
+    assert_as_frequent(made(kind).source, text, strength)
+
+
+def test_a_character_that_only_longer_pieces_have_is_as_rare_alone_as_in_sentencepiece() -> None:
+    model = made("unigram").models[0].replace(b"\n\x01k\x15", b"\n\x01\x7f\x15")
+    side = sentencepiece.SentencePieceProcessor(model_proto=model)
+    assert side.is_unknown(side.piece_to_id("k"))
+    assert_as_frequent(side, "tokens checkpoint", 0.05)
+
+
+def assert_as_frequent(side: Any, text: str, strength: float, draws: int = 4000) -> None:
     ours = Counter(map(tuple, SubwordSampler(side, strength).sample([text] * draws, 1, 0)))
     theirs = Counter(
         tuple(side.encode(text, enable_sampling=True, alpha=strength, nbest_size=-1)) for _ in range(draws)
