@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from transformer import atomic
 from transformer.config import TokenizerConfig
+from transformer.data.subword_sampling import SubwordSampler
 from transformer.data.word_cache import SentenceEncoder, WordCache, splits_at_spaces
 from transformer.errors import CheckpointError, DataError
 
@@ -48,6 +49,7 @@ class Tokenizer:
         processors = [_processor(model) for model in self.models]
         self.source, self.target = processors[0], processors[-1]
         self._coders: list[WordCache | SentenceEncoder] = []
+        self._samplers: dict[float, tuple[SubwordSampler, SubwordSampler]] = {}
         self.pad, self.unk, self.bos, self.eos = _special_ids(self.target)
         if _special_ids(self.source) != (self.pad, self.unk, self.bos, self.eos):
             raise CheckpointError("the two vocabularies disagree on the ids of their special pieces")
@@ -108,16 +110,16 @@ class Tokenizer:
         """Return random segmentations, a pure function of texts, strength and seed.
 
         `strength` is the share of merges dropped (BPE-dropout, Provilkov et al. 2020) or the smoothing of
-        unigram sampling (Kudo 2018). SentencePiece has one random generator per thread, so seeding and drawing happen
-        on the same thread.
+        unigram sampling (Kudo 2018). Raises ConfigError for a model that `SubwordSampler` cannot sample with.
         """
-        sentencepiece.set_random_generator_seed(seed)
-        sides = ((self.source, sources), (self.target, targets))
-        left, right = (
-            [side.encode(clean(t), enable_sampling=True, alpha=strength, nbest_size=-1) for t in texts]
-            for side, texts in sides
+        if strength not in self._samplers:
+            made = [SubwordSampler(side, strength) for side in (self.source, self.target)[: len(self.models)]]
+            self._samplers[strength] = made[0], made[-1]
+        source, target = self._samplers[strength]
+        return (
+            source.sample([clean(text) for text in sources], seed, 0),
+            target.sample([clean(text) for text in targets], seed, 1),
         )
-        return left, right
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Return the text of each list of target ids, as one line without control characters."""
