@@ -97,7 +97,7 @@ def test_functions_and_classes_stay_small(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [*FILES, *sorted(PACKAGE.rglob("*.[ch]"))], ids=lambda path: path.name)
-def test_a_file_answers_one_question(path: Path) -> None:
+def test_files_stay_short(path: Path) -> None:
     """Lines of code, that is without blank lines, comments and docstrings."""
     text = path.read_text(encoding="utf-8")
     lines = count_python(text) if path.suffix == ".py" else count_c(text)

@@ -105,7 +105,7 @@ def test_the_yaml_is_a_configuration(folder: Path) -> None:
     assert len(config_file.load(Path("example.yaml")).data.train) == 4
 
 
-def test_the_tree_is_the_packages() -> None:
+def test_the_tree_in_the_readme_matches_the_package() -> None:
     (tree,) = [text for language, text in BLOCKS if text.startswith("transformer/\n")]
     named = set(re.findall(r"[\w.]+/(?=\s)|\w+\.py", tree)) - {"transformer/"}
     package = ROOT / "transformer"

@@ -75,7 +75,7 @@ LONG = {"a long word", "10,000 tokens", "combining marks", "emoji with joiners"}
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 @pytest.mark.parametrize("name", TEXTS)
-def test_translate_answers_line_by_line(trained_run: Path, name: str, precision: str) -> None:
+def test_translate_returns_one_line_per_line(trained_run: Path, name: str, precision: str) -> None:
     if precision == "int8" and library() is None:
         pytest.skip("needs AVX-512 VNNI and a C compiler")
     content = TEXTS[name]
@@ -92,7 +92,7 @@ def test_translate_answers_line_by_line(trained_run: Path, name: str, precision:
     assert ("translated in pieces" in found.err) == (name in LONG)
 
 
-def test_what_is_replaced_is_said_once(trained_run: Path) -> None:
+def test_replaced_characters_are_reported_once(trained_run: Path) -> None:
     found = main("translate", trained_run, *GREEDY, stdin=b"\xff\n" * 50 + b"one\x00\n" * 50)
     assert found.err.count("is not UTF-8: invalid bytes were replaced by U+FFFD") == WARNINGS
     assert "input: 50 lines are not UTF-8" in found.err
@@ -121,7 +121,7 @@ def test_evaluate_counts_every_line_or_refuses(trained_run: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_score_answers_line_by_line_or_refuses(trained_run: Path, tmp_path: Path, name: str) -> None:
+def test_score_returns_one_line_per_line_or_refuses(trained_run: Path, tmp_path: Path, name: str) -> None:
     content = TEXTS[name]
     (tmp_path / "text").write_bytes(content)
     (tmp_path / "other").write_bytes(b"eins\n" * count(content))
@@ -144,7 +144,7 @@ DROPPED = {
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_training_reads_every_pair_and_says_what_it_leaves_out(tmp_path: Path, name: str) -> None:
+def test_training_reads_every_pair_and_reports_dropped_pairs(tmp_path: Path, name: str) -> None:
     good = "".join(f"{pair.source}\n" for pair in toy_pairs(20, 5)).encode()
     content = TEXTS[name] + (b"\n" if TEXTS[name] and not TEXTS[name].endswith(b"\n") else b"") + good
     (tmp_path / "a").write_bytes(content)
@@ -164,7 +164,7 @@ def test_training_reads_every_pair_and_says_what_it_leaves_out(tmp_path: Path, n
     assert report["read"] - report["usable"] - broken == DROPPED.get(name, 0)
 
 
-def test_one_pair_is_enough_and_none_is_a_sentence(tmp_path: Path) -> None:
+def test_one_pair_is_enough_and_none_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "one.tsv").write_text("one\teins\n")
     assert train(tmp_path, f"{{tsv: '{tmp_path}/one.tsv'}}").code == 0
     for text, sentence in (
@@ -221,7 +221,7 @@ def flipped(content: bytes) -> bytes:
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("kind", FILES)
-def test_files_that_are_no_text_are_one_sentence(trained_run: Path, tmp_path: Path, kind: str) -> None:
+def test_files_that_are_not_text_are_reported(trained_run: Path, tmp_path: Path, kind: str) -> None:
     make, sentence = FILES[kind]
     make(tmp_path / "bad")
     bad = tmp_path / "bad"
@@ -242,7 +242,7 @@ def test_files_that_are_no_text_are_one_sentence(trained_run: Path, tmp_path: Pa
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pipes stay open to the end
-def test_what_is_named_gz_and_is_not_is_read_as_what_it_is(trained_run: Path, tmp_path: Path) -> None:
+def test_compression_does_not_depend_on_the_file_name(trained_run: Path, tmp_path: Path) -> None:
     (tmp_path / "x.gz").write_bytes(b"one two\n")
     assert main("translate", trained_run, tmp_path / "x.gz").out == b"zwei eins\n"
     (tmp_path / "x.txt").write_bytes(gzip.compress(b"one two\n"))
@@ -254,7 +254,9 @@ def test_what_is_named_gz_and_is_not_is_read_as_what_it_is(trained_run: Path, tm
 
 
 @pytest.mark.parametrize(("sources", "references"), [(3, 2), (2, 3), (0, 1)])
-def test_different_lengths_name_both_numbers(trained_run: Path, tmp_path: Path, sources: int, references: int) -> None:
+def test_different_lengths_are_reported_with_both_numbers(
+    trained_run: Path, tmp_path: Path, sources: int, references: int
+) -> None:
     (tmp_path / "a").write_text("one\n" * sources)
     (tmp_path / "b").write_text("eins\n" * references)
     numbers = rf"a has {sources} lines but .*b has {references}"
@@ -267,7 +269,7 @@ def test_different_lengths_name_both_numbers(trained_run: Path, tmp_path: Path, 
         assert last_line_has(numbers, found.err)
 
 
-def test_rows_that_hold_no_text(tmp_path: Path) -> None:
+def test_rows_without_text_are_refused(tmp_path: Path) -> None:
     for row, sentence in (
         ({"en": 1, "de": "eins"}, "contains a value that is not text"),
         ({"en": ["one"], "de": "eins"}, "contains a value that is not text"),
@@ -289,7 +291,7 @@ def test_rows_that_hold_no_text(tmp_path: Path) -> None:
                 list(corpus.read_pairs(CorpusConfig(**{kind: (str(tmp_path / "x.json"),)}), "en", "de"))  # type: ignore[arg-type]
 
 
-def test_surrogates_from_python_are_text_too(translator: Translator) -> None:
+def test_surrogates_from_python_are_accepted(translator: Translator) -> None:
     lines = ["one \ud800 two", "\udfff", "one"]
     found = [each[0].text for each in translator.translate(lines)]
     assert len(found) == 3

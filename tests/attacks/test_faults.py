@@ -188,7 +188,7 @@ def fill(path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_and_tells_how_to_go_on(
+def test_a_signal_saves_and_prints_how_to_resume(
     nursery: Nursery, tiny_file: Path, tmp_path: Path, number: int, code: int
 ) -> None:
     command = ["train", tiny_file, *QUIET, "train.log_every=1", "train.max_steps=60", "--run"]
@@ -205,7 +205,7 @@ def test_a_signal_saves_and_tells_how_to_go_on(
     assert_equal_runs(tmp_path / "whole", tmp_path / "run")
 
 
-def test_sigusr1_saves_and_goes_on(nursery: Nursery, tiny_file: Path, tmp_path: Path) -> None:
+def test_sigusr1_saves_and_continues(nursery: Nursery, tiny_file: Path, tmp_path: Path) -> None:
     many = ["train.save_every=1000000", "train.log_every=1", "train.max_steps=100000"]
     child = nursery.start(tmp_path / "log", "train", tiny_file, *QUIET, *many, "--run", tmp_path / "run")
     child.wait_for("tokenizer: ")
@@ -218,7 +218,7 @@ def test_sigusr1_saves_and_goes_on(nursery: Nursery, tiny_file: Path, tmp_path: 
     assert child.wait() == 143
 
 
-def test_a_signal_while_starting_ends_tidily(nursery: Nursery, tiny_file: Path, tmp_path: Path) -> None:
+def test_a_signal_during_start_exits_cleanly(nursery: Nursery, tiny_file: Path, tmp_path: Path) -> None:
     child = nursery.start(tmp_path / "log", "train", tiny_file, "--run", tmp_path / "run")
     child.wait_for("tokenizer: ")
     os.kill(child.pid, signal.SIGTERM)
@@ -227,7 +227,7 @@ def test_a_signal_while_starting_ends_tidily(nursery: Nursery, tiny_file: Path, 
     assert not list(tmp_path.rglob(".tmp-*"))
 
 
-def test_a_second_ctrl_c_leaves_at_once(nursery: Nursery, tiny_file: Path, tmp_path: Path) -> None:
+def test_a_second_ctrl_c_exits_at_once(nursery: Nursery, tiny_file: Path, tmp_path: Path) -> None:
     """In the middle of an update that takes very long."""
     files = config_file.flat(config_file.load(tiny_file))["data.train"]
     long = [f"data.train={json.dumps([{**each, 'weight': 1000} for each in files])}", "train.batch_tokens=500000"]
@@ -245,7 +245,7 @@ def test_a_second_ctrl_c_leaves_at_once(nursery: Nursery, tiny_file: Path, tmp_p
     assert "Traceback" not in child.log()
 
 
-def test_the_time_limit_counts_from_the_start_and_leaves_room_for_saving(
+def test_the_time_limit_counts_from_the_start_and_includes_saving(
     tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cfg = config_file.override(tiny, [*QUIET, "train.time_limit=50", "train.save_every=2"])
@@ -305,7 +305,7 @@ def damaged(nine_steps: tuple[Path, Config], tmp_path: Path) -> tuple[Path, Path
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("how", DAMAGE)
-def test_damage_is_named_and_the_one_before_used(
+def test_damage_is_reported_and_the_previous_checkpoint_used(
     damaged: tuple[Path, Path, Config], said: list[str], name: str, how: str
 ) -> None:
     run, newest, cfg = damaged
@@ -318,7 +318,7 @@ def test_damage_is_named_and_the_one_before_used(
     assert atomic.damage(newest) is None  # written anew on the way
 
 
-def test_an_empty_directory_is_no_checkpoint(damaged: tuple[Path, Path, Config], said: list[str]) -> None:
+def test_an_empty_directory_is_not_a_checkpoint(damaged: tuple[Path, Path, Config], said: list[str]) -> None:
     run, newest, cfg = damaged
     shutil.rmtree(newest)
     newest.mkdir()
@@ -339,7 +339,7 @@ def rewrite(path: Path, tensors: str, **state: Any) -> None:
 
 
 @pytest.mark.parametrize("tensors", [WEIGHTS, TENSORS])
-def test_tensors_of_another_shape_are_passed_over(
+def test_tensors_of_another_shape_are_skipped(
     damaged: tuple[Path, Path, Config], said: list[str], tensors: str
 ) -> None:
     run, newest, cfg = damaged
@@ -349,14 +349,14 @@ def test_tensors_of_another_shape_are_passed_over(
     assert any("resuming from" in line and "step-00000006" in line for line in said)
 
 
-def test_a_checkpoint_of_another_tokenizer_is_passed_over(damaged: tuple[Path, Path, Config], said: list[str]) -> None:
+def test_a_checkpoint_of_another_tokenizer_is_skipped(damaged: tuple[Path, Path, Config], said: list[str]) -> None:
     run, newest, cfg = damaged
     rewrite(newest, TENSORS, tokenizer="another")
     train(cfg, run, CPU)
     assert any("was trained with a different tokenizer" in line for line in said)
 
 
-def test_nothing_valid_is_an_error_and_not_a_fresh_start(damaged: tuple[Path, Path, Config]) -> None:
+def test_no_valid_checkpoint_is_an_error_not_a_fresh_start(damaged: tuple[Path, Path, Config]) -> None:
     run, _, cfg = damaged
     for path in (run / "checkpoints").iterdir():
         flip(path / WEIGHTS, 0.5)
@@ -366,7 +366,7 @@ def test_nothing_valid_is_an_error_and_not_a_fresh_start(damaged: tuple[Path, Pa
     assert sorted((run / "checkpoints").rglob("*")) == there
 
 
-def test_checkpoints_that_are_all_gone_are_no_fresh_start(damaged: tuple[Path, Path, Config]) -> None:
+def test_missing_checkpoints_are_an_error_not_a_fresh_start(damaged: tuple[Path, Path, Config]) -> None:
     run, _, cfg = damaged
     for path in (run / "checkpoints").iterdir():
         atomic.remove(path)
@@ -384,7 +384,7 @@ def test_a_swapped_tokenizer_stops_the_run(damaged: tuple[Path, Path, Config]) -
 # ---- 4. disk -------------------------------------------------------------------------------------------
 
 
-def test_files_that_may_not_grow(nursery: Nursery, tiny_file: Path, tmp_path: Path) -> None:
+def test_a_file_size_limit_stops_saves_not_training(nursery: Nursery, tiny_file: Path, tmp_path: Path) -> None:
     command = ["train", tiny_file, *QUIET, "--run", tmp_path / "run"]
     assert nursery.run(tmp_path / "log", *command, "train.max_steps=3")[0] == 0
     limits = {"RLIMIT_FSIZE": 150_000}  # of which state.safetensors needs more
@@ -399,7 +399,7 @@ def test_files_that_may_not_grow(nursery: Nursery, tiny_file: Path, tmp_path: Pa
     assert_equal_runs(tmp_path / "whole", tmp_path / "run")
 
 
-def test_one_save_that_fails_is_no_end(
+def test_one_failed_save_does_not_stop_training(
     tiny: Config, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save, calls = save_checkpoint, []
@@ -432,7 +432,7 @@ def small_disk() -> Iterator[tuple[Nursery, Path]]:
         yield nursery, Path("/proc") / str(nursery.process.pid) / "root/mnt"
 
 
-def test_a_disk_that_is_full_and_then_not(small_disk: tuple[Nursery, Path], tiny_file: Path, tmp_path: Path) -> None:
+def test_a_disk_that_is_full_for_a_while(small_disk: tuple[Nursery, Path], tiny_file: Path, tmp_path: Path) -> None:
     nursery, disk = small_disk
     command = ["train", tiny_file, *OFTEN, "train.keep_last=2", f"data.prepared_dir={tmp_path / 'prepared'}", "--run"]
     child = nursery.start(tmp_path / "log", *command, "/mnt/run", "train.max_steps=100000")
@@ -457,7 +457,7 @@ def test_a_disk_that_is_full_and_then_not(small_disk: tuple[Nursery, Path], tiny
     shutil.rmtree(disk / "run")
 
 
-def test_a_disk_that_may_not_be_written(small_disk: tuple[Nursery, Path], tiny_file: Path, tmp_path: Path) -> None:
+def test_a_disk_that_becomes_read_only(small_disk: tuple[Nursery, Path], tiny_file: Path, tmp_path: Path) -> None:
     nursery, disk = small_disk
     command = ["train", tiny_file, *OFTEN, f"data.prepared_dir={tmp_path / 'prepared'}", "--run", "/mnt/locked"]
     child = nursery.start(tmp_path / "log", *command, "train.max_steps=100000")
@@ -478,7 +478,7 @@ def test_a_disk_that_may_not_be_written(small_disk: tuple[Nursery, Path], tiny_f
     shutil.rmtree(disk / "locked")
 
 
-def test_a_full_standard_output_is_said(
+def test_a_full_standard_output_is_reported(
     nursery: Nursery, tiny_file: Path, nine_steps: tuple[Path, Config], tmp_path: Path
 ) -> None:
     (tmp_path / "text").write_text("one two\n")
@@ -498,11 +498,11 @@ def test_a_full_standard_output_is_said(
         assert "Traceback" not in log
 
 
-def test_a_log_that_cannot_be_written_stops_nothing(nursery: Nursery, tiny_file: Path, tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_written_does_not_stop_training(nursery: Nursery, tiny_file: Path, tmp_path: Path) -> None:
     assert nursery.start(Path("/dev/full"), "train", tiny_file, *QUIET, "--run", tmp_path / "run").wait() == 0
 
 
-def test_the_disk_that_a_run_needs_is_told_before(
+def test_needed_disk_space_is_reported_before_training(
     tiny: Config, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cfg = config_file.override(tiny, [*QUIET, "train.keep_last=3", "train.save_every=1", "train.ema=0.5"])
@@ -581,7 +581,7 @@ def test_an_update_that_is_not_finite_changes_nothing(
     assert line.partition("pairs ")[2].removesuffix(", ...") in ids
 
 
-def test_many_in_a_row_lead_back_once_and_then_end(
+def test_many_skipped_updates_roll_back_once_then_stop(
     tiny: Config, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What goes wrong from update 8 on goes well at half the rate, until update 40."""
@@ -607,7 +607,9 @@ def test_many_in_a_row_lead_back_once_and_then_end(
         train(cfg, tmp_path / "run", CPU)
 
 
-def test_nothing_to_go_back_to_is_the_end(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_stops_without_a_checkpoint_to_roll_back_to(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     poison(monkeypatch, lambda step, rate: True)
     with pytest.raises(TransformerError, match="12 updates in a row, up to update 12, .*: stopped; their losses and"):
         train(config_file.override(tiny, QUIET), tmp_path / "run", CPU)
@@ -658,7 +660,7 @@ ERRORS = [
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("threads", [1, 2])
-def test_what_does_not_fit_memory_is_split(
+def test_batches_that_do_not_fit_into_memory_are_split(
     tiny: Config, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch, error: Exception, threads: int
 ) -> None:
     cfg = config_file.override(tiny, [*SMOOTH, *QUIET, "train.max_steps=4"])
@@ -675,7 +677,7 @@ def test_what_does_not_fit_memory_is_split(
     assert 0 < len(failed) <= 4  # the size that fits is remembered: only smaller ones were tried after the first
 
 
-def test_halves_hold_what_the_whole_held(tiny: Config, tmp_path: Path) -> None:
+def test_halves_contain_the_whole_batch(tiny: Config, tmp_path: Path) -> None:
     loop = build_loop(tiny, tmp_path / "run", CPU, Ranks(), Stopwatch(), keep=False)
     whole = max(next(loop.cut_updates())[1], key=lambda batch: len(batch.pair_ids))
     parts: list[batching.Batch] = list(whole.halves(loop.trainer.model.pad))
@@ -688,13 +690,17 @@ def test_halves_hold_what_the_whole_held(tiny: Config, tmp_path: Path) -> None:
     assert float(sum(part.nll for part in apart)) == pytest.approx(float(together.nll), rel=1e-5)
 
 
-def test_a_pair_that_fits_no_memory_is_named(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pair_that_does_not_fit_into_memory_is_named(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small_memory(monkeypatch, 0, ERRORS[0])
     with pytest.raises(TransformerError, match=r"pair \d+, of \d+ and \d+ tokens, does not fit into the memory of CPU"):
         train(tiny, tmp_path / "run", CPU)
 
 
-def test_other_errors_are_not_taken_for_it(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_errors_are_not_taken_for_lack_of_memory(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small_memory(monkeypatch, 0, RuntimeError("shapes do not match"))
     with pytest.raises(RuntimeError, match="shapes do not match"):
         train(tiny, tmp_path / "run", CPU)
@@ -730,7 +736,7 @@ def seen(record: Path) -> dict[int, list[int]]:
     return {step: sorted(pairs) for step, pairs in updates.items()}
 
 
-def test_the_same_sentences_in_the_same_updates_in_any_shape(
+def test_updates_do_not_depend_on_workers_processes_or_stops(
     nursery: Nursery, second_nursery: Nursery, tiny_file: Path, tmp_path: Path
 ) -> None:
     """Cut otherwise, by one worker or two, in one process or two, killed or stopped between: none lost, none twice."""
@@ -754,7 +760,7 @@ def test_the_same_sentences_in_the_same_updates_in_any_shape(
     assert_equal_runs(tmp_path / "whole", run, exact=False)
 
 
-def test_a_killed_fellow_process_is_one_sentence(
+def test_a_killed_training_process_is_reported(
     nursery: Nursery, second_nursery: Nursery, tiny_file: Path, tmp_path: Path
 ) -> None:
     command = ["train", tiny_file, *SMOOTH, *OFTEN, "--run", tmp_path / "run"]
@@ -773,7 +779,7 @@ def test_a_killed_fellow_process_is_one_sentence(
     assert_equal_runs(tmp_path / "whole", tmp_path / "run", exact=False)
 
 
-def test_a_failing_reader_ends_the_training_and_does_not_hang_it(
+def test_a_failing_reader_stops_training_without_a_hang(
     tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = batching.Batches.cut
@@ -791,7 +797,7 @@ def test_a_failing_reader_ends_the_training_and_does_not_hang_it(
     assert train(config_file.override(tiny, QUIET), tmp_path / "run", CPU) == "all 12 steps are done"
 
 
-def test_a_deleted_cache_costs_time_only(nursery: Nursery, tiny_file: Path, tmp_path: Path) -> None:
+def test_a_deleted_cache_costs_only_time(nursery: Nursery, tiny_file: Path, tmp_path: Path) -> None:
     """Deleted under a training, and before it goes on."""
     command = ["train", tiny_file, *QUIET, "train.log_every=1", "--run"]
     child = nursery.start(tmp_path / "log", *command, tmp_path / "run", "train.max_steps=40")
@@ -812,7 +818,7 @@ def test_a_killed_preparation_is_cleaned_up(nursery: Nursery, tiny_file: Path, t
     assert not list((tmp_path / "prepared").glob(".tmp-*"))
 
 
-def test_two_that_prepare_the_same_text_wait_for_each_other(
+def test_concurrent_preparations_wait_for_each_other(
     nursery: Nursery, second_nursery: Nursery, tiny_file: Path, tmp_path: Path
 ) -> None:
     command = ["train", tiny_file, *QUIET, "train.max_steps=1", "--run"]
@@ -826,9 +832,7 @@ def test_two_that_prepare_the_same_text_wait_for_each_other(
     assert_equal_runs(tmp_path / "run0", tmp_path / "run1")
 
 
-def test_shared_memory_that_is_full_is_not_needed(
-    small_disk: tuple[Nursery, Path], tiny_file: Path, tmp_path: Path
-) -> None:
+def test_training_needs_no_shared_memory(small_disk: tuple[Nursery, Path], tiny_file: Path, tmp_path: Path) -> None:
     nursery, _ = small_disk
     assert not nursery.shell("echo more > /dev/shm/more 2> /dev/null")
     code, log = nursery.run(tmp_path / "log", "train", tiny_file, *QUIET, "--run", tmp_path / "run")
@@ -856,7 +860,7 @@ def test_chaos_changes_nothing(tiny_file: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_chaos_tells_what_is_not_equal(tiny_file: Path, tmp_path: Path) -> None:
+def test_chaos_reports_differences(tiny_file: Path, tmp_path: Path) -> None:
     """So that the test above can fail."""
     import runpy
 

@@ -22,7 +22,7 @@ def with_beam(translator: Translator, beam: int) -> Translator:
 
 
 @pytest.mark.parametrize("beam", [1, 3])
-def test_what_does_not_fit_memory_is_decoded_in_halves(
+def test_batches_that_do_not_fit_into_memory_are_decoded_in_halves(
     translator: Translator, beam: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Torch's allocator refuses batches of more than two sentences; the translations do not change."""
@@ -50,7 +50,9 @@ def test_what_does_not_fit_memory_is_decoded_in_halves(
     assert max(tried) <= half
 
 
-def test_a_sentence_that_fits_no_memory_is_named(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sentence_that_does_not_fit_into_memory_is_named(
+    translator: Translator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: Any) -> Any:
         raise MemoryError
 
@@ -63,7 +65,7 @@ def test_a_sentence_that_fits_no_memory_is_named(translator: Translator, monkeyp
         list(with_beam(translator, 2).translate(["nine one two", "one"]))
 
 
-def test_other_errors_are_not_taken_for_memory(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_errors_are_not_taken_for_out_of_memory(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> Any:
         raise RuntimeError("something else")
 
@@ -72,7 +74,7 @@ def test_other_errors_are_not_taken_for_memory(translator: Translator, monkeypat
         list(with_beam(translator, 4).translate(["one"]))
 
 
-def test_halves_are_the_whole_in_order(translator: Translator) -> None:
+def test_halves_keep_sentences_and_order(translator: Translator) -> None:
     splitter = BatchSplitter(CPU, translator.tokenizer, 100)
     batch = Batch([Piece([i], []) for i in range(5)], beams=2, nbest=1)
     halves = splitter.halves(batch)

@@ -34,7 +34,7 @@ def test_long_lines_are_cut_translated_and_joined(
         assert text == " ".join(filter(None, translator.tokenizer.decode(alone)))
 
 
-def test_pieces_lose_nothing(translator: Translator) -> None:
+def test_pieces_keep_every_token(translator: Translator) -> None:
     for line in (
         "one two. three! four? " * 20,
         "one " * 200,

@@ -31,14 +31,14 @@ def our_log_probs(model: Transformer, tok: Tokenizer, source: list[int], target:
     return logits.log_softmax(-1).gather(1, torch.tensor([*target, tok.eos])[:, None])[:, 0].tolist()
 
 
-def test_without_ctranslate2_a_sentence(tok: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_ctranslate2_is_reported(tok: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ctranslate2", None)
     monkeypatch.setitem(sys.modules, "ctranslate2.specs", None)
     with pytest.raises(TransformerError, match="exporting to CTranslate2 needs its package: pip install ctranslate2"):
         write_ctranslate2(build(SMALL, tok), tok, tmp_path / "out")
 
 
-def test_what_ctranslate2_refuses_is_a_sentence(
+def test_a_model_that_ctranslate2_rejects_is_reported(
     tok: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its package is a stand-in here: a model description that takes any weights, and refuses them in the end."""

@@ -58,7 +58,7 @@ def silently_accepted(cfg: ModelConfig, accepted: Mapping[str, Accepted]) -> lis
 
 
 @each_engine
-def test_a_setting_that_an_engine_was_not_taught_is_refused(accepted: Mapping[str, Accepted]) -> None:
+def test_a_setting_that_an_engine_does_not_know_is_refused(accepted: Mapping[str, Accepted]) -> None:
     """Whatever fields ModelConfig has, or will have."""
     assert accepted.keys() <= {field.name for field in dataclasses.fields(ModelConfig)}
     small = {field.name: getattr(SMALL, field.name) for field in dataclasses.fields(SMALL)}
@@ -92,7 +92,7 @@ def test_a_new_value_of_a_known_setting_is_refused(name: str, accepted: Mapping[
     assert refused.startswith(f"model.{name} is another, not ")
 
 
-def test_rules_in_words() -> None:
+def test_accepted_values_as_text() -> None:
     rules = {"width": multiple_of(32), "norm": one_of("post", "pre"), "heads": ANY}
     assert unsupported(ModelConfig(width=48), rules) == "model.width is 48, not a multiple of 32"
     wrong: Any = "sandwich"

@@ -92,7 +92,7 @@ def test_an_old_run_stopped_in_the_middle_of_an_epoch_resumes(old_runs: Path) ->
     assert progress["last_validation"]["loss"] == pytest.approx(EXPECTED["stopped"]["resumed_loss"], rel=0.03)
 
 
-def test_old_names_of_settings_are_read_and_named_once(old_runs: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_old_names_of_settings_are_accepted_and_logged_once(old_runs: Path, caplog: pytest.LogCaptureFixture) -> None:
     from transformer import config_file
 
     config_file._log_renamed.cache_clear()

@@ -18,12 +18,12 @@ from transformer.runs.progress import RENAMED, Progress, is_valid
 FIRST = {"step": 1, "epoch": 0, "index": 1, "tokens": 9, "seconds": 0.5}
 
 
-def test_it_survives_json() -> None:
+def test_progress_survives_json() -> None:
     progress = Progress(step=3, best_score=-1.5, ranking=[(-1.5, "step-00000003")], last_validation={"loss": 1.5})
     assert Progress.from_state(json.loads(json.dumps({"progress": vars(progress)}))) == progress
 
 
-def test_the_names_of_version_0_1_are_read() -> None:
+def test_names_of_version_0_1_are_accepted() -> None:
     old = {"best": -2.0, "valid": {"loss": 2.0}, "validated": 1, "skips": 2, "good": "step-00000001", "calm": True}
     assert old.keys() == RENAMED.keys()
     progress = Progress.from_state({"progress": {**FIRST, **old}})
@@ -45,7 +45,7 @@ def test_a_new_field_needs_no_other_file() -> None:
         ({"progress": {**FIRST, "mood": 1}}, "a checkpoint's progress has an unknown field: mood"),
     ],
 )
-def test_what_training_did_not_write_is_refused(state: dict[str, Any], sentence: str) -> None:
+def test_progress_that_training_did_not_write_is_refused(state: dict[str, Any], sentence: str) -> None:
     with pytest.raises(CheckpointError, match=sentence):
         Progress.from_state(state)
 

@@ -41,7 +41,7 @@ def run(source: Path, rounds: int, cache: Path) -> subprocess.CompletedProcess[s
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_no_access_beyond_memory_and_nothing_undefined(tmp_path: Path) -> None:
+def test_no_invalid_access_and_no_undefined_behaviour(tmp_path: Path) -> None:
     rounds = 60
     done = run(build.SOURCE, rounds, tmp_path)
     assert done.returncode == 0, done.stderr
