@@ -1,4 +1,4 @@
-"""Folders appear whole or not at all, and damage is noticed."""
+"""Folders are written atomically, and damage is detected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every mistake in a configuration gets its sentence, and what is read is what was meant."""
+"""Every mistake in a configuration is reported, and values are read by the types of their fields."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_yaml_is_read_by_the_type_of_the_field(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_mistakes_are_reported_in_one_sentence(tmp_path: Path, text: str, overrides: list[str], sentence: str) -> None:
-    if "python/object" in text:  # tags decide nothing: the section is read by its fields' types
+    if "python/object" in text:  # tags are ignored: a section is read by the types of its fields
         assert load(tmp_path, text).train == TrainConfig()
         return
     with pytest.raises(ConfigError) as caught:

@@ -1,4 +1,4 @@
-"""What is written about the program is true of it."""
+"""The documentation matches the program."""
 
 from __future__ import annotations
 

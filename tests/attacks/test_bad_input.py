@@ -1,4 +1,4 @@
-"""Whatever text people have, through the real command: as many lines out as in, or one sentence; never a traceback."""
+"""Any text through the real commands gives as many lines out as in, or one error sentence, and never a traceback."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from transformer.errors import ConfigError, DataError
 
 
 def count(content: bytes) -> int:
-    """The number of lines that `wc -l` finds, and one more where the last has no end."""
+    """Return the number of lines as `wc -l` counts them, plus one if the last line has no LF."""
     return content.count(b"\n") + (content != b"" and not content.endswith(b"\n"))
 
 
@@ -69,8 +69,13 @@ TEXTS: dict[str, bytes] = {
     "a long word": b"x" * 3000 + b"\none\n",
     "10,000 tokens": b"one " * 10_000 + b"\ntwo\n",
 }
-BROKEN = {"invalid UTF-8", "lone surrogate bytes", "NUL and control"}  # of which bytes are no UTF-8
-LONG = {"a long word", "10,000 tokens", "combining marks", "emoji with joiners"}  # spelled in bytes
+BROKEN = {"invalid UTF-8", "lone surrogate bytes", "NUL and control"}  # names of the texts that are not UTF-8
+LONG = {
+    "a long word",
+    "10,000 tokens",
+    "combining marks",
+    "emoji with joiners",
+}  # names of the texts that are encoded by byte fallback
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
@@ -182,11 +187,11 @@ def test_one_pair_is_enough_and_none_is_an_error(tmp_path: Path) -> None:
         assert last_line_has(sentence, found.err), found.err
 
 
-# ---- files that are no text -----------------------------------------------------------------------------
+# ---- files that are not text ----------------------------------------------------------------------------
 
 
 def bomb(lines: int = 1) -> bytes:
-    """A few KB that unfold to a line of zeros longer than any text."""
+    """Return a few KB that decompress to a line of zeros longer than any text."""
     return gzip.compress(bytes(LONGEST_LINE + 1) + b"\n" * lines)
 
 
@@ -210,7 +215,7 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 def bind(path: Path) -> None:
     before = Path.cwd()
-    os.chdir(path.parent)  # a socket's name may have but some 100 bytes
+    os.chdir(path.parent)  # the path of a socket is limited to about 100 bytes
     socket.socket(socket.AF_UNIX).bind(path.name)
     os.chdir(before)
 
@@ -241,7 +246,7 @@ def test_files_that_are_not_text_are_reported(trained_run: Path, tmp_path: Path,
         ), found.err
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pipes stay open to the end
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pipes stay open until exit
 def test_compression_does_not_depend_on_the_file_name(trained_run: Path, tmp_path: Path) -> None:
     (tmp_path / "x.gz").write_bytes(b"one two\n")
     assert main("translate", trained_run, tmp_path / "x.gz").out == b"zwei eins\n"

@@ -1,4 +1,4 @@
-"""What a stranger's run folder can do: be used, or be refused in one sentence. Never run code, never reach outside."""
+"""An untrusted run folder is used or refused in one sentence. It never runs code and never reaches outside."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ESCAPES = "\x1b[31m\x9b2J\u202e"
 
 @pytest.fixture
 def folder(trained_run: Path, tmp_path: Path) -> Path:
-    """A run that has one checkpoint, to be tampered with, and a file outside of it that must stay as it is."""
+    """Return a run with one checkpoint, to be tampered with. A file outside of it must stay unchanged."""
     path = tmp_path / "stranger"
     shutil.copytree(trained_run, path)
     for each in (path / "checkpoints").iterdir():
@@ -47,14 +47,14 @@ def best(folder: Path) -> Path:
 
 
 def sign(path: Path) -> None:
-    """Write the manifest that fits a checkpoint's files; a stranger can."""
+    """Write a manifest that matches a checkpoint's files, as an attacker can."""
     names = sorted(each.name for each in path.iterdir() if each.name != "manifest.json")
     files = {name: {"bytes": (path / name).stat().st_size, "sha256": atomic.sha256(path / name)} for name in names}
     (path / "manifest.json").write_text(json.dumps({"files": files}))
 
 
 def attack(folder: Path, sentence: str) -> None:
-    """Every command that opens a folder refuses it in a sentence, and touches nothing outside."""
+    """Assert that every command refuses the folder in one sentence and touches nothing outside."""
     (folder.parent / "text").write_text("one two\n")
     text = folder.parent / "text"
     for args in (
@@ -67,7 +67,7 @@ def attack(folder: Path, sentence: str) -> None:
         assert found.code in (1, 2)
         assert found.out == b""
         assert re.search(sentence, found.err), found.err
-    main("info", folder)  # may tell what is wrong; may not fall over
+    main("info", folder)  # may report the fault but must not crash
     assert (folder.parent / "outside").read_text() == "mine"
 
 
@@ -106,7 +106,7 @@ def test_manifests_name_plain_files_of_their_folder(folder: Path, name: str) -> 
 
 
 def move(path: Path) -> None:
-    """Put a link in the place of a file or folder, which goes outside."""
+    """Move a file or folder outside and put a link in its place."""
     elsewhere = path.parents[1] / f"moved-{path.name}"
     path.rename(elsewhere)
     path.symlink_to(elsewhere)
@@ -133,7 +133,7 @@ def test_a_checkpoint_that_is_a_link_is_refused(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", [".tmp-README.md", ".lock", "evaluations", ".tmp-data.json", "metrics.jsonl"])
 def test_nothing_is_written_through_a_planted_link(folder: Path, tiny_file: Path, name: str) -> None:
-    """`.tmp-README.md -> ~/.bashrc` would have been written to."""
+    """An example is `.tmp-README.md -> ~/.bashrc`."""
     shutil.rmtree(folder / "evaluations", ignore_errors=True)
     (folder / name).unlink(missing_ok=True)
     (folder / name).symlink_to(folder.parent / "outside")
@@ -261,7 +261,7 @@ def test_endless_names_are_shortened(folder: Path) -> None:
 
 
 def test_training_does_not_resume_from_other_shapes(folder: Path) -> None:
-    """Adam's fused kernel would read beyond the end of a tensor that is too small, and the process die of it."""
+    """Adam's fused kernel would read beyond the end of a tensor that is too small, which could crash the process."""
     tensors = load_file(best(folder) / "state.safetensors")
     small = {name: tensor.flatten()[:1].clone() for name, tensor in tensors.items()}
     (best(folder) / "state.safetensors").write_bytes(save(small))
@@ -342,7 +342,7 @@ def test_yaml_tags_are_ignored(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert main("translate", folder, *GREEDY, stdin=b"one\n").out == b"eins\n"
 
 
-# ---- what training knew, and reports --------------------------------------------------------------------
+# ---- training state, and reports ------------------------------------------------------------------------
 
 
 PROGRESS = {"step": 1, "epoch": 0, "index": 1, "tokens": 2, "seconds": 1.0, "valid": {}}
@@ -441,7 +441,7 @@ def piece(text: bytes) -> bytes:
 
 
 def tokenizers(model: bytes) -> dict[str, bytes]:
-    """Files in the place of a tokenizer's."""
+    """Return files that replace a tokenizer's."""
     return {
         "nothing": b"",
         "text": b"nonsense" * 100,
@@ -503,7 +503,7 @@ print("used", used)
 
 
 def mutate(folder: Path, first: int, count: int) -> int:
-    """Damage a tokenizer in many ways in a process of its own, which may die of it; return how many could be used."""
+    """Damage a tokenizer in many ways in a separate process, which may crash. Return how many were usable."""
     command = [sys.executable, "-c", MUTATE, str(folder / "tokenizer.model"), str(first), str(count)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)
     *_, seed, used = ["", *done.stdout.splitlines()]
@@ -523,7 +523,7 @@ def test_damaged_tokenizers_are_refused_or_used_thousands_of_times(trained_run: 
 
 
 def test_text_from_a_tokenizer_is_utf8_or_an_error(folder: Path) -> None:
-    """A normaliser for output can map pieces to anything."""
+    """A denormalizer can map pieces to any bytes."""
     model = (folder / "tokenizer.model").read_bytes()
     table = next(part for part in fields(model) if part[0] == 3)[1]
     charsmap = next(part for part in fields(table) if part[0] == 2)[1]
@@ -535,7 +535,7 @@ def test_text_from_a_tokenizer_is_utf8_or_an_error(folder: Path) -> None:
 
 
 def fields(message: bytes) -> list[tuple[int, bytes]]:
-    """The fields of a protocol buffer that have a length."""
+    """Return the length-delimited fields of a protocol buffer."""
     found, place = [], 0
     while place < len(message):
         tag, place = _varint(message, place)
@@ -554,7 +554,7 @@ def fields(message: bytes) -> list[tuple[int, bytes]]:
 
 
 class Terminal(Stream):
-    """A stream over bytes in memory that says it is a terminal."""
+    """A stream over bytes in memory that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -580,7 +580,7 @@ def test_translations_on_a_terminal_are_escaped(folder: Path, monkeypatch: pytes
 
 
 def test_a_real_terminal(folder: Path) -> None:
-    """Also for what is typed there, which need not be UTF-8."""
+    """This includes typed text, which need not be UTF-8."""
     (folder.parent / "prefix").write_text("\u202eeins")
     (folder.parent / "text").write_text("one\n")
     master, slave = pty.openpty()
@@ -628,7 +628,7 @@ def test_samples_names_and_reports_are_escaped(folder: Path, monkeypatch: pytest
     ):
         for found in (main(*args), on_terminal(*args, stdin=b"one\n", monkeypatch=monkeypatch)):
             assert not HIDDEN.search(found.out.decode())
-            assert not HIDDEN.search(found.err.replace("\r", ""))  # which a progress bar returns by
+            assert not HIDDEN.search(found.err.replace("\r", ""))  # a progress bar uses it
 
 
 def test_training_escapes_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -645,7 +645,7 @@ def test_training_escapes_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert not HIDDEN.search((tmp_path / "run" / name).read_text())
 
 
-# ---- any damage at all ----------------------------------------------------------------------------------
+# ---- random damage --------------------------------------------------------------------------------------
 
 
 INSERTED = [b"9" * 20, b"[" * 2000, b"null", b"-", b'"', b"\xff", b"\0", b"1e999"]
@@ -653,7 +653,7 @@ FAST = ("decode.beam=1", "decode.max_extra=3", "decode.batch_tokens=100")
 
 
 def damage(folder: Path, seed: int) -> None:
-    """Change bytes of one file of a run and let the manifest fit."""
+    """Change bytes of one file of a run and update the manifest."""
     rng = random.Random(seed)
     where = best(folder)
     files = [*where.glob("*.json"), *where.glob("model.*"), folder / "config.yaml", folder / "best"]
@@ -677,7 +677,7 @@ def damage(folder: Path, seed: int) -> None:
 
 
 def fuzz(folder: Path, seeds: range) -> int:
-    """Return how many damaged runs could still be used."""
+    """Return the number of damaged runs that were still usable."""
     kept, used = folder.with_name("kept"), 0
     shutil.copytree(folder, kept)
     for seed in seeds:

@@ -1,4 +1,4 @@
-"""The package as Python programs use it: what it offers, what it costs to import, and that it stays a library."""
+"""The Python interface: its names, the cost of importing it, and that it has no side effects on the program."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def model(trained_run: Path) -> transformer.Model:
 
 @pytest.fixture
 def folder(trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory as the examples expect it."""
+    """Change to a working directory as the examples expect it."""
     shutil.copytree(trained_run, tmp_path / "runs" / "mine")
     shutil.copy(trained_run / "config.yaml", tmp_path / "config.yaml")
     monkeypatch.chdir(tmp_path)
@@ -229,7 +229,7 @@ def listening(hear: Callable[[str], None]) -> Iterator[None]:
 
 @pytest.fixture
 def handlers() -> Iterator[list[int]]:
-    """Signals that reached handlers of the program that uses the library."""
+    """Yield the signals that reached the handlers of the calling program."""
     seen: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
     before = [signal.signal(number, lambda found, _: seen.append(found)) for number in numbers]
@@ -259,7 +259,7 @@ def test_a_signal_saves_and_then_reaches_the_programs_own_handler(
 
 
 def test_importing_programs_are_left_alone(tiny_file: Path, tmp_path: Path) -> None:
-    """It prints nothing, sets up no log, and leaves handlers of signals alone, also in another thread."""
+    """The library prints nothing, configures no logging and keeps signal handlers, in any thread."""
     code = f"""
 import logging, signal, threading, transformer
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""The command as its users meet it: exit codes, one sentence for a mistake, n lines for n lines."""
+"""The command line: exit codes, one sentence for a mistake, as many lines out as in."""
 
 from __future__ import annotations
 
@@ -294,7 +294,7 @@ def test_score_agrees_with_translate(trained_run: Path, tmp_path: Path, capsys: 
 
 
 def translate(trained_run: Path, content: bytes, *args: str) -> bytes:
-    """Translate bytes through the real command, in this process."""
+    """Run `transformer translate` in this process, on bytes."""
     found = main("translate", trained_run, "--beam", "1", "decode.max_extra=3", *args, stdin=content)
     assert found.code == 0
     return found.out

@@ -1,4 +1,4 @@
-"""Which pairs make an update is a pure function; how it is cut loses nothing."""
+"""The pairs of an update are a pure function of seed, epoch and index, and cutting updates keeps every token."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from transformer.training.microbatch import micro_batch_tokens
 
 
 def dataset(lengths: list[tuple[int, int]], weights: tuple[float, ...] = (1.0,)) -> Dataset:
-    """A dataset whose pair i has these numbers of source and target ids, cut into corpora of equal size."""
+    """Return a dataset whose pair i has these numbers of source and target ids, in corpora of equal size."""
     source, target = (
         offsets(Flat(np.repeat(10 + np.arange(len(side)) % 50, side), np.array(side)))
         for side in zip(*lengths, strict=True)
@@ -33,7 +33,7 @@ def dataset(lengths: list[tuple[int, int]], weights: tuple[float, ...] = (1.0,))
 
 
 def sentences(count: int, seed: int = 1) -> list[tuple[int, int]]:
-    """Lengths spread like those of real text: log-normal, the sides alike but not the same."""
+    """Return lengths distributed as in real text: log-normal, with correlated sides."""
     rng = random.Random(seed)
     made = []
     for _ in range(count):
@@ -113,7 +113,7 @@ def test_cutting_keeps_every_token(tok: Tokenizer, limit: int, lengths: list[tup
 
 
 def check(batch: batching.Batch, data: Dataset, tok: Tokenizer) -> None:
-    """Each row holds its pair, with start token, eos and padding where they belong."""
+    """Check that each row has its pair, with start token, eos and padding in the right places."""
     answers = iter(batch.target_N.tolist())
     places = []
     for row, i in enumerate(batch.pair_ids.tolist()):
@@ -129,7 +129,7 @@ def check(batch: batching.Batch, data: Dataset, tok: Tokenizer) -> None:
 @pytest.mark.parametrize("width", [256, 512])
 @pytest.mark.parametrize("tokens", [1024, 2048, 4096])
 def test_little_padding(tok: Tokenizer, tokens: int, width: int) -> None:
-    """As training cuts them on CPU, for a small model and for the paper's base."""
+    """Updates are cut as in training on a CPU, for a small model and the paper's base model."""
     data = dataset(sentences(30_000))
     settings = TrainConfig(batch_tokens=tokens), ModelConfig(width=width)
     cfg = Config(data=DataConfig(source="en", target="de", train=()), train=settings[0], model=settings[1])
@@ -148,7 +148,7 @@ def test_an_update_is_cut_into_equal_halves() -> None:
 
 
 def test_the_order_is_not_biased() -> None:
-    """Where in an epoch a pair comes says nothing about its length, and its neighbours change from epoch to epoch."""
+    """The position of a pair in an epoch is independent of its length, and its neighbours change between epochs."""
     lengths = sentences(30_000)
     data = dataset(lengths)
     orders = [epoch(data, 2048, 1, number) for number in range(8)]

@@ -1,4 +1,4 @@
-"""Reading text: lines end at LF alone, and what does not fit together is refused in a sentence."""
+"""Reading corpora: lines end at LF only, and files that do not match are refused."""
 
 from __future__ import annotations
 

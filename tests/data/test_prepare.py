@@ -1,4 +1,4 @@
-"""Preparation: nothing vanishes without being counted, and work done once is found again."""
+"""Preparation: every dropped pair is counted, and results are cached."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_undecodable_lines_are_refused_or_counted(tiny: Config, tok: Tokenizer, 
         stream.write(b"eins\n")
     with pytest.raises(DataError, match="line 4 is not UTF-8"):
         prepare_pairs(cfg, tok, [], tmp_path / "prepared")
-    assert not list((tmp_path / "prepared").glob("[!.]*"))  # whole or not at all
+    assert not list((tmp_path / "prepared").glob("[!.]*"))  # nothing was written
     made = prepare_pairs(config_file.override(cfg, ["data.undecodable=drop"]), tok, [], tmp_path / "prepared")
     assert made.report["corpora"][0]["undecodable"] == 1
 

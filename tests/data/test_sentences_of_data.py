@@ -1,4 +1,4 @@
-"""What can go wrong with corpora and tokenizers gets its sentence."""
+"""Errors of corpora and tokenizers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_test_set_that_cannot_be_downloaded(monkeypatch: pytest.MonkeyPatch) -
 
 
 class Failing:
-    """Stands for the module `datasets`; its `load_dataset` fails, or gives rows of another commit."""
+    """A stand-in for the module `datasets`. Its `load_dataset` fails or returns rows of another commit."""
 
     class exceptions:  # noqa: N801
         class DatasetNotFoundError(Exception):

@@ -1,4 +1,4 @@
-"""Text to ids and back."""
+"""The tokenizer converts text to ids and back."""
 
 from __future__ import annotations
 
@@ -122,6 +122,6 @@ def test_the_word_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 < len(words) <= 10
 
 
-def test_the_word_cache_is_used_only_if_no_piece_spans_a_space() -> None:
+def test_bpe_splits_at_spaces_and_unigram_does_not() -> None:
     assert splits_at_spaces(_made("bpe").source)
     assert not splits_at_spaces(_made("unigram").source)

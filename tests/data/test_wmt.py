@@ -1,4 +1,4 @@
-"""WMT by name: the real `datasets` and sacreBLEU, against stand-ins on this machine."""
+"""WMT by name: the real `datasets` and sacreBLEU with local stand-ins for their servers."""
 
 from __future__ import annotations
 

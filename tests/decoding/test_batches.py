@@ -1,4 +1,4 @@
-"""Batches are about equal and fit; what memory does not hold is decoded in halves, with the same results."""
+"""Batches are about equal. Those that do not fit into memory are decoded in halves, with the same results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def with_beam(translator: Translator, beam: int) -> Translator:
 def test_batches_that_do_not_fit_into_memory_are_decoded_in_halves(
     translator: Translator, beam: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Torch's allocator refuses batches of more than two sentences; the translations do not change."""
+    """If torch's allocator refuses batches of more than two sentences, the translations do not change."""
     lines = ["one two three", "nine", "four five", "six", "seven eight", "", "two two"]
     expected, ours = list(with_beam(translator, beam).translate(lines)), with_beam(translator, beam)
     search_all, tried = Translator._search, []

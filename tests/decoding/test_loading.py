@@ -1,4 +1,4 @@
-"""From a run directory to a translator: settings of decoding can be overridden, others not."""
+"""Loading a translator: settings of decoding can be overridden, others cannot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines longer than the model takes: cut into pieces, nothing lost, and joined."""
+"""Lines longer than the model's limit are cut into pieces without loss and joined."""
 
 from __future__ import annotations
 

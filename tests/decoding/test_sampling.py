@@ -1,4 +1,4 @@
-"""Samples follow the model's distribution, within the settings."""
+"""Samples follow the model's distribution and the settings."""
 
 from __future__ import annotations
 

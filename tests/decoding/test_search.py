@@ -1,4 +1,4 @@
-"""The search against brute force, on a language of a few words."""
+"""The search is compared with brute force, on a language of a few words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text in, text out: one line for a line, the same alone or among others."""
+"""The translator: one line out per line in, independent of the other lines."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_an_empty_pair_has_score_zero(translator: Translator) -> None:
 
 
 def test_cached_search_equals_search_without_a_cache(translator: Translator) -> None:
-    """The same search over a state without a cache, which runs the whole model at each step."""
+    """The reference is the same search over a state without a cache, which runs the whole model at each step."""
 
     class Anew:
         def __init__(self, source: torch.Tensor, beams: int) -> None:
@@ -167,7 +167,7 @@ def test_a_prefix_too_long_is_refused(translator: Translator) -> None:
 
 def test_unknown_characters_are_reported_once(translator: Translator, caplog: pytest.LogCaptureFixture) -> None:
     class NoBytes:
-        """The tokenizer without pieces for single bytes."""
+        """A tokenizer without byte fallback."""
 
         unk, pad, eos = translator.tokenizer.unk, translator.tokenizer.pad, translator.tokenizer.eos
         never_chosen, decode = translator.tokenizer.never_chosen, staticmethod(translator.tokenizer.decode)
@@ -183,7 +183,7 @@ def test_unknown_characters_are_reported_once(translator: Translator, caplog: py
 
 
 def test_a_translator_takes_any_backend(translator: Translator) -> None:
-    """Its parts are given to it: here a model that ends every sentence at once."""
+    """The backend here ends every sentence at once."""
 
     class Silent:
         precision = "none"

@@ -1,4 +1,4 @@
-"""Scores are sacreBLEU's own, of all the text, with what it takes to reproduce them."""
+"""Scores equal sacreBLEU's, and come with signatures."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_select_by_must_be_a_metric() -> None:
 
 
 def test_a_new_metric_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is computed, printed, written as JSON and can select checkpoints, lower being better."""
+    """A new metric, for which lower is better, is computed, printed, written as JSON and can select checkpoints."""
     from sacrebleu.metrics.ter import TER
 
     monkeypatch.setitem(metrics.METRICS, "ter", metrics.Metric("TER", lambda _: TER(), higher_is_better=False))

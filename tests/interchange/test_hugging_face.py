@@ -1,4 +1,4 @@
-"""The folder for Hugging Face transformers holds every weight; where that is installed, it computes the same."""
+"""An export to Hugging Face transformers has every weight. If that is installed, it computes the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws of the network, and its agreement with torch's own Transformer layers."""
+"""Properties of the network, and its agreement with torch's Transformer layers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def make(seed: int = 1, **changes: Any) -> Transformer:
     torch.manual_seed(seed)
     sizes = (VOCAB + 5, VOCAB) if changes.get("tied", "all") != "all" else (VOCAB, VOCAB)
     model = Transformer(dataclasses.replace(SMALL, **changes), sizes, PAD, BOS, max_length=20)
-    for p in model.parameters():  # biases and norms away from their first values, so that they count
+    for p in model.parameters():  # biases and norms must differ from their initial values to have an effect
         if p.ndim == 1:
             nn.init.normal_(p, mean=0.5, std=0.5)
     return model.eval()
@@ -84,7 +84,7 @@ def test_selected_hypotheses_continue_independently(model: Transformer) -> None:
 
 
 def test_the_kv_cache_grows_and_keeps_everything(model: Transformer) -> None:
-    """Beyond the places there are at first, with hypotheses that change places and sentences that leave."""
+    """The cache outgrows its initial capacity while hypotheses are replaced and sentences removed."""
     source, rng = ids(3, 5), torch.Generator().manual_seed(1)
     state, beams, steps = model.start(source, 2), 2, 40
     history, alive = torch.zeros(6, 0, dtype=torch.long), torch.arange(3)
@@ -126,7 +126,7 @@ def test_the_base_model_has_the_papers_size() -> None:
 
 
 def copy_layer(ours: Any, theirs: Any) -> None:
-    """Give torch's encoder or decoder layer our weights."""
+    """Copy our weights into torch's encoder or decoder layer."""
     attention = {"self_attn": ours.attention} | ({"multihead_attn": ours.cross} if hasattr(ours, "cross") else {})
     for name, mine in attention.items():
         other = getattr(theirs, name)
@@ -146,7 +146,7 @@ def copy_layer(ours: Any, theirs: Any) -> None:
 
 
 def test_layers_equal_those_of_torch(model: Transformer) -> None:
-    """Written by others from the same paper: with the same weights, the same numbers."""
+    """With the same weights, torch's layers give the same numbers."""
     cfg = model.cfg
     kind: dict[str, Any] = {
         "d_model": 16,

@@ -1,4 +1,4 @@
-"""Products with weights are torch's own, to rounding, whichever layout is multiplied; and layouts never grow stale."""
+"""Products with packed weights equal torch's up to rounding, and packed weights are never stale."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ PRECISIONS = [torch.float32, torch.bfloat16]
 
 
 def plain(device: str, dtype: torch.dtype) -> bool:
-    """What `linear.packs` says on a machine without oneDNN."""
+    """Answer like `packed_linear.packs` on a machine without oneDNN."""
     return False
 
 
 @pytest.fixture(params=["packed", "plain"])
 def layout(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ways to multiply."""
+    """Run a test with and without oneDNN's layout."""
     if request.param == "plain":
         monkeypatch.setattr("transformer.model.packed_linear.packs", plain)
 
@@ -72,7 +72,7 @@ def test_packed_weights_follow_the_weight(dtype: torch.dtype) -> None:
         weight.mul_(2)
     assert torch.equal(multiply(), 2 * first)
     other = torch.zeros(16, 16)
-    weight.data, other = other, weight.data  # as averaged weights are swapped in, and out again
+    weight.data, other = other, weight.data  # as when averaged weights are swapped in and out
     assert not multiply().any()
     weight.data, other = other, weight.data
     assert torch.equal(multiply(), 2 * first)
@@ -116,7 +116,7 @@ def test_weights_without_a_version_and_one_dimension() -> None:
 
 
 def curve(cfg: Config, folder: Path) -> list[float]:
-    """The loss of each of twenty updates."""
+    """Return the losses of twenty updates."""
     loop = build_loop(cfg, folder, CPU, Ranks(), Stopwatch(), keep=False)
     loop.trainer.model.train()
     losses = []
@@ -130,7 +130,7 @@ def curve(cfg: Config, folder: Path) -> list[float]:
 def test_the_loss_curve_equals_that_of_plain_products(
     tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, rounding: float
 ) -> None:
-    """Under one seed, dropout included; a layout that was not renewed would stand still."""
+    """The seed is the same, including dropout. Weights that were not packed again would not change."""
     cfg = config_file.override(tiny, [f"train.precision={precision}", "train.max_steps=20"])
     fast = curve(cfg, tmp_path)
     monkeypatch.setattr("transformer.model.packed_linear.packs", plain)

@@ -1,4 +1,4 @@
-"""What a stranger's run directory can do: be refused."""
+"""Checkpoints that are damaged or do not match their run are refused."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_pointers_must_stay_inside_the_run(copy: Path) -> None:
 
 
 def remake(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
-    """Put other weights into a checkpoint, with a manifest that fits."""
+    """Put other weights into a checkpoint, with a matching manifest."""
     state = (folder / "state.json").read_text()
     with atomic.new_folder(folder) as new:
         save_file(tensors, new / "model.safetensors")

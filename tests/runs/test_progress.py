@@ -1,4 +1,4 @@
-"""Progress: what a checkpoint may say of it, in the names of today and of version 0.1."""
+"""The progress in a checkpoint is validated, with the current names of fields and those of version 0.1."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_names_of_version_0_1_are_accepted() -> None:
 
 
 def test_a_new_field_needs_no_other_file() -> None:
-    """Every field is checked by its type alone, and fields that an old checkpoint lacks have their defaults."""
+    """Fields are checked by their types only, and fields missing in an old checkpoint get their defaults."""
     assert Progress.from_state({"progress": FIRST}).ranking == []
     for field in fields(Progress):
         assert not is_valid({**FIRST, field.name: object()}), field.name

@@ -1,4 +1,4 @@
-"""Devices and precisions that are not there get a sentence."""
+"""Devices and precisions that are not available are reported."""
 
 from __future__ import annotations
 

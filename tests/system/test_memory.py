@@ -1,4 +1,4 @@
-"""Batches that do not fit the memory are split; the results are those of the whole, in order."""
+"""Batches that do not fit into memory are split, with the same results in the same order."""
 
 from __future__ import annotations
 

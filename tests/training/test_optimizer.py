@@ -1,4 +1,4 @@
-"""The rate is a function of the step; the average forgets where it began."""
+"""The learning-rate schedules, weight decay and the moving average."""
 
 from __future__ import annotations
 

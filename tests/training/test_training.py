@@ -1,4 +1,4 @@
-"""Training goes on bit for bit, however it was stopped and however its updates are cut."""
+"""Training resumes bit for bit, and its result does not depend on how updates are cut."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from transformer.training.validation import Validator
 
 
 def tensors(folder: Path, step: int) -> dict[str, Tensor]:
-    """All tensors of a checkpoint: weights, optimizer and averages."""
+    """Return all tensors of a checkpoint: weights, optimizer state and averages."""
     path = folder / "checkpoints" / checkpoint_name(step)
     files = ("model.safetensors", "state.safetensors")
     return {f"{file}/{k}": v for file in files for k, v in load_tensors(path / file).items()}
@@ -58,9 +58,9 @@ FEATURES = [
 def test_resume_equals_an_uninterrupted_run(tiny: Config, tmp_path: Path, overrides: list[str]) -> None:
     cfg = config_file.override(tiny, overrides)
     train(cfg, tmp_path / "whole", CPU)
-    for steps in (3, 4, 9, 12):  # mid-epoch and at saves, at steps that save by themselves and that do not
+    for steps in (3, 4, 9, 12):  # mid-epoch and at its end, at steps with and without a scheduled save
         train(config_file.override(cfg, [f"train.max_steps={steps}"]), tmp_path / "parts", CPU)
-        if "train.schedule=cosine" in overrides:  # whose rate depends on max_steps: stop by signal instead
+        if "train.schedule=cosine" in overrides:  # its rate depends on max_steps, so stop by a signal instead
             break
     if "train.schedule=cosine" in overrides:
         stop_after(cfg, tmp_path / "signalled", 7)
@@ -71,7 +71,7 @@ def test_resume_equals_an_uninterrupted_run(tiny: Config, tmp_path: Path, overri
 
 
 def stop_after(cfg: Config, folder: Path, step: int, number: int = signal.SIGTERM) -> str:
-    """Train and let a signal come during update `step`."""
+    """Train, and send a signal during update `step`."""
     original = Trainer.update
 
     def update(self: Any, now: int, *rest: Any) -> Any:
@@ -103,7 +103,7 @@ def test_sigusr1_saves_and_continues(tiny: Config, tmp_path: Path, monkeypatch: 
     assert stop_after(tiny, tmp_path / "run", 5, signal.SIGUSR1) == "all 12 steps are done"
     assert saved == [f"step-{step:08d}" for step in (3, 5, 6, 9, 12)]
     kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
-    assert kept == [f"step-{step:08d}" for step in (3, 6, 9, 12)]  # as of a run without a signal
+    assert kept == [f"step-{step:08d}" for step in (3, 6, 9, 12)]  # as in a run without a signal
 
 
 def test_a_finished_run_reports_that(tiny: Config, tmp_path: Path) -> None:
@@ -114,8 +114,8 @@ def test_a_finished_run_reports_that(tiny: Config, tmp_path: Path) -> None:
 
 
 SMOOTH = ["model.dropout=0", "train.adam_epsilon=1e-4"]
-"""Without dropout, whose draws go with the batches, and without Adam's blowing up of gradients that are only rounding
-(that of the keys' bias is zero on paper: softmax does not see it)."""
+"""Settings without dropout, whose draws depend on the batches, and with an epsilon that keeps Adam from amplifying
+gradients that are only rounding errors (that of the keys' bias is zero in theory, as softmax ignores it)."""
 
 
 @pytest.mark.parametrize("limit", ["1", "30", "37", "1000"])
@@ -136,7 +136,7 @@ def test_runs_are_reproducible_and_depend_on_the_seed(tiny: Config, tmp_path: Pa
 
 
 def test_two_workers_train_the_same_as_one(tiny: Config, tmp_path: Path) -> None:
-    """And, dropout included, the same bit for bit each time, however the threads take turns."""
+    """With dropout, two runs are equal bit for bit, however the threads are scheduled."""
     cfg = config_file.override(tiny, ["train.max_steps=6", "train.micro_batch_tokens=40", "train.adam_epsilon=1e-4"])
     train(cfg, tmp_path / "one", CPU)
     torch.set_num_threads(2)
@@ -157,12 +157,12 @@ def test_workers_use_only_their_share_of_the_cores() -> None:
         assert workers.count == 2
 
         def threads(_: int) -> int:
-            torch.randn(1 << 20).add_(1)  # an operation that is spread over the cores
+            torch.randn(1 << 20).add_(1)  # an operation that uses all cores
             return torch.get_num_threads()
 
         assert workers.map(threads, range(6)) == [2] * 6
         assert torch.get_num_threads() == 4
-        assert workers.map(threads, [0]) == [4]  # alone, with all of them
+        assert workers.map(threads, [0]) == [4]  # a single item uses all cores
     finally:
         torch.set_num_threads(before)
 
@@ -208,7 +208,7 @@ def _waits(_: object) -> None:
 
 
 def test_no_update_waits_for_the_device(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What fetches a value from a GPU makes the program wait for it: none of these is called in an update."""
+    """No operation that copies a value from a GPU, and so waits for it, is called in an update."""
     loop = build_loop(tiny, tmp_path / "run", CPU, Ranks(), Stopwatch())
     (_, batches) = next(loop.cut_updates())
     for name in ("item", "tolist", "__bool__", "__float__", "__int__", "cpu", "numpy"):
@@ -219,7 +219,7 @@ def test_no_update_waits_for_the_device(tiny: Config, tmp_path: Path, monkeypatc
 
 
 class Operations(TorchDispatchMode):
-    """Counts what is computed while it is entered."""
+    """Counts the operations inside the context."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -231,14 +231,14 @@ class Operations(TorchDispatchMode):
 
 
 def test_an_update_has_no_loop_over_tokens_and_reads_no_value(tiny: Config, tmp_path: Path) -> None:
-    """The number of operations is the same for five times the tokens, and reading a tensor's value is none of them."""
+    """The number of operations is the same for five times the tokens, and none of them reads a tensor's value."""
     counts = []
     for tokens in (200, 1000):
         cfg = config_file.override(tiny, [f"train.batch_tokens={tokens}", "train.micro_batch_tokens=2000"])
         loop = build_loop(cfg, tmp_path / "run", CPU, Ranks(), Stopwatch(), keep=False)
         updates = loop.cut_updates()
         loop.trainer.model.train()
-        loop.update(next(updates)[1])  # makes Adam's state
+        loop.update(next(updates)[1])  # creates Adam's state
         _, batches = next(updates)
         with Operations() as found:
             loop.update(batches)
@@ -250,7 +250,7 @@ def test_an_update_has_no_loop_over_tokens_and_reads_no_value(tiny: Config, tmp_
 
 
 def test_a_run_equals_a_plain_torch_loop(tiny: Config, tmp_path: Path) -> None:
-    """Twenty losses, against torch's own cross-entropy, clipping and AdamW on padded tensors."""
+    """Twenty losses equal those of torch's cross-entropy, clipping and AdamW on padded tensors."""
     cfg = config_file.override(tiny, [*SMOOTH, "train.clip_norm=0.5", "train.weight_decay=0.01"])
     loop = build_loop(cfg, tmp_path / "run", CPU, Ranks(), Stopwatch(), keep=False)
     plain, pad = copy.deepcopy(loop.trainer.model), loop.trainer.model.pad
@@ -295,7 +295,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing(tiny: Config, tmp_path: P
 
 
 def test_float16_scales_its_loss(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The path of GPUs, on a CPU."""
+    """The code for GPUs is tested on a CPU."""
     monkeypatch.setattr("transformer.training.trainer.resolve_dtype", lambda name, on: torch.float16)
     cfg = config_file.override(tiny, ["train.clip_norm=1.0", "train.max_steps=9"])
     train(cfg, tmp_path / "run", CPU)
@@ -340,7 +340,7 @@ def test_one_writer_at_a_time(tiny: Config, tmp_path: Path) -> None:
 
 
 def test_an_interrupted_end_of_training_is_completed(tiny: Config, tmp_path: Path) -> None:
-    """Killed after the last update, before the averaging and the card."""
+    """The run was killed after the last update, before averaging and the model card."""
     cfg = config_file.override(tiny, ["train.average_last=2"])
     train(cfg, tmp_path / "run", CPU)
     (tmp_path / "run" / "finished").unlink()
@@ -423,7 +423,7 @@ def test_average_of_the_last_checkpoints(tiny: Config, tmp_path: Path) -> None:
 
 
 def test_the_average_is_validated_with_its_own_weights(tiny: Config, tmp_path: Path) -> None:
-    """With averaged weights on both sides, which are swapped in where no version tells."""
+    """Both the EMA and the average of checkpoints are used. Swapping them in does not increment autograd's version."""
     wishes = "train.max_steps=6 train.ema=0.9 train.average_last=3 train.keep_last=3 train.save_every=2"
     cfg = config_file.override(tiny, [*wishes.split(), "train.validate_every=6", "train.peak_rate=0.02"])
     train(cfg, tmp_path / "run", CPU)

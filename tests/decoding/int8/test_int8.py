@@ -1,4 +1,4 @@
-"""The 8-bit kernels against the same network in torch with the same rounding."""
+"""The 8-bit kernels are compared with the same network in torch, with the same rounding."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def rounded(x: Tensor) -> tuple[Tensor, Tensor]:
 
 @pytest.fixture
 def eight_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Torch's products with both factors rounded as in C."""
+    """Make torch round both factors of products as in C."""
 
     def affine(x: Tensor, weight: Tensor, bias: Tensor | None, _: Any, relu: bool = False) -> Tensor:
         (x, x_unit), (w, w_unit) = rounded(x), rounded(weight)
@@ -80,7 +80,7 @@ def task(source: Tensor, **changes: Any) -> search.SearchTask:
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 @torch.inference_mode()
 def test_each_step_equals_torch(kind: dict[str, Any], eight_bits: None) -> None:
-    """Along random paths of hypotheses that replace each other, over more than one page of positions."""
+    """Steps are compared along random replacements of hypotheses, over more than one page of positions."""
     model, source, beams = make(**kind), sources(9, 14, 3, 1), 3
     ours, plain = make_engine(model).start(source, beams), model.start(source, beams)
     last, rng = torch.full((12,), BOS), torch.Generator().manual_seed(3)
@@ -122,7 +122,7 @@ def test_the_search_finds_the_same_translations(kind: dict[str, Any], beams: int
 @needs_kernels
 @torch.inference_mode()
 def test_results_do_not_depend_on_batch_or_order() -> None:
-    engine, lengths = make_engine(make(norm="pre")), [5, 11, 2, 8, 8, 19, 3] * 16  # more than are worked on at once
+    engine, lengths = make_engine(make(norm="pre")), [5, 11, 2, 8, 8, 19, 3] * 16  # more than one block of rows
     source = sources(*lengths)
     together = search.beam_search(engine.start(source, 4), 4, task(source, nbest=4))
     back = source.flip(0)

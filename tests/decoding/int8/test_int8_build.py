@@ -1,4 +1,4 @@
-"""The 8-bit kernels are compiled once, for the user alone, and only loaded where Python and C agree."""
+"""The 8-bit kernels are compiled once, cached privately, and loaded only if Python and C agree."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_damaged_file_is_compiled_again(fresh: Path) -> None:
     assert library() is not None
     (kept,) = (fresh / "transformer").glob("*.so")
     whole = kept.read_bytes()
-    kept.unlink()  # this process continues with the old one
+    kept.unlink()  # this process still has the old file open
     kept.write_bytes(whole[:20_000])
     library.cache_clear()
     assert library() is not None
@@ -93,7 +93,7 @@ def test_compiling_is_logged_once(fresh: Path, caplog: pytest.LogCaptureFixture)
 
 @pytest.fixture
 def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the sources, which is compiled instead of the package's."""
+    """Return a copy of the sources, which is compiled instead of the package's."""
     folder = tmp_path / "sources"
     shutil.copytree(build.SOURCE.parent, folder)
     monkeypatch.setattr(build, "SOURCE", folder / build.SOURCE.name)
