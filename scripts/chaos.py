@@ -84,7 +84,7 @@ def disturb(args: argparse.Namespace, run: Path) -> Counter[str]:
     bag: list[str] = []
     process = train(args, run)
     while (code := ended(process, args.every * rng.uniform(0.5, 1.5))) is None:
-        bag = bag or rng.sample(FAULTS, len(FAULTS))  # all faults once before any fault again
+        bag = bag or rng.sample(FAULTS, len(FAULTS))  # every fault once before any is repeated
         fault = bag.pop()
         limit = None
         if fault == "SIGUSR1":

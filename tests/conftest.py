@@ -1,4 +1,4 @@
-"""Fixtures of many tests: a small configuration, a tokenizer, and a model that has learned the toy language pair."""
+"""Fixtures for many tests: a small configuration, a tokenizer, and a model that has learned the toy language pair."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def quiet_logger() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
-    """Whatever number a test sets ends with it."""
+    """Reset the number of threads after each test."""
     torch.set_num_threads(1)
 
 
 @pytest.fixture
 def tiny_file(tmp_path: Path) -> Path:
-    """A configuration file of a run that takes a second."""
+    """Return a configuration file of a run that takes a second."""
     files = {
         "train": write_pairs(tmp_path, "train", toy_pairs(150, 1)),
         "valid": write_pairs(tmp_path, "valid", toy_pairs(10, 2)),
@@ -52,19 +52,19 @@ def tiny_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tiny(tiny_file: Path) -> Config:
-    """The configuration of a run that takes a second."""
+    """Return the configuration of a run that takes a second."""
     return config_file.load(tiny_file)
 
 
 @pytest.fixture(scope="session")
 def tok() -> Tokenizer:
-    """A tokenizer of the toy languages that can also spell anything in bytes."""
+    """Return a tokenizer of the toy languages, with byte fallback."""
     return learn_tokenizer(toy_pairs(300, 0), TokenizerConfig(vocab_size=340))
 
 
 @pytest.fixture(scope="session")
 def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run directory whose model has learned the toy task well, the same whichever test comes first."""
+    """Return a run directory whose model has learned the toy task. It does not depend on the order of tests."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("trained")
     files = {
@@ -86,7 +86,7 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def translator(trained_run: Path) -> Translator:
-    """A translator with beam 4 of the trained toy model."""
+    """Return a translator of the trained toy model, with beam 4."""
     run = open_run(trained_run)
     model, _ = load_model(run)
     return make_translator(model, run.tokenizer, run.config.decode, run.config.data.max_length, CPU)

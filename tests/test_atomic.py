@@ -1,4 +1,4 @@
-"""Folders appear whole or not at all, and damage is noticed."""
+"""Folders are written atomically, and damage is detected."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def make(path: Path, text: str = "hello") -> None:
         (folder / "b").write_text("b")
 
 
-def test_a_whole_folder_has_no_damage(tmp_path: Path) -> None:
+def test_a_complete_folder_has_no_damage(tmp_path: Path) -> None:
     make(tmp_path / "x")
     assert atomic.damage(tmp_path / "x") is None
     make(tmp_path / "x", "other")
@@ -24,7 +24,7 @@ def test_a_whole_folder_has_no_damage(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
 
 
-def test_a_failing_writer_leaves_nothing_and_loses_nothing(tmp_path: Path) -> None:
+def test_a_failing_writer_leaves_no_trace_and_keeps_the_old_folder(tmp_path: Path) -> None:
     make(tmp_path / "x")
 
     def fail() -> None:
@@ -38,7 +38,7 @@ def test_a_failing_writer_leaves_nothing_and_loses_nothing(tmp_path: Path) -> No
     assert (tmp_path / "x" / "a").read_text() == "hello"
 
 
-def test_every_damage_is_named(tmp_path: Path) -> None:
+def test_every_damage_is_reported(tmp_path: Path) -> None:
     def fresh() -> Path:
         make(tmp_path / "x")
         return tmp_path / "x"
@@ -58,7 +58,7 @@ def test_every_damage_is_named(tmp_path: Path) -> None:
     assert "outside the folder" in str(atomic.damage(tmp_path / "x"))
 
 
-def test_stale_temporaries_are_cleaned(tmp_path: Path) -> None:
+def test_stale_temporary_files_are_removed(tmp_path: Path) -> None:
     make(tmp_path / "x")
     (tmp_path / ".tmp-abc").mkdir()
     (tmp_path / ".tmp-file").write_text("")

@@ -1,4 +1,4 @@
-"""Every mistake in a configuration gets its sentence, and what is read is what was meant."""
+"""Every mistake in a configuration is reported, and values are read by the types of their fields."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def load(tmp_path: Path, text: str, *overrides: str) -> Config:
     return config_file.load(path, overrides)
 
 
-def test_defaults_are_the_paper(tmp_path: Path) -> None:
+def test_defaults_are_those_of_the_paper(tmp_path: Path) -> None:
     cfg = load(tmp_path, GOOD)
     model = cfg.model
     assert (model.width, model.heads, model.feed_forward, model.encoder_layers, model.decoder_layers) == (
@@ -38,7 +38,7 @@ def test_defaults_are_the_paper(tmp_path: Path) -> None:
     assert (cfg.decode.beam, cfg.decode.length_penalty, cfg.decode.max_extra) == (4, 0.6, 50)
 
 
-def test_what_is_dumped_loads_to_the_same(tmp_path: Path) -> None:
+def test_a_dumped_configuration_loads_to_an_equal_one(tmp_path: Path) -> None:
     cfg = load(tmp_path, GOOD, "train.adam_epsilon=1e-9", "data.train=[{tsv: 'a: b'}, {dataset: x/y, weight: 0.5}]")
     assert load(tmp_path, config_file.dump(cfg)) == cfg
 
@@ -88,8 +88,8 @@ def test_yaml_is_read_by_the_type_of_the_field(tmp_path: Path) -> None:
         (GOOD + "train: !!python/object:os.system {}\n", [], ""),
     ],
 )  # fmt: skip
-def test_mistakes_get_a_sentence(tmp_path: Path, text: str, overrides: list[str], sentence: str) -> None:
-    if "python/object" in text:  # tags decide nothing: the section is read by its fields' types
+def test_mistakes_are_reported_in_one_sentence(tmp_path: Path, text: str, overrides: list[str], sentence: str) -> None:
+    if "python/object" in text:  # tags are ignored: a section is read by the types of its fields
         assert load(tmp_path, text).train == TrainConfig()
         return
     with pytest.raises(ConfigError) as caught:
@@ -108,7 +108,7 @@ def test_missing_file_and_binary_file(tmp_path: Path) -> None:
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.one_of(st.binary(max_size=200), st.text("abc:{}[],-\n #&*!'\"|> 1.", max_size=80).map(str.encode)))
-def test_arbitrary_bytes_give_a_config_or_a_sentence(tmp_path: Path, content: bytes) -> None:
+def test_arbitrary_bytes_give_a_config_or_an_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "fuzz.yaml"
     path.write_bytes(content)
     with pytest.raises(ConfigError):
@@ -117,7 +117,7 @@ def test_arbitrary_bytes_give_a_config_or_a_sentence(tmp_path: Path, content: by
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=40))
-def test_arbitrary_overrides_give_a_config_or_a_sentence(text: str) -> None:
+def test_arbitrary_overrides_give_a_config_or_an_error(text: str) -> None:
     cfg = Config(data=DataConfig(source="en", target="de", train=(CorpusConfig(tsv="a"),)))
     with contextlib.suppress(ConfigError):
         assert isinstance(config_file.override(cfg, [text]), Config)

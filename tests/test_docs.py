@@ -1,4 +1,4 @@
-"""What is written about the program is true of it."""
+"""The documentation matches the program."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_every_configuration_loads(path: Path) -> None:
     assert config_file.load(path).data.train
 
 
-def test_wmt_configurations_are_the_papers() -> None:
+def test_wmt_configurations_match_the_paper() -> None:
     base, big = (config_file.load(ROOT / "configs" / f"wmt14_en_de_{size}.yaml") for size in ("base", "big"))
     assert base.model == ModelConfig()
     assert (big.model.width, big.model.heads, big.model.feed_forward, big.model.dropout) == (1024, 16, 4096, 0.3)

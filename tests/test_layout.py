@@ -1,4 +1,4 @@
-"""The shape of the package: folders are rows, imports point down, files and functions stay readable."""
+"""The structure of the package: folders form rows, imports point down, files and functions stay short."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MODULES = {module(path) for path in FILES}
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Yield the modules of ours that a file imports, wherever in it, types alone not counted."""
+    """Yield the modules of this package that a file imports anywhere, except for type checking."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     typing_only = {
         inner
@@ -97,8 +97,8 @@ def test_functions_and_classes_stay_small(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [*FILES, *sorted(PACKAGE.rglob("*.[ch]"))], ids=lambda path: path.name)
-def test_a_file_answers_one_question(path: Path) -> None:
-    """Lines of code, that is without blank lines, comments and docstrings."""
+def test_files_stay_short(path: Path) -> None:
+    """Count lines of code, without blank lines, comments and docstrings."""
     text = path.read_text(encoding="utf-8")
     lines = count_python(text) if path.suffix == ".py" else count_c(text)
     assert lines <= MOST_LINES, f"{path.name} has {lines} lines of code"
@@ -119,7 +119,7 @@ def count_c(text: str) -> int:
 
 
 def is_text(node: ast.AST) -> bool:
-    """Whether a node is a docstring, of whatever it stands under."""
+    """Return whether a node is a docstring."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 

@@ -1,4 +1,4 @@
-"""Every example in the README that can be run is run, on a toy model and small files."""
+"""The examples in the README work. Those that need no network are run, on a toy model and small files."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 NETWORK = ("--testset", "wmt14")
-"""What needs a network; such commands are only parsed, and their configurations loaded."""
+"""Examples that need a network. Their commands are only parsed, and their configurations loaded."""
 SMALL = """
     model.width=16 model.heads=2 model.feed_forward=16 model.encoder_layers=1 model.decoder_layers=1 train.max_steps=1
     train.batch_tokens=50 train.warmup_steps=1 tokenizer.vocab_size=300 decode.precision=float32
 """
-"""Settings that make a training of the examples take no time."""
+"""Settings that make the trainings of the examples fast."""
 
 
 def commands() -> list[str]:
-    """Return the lines of all shell blocks in which `transformer` is run, continued lines joined, without comments."""
+    """Return the `transformer` commands of all shell blocks, with continued lines joined and without comments."""
     lines = "\n".join(text for language, text in BLOCKS if language in ("", "console")).replace("\\\n", " ")
     found = []
     for line in lines.splitlines():
@@ -43,7 +43,7 @@ def commands() -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the text files that the examples name, as current directory."""
+    """Change to a folder with the text files that the examples name."""
     monkeypatch.chdir(tmp_path)
     pairs = toy_pairs(60, 5)
     english = "".join(f"{pair.source}\n" for pair in pairs)
@@ -105,7 +105,7 @@ def test_the_yaml_is_a_configuration(folder: Path) -> None:
     assert len(config_file.load(Path("example.yaml")).data.train) == 4
 
 
-def test_the_tree_is_the_packages() -> None:
+def test_the_tree_in_the_readme_matches_the_package() -> None:
     (tree,) = [text for language, text in BLOCKS if text.startswith("transformer/\n")]
     named = set(re.findall(r"[\w.]+/(?=\s)|\w+\.py", tree)) - {"transformer/"}
     package = ROOT / "transformer"

@@ -1,4 +1,4 @@
-"""Every error that a user can meet is met by a test: the words of its sentence stand in one."""
+"""Every error message of the package occurs in a test."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ TESTS = Path(__file__).parent
 PACKAGE = TESTS.parent / "transformer"
 KINDS = {name for name, kind in vars(errors).items() if isinstance(kind, type)}
 RUN = 3
-"""Words in a row that a test has to spell, if the sentence has as many between two values."""
+"""Consecutive words of a message that a test must contain, if the message has as many between two values."""
 
 
 class Sentence(NamedTuple):
-    """The message of an error as it stands in the code."""
+    """The message of an error in the code."""
 
     place: str
     parts: tuple[tuple[str, ...], ...]
-    """The words between the values that are filled in."""
+    """The words between the interpolated values."""
 
     def runs(self) -> set[tuple[str, ...]]:
-        """Return the runs of words by which a test may spell it: of three, else the longest there is."""
+        """Return the runs of words that identify the message: those of three words, else the longest."""
         longest = max(map(len, self.parts))
         size = min(RUN, longest)
         return {part[i : i + size] for part in self.parts for i in range(len(part) - size + 1)}
 
 
 def words(text: str) -> tuple[str, ...]:
-    """Return the words of a text, without the backslashes of regular expressions."""
+    """Return the words of a text, ignoring the backslashes of regular expressions."""
     return tuple(re.findall(r"[\w'`.-]*\w", text.replace("\\", "").lower()))
 
 
 def literals(node: ast.expr) -> Iterator[str]:
-    """Yield the text of a message between its values."""
+    """Yield the literal parts of a message."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         yield node.value
     elif isinstance(node, ast.JoinedStr):
@@ -60,7 +60,7 @@ def makers(trees: dict[str, ast.Module]) -> set[str]:
 
 
 def messages(tree: ast.Module, names: set[str]) -> Iterator[tuple[int, list[ast.expr]]]:
-    """Yield the line and the arguments of each error that is made, and each fault that a function returns as text."""
+    """Yield the line and arguments of each error that is created, and each error text that a function returns."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
@@ -73,7 +73,7 @@ def messages(tree: ast.Module, names: set[str]) -> Iterator[tuple[int, list[ast.
 
 
 def sentences() -> list[Sentence]:
-    """Return the sentences of all errors that the package makes."""
+    """Return the messages of all errors of the package."""
     paths = sorted(PACKAGE.rglob("*.py"))
     trees = {str(path.relative_to(PACKAGE)): ast.parse(path.read_text(encoding="utf-8")) for path in paths}
     names, found = makers(trees), []
@@ -85,7 +85,7 @@ def sentences() -> list[Sentence]:
 
 
 def spelled() -> set[tuple[str, ...]]:
-    """Return the runs of up to three words of all strings in the tests, docstrings not counted."""
+    """Return the runs of up to three words in all strings of the tests, except docstrings."""
     runs: set[tuple[str, ...]] = set()
     for path in TESTS.rglob("*.py"):
         if path == Path(__file__):
@@ -105,7 +105,7 @@ def test_every_error_sentence_is_spelled_by_a_test() -> None:
     shared = Counter(run for each in found for run in each.runs())
     missing = []
     for each in found:
-        own = {run for run in each.runs() if shared[run] == 1} or each.runs()  # by what no other sentence says
+        own = {run for run in each.runs() if shared[run] == 1} or each.runs()  # runs that no other message has
         if not own & tested:
             missing.append(f"{each.place}: {' … '.join(' '.join(part) for part in each.parts)}")
-    assert not missing, f"{len(missing)} sentences of {len(found)} that no test spells:\n" + "\n".join(missing)
+    assert not missing, f"{len(missing)} messages of {len(found)} that no test contains:\n" + "\n".join(missing)

@@ -1,4 +1,4 @@
-"""What the benchmarks share: runners, their environments and processes, and facts about the machine."""
+"""Code shared by the benchmarks: runners, their environments and processes, and facts about the machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measure decoding speed on this CPU beside other packages, with the same weights and sentences. Prints tables.
+"""Compare decoding speed on this CPU with other packages, with the same weights and sentences. Prints tables.
 
     python scripts/bench/decode.py runs/mine --source test.en --reference test.de
     python scripts/bench/decode.py runs/mine --source test.en --reference test.de --minute      # installs nothing
@@ -8,7 +8,7 @@
 
 Exports the weights of a run to CTranslate2 and to Hugging Face transformers. All packages then translate the same
 sentences: whole files, one sentence at a time, and the first sentence after the start of the process. No package uses a
-length penalty, because their formulas differ. Each round of a package is a process of its own; packages take turns.
+length penalty, because their formulas differ. Each round of a package is a separate process; packages take turns.
 
 Other packages get pieces or ids, need not make text, and use the fastest of several batch sizes. Ours gets text, makes
 text, and batches as the configuration of the run says. `--random-base` is the paper's base model with random weights

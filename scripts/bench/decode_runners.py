@@ -1,4 +1,4 @@
-"""Which packages, precisions and ways of threading bench/decode.py measures."""
+"""The packages, precisions and threading modes that bench/decode.py measures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from transformer.config import DecodeConfig
 
 BATCH_BEAMS, LATENCY_BEAMS = (5, 1), (4, 1)
 WARM, LATENCIES = 64, 100
-"""Sentences before the timed ones, and timed one at a time."""
+"""Numbers of warm-up sentences and of sentences timed one at a time."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Decoder(Runner):
     candidates: tuple[int, ...] = ()
     """Batch sizes to try; empty means that the runner sizes its own batches."""
     sample: int = 0
-    """Sentences to try them on."""
+    """Number of sentences to try batch sizes on."""
 
 
 CT2, HF = "ctranslate2", "marian"

@@ -17,7 +17,7 @@ from transformer.data.prepare import read_aligned
 from transformer.data.tokenizer import Tokenizer, learn_tokenizer
 
 UPDATES, BATCH_TOKENS, LIMIT = 60, 4096, 1178
-"""LIMIT is what `train.micro_batch_tokens: auto` gives for such updates and a width of 512."""
+"""LIMIT is the value of `train.micro_batch_tokens: auto` for such updates and a width of 512."""
 
 
 def real_share(dataset: Dataset, tok: Tokenizer) -> float:

@@ -1,4 +1,4 @@
-"""Time three CPU kernels of training beside the obvious alternative, in turns. Prints a table of medians.
+"""Compare three CPU kernels of training with the obvious alternatives, in turns. Prints a table of medians.
 
 python scripts/bench/micro_benchmarks.py
 """

@@ -1,4 +1,4 @@
-"""What the tables share: statistics in words, the machine, and Markdown between markers."""
+"""Code shared by the tables: formatted statistics, the machine, and Markdown between markers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measure training throughput on this CPU beside other packages. Prints a table for each size of model.
+"""Compare training throughput on this CPU with other packages. Prints a table for each size of model.
 
     python scripts/bench/train.py                        # everything, 5 rounds; 40 minutes on two cores
     python scripts/bench/train.py --minute               # the small model, few updates; installs nothing
@@ -6,8 +6,8 @@
     python scripts/bench/train.py --source train.en --target train.de --only small --runners ours,torch,eole
 
 The text is Multi30k English-German from the Hugging Face Hub, or two files. All packages train on it with one
-vocabulary, in updates of about 4,096 target tokens. Each round of a package is a process of its own. Packages take
-turns, so that a machine that slows down slows down all. Other packages are installed by pip in environments in the
+vocabulary, in updates of about 4,096 target tokens. Each round of a package is a separate process. Packages take
+turns, so that a slowdown of the machine affects all. Other packages are installed by pip in environments in the
 cache folder. A package that cannot be installed or fails is skipped; the table says why. Linux only.
 """
 

@@ -1,4 +1,4 @@
-"""Text, vocabulary and updates for bench/train.py: the same for every package."""
+"""Text, vocabulary and updates for bench/train.py, which are the same for every package."""
 
 from __future__ import annotations
 

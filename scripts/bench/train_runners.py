@@ -1,4 +1,4 @@
-"""Which models bench/train.py measures, and with which packages."""
+"""The models and packages that bench/train.py measures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SIZES = {"small": Size(3, 256, 4, 1024, timed=8), "base": Size(6, 512, 8, 2048, 
 
 
 FAST = "bfloat16" if resolve_dtype("auto", torch.device("cpu")) == torch.bfloat16 else "float32"
-"""What `train.precision: auto` means on this machine."""
+"""The precision that `train.precision: auto` selects on this machine."""
 RUNNERS = {
     "matmul": Runner("torch.mm of the model's shapes", "train_matmul.py", FAST),
     "ours": Runner("this repository, as shipped", "train_ours.py", "auto"),

@@ -1,4 +1,4 @@
-"""Whatever text people have, through the real command: as many lines out as in, or one sentence; never a traceback."""
+"""Any text through the real commands gives as many lines out as in, or one error sentence, and never a traceback."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from transformer.errors import ConfigError, DataError
 
 
 def count(content: bytes) -> int:
-    """The number of lines that `wc -l` finds, and one more where the last has no end."""
+    """Return the number of lines as `wc -l` counts them, plus one if the last line has no LF."""
     return content.count(b"\n") + (content != b"" and not content.endswith(b"\n"))
 
 
@@ -69,13 +69,18 @@ TEXTS: dict[str, bytes] = {
     "a long word": b"x" * 3000 + b"\none\n",
     "10,000 tokens": b"one " * 10_000 + b"\ntwo\n",
 }
-BROKEN = {"invalid UTF-8", "lone surrogate bytes", "NUL and control"}  # of which bytes are no UTF-8
-LONG = {"a long word", "10,000 tokens", "combining marks", "emoji with joiners"}  # spelled in bytes
+BROKEN = {"invalid UTF-8", "lone surrogate bytes", "NUL and control"}  # names of the texts that are not UTF-8
+LONG = {
+    "a long word",
+    "10,000 tokens",
+    "combining marks",
+    "emoji with joiners",
+}  # names of the texts that are encoded by byte fallback
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 @pytest.mark.parametrize("name", TEXTS)
-def test_translate_answers_line_by_line(trained_run: Path, name: str, precision: str) -> None:
+def test_translate_returns_one_line_per_line(trained_run: Path, name: str, precision: str) -> None:
     if precision == "int8" and library() is None:
         pytest.skip("needs AVX-512 VNNI and a C compiler")
     content = TEXTS[name]
@@ -92,7 +97,7 @@ def test_translate_answers_line_by_line(trained_run: Path, name: str, precision:
     assert ("translated in pieces" in found.err) == (name in LONG)
 
 
-def test_what_is_replaced_is_said_once(trained_run: Path) -> None:
+def test_replaced_characters_are_reported_once(trained_run: Path) -> None:
     found = main("translate", trained_run, *GREEDY, stdin=b"\xff\n" * 50 + b"one\x00\n" * 50)
     assert found.err.count("is not UTF-8: invalid bytes were replaced by U+FFFD") == WARNINGS
     assert "input: 50 lines are not UTF-8" in found.err
@@ -121,7 +126,7 @@ def test_evaluate_counts_every_line_or_refuses(trained_run: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_score_answers_line_by_line_or_refuses(trained_run: Path, tmp_path: Path, name: str) -> None:
+def test_score_returns_one_line_per_line_or_refuses(trained_run: Path, tmp_path: Path, name: str) -> None:
     content = TEXTS[name]
     (tmp_path / "text").write_bytes(content)
     (tmp_path / "other").write_bytes(b"eins\n" * count(content))
@@ -144,7 +149,7 @@ DROPPED = {
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_training_reads_every_pair_and_says_what_it_leaves_out(tmp_path: Path, name: str) -> None:
+def test_training_reads_every_pair_and_reports_dropped_pairs(tmp_path: Path, name: str) -> None:
     good = "".join(f"{pair.source}\n" for pair in toy_pairs(20, 5)).encode()
     content = TEXTS[name] + (b"\n" if TEXTS[name] and not TEXTS[name].endswith(b"\n") else b"") + good
     (tmp_path / "a").write_bytes(content)
@@ -164,7 +169,7 @@ def test_training_reads_every_pair_and_says_what_it_leaves_out(tmp_path: Path, n
     assert report["read"] - report["usable"] - broken == DROPPED.get(name, 0)
 
 
-def test_one_pair_is_enough_and_none_is_a_sentence(tmp_path: Path) -> None:
+def test_one_pair_is_enough_and_none_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "one.tsv").write_text("one\teins\n")
     assert train(tmp_path, f"{{tsv: '{tmp_path}/one.tsv'}}").code == 0
     for text, sentence in (
@@ -182,11 +187,11 @@ def test_one_pair_is_enough_and_none_is_a_sentence(tmp_path: Path) -> None:
         assert last_line_has(sentence, found.err), found.err
 
 
-# ---- files that are no text -----------------------------------------------------------------------------
+# ---- files that are not text ----------------------------------------------------------------------------
 
 
 def bomb(lines: int = 1) -> bytes:
-    """A few KB that unfold to a line of zeros longer than any text."""
+    """Return a few KB that decompress to a line of zeros longer than any text."""
     return gzip.compress(bytes(LONGEST_LINE + 1) + b"\n" * lines)
 
 
@@ -210,7 +215,7 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 def bind(path: Path) -> None:
     before = Path.cwd()
-    os.chdir(path.parent)  # a socket's name may have but some 100 bytes
+    os.chdir(path.parent)  # the path of a socket is limited to about 100 bytes
     socket.socket(socket.AF_UNIX).bind(path.name)
     os.chdir(before)
 
@@ -221,7 +226,7 @@ def flipped(content: bytes) -> bytes:
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("kind", FILES)
-def test_files_that_are_no_text_are_one_sentence(trained_run: Path, tmp_path: Path, kind: str) -> None:
+def test_files_that_are_not_text_are_reported(trained_run: Path, tmp_path: Path, kind: str) -> None:
     make, sentence = FILES[kind]
     make(tmp_path / "bad")
     bad = tmp_path / "bad"
@@ -241,8 +246,8 @@ def test_files_that_are_no_text_are_one_sentence(trained_run: Path, tmp_path: Pa
         ), found.err
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pipes stay open to the end
-def test_what_is_named_gz_and_is_not_is_read_as_what_it_is(trained_run: Path, tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pipes stay open until exit
+def test_compression_does_not_depend_on_the_file_name(trained_run: Path, tmp_path: Path) -> None:
     (tmp_path / "x.gz").write_bytes(b"one two\n")
     assert main("translate", trained_run, tmp_path / "x.gz").out == b"zwei eins\n"
     (tmp_path / "x.txt").write_bytes(gzip.compress(b"one two\n"))
@@ -254,7 +259,9 @@ def test_what_is_named_gz_and_is_not_is_read_as_what_it_is(trained_run: Path, tm
 
 
 @pytest.mark.parametrize(("sources", "references"), [(3, 2), (2, 3), (0, 1)])
-def test_different_lengths_name_both_numbers(trained_run: Path, tmp_path: Path, sources: int, references: int) -> None:
+def test_different_lengths_are_reported_with_both_numbers(
+    trained_run: Path, tmp_path: Path, sources: int, references: int
+) -> None:
     (tmp_path / "a").write_text("one\n" * sources)
     (tmp_path / "b").write_text("eins\n" * references)
     numbers = rf"a has {sources} lines but .*b has {references}"
@@ -267,7 +274,7 @@ def test_different_lengths_name_both_numbers(trained_run: Path, tmp_path: Path, 
         assert last_line_has(numbers, found.err)
 
 
-def test_rows_that_hold_no_text(tmp_path: Path) -> None:
+def test_rows_without_text_are_refused(tmp_path: Path) -> None:
     for row, sentence in (
         ({"en": 1, "de": "eins"}, "contains a value that is not text"),
         ({"en": ["one"], "de": "eins"}, "contains a value that is not text"),
@@ -289,7 +296,7 @@ def test_rows_that_hold_no_text(tmp_path: Path) -> None:
                 list(corpus.read_pairs(CorpusConfig(**{kind: (str(tmp_path / "x.json"),)}), "en", "de"))  # type: ignore[arg-type]
 
 
-def test_surrogates_from_python_are_text_too(translator: Translator) -> None:
+def test_surrogates_from_python_are_accepted(translator: Translator) -> None:
     lines = ["one \ud800 two", "\udfff", "one"]
     found = [each[0].text for each in translator.translate(lines)]
     assert len(found) == 3

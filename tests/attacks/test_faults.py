@@ -1,4 +1,4 @@
-"""Whatever happens to a training, nothing is lost: each fault is really injected."""
+"""Training survives faults without losing anything. Each fault is really injected."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ from transformer.training.trainer import Trainer
 QUIET = ["train.validate_text=false", "train.validate_every=1000000"]
 OFTEN = [*QUIET, "train.save_every=1", "train.log_every=1"]
 SMOOTH = ["model.dropout=0", "train.adam_epsilon=1e-4"]
-"""Without what depends on how batches are cut, and without Adam's blowing up of gradients that are only rounding."""
+"""Settings without dropout, whose draws depend on the batches, and with an epsilon that keeps Adam from amplifying
+rounding errors."""
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def nursery() -> Iterator[Nursery]:
 
 @pytest.fixture
 def said() -> Iterator[list[str]]:
-    """What the log says."""
+    """Return the messages of the log."""
     lines: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
@@ -69,7 +70,7 @@ def said() -> Iterator[list[str]]:
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    """All tensors of the newest checkpoint: weights, optimizer and averages."""
+    """Return all tensors of the newest checkpoint: weights, optimizer state and averages."""
     path = open_run(folder).steps()[-1]
     files = (WEIGHTS, TENSORS)
     return {f"{path.name}/{file}/{k}": v for file in files for k, v in load_tensors(path / file).items()}
@@ -80,7 +81,7 @@ def assert_equal_runs(one: Path, other: Path, exact: bool = True) -> None:
 
 
 def last_step(folder: Path) -> int:
-    """The step of the last save that was acknowledged, which is when `last` names it."""
+    """Return the step of the last complete save, which is the one that `last` names."""
     try:
         return int((folder / "last").read_text().strip().removeprefix("step-"))
     except FileNotFoundError:
@@ -105,13 +106,13 @@ def test_killed_at_any_moment(nursery: Nursery, tiny_file: Path, tmp_path: Path,
     while killed < rounds:
         before = last_step(run)
         child = nursery.start(tmp_path / "log", *command, "--run", run)
-        if rng.random() < 0.8:  # in or between the saves, else at the start
+        if rng.random() < 0.8:  # during or between saves, else at the start
             saves = rng.randint(0, 3)
             wait_until(lambda: last_step(run) >= before + saves or "finished" in child.log(), 60, child.log())  # noqa: B023
         time.sleep(rng.random() * 0.1)
         acknowledged = last_step(run)
         os.kill(child.pid, signal.SIGKILL)
-        if child.wait() == 0:  # it was quicker
+        if child.wait() == 0:  # it finished before the kill
             break
         killed += 1
         assert_nothing_lost(run, child, before, acknowledged)
@@ -124,7 +125,7 @@ def test_killed_at_any_moment(nursery: Nursery, tiny_file: Path, tmp_path: Path,
 
 
 def assert_nothing_lost(run: Path, child: Child, before: int, acknowledged: int) -> None:
-    """What was there when a process began was gone on from, and what it has said to be saved is there."""
+    """Assert that each process resumed from the last save before it, and that its reported saves exist."""
     went_on = [line for line in child.log().splitlines() if "resuming from" in line]
     assert not went_on or int(went_on[0][-8:]) >= before, child.log()
     assert "Traceback" not in child.log()
@@ -141,7 +142,7 @@ CALLS = ("mkdir", "open", "rename", "replace", "fsync", "unlink", "rmdir", "chmo
 
 @pytest.mark.parametrize("existing", [False, True])
 def test_killed_at_each_call_of_a_save(tmp_path: Path, existing: bool) -> None:
-    """A folder is the old one or the new one, whole, wherever in the writing the process ends."""
+    """A folder is the complete old or new one, wherever the process ends during the write."""
     crashes = 0
     for place in range(1000):
         parent = tmp_path / str(place)
@@ -188,7 +189,7 @@ def fill(path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_and_tells_how_to_go_on(
+def test_a_signal_saves_and_prints_how_to_resume(
     nursery: Nursery, tiny_file: Path, tmp_path: Path, number: int, code: int
 ) -> None:
     command = ["train", tiny_file, *QUIET, "train.log_every=1", "train.max_steps=60", "--run"]
@@ -205,7 +206,7 @@ def test_a_signal_saves_and_tells_how_to_go_on(
     assert_equal_runs(tmp_path / "whole", tmp_path / "run")
 
 
-def test_sigusr1_saves_and_goes_on(nursery: Nursery, tiny_file: Path, tmp_path: Path) -> None:
+def test_sigusr1_saves_and_continues(nursery: Nursery, tiny_file: Path, tmp_path: Path) -> None:
     many = ["train.save_every=1000000", "train.log_every=1", "train.max_steps=100000"]
     child = nursery.start(tmp_path / "log", "train", tiny_file, *QUIET, *many, "--run", tmp_path / "run")
     child.wait_for("tokenizer: ")
@@ -218,7 +219,7 @@ def test_sigusr1_saves_and_goes_on(nursery: Nursery, tiny_file: Path, tmp_path: 
     assert child.wait() == 143
 
 
-def test_a_signal_while_starting_ends_tidily(nursery: Nursery, tiny_file: Path, tmp_path: Path) -> None:
+def test_a_signal_during_start_exits_cleanly(nursery: Nursery, tiny_file: Path, tmp_path: Path) -> None:
     child = nursery.start(tmp_path / "log", "train", tiny_file, "--run", tmp_path / "run")
     child.wait_for("tokenizer: ")
     os.kill(child.pid, signal.SIGTERM)
@@ -227,8 +228,8 @@ def test_a_signal_while_starting_ends_tidily(nursery: Nursery, tiny_file: Path, 
     assert not list(tmp_path.rglob(".tmp-*"))
 
 
-def test_a_second_ctrl_c_leaves_at_once(nursery: Nursery, tiny_file: Path, tmp_path: Path) -> None:
-    """In the middle of an update that takes very long."""
+def test_a_second_ctrl_c_exits_at_once(nursery: Nursery, tiny_file: Path, tmp_path: Path) -> None:
+    """The signals arrive in the middle of a very long update."""
     files = config_file.flat(config_file.load(tiny_file))["data.train"]
     long = [f"data.train={json.dumps([{**each, 'weight': 1000} for each in files])}", "train.batch_tokens=500000"]
     child = nursery.start(tmp_path / "log", "train", tiny_file, *QUIET, *long, "--run", tmp_path / "run")
@@ -236,7 +237,7 @@ def test_a_second_ctrl_c_leaves_at_once(nursery: Nursery, tiny_file: Path, tmp_p
     time.sleep(0.5)
     os.kill(child.pid, signal.SIGINT)
     time.sleep(0.3)
-    assert (Path("/proc") / str(child.pid)).exists()  # it is to finish the update
+    assert (Path("/proc") / str(child.pid)).exists()  # the first Ctrl-C lets the update finish
     asked = time.monotonic()
     os.kill(child.pid, signal.SIGINT)
     assert child.wait() == 130
@@ -245,7 +246,7 @@ def test_a_second_ctrl_c_leaves_at_once(nursery: Nursery, tiny_file: Path, tmp_p
     assert "Traceback" not in child.log()
 
 
-def test_the_time_limit_counts_from_the_start_and_leaves_room_for_saving(
+def test_the_time_limit_counts_from_the_start_and_includes_saving(
     tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cfg = config_file.override(tiny, [*QUIET, "train.time_limit=50", "train.save_every=2"])
@@ -257,7 +258,7 @@ def test_the_time_limit_counts_from_the_start_and_leaves_room_for_saving(
         monkeypatch.setattr(time, "monotonic", lambda: later)
         write(self, *args)
 
-    monkeypatch.setattr(CheckpointWriter, "_write", slow)  # 30 s of 50: another one would end too late
+    monkeypatch.setattr(CheckpointWriter, "_write", slow)  # 30 s of 50: another save would end too late
     assert train(cfg, tmp_path / "slow", CPU) == "time limit"
     assert last_step(tmp_path / "slow") == 2
 
@@ -285,7 +286,7 @@ DAMAGE: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def nine_steps(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Config]:
-    """A run of nine steps, with checkpoints of 3, 6 and 9."""
+    """Return a run of nine steps with checkpoints of steps 3, 6 and 9."""
     folder = tmp_path_factory.mktemp("nine")
     files = {name: write_pairs(folder, name, toy_pairs(99, 1)) for name in ("train", "valid", "test")}
     (folder / "tiny.yaml").write_text(TINY.format(**files))
@@ -296,7 +297,7 @@ def nine_steps(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Config]:
 
 @pytest.fixture
 def damaged(nine_steps: tuple[Path, Config], tmp_path: Path) -> tuple[Path, Path, Config]:
-    """A copy of such a run, its newest checkpoint, and a configuration that goes on with it."""
+    """Return a copy of the run of nine steps, its newest checkpoint, and a configuration that resumes it."""
     folder, cfg = nine_steps
     shutil.copytree(folder / "run", tmp_path / "run")
     cfg = config_file.override(cfg, [f"data.prepared_dir={folder / 'prepared'}", "train.max_steps=10"])
@@ -305,7 +306,7 @@ def damaged(nine_steps: tuple[Path, Config], tmp_path: Path) -> tuple[Path, Path
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("how", DAMAGE)
-def test_damage_is_named_and_the_one_before_used(
+def test_damage_is_reported_and_the_previous_checkpoint_used(
     damaged: tuple[Path, Path, Config], said: list[str], name: str, how: str
 ) -> None:
     run, newest, cfg = damaged
@@ -315,10 +316,10 @@ def test_damage_is_named_and_the_one_before_used(
     train(cfg, run, CPU)
     assert any(str(newest) in line and "trying another" in line for line in said)
     assert any("resuming from" in line and "step-00000006" in line for line in said)
-    assert atomic.damage(newest) is None  # written anew on the way
+    assert atomic.damage(newest) is None  # rewritten by the resumed run
 
 
-def test_an_empty_directory_is_no_checkpoint(damaged: tuple[Path, Path, Config], said: list[str]) -> None:
+def test_an_empty_directory_is_not_a_checkpoint(damaged: tuple[Path, Path, Config], said: list[str]) -> None:
     run, newest, cfg = damaged
     shutil.rmtree(newest)
     newest.mkdir()
@@ -327,7 +328,7 @@ def test_an_empty_directory_is_no_checkpoint(damaged: tuple[Path, Path, Config],
 
 
 def rewrite(path: Path, tensors: str, **state: Any) -> None:
-    """Change a checkpoint behind its manifest's back."""
+    """Change a file of a checkpoint and update its manifest."""
     loaded, values = load_tensors(path / tensors), load_state(path)
     other = TENSORS if tensors == WEIGHTS else WEIGHTS
     kept = (path / other).read_bytes()
@@ -339,7 +340,7 @@ def rewrite(path: Path, tensors: str, **state: Any) -> None:
 
 
 @pytest.mark.parametrize("tensors", [WEIGHTS, TENSORS])
-def test_tensors_of_another_shape_are_passed_over(
+def test_tensors_of_another_shape_are_skipped(
     damaged: tuple[Path, Path, Config], said: list[str], tensors: str
 ) -> None:
     run, newest, cfg = damaged
@@ -349,14 +350,14 @@ def test_tensors_of_another_shape_are_passed_over(
     assert any("resuming from" in line and "step-00000006" in line for line in said)
 
 
-def test_a_checkpoint_of_another_tokenizer_is_passed_over(damaged: tuple[Path, Path, Config], said: list[str]) -> None:
+def test_a_checkpoint_of_another_tokenizer_is_skipped(damaged: tuple[Path, Path, Config], said: list[str]) -> None:
     run, newest, cfg = damaged
     rewrite(newest, TENSORS, tokenizer="another")
     train(cfg, run, CPU)
     assert any("was trained with a different tokenizer" in line for line in said)
 
 
-def test_nothing_valid_is_an_error_and_not_a_fresh_start(damaged: tuple[Path, Path, Config]) -> None:
+def test_no_valid_checkpoint_is_an_error_not_a_fresh_start(damaged: tuple[Path, Path, Config]) -> None:
     run, _, cfg = damaged
     for path in (run / "checkpoints").iterdir():
         flip(path / WEIGHTS, 0.5)
@@ -366,7 +367,7 @@ def test_nothing_valid_is_an_error_and_not_a_fresh_start(damaged: tuple[Path, Pa
     assert sorted((run / "checkpoints").rglob("*")) == there
 
 
-def test_checkpoints_that_are_all_gone_are_no_fresh_start(damaged: tuple[Path, Path, Config]) -> None:
+def test_missing_checkpoints_are_an_error_not_a_fresh_start(damaged: tuple[Path, Path, Config]) -> None:
     run, _, cfg = damaged
     for path in (run / "checkpoints").iterdir():
         atomic.remove(path)
@@ -384,10 +385,10 @@ def test_a_swapped_tokenizer_stops_the_run(damaged: tuple[Path, Path, Config]) -
 # ---- 4. disk -------------------------------------------------------------------------------------------
 
 
-def test_files_that_may_not_grow(nursery: Nursery, tiny_file: Path, tmp_path: Path) -> None:
+def test_a_file_size_limit_stops_saves_not_training(nursery: Nursery, tiny_file: Path, tmp_path: Path) -> None:
     command = ["train", tiny_file, *QUIET, "--run", tmp_path / "run"]
     assert nursery.run(tmp_path / "log", *command, "train.max_steps=3")[0] == 0
-    limits = {"RLIMIT_FSIZE": 150_000}  # of which state.safetensors needs more
+    limits = {"RLIMIT_FSIZE": 150_000}  # state.safetensors is larger
     code, log = nursery.run(tmp_path / "log", *command, limits=limits)
     assert code == 1
     assert "step 6 was NOT saved; the checkpoints before it are intact" in log
@@ -399,7 +400,7 @@ def test_files_that_may_not_grow(nursery: Nursery, tiny_file: Path, tmp_path: Pa
     assert_equal_runs(tmp_path / "whole", tmp_path / "run")
 
 
-def test_one_save_that_fails_is_no_end(
+def test_one_failed_save_does_not_stop_training(
     tiny: Config, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save, calls = save_checkpoint, []
@@ -418,7 +419,7 @@ def test_one_save_that_fails_is_no_end(
 
 @pytest.fixture(scope="module")
 def small_disk() -> Iterator[tuple[Nursery, Path]]:
-    """A nursery in a world of its own, in which /mnt has 4 MB and /dev/shm has nothing."""
+    """Yield a nursery in its own mount namespace, in which /mnt has 4 MB and /dev/shm is full."""
     world = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
     mounts = "mount -t tmpfs -o size=4m tmpfs /mnt && mount -t tmpfs -o size=4k tmpfs /dev/shm"
     full = "cat /dev/zero > /dev/shm/full 2> /dev/null"
@@ -432,7 +433,7 @@ def small_disk() -> Iterator[tuple[Nursery, Path]]:
         yield nursery, Path("/proc") / str(nursery.process.pid) / "root/mnt"
 
 
-def test_a_disk_that_is_full_and_then_not(small_disk: tuple[Nursery, Path], tiny_file: Path, tmp_path: Path) -> None:
+def test_a_disk_that_is_full_for_a_while(small_disk: tuple[Nursery, Path], tiny_file: Path, tmp_path: Path) -> None:
     nursery, disk = small_disk
     command = ["train", tiny_file, *OFTEN, "train.keep_last=2", f"data.prepared_dir={tmp_path / 'prepared'}", "--run"]
     child = nursery.start(tmp_path / "log", *command, "/mnt/run", "train.max_steps=100000")
@@ -457,13 +458,18 @@ def test_a_disk_that_is_full_and_then_not(small_disk: tuple[Nursery, Path], tiny
     shutil.rmtree(disk / "run")
 
 
-def test_a_disk_that_may_not_be_written(small_disk: tuple[Nursery, Path], tiny_file: Path, tmp_path: Path) -> None:
+def test_a_disk_that_becomes_read_only(small_disk: tuple[Nursery, Path], tiny_file: Path, tmp_path: Path) -> None:
     nursery, disk = small_disk
     command = ["train", tiny_file, *OFTEN, f"data.prepared_dir={tmp_path / 'prepared'}", "--run", "/mnt/locked"]
     child = nursery.start(tmp_path / "log", *command, "train.max_steps=100000")
     child.wait_for("step 5 ")
     lock = "cd /mnt/locked && mount --bind checkpoints checkpoints && mount -o remount,bind,ro checkpoints"
-    inside = ["nsenter", "--mount", "--target", str(nursery.process.pid)]  # where the nursery waits for its child
+    inside = [
+        "nsenter",
+        "--mount",
+        "--target",
+        str(nursery.process.pid),
+    ]  # the nursery's process, which waits for its child
     subprocess.run([*inside, "sh", "-c", lock], check=True)
     assert child.wait() == 1
     for log in (child.log(), nursery.run(tmp_path / "log", *command, "train.max_steps=100000")[1]):
@@ -478,7 +484,7 @@ def test_a_disk_that_may_not_be_written(small_disk: tuple[Nursery, Path], tiny_f
     shutil.rmtree(disk / "locked")
 
 
-def test_a_full_standard_output_is_said(
+def test_a_full_standard_output_is_reported(
     nursery: Nursery, tiny_file: Path, nine_steps: tuple[Path, Config], tmp_path: Path
 ) -> None:
     (tmp_path / "text").write_text("one two\n")
@@ -498,11 +504,11 @@ def test_a_full_standard_output_is_said(
         assert "Traceback" not in log
 
 
-def test_a_log_that_cannot_be_written_stops_nothing(nursery: Nursery, tiny_file: Path, tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_written_does_not_stop_training(nursery: Nursery, tiny_file: Path, tmp_path: Path) -> None:
     assert nursery.start(Path("/dev/full"), "train", tiny_file, *QUIET, "--run", tmp_path / "run").wait() == 0
 
 
-def test_the_disk_that_a_run_needs_is_told_before(
+def test_needed_disk_space_is_reported_before_training(
     tiny: Config, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cfg = config_file.override(tiny, [*QUIET, "train.keep_last=3", "train.save_every=1", "train.ema=0.5"])
@@ -521,7 +527,7 @@ def test_the_disk_that_a_run_needs_is_told_before(
 
 
 def poison(monkeypatch: pytest.MonkeyPatch, bad: Any, what: str = "smoothed") -> None:
-    """Let the loss be NaN in updates where `bad(step, rate)` says so."""
+    """Make the loss NaN in updates for which `bad(step, rate)` is true."""
     now = present_update(monkeypatch)
     original = Trainer.loss
 
@@ -535,7 +541,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, bad: Any, what: str = "smoothed") ->
 
 
 def present_update(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Return a list of the step and the learning rate of the update that is being made."""
+    """Return a list with the step and the learning rate of the current update."""
     now: list[Any] = [0, 0.0]
     original = Trainer.update
 
@@ -548,7 +554,7 @@ def present_update(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 @pytest.mark.parametrize("scaled", [False, True])
-@pytest.mark.parametrize("what", ["smoothed", "nll"])  # of which only the first reaches the gradient
+@pytest.mark.parametrize("what", ["smoothed", "nll"])  # only the first reaches the gradient
 def test_an_update_that_is_not_finite_changes_nothing(
     tiny: Config, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch, what: str, scaled: bool
 ) -> None:
@@ -574,17 +580,17 @@ def test_an_update_that_is_not_finite_changes_nothing(
     loop.update(next(updates)[1])
     found = loop.take_statistics()
     assert found["skipped"] == 1
-    assert 0 < found["loss"] < 10  # of the other update
+    assert 0 < found["loss"] < 10  # the loss of the other update
     assert loop.progress.skipped_in_a_row == 0
     ids = ", ".join(str(i) for batch in bad for i in batch.pair_ids.tolist())
     (line,) = [line for line in said if line.startswith("skipped: update 2")]
     assert line.partition("pairs ")[2].removesuffix(", ...") in ids
 
 
-def test_many_in_a_row_lead_back_once_and_then_end(
+def test_many_skipped_updates_roll_back_once_then_stop(
     tiny: Config, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What goes wrong from update 8 on goes well at half the rate, until update 40."""
+    """Updates from 8 on fail. At half the rate they succeed until update 40."""
     poison(monkeypatch, lambda step, rate: step > (40 if rate < 0.004 else 8))  # the peak is 0.005
     cfg = config_file.override(tiny, [*OFTEN, "train.max_steps=100", "train.keep_last=2", "train.schedule=constant"])
     with pytest.raises(
@@ -603,11 +609,13 @@ def test_many_in_a_row_lead_back_once_and_then_end(
     assert state["progress"]["last_good"] == "step-00000040"
     assert state["progress"]["rate_halved"] is True
     assert (tmp_path / "run/checkpoints/step-00000040").is_dir()  # kept, though older than the last two
-    with pytest.raises(TransformerError, match="again at half the learning rate"):  # and so when it goes on
+    with pytest.raises(TransformerError, match="again at half the learning rate"):  # also after resuming
         train(cfg, tmp_path / "run", CPU)
 
 
-def test_nothing_to_go_back_to_is_the_end(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_stops_without_a_checkpoint_to_roll_back_to(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     poison(monkeypatch, lambda step, rate: True)
     with pytest.raises(TransformerError, match="12 updates in a row, up to update 12, .*: stopped; their losses and"):
         train(config_file.override(tiny, QUIET), tmp_path / "run", CPU)
@@ -636,7 +644,7 @@ def test_spikes_of_the_loss_are_reported(
 
 
 def small_memory(monkeypatch: pytest.MonkeyPatch, most: int, error: Exception) -> list[int]:
-    """Let batches of more than `most` tokens a side not fit; return the sizes that were tried."""
+    """Make batches of more than `most` tokens per side run out of memory. Return the sizes that were tried."""
     original, tried = Trainer.loss, []
 
     def loss(self: Any, batch: Any) -> Any:
@@ -658,13 +666,13 @@ ERRORS = [
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("threads", [1, 2])
-def test_what_does_not_fit_memory_is_split(
+def test_batches_that_do_not_fit_into_memory_are_split(
     tiny: Config, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch, error: Exception, threads: int
 ) -> None:
     cfg = config_file.override(tiny, [*SMOOTH, *QUIET, "train.max_steps=4"])
     train(cfg, tmp_path / "whole", CPU)
     tried = small_memory(monkeypatch, 60, error)
-    torch.set_num_threads(threads)  # with two, two workers
+    torch.set_num_threads(threads)  # two threads start two workers
     try:
         train(cfg, tmp_path / "run", CPU)
     finally:
@@ -675,7 +683,7 @@ def test_what_does_not_fit_memory_is_split(
     assert 0 < len(failed) <= 4  # the size that fits is remembered: only smaller ones were tried after the first
 
 
-def test_halves_hold_what_the_whole_held(tiny: Config, tmp_path: Path) -> None:
+def test_halves_contain_the_whole_batch(tiny: Config, tmp_path: Path) -> None:
     loop = build_loop(tiny, tmp_path / "run", CPU, Ranks(), Stopwatch(), keep=False)
     whole = max(next(loop.cut_updates())[1], key=lambda batch: len(batch.pair_ids))
     parts: list[batching.Batch] = list(whole.halves(loop.trainer.model.pad))
@@ -688,19 +696,23 @@ def test_halves_hold_what_the_whole_held(tiny: Config, tmp_path: Path) -> None:
     assert float(sum(part.nll for part in apart)) == pytest.approx(float(together.nll), rel=1e-5)
 
 
-def test_a_pair_that_fits_no_memory_is_named(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pair_that_does_not_fit_into_memory_is_named(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small_memory(monkeypatch, 0, ERRORS[0])
     with pytest.raises(TransformerError, match=r"pair \d+, of \d+ and \d+ tokens, does not fit into the memory of CPU"):
         train(tiny, tmp_path / "run", CPU)
 
 
-def test_other_errors_are_not_taken_for_it(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_errors_are_not_taken_for_lack_of_memory(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small_memory(monkeypatch, 0, RuntimeError("shapes do not match"))
     with pytest.raises(RuntimeError, match="shapes do not match"):
         train(tiny, tmp_path / "run", CPU)
 
 
-# ---- 7. workers and processes, 8. the same run in another shape ----------------------------------------
+# ---- 7. workers and processes, 8. other micro-batches and workers --------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -710,7 +722,7 @@ def second_nursery() -> Iterator[Nursery]:
 
 
 def start_together(nurseries: list[Nursery], log: Path, *argv: object, **how: Any) -> list[Child]:
-    """Start processes that train together, as torchrun does."""
+    """Start distributed training processes as torchrun does."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -722,7 +734,7 @@ def start_together(nurseries: list[Nursery], log: Path, *argv: object, **how: An
 
 
 def seen(record: Path) -> dict[int, list[int]]:
-    """The pairs of each update, in order."""
+    """Return the pairs of each update, in order."""
     updates: dict[int, list[int]] = {}
     for line in record.read_text().splitlines():
         step, *pairs = map(int, line.split())
@@ -730,10 +742,10 @@ def seen(record: Path) -> dict[int, list[int]]:
     return {step: sorted(pairs) for step, pairs in updates.items()}
 
 
-def test_the_same_sentences_in_the_same_updates_in_any_shape(
+def test_updates_do_not_depend_on_workers_processes_or_stops(
     nursery: Nursery, second_nursery: Nursery, tiny_file: Path, tmp_path: Path
 ) -> None:
-    """Cut otherwise, by one worker or two, in one process or two, killed or stopped between: none lost, none twice."""
+    """Micro-batches, workers, processes, kills and stops vary. No pair is lost and none is used twice."""
     whole, parts, run = tmp_path / "whole.txt", tmp_path / "parts.txt", tmp_path / "run"
     command = ["train", tiny_file, *SMOOTH, *QUIET, "train.save_every=1000", "--run"]
     assert nursery.run(tmp_path / "log", *command, tmp_path / "whole", "train.max_steps=18", record=str(whole))[0] == 0
@@ -754,7 +766,7 @@ def test_the_same_sentences_in_the_same_updates_in_any_shape(
     assert_equal_runs(tmp_path / "whole", run, exact=False)
 
 
-def test_a_killed_fellow_process_is_one_sentence(
+def test_a_killed_training_process_is_reported(
     nursery: Nursery, second_nursery: Nursery, tiny_file: Path, tmp_path: Path
 ) -> None:
     command = ["train", tiny_file, *SMOOTH, *OFTEN, "--run", tmp_path / "run"]
@@ -773,7 +785,7 @@ def test_a_killed_fellow_process_is_one_sentence(
     assert_equal_runs(tmp_path / "whole", tmp_path / "run", exact=False)
 
 
-def test_a_failing_reader_ends_the_training_and_does_not_hang_it(
+def test_a_failing_reader_stops_training_without_a_hang(
     tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = batching.BatchCutter.cut
@@ -791,8 +803,8 @@ def test_a_failing_reader_ends_the_training_and_does_not_hang_it(
     assert train(config_file.override(tiny, QUIET), tmp_path / "run", CPU) == "all 12 steps are done"
 
 
-def test_a_deleted_cache_costs_time_only(nursery: Nursery, tiny_file: Path, tmp_path: Path) -> None:
-    """Deleted under a training, and before it goes on."""
+def test_a_deleted_cache_costs_only_time(nursery: Nursery, tiny_file: Path, tmp_path: Path) -> None:
+    """The cache is deleted during training and before resuming."""
     command = ["train", tiny_file, *QUIET, "train.log_every=1", "--run"]
     child = nursery.start(tmp_path / "log", *command, tmp_path / "run", "train.max_steps=40")
     child.wait_for("step 2 ")
@@ -812,7 +824,7 @@ def test_a_killed_preparation_is_cleaned_up(nursery: Nursery, tiny_file: Path, t
     assert not list((tmp_path / "prepared").glob(".tmp-*"))
 
 
-def test_two_that_prepare_the_same_text_wait_for_each_other(
+def test_concurrent_preparations_wait_for_each_other(
     nursery: Nursery, second_nursery: Nursery, tiny_file: Path, tmp_path: Path
 ) -> None:
     command = ["train", tiny_file, *QUIET, "train.max_steps=1", "--run"]
@@ -826,9 +838,7 @@ def test_two_that_prepare_the_same_text_wait_for_each_other(
     assert_equal_runs(tmp_path / "run0", tmp_path / "run1")
 
 
-def test_shared_memory_that_is_full_is_not_needed(
-    small_disk: tuple[Nursery, Path], tiny_file: Path, tmp_path: Path
-) -> None:
+def test_training_needs_no_shared_memory(small_disk: tuple[Nursery, Path], tiny_file: Path, tmp_path: Path) -> None:
     nursery, _ = small_disk
     assert not nursery.shell("echo more > /dev/shm/more 2> /dev/null")
     code, log = nursery.run(tmp_path / "log", "train", tiny_file, *QUIET, "--run", tmp_path / "run")
@@ -840,7 +850,7 @@ def test_shared_memory_that_is_full_is_not_needed(
 
 @pytest.mark.slow
 def test_chaos_changes_nothing(tiny_file: Path, tmp_path: Path) -> None:
-    """A minute of what scripts/chaos.py does to a real training for as long as one likes."""
+    """Run scripts/chaos.py for a minute."""
     root = Path(__file__).parents[2]
     settings = ["train.max_steps=500", "train.save_every=10", "train.validate_every=50", "train.validate_text=false"]
     settings += ["train.average_last=3", "train.log_every=50"]
@@ -856,8 +866,8 @@ def test_chaos_changes_nothing(tiny_file: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_chaos_tells_what_is_not_equal(tiny_file: Path, tmp_path: Path) -> None:
-    """So that the test above can fail."""
+def test_chaos_reports_differences(tiny_file: Path, tmp_path: Path) -> None:
+    """The comparison of scripts/chaos.py can fail."""
     import runpy
 
     for seed in (1, 2):

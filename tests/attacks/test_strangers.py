@@ -1,4 +1,4 @@
-"""What a stranger's run folder can do: be used, or be refused in one sentence. Never run code, never reach outside."""
+"""An untrusted run folder is used or refused in one sentence. It never runs code and never reaches outside."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ESCAPES = "\x1b[31m\x9b2J\u202e"
 
 @pytest.fixture
 def folder(trained_run: Path, tmp_path: Path) -> Path:
-    """A run that has one checkpoint, to be tampered with, and a file outside of it that must stay as it is."""
+    """Return a run with one checkpoint, to be tampered with. A file outside of it must stay unchanged."""
     path = tmp_path / "stranger"
     shutil.copytree(trained_run, path)
     for each in (path / "checkpoints").iterdir():
@@ -47,14 +47,14 @@ def best(folder: Path) -> Path:
 
 
 def sign(path: Path) -> None:
-    """Write the manifest that fits a checkpoint's files; a stranger can."""
+    """Write a manifest that matches a checkpoint's files, as an attacker can."""
     names = sorted(each.name for each in path.iterdir() if each.name != "manifest.json")
     files = {name: {"bytes": (path / name).stat().st_size, "sha256": atomic.sha256(path / name)} for name in names}
     (path / "manifest.json").write_text(json.dumps({"files": files}))
 
 
 def attack(folder: Path, sentence: str) -> None:
-    """Every command that opens a folder refuses it in a sentence, and touches nothing outside."""
+    """Assert that every command refuses the folder in one sentence and touches nothing outside."""
     (folder.parent / "text").write_text("one two\n")
     text = folder.parent / "text"
     for args in (
@@ -67,7 +67,7 @@ def attack(folder: Path, sentence: str) -> None:
         assert found.code in (1, 2)
         assert found.out == b""
         assert re.search(sentence, found.err), found.err
-    main("info", folder)  # may tell what is wrong; may not fall over
+    main("info", folder)  # may report the fault but must not crash
     assert (folder.parent / "outside").read_text() == "mine"
 
 
@@ -106,7 +106,7 @@ def test_manifests_name_plain_files_of_their_folder(folder: Path, name: str) -> 
 
 
 def move(path: Path) -> None:
-    """Put a link in the place of a file or folder, which goes outside."""
+    """Move a file or folder outside and put a link in its place."""
     elsewhere = path.parents[1] / f"moved-{path.name}"
     path.rename(elsewhere)
     path.symlink_to(elsewhere)
@@ -115,25 +115,25 @@ def move(path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["config.yaml", "tokenizer.model", "best", "checkpoints", "metrics.jsonl", "README.md"]
 )
-def test_a_run_holds_no_links(folder: Path, name: str) -> None:
+def test_links_in_a_run_are_refused(folder: Path, name: str) -> None:
     move(folder / name)
     attack(folder, f"{name} is a symbolic link, which could point anywhere; copy the folder with cp -rL")
     assert (folder.parent / f"moved-{name}").exists()
 
 
-def test_a_checkpoint_holds_no_links(folder: Path) -> None:
+def test_links_in_a_checkpoint_are_refused(folder: Path) -> None:
     move(best(folder) / "model.safetensors")
     attack(folder, "model.safetensors is missing")
 
 
-def test_a_checkpoint_is_no_link(folder: Path) -> None:
+def test_a_checkpoint_that_is_a_link_is_refused(folder: Path) -> None:
     move(best(folder))
     attack(folder, "it is a link")
 
 
 @pytest.mark.parametrize("name", [".tmp-README.md", ".lock", "evaluations", ".tmp-data.json", "metrics.jsonl"])
 def test_nothing_is_written_through_a_planted_link(folder: Path, tiny_file: Path, name: str) -> None:
-    """`.tmp-README.md -> ~/.bashrc` would have been written to."""
+    """An example is `.tmp-README.md -> ~/.bashrc`."""
     shutil.rmtree(folder / "evaluations", ignore_errors=True)
     (folder / name).unlink(missing_ok=True)
     (folder / name).symlink_to(folder.parent / "outside")
@@ -145,7 +145,7 @@ def test_nothing_is_written_through_a_planted_link(folder: Path, tiny_file: Path
     assert (folder.parent / "outside").read_text() == "mine"
 
 
-def test_training_cleans_up_nothing_outside(folder: Path) -> None:
+def test_training_removes_nothing_outside_the_run(folder: Path) -> None:
     outside = folder.parent / "moved-checkpoints"
     move(folder / "checkpoints")
     (outside / ".tmp-mine").write_text("mine")
@@ -169,7 +169,7 @@ def test_a_temporary_file_that_is_a_link_is_replaced(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", ["../..", "/", "..", "a/b", "", "x" * 10**6, f"step-{ESCAPES}"])
 @pytest.mark.parametrize("name", ["best", "last"])
-def test_pointers_name_a_checkpoint(folder: Path, name: str, content: str) -> None:
+def test_pointers_must_name_a_checkpoint(folder: Path, name: str, content: str) -> None:
     (folder / name).write_text(content)
     for command in (("translate", folder, *GREEDY), ("info", folder)):
         found = main(*command, stdin=b"one\n")
@@ -225,14 +225,14 @@ FILES: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_weights_that_are_none(folder: Path, name: str) -> None:
+def test_invalid_weight_files_are_refused(folder: Path, name: str) -> None:
     (best(folder) / "model.safetensors").write_bytes(FILES[name])
     sign(best(folder))
     attack(folder, "cannot be read|is not a safetensors file|lacks|this configuration|has I32 values instead of F32")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_weights_that_are_no_numbers(folder: Path, value: float) -> None:
+def test_weights_that_are_not_finite_are_refused(folder: Path, value: float) -> None:
     tensors = load_file(best(folder) / "model.safetensors")
     tensors["decoder.0.attention.qkv.weight"][0, 0] = value
     (best(folder) / "model.safetensors").write_bytes(save(tensors))
@@ -241,14 +241,14 @@ def test_weights_that_are_no_numbers(folder: Path, value: float) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.int32, torch.bool])
-def test_weights_of_another_kind(folder: Path, dtype: torch.dtype) -> None:
+def test_weights_of_another_dtype_are_refused(folder: Path, dtype: torch.dtype) -> None:
     tensors = {name: tensor.to(dtype) for name, tensor in load_file(best(folder) / "model.safetensors").items()}
     (best(folder) / "model.safetensors").write_bytes(save(tensors))
     sign(best(folder))
     attack(folder, r"values instead of F32")
 
 
-def test_names_without_end_are_cut(folder: Path) -> None:
+def test_endless_names_are_shortened(folder: Path) -> None:
     tensors = load_file(best(folder) / "model.safetensors")
     (best(folder) / "model.safetensors").write_bytes(save({**tensors, "x" * 10**6: torch.zeros(1)}))
     sign(best(folder))
@@ -260,8 +260,8 @@ def test_names_without_end_are_cut(folder: Path) -> None:
     assert last_line_has("unknown key yyy.*yyy … yyy", main("info", folder).err)
 
 
-def test_training_goes_on_from_no_other_shapes(folder: Path) -> None:
-    """Adam's fused kernel would read beyond the end of a tensor that is too small, and the process die of it."""
+def test_training_does_not_resume_from_other_shapes(folder: Path) -> None:
+    """Adam's fused kernel would read beyond the end of a tensor that is too small, which could crash the process."""
     tensors = load_file(best(folder) / "state.safetensors")
     small = {name: tensor.flatten()[:1].clone() for name, tensor in tensors.items()}
     (best(folder) / "state.safetensors").write_bytes(save(small))
@@ -274,7 +274,7 @@ def test_training_goes_on_from_no_other_shapes(folder: Path) -> None:
 GIANT = "width: 16384, heads: 256, feed_forward: 65536, encoder_layers: 256, decoder_layers: 256"
 
 
-def test_a_giant_is_refused_before_it_takes_memory(folder: Path) -> None:
+def test_a_huge_model_is_refused_before_it_takes_memory(folder: Path) -> None:
     before = measured("info", folder)
     assert before.outcome.code == 0
     text = (folder / "config.yaml").read_text()
@@ -328,21 +328,21 @@ def test_every_value_has_bounds(folder: Path, key: str, value: str) -> None:
         "\x00", "[" * 10_000, "'" * 10_000, "\u2028: 1", "? [a]\n: 1\n",
     ],
 )  # fmt: skip
-def test_yaml_that_does_more_than_hold_values(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_yaml_with_more_than_plain_values_is_refused(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder.parent)
     (folder / "config.yaml").write_text(text)
     attack(folder, r"config.yaml|unknown key|anchors")
     assert not (folder.parent / "owned").exists()
 
 
-def test_tags_decide_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_yaml_tags_are_ignored(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder.parent)
     text = (folder / "config.yaml").read_text()
     (folder / "config.yaml").write_text(text.replace("source: en", "source: !!python/object/apply:os.system en"))
     assert main("translate", folder, *GREEDY, stdin=b"one\n").out == b"eins\n"
 
 
-# ---- what training knew, and reports --------------------------------------------------------------------
+# ---- training state, and reports ------------------------------------------------------------------------
 
 
 PROGRESS = {"step": 1, "epoch": 0, "index": 1, "tokens": 2, "seconds": 1.0, "valid": {}}
@@ -365,7 +365,7 @@ STATES: dict[str, object] = {
 
 
 @pytest.mark.parametrize("name", STATES)
-def test_state_that_training_did_not_write(folder: Path, name: str) -> None:
+def test_state_that_training_did_not_write_is_refused(folder: Path, name: str) -> None:
     state = STATES[name]
     text = state if isinstance(state, str) else json.dumps(state)
     fingerprint = load_tokenizer(folder).fingerprint
@@ -384,7 +384,7 @@ def test_state_that_training_did_not_write(folder: Path, name: str) -> None:
     ],
     ids=str,
 )  # fmt: skip
-def test_progress_of_another_kind_is_one_sentence(folder: Path, change: dict[str, object]) -> None:
+def test_progress_of_other_types_is_refused(folder: Path, change: dict[str, object]) -> None:
     path = best(folder) / "state.json"
     state = json.loads(path.read_text())
     state["progress"] = {**PROGRESS, **change}
@@ -403,7 +403,7 @@ def test_two_vocabularies_for_one_matrix_are_refused(folder: Path) -> None:
     attack(folder, "has two vocabularies, but model.tied: all needs one")
 
 
-def test_an_empty_pointer_is_passed_over(folder: Path) -> None:
+def test_an_empty_pointer_is_ignored(folder: Path) -> None:
     (folder / "best").write_text("")
     found = main("translate", folder, stdin=b"one\n")
     assert found.code == 0
@@ -412,7 +412,7 @@ def test_an_empty_pointer_is_passed_over(folder: Path) -> None:
 
 @pytest.mark.parametrize("content", ["[" * 10**5, "[]", "{}", '{"bleu": {"score": "x"}}', '{"corpora": 5}', " " * 10])
 @pytest.mark.parametrize("name", ["evaluations/evil.json", "data.json"])
-def test_reports_that_are_not_ours_spoil_no_evaluation(folder: Path, name: str, content: str) -> None:
+def test_foreign_reports_do_not_break_evaluation(folder: Path, name: str, content: str) -> None:
     (folder / "evaluations").mkdir(exist_ok=True)
     (folder / name).write_text(content)
     found = main("evaluate", folder, "--split", "valid", *GREEDY)
@@ -441,7 +441,7 @@ def piece(text: bytes) -> bytes:
 
 
 def tokenizers(model: bytes) -> dict[str, bytes]:
-    """Files in the place of a tokenizer's."""
+    """Return files that replace a tokenizer's."""
     return {
         "nothing": b"",
         "text": b"nonsense" * 100,
@@ -462,7 +462,7 @@ def tokenizers(model: bytes) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", tokenizers(b""))
-def test_tokenizers_that_are_none(folder: Path, name: str) -> None:
+def test_invalid_tokenizers_are_refused(folder: Path, name: str) -> None:
     (folder / "tokenizer.model").write_bytes(tokenizers((folder / "tokenizer.model").read_bytes())[name])
     attack(folder, "the tokenizer's file (is|has)|the tokenizer lacks|trained with a different tokenizer")
 
@@ -503,7 +503,7 @@ print("used", used)
 
 
 def mutate(folder: Path, first: int, count: int) -> int:
-    """Damage a tokenizer in many ways in a process of its own, which may die of it; return how many could be used."""
+    """Damage a tokenizer in many ways in a separate process, which may crash. Return how many were usable."""
     command = [sys.executable, "-c", MUTATE, str(folder / "tokenizer.model"), str(first), str(count)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)
     *_, seed, used = ["", *done.stdout.splitlines()]
@@ -522,8 +522,8 @@ def test_damaged_tokenizers_are_refused_or_used_thousands_of_times(trained_run: 
     assert 0 < mutate(trained_run, 1000, 4000) < 4000
 
 
-def test_text_that_a_tokenizer_makes_is_utf8_or_a_sentence(folder: Path) -> None:
-    """A normaliser for output can map pieces to anything."""
+def test_text_from_a_tokenizer_is_utf8_or_an_error(folder: Path) -> None:
+    """A denormalizer can map pieces to any bytes."""
     model = (folder / "tokenizer.model").read_bytes()
     table = next(part for part in fields(model) if part[0] == 3)[1]
     charsmap = next(part for part in fields(table) if part[0] == 2)[1]
@@ -535,7 +535,7 @@ def test_text_that_a_tokenizer_makes_is_utf8_or_a_sentence(folder: Path) -> None
 
 
 def fields(message: bytes) -> list[tuple[int, bytes]]:
-    """The fields of a protocol buffer that have a length."""
+    """Return the length-delimited fields of a protocol buffer."""
     found, place = [], 0
     while place < len(message):
         tag, place = _varint(message, place)
@@ -554,7 +554,7 @@ def fields(message: bytes) -> list[tuple[int, bytes]]:
 
 
 class Terminal(Stream):
-    """A stream over bytes in memory that says it is a terminal."""
+    """A stream over bytes in memory that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -568,7 +568,7 @@ def on_terminal(*args: object, stdin: bytes, monkeypatch: pytest.MonkeyPatch) ->
     return main(*args)
 
 
-def test_translations_on_a_terminal_show_what_it_would_obey(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_translations_on_a_terminal_are_escaped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder.parent / "prefix").write_text("\u202eeins\u2066")
     args = ("translate", folder, "--prefix", folder.parent / "prefix", *GREEDY)
     piped = main(*args, stdin=b"one\n")
@@ -580,7 +580,7 @@ def test_translations_on_a_terminal_show_what_it_would_obey(folder: Path, monkey
 
 
 def test_a_real_terminal(folder: Path) -> None:
-    """Also for what is typed there, which need not be UTF-8."""
+    """This includes typed text, which need not be UTF-8."""
     (folder.parent / "prefix").write_text("\u202eeins")
     (folder.parent / "text").write_text("one\n")
     master, slave = pty.openpty()
@@ -606,7 +606,7 @@ def test_a_real_terminal(folder: Path) -> None:
     os.close(master)
 
 
-def test_samples_names_and_reports_are_shown_escaped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_names_and_reports_are_escaped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     evil = folder.parent / f"evil{ESCAPES}.txt"
     evil.write_text(f"one {ESCAPES}\n" * 3)
     shutil.copytree(best(folder), folder / "checkpoints" / f"step-{ESCAPES}")
@@ -628,10 +628,10 @@ def test_samples_names_and_reports_are_shown_escaped(folder: Path, monkeypatch: 
     ):
         for found in (main(*args), on_terminal(*args, stdin=b"one\n", monkeypatch=monkeypatch)):
             assert not HIDDEN.search(found.out.decode())
-            assert not HIDDEN.search(found.err.replace("\r", ""))  # which a progress bar returns by
+            assert not HIDDEN.search(found.err.replace("\r", ""))  # a progress bar uses it
 
 
-def test_training_shows_its_text_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_escapes_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = "".join(f"{pair.source} {ESCAPES}\t{pair.target}{ESCAPES}\n" for pair in toy_pairs(30, 1))
     (tmp_path / "x.tsv").write_text(lines)
     (tmp_path / "y.tsv").write_text("".join(lines.splitlines(keepends=True)[:3]))
@@ -645,7 +645,7 @@ def test_training_shows_its_text_escaped(tmp_path: Path, monkeypatch: pytest.Mon
         assert not HIDDEN.search((tmp_path / "run" / name).read_text())
 
 
-# ---- any damage at all ----------------------------------------------------------------------------------
+# ---- random damage --------------------------------------------------------------------------------------
 
 
 INSERTED = [b"9" * 20, b"[" * 2000, b"null", b"-", b'"', b"\xff", b"\0", b"1e999"]
@@ -653,7 +653,7 @@ FAST = ("decode.beam=1", "decode.max_extra=3", "decode.batch_tokens=100")
 
 
 def damage(folder: Path, seed: int) -> None:
-    """Change bytes of one file of a run and let the manifest fit."""
+    """Change bytes of one file of a run and update the manifest."""
     rng = random.Random(seed)
     where = best(folder)
     files = [*where.glob("*.json"), *where.glob("model.*"), folder / "config.yaml", folder / "best"]
@@ -677,7 +677,7 @@ def damage(folder: Path, seed: int) -> None:
 
 
 def fuzz(folder: Path, seeds: range) -> int:
-    """Return how many damaged runs could still be used."""
+    """Return the number of damaged runs that were still usable."""
     kept, used = folder.with_name("kept"), 0
     shutil.copytree(folder, kept)
     for seed in seeds:
@@ -711,7 +711,7 @@ DANGER = re.compile(
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.stem)
-def test_the_package_has_nothing_that_runs_what_it_reads(path: Path) -> None:
+def test_the_package_never_executes_what_it_reads(path: Path) -> None:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         found = DANGER.search(re.sub("[Nn]o pickle", "", line))
         assert found is None, f"{path.name}, line {number}: {found}"
@@ -730,12 +730,12 @@ def test_the_package_has_nothing_that_runs_what_it_reads(path: Path) -> None:
         "t.extractall()",
     ],
 )
-def test_what_is_dangerous_is_found(text: str) -> None:
+def test_dangerous_calls_are_detected(text: str) -> None:
     assert DANGER.search(text)
     assert not DANGER.search("self.model.eval()")
 
 
-def test_the_reader_of_yaml_is_the_safe_one(tmp_path: Path) -> None:
+def test_yaml_is_read_by_the_safe_loader(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("data: {source: en, target: de, train: {tsv: x}}\n")
     assert config_file.load(tmp_path / "c.yaml").data.source == "en"
     sources = "".join(path.read_text() for path in PACKAGE.glob("*.py"))

@@ -1,4 +1,4 @@
-"""The package as Python programs use it: what it offers, what it costs to import, and that it stays a library."""
+"""The Python interface: its names, the cost of importing it, and that it has no side effects on the program."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PUBLIC = """
 """
 
 
-def test_what_the_package_offers() -> None:
+def test_the_public_names_of_the_package() -> None:
     assert transformer.__all__ == PUBLIC.split()
     assert set(transformer.__all__) <= set(dir(transformer))
     for name in transformer.__all__:
@@ -39,7 +39,7 @@ def test_what_the_package_offers() -> None:
     assert (Path(transformer.__file__).parent / "py.typed").exists()
 
 
-def test_errors_have_one_root() -> None:
+def test_all_errors_share_a_base_class() -> None:
     kinds = (transformer.CheckpointError, transformer.ConfigError, transformer.DataError, transformer.DeviceError)
     assert all(issubclass(kind, transformer.TransformerError) for kind in kinds)
 
@@ -65,7 +65,7 @@ def model(trained_run: Path) -> transformer.Model:
 
 @pytest.fixture
 def folder(trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory as the examples expect it."""
+    """Change to a working directory as the examples expect it."""
     shutil.copytree(trained_run, tmp_path / "runs" / "mine")
     shutil.copy(trained_run / "config.yaml", tmp_path / "config.yaml")
     monkeypatch.chdir(tmp_path)
@@ -91,7 +91,7 @@ def test_the_types_are_exact(model: transformer.Model) -> None:
     assert_type(model.checkpoint, str)
 
 
-def test_translations_are_those_of_the_translator(model: transformer.Model, translator: Translator) -> None:
+def test_translate_agrees_with_the_translator(model: transformer.Model, translator: Translator) -> None:
     lines = ["one two three", "", "seven"]
     best = model.translate(lines)
     assert [str(each) for each in best] == ["drei zwei eins", "", "sieben"]
@@ -104,7 +104,7 @@ def test_translations_are_those_of_the_translator(model: transformer.Model, tran
     assert model.translate([]) == []
 
 
-def test_scores_are_those_of_translating(trained_run: Path) -> None:
+def test_score_agrees_with_translate_in_the_interface(trained_run: Path) -> None:
     exact = transformer.load(trained_run, {"decode.precision": "float32"}, device="cpu")
     lines = ["one two three", "seven"]
     best = exact.translate(lines)
@@ -113,7 +113,7 @@ def test_scores_are_those_of_translating(trained_run: Path) -> None:
     assert [each.tokens for each in scored] == [each.tokens for each in best]
 
 
-def test_a_model_says_what_it_is(model: transformer.Model, trained_run: Path) -> None:
+def test_a_model_describes_itself(model: transformer.Model, trained_run: Path) -> None:
     assert (model.source, model.target, model.path) == ("en", "de", trained_run)
     assert model.checkpoint.startswith("step-")
     assert model.precision in ("int8", "bfloat16", "float32")
@@ -183,7 +183,7 @@ MISTAKES: dict[str, tuple[Any, type[Exception], str]] = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_mistakes_raise_the_sentence(name: str, model: transformer.Model) -> None:
+def test_mistakes_raise_the_error_of_the_command_line(name: str, model: transformer.Model) -> None:
     call, kind, sentence = MISTAKES[name]
     with pytest.raises(kind) as caught:
         call(model)
@@ -229,7 +229,7 @@ def listening(hear: Callable[[str], None]) -> Iterator[None]:
 
 @pytest.fixture
 def handlers() -> Iterator[list[int]]:
-    """Signals that reached handlers of the program that uses the library."""
+    """Yield the signals that reached the handlers of the calling program."""
     seen: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
     before = [signal.signal(number, lambda found, _: seen.append(found)) for number in numbers]
@@ -258,8 +258,8 @@ def test_a_signal_saves_and_then_reaches_the_programs_own_handler(
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)] == own
 
 
-def test_it_is_a_library(tiny_file: Path, tmp_path: Path) -> None:
-    """It prints nothing, sets up no log, and leaves handlers of signals alone, also in another thread."""
+def test_importing_programs_are_left_alone(tiny_file: Path, tmp_path: Path) -> None:
+    """The library prints nothing, configures no logging and keeps signal handlers, in any thread."""
     code = f"""
 import logging, signal, threading, transformer
 from concurrent.futures import ThreadPoolExecutor

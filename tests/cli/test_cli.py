@@ -1,4 +1,4 @@
-"""The command as its users meet it: exit codes, one sentence for a mistake, n lines for n lines."""
+"""The command line: exit codes, one sentence for a mistake, as many lines out as in."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_help_is_quick_and_needs_no_torch() -> None:
     assert not {"torch", "numpy", "yaml", "sentencepiece", "sacrebleu", "datasets", "tqdm"} & set(loaded)
 
 
-def test_a_command_is_one_file_and_one_line_of_the_table() -> None:
+def test_a_command_is_one_file_and_one_entry_in_the_table() -> None:
     folder = Path(cli.__file__).parent
     shared = {"__init__", "main", "commands", "arguments", "terminal"}
     assert {path.stem for path in folder.glob("*.py")} - shared == set(COMMANDS)
@@ -100,7 +100,7 @@ def test_wrong_usage_is_2(args: list[str], capsys: pytest.CaptureFixture[str]) -
     assert caught.value.code == 2
 
 
-def test_cuda_that_is_not_there_is_said(trained_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_cuda_is_reported(trained_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import torch
 
     if torch.cuda.is_available():
@@ -168,7 +168,9 @@ def whole_path(tiny_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     return tmp_path / "run"
 
 
-def test_train_again_says_it_is_finished(whole_path: Path, tiny_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_a_finished_run_reports_that(
+    whole_path: Path, tiny_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, _, err = call("train", tiny_file, "--run", whole_path, capsys=capsys)
     assert code == 0
     assert "finished: all 12 steps are done" in err
@@ -209,7 +211,7 @@ def test_info(trained_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert all(each["damage"] is None for each in found["checkpoints"])
 
 
-def test_evaluate_prints_the_contracts_object(trained_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_prints_the_documented_json(trained_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = call("evaluate", trained_run, "--json", capsys=capsys)
     assert code == 0
     found = json.loads(out)
@@ -258,7 +260,7 @@ def test_more_prefixes_than_lines_are_reported(
     assert "2 prefixes are unused: there are more prefixes than lines" in err
 
 
-def test_scores_are_printed_where_they_cannot_be_saved(
+def test_scores_are_printed_even_if_they_cannot_be_saved(
     trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = shutil.copytree(trained_run, tmp_path / "copy", ignore=shutil.ignore_patterns("evaluations"))
@@ -292,7 +294,7 @@ def test_score_agrees_with_translate(trained_run: Path, tmp_path: Path, capsys: 
 
 
 def translate(trained_run: Path, content: bytes, *args: str) -> bytes:
-    """Translate bytes through the real command, in this process."""
+    """Run `transformer translate` in this process, on bytes."""
     found = main("translate", trained_run, "--beam", "1", "decode.max_extra=3", *args, stdin=content)
     assert found.code == 0
     return found.out
@@ -306,7 +308,7 @@ def test_json_nbest_and_output_file(trained_run: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out").read_text() == "zwei eins\n"
 
 
-def test_a_file_is_never_translated_onto_itself(
+def test_the_output_file_must_not_be_the_input_file(
     trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "x").write_text("one\n")
@@ -340,7 +342,7 @@ def test_a_full_disk_is_one_sentence(trained_run: Path) -> None:
     assert done.stderr == b"transformer translate: No space left on device: standard output\n"
 
 
-def test_answers_come_before_the_input_ends(trained_run: Path) -> None:
+def test_translations_are_written_before_the_input_ends(trained_run: Path) -> None:
     process = subprocess.Popen(
         [*COMMAND, "translate", str(trained_run)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -391,7 +393,7 @@ def test_prompt_on_a_terminal(trained_run: Path) -> None:
     os.close(master)
 
 
-def test_a_hint_where_what_is_typed_goes_to_a_file(trained_run: Path, tmp_path: Path) -> None:
+def test_typing_into_a_file_shows_a_hint(trained_run: Path, tmp_path: Path) -> None:
     master, slave = pty.openpty()
     process = subprocess.Popen(
         [*COMMAND, "translate", str(trained_run), "-o", str(tmp_path / "out")], stdin=slave, stdout=slave,

@@ -1,4 +1,4 @@
-"""Which pairs make an update is a pure function; how it is cut loses nothing."""
+"""The pairs of an update are a pure function of seed, epoch and index, and cutting updates keeps every token."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from transformer.training.microbatch import micro_batch_tokens
 
 
 def dataset(lengths: list[tuple[int, int]], weights: tuple[float, ...] = (1.0,)) -> Dataset:
-    """A dataset whose pair i has these numbers of source and target ids, cut into corpora of equal size."""
+    """Return a dataset whose pair i has these numbers of source and target ids, in corpora of equal size."""
     source, target = (
         offsets(Flat(np.repeat(10 + np.arange(len(side)) % 50, side), np.array(side)))
         for side in zip(*lengths, strict=True)
@@ -33,7 +33,7 @@ def dataset(lengths: list[tuple[int, int]], weights: tuple[float, ...] = (1.0,))
 
 
 def sentences(count: int, seed: int = 1) -> list[tuple[int, int]]:
-    """Lengths spread like those of real text: log-normal, the sides alike but not the same."""
+    """Return lengths distributed as in real text: log-normal, with correlated sides."""
     rng = random.Random(seed)
     made = []
     for _ in range(count):
@@ -60,7 +60,7 @@ def test_an_epoch_has_every_pair_once(tokens: int) -> None:
     assert sorted(i for update in epoch(data, tokens, 1, 3) for i in update) == list(range(500))
 
 
-def test_weights_say_how_often() -> None:
+def test_weights_set_how_often_a_pair_is_drawn() -> None:
     data = dataset(sentences(300), weights=(2.0, 0.5, 1.0))
     seen = [Counter(i for update in epoch(data, 300, 1, n) for i in update) for n in range(2)]
     for counts in seen:
@@ -70,14 +70,14 @@ def test_weights_say_how_often() -> None:
     assert {i for i in range(100, 200) if seen[0][i]} != {i for i in range(100, 200) if seen[1][i]}
 
 
-def test_updates_are_as_large_as_asked() -> None:
+def test_updates_have_the_configured_size() -> None:
     lengths = sentences(3000)
     sizes = [sum(lengths[i][1] + 1 for i in update) for update in epoch(dataset(lengths), 1000, 1, 0)]
     assert max(sizes) < 1000 + 200
     assert sum(sizes) / len(sizes) == pytest.approx(1000, rel=0.05)
 
 
-def test_going_on_in_the_middle_is_going_on() -> None:
+def test_resuming_mid_epoch_continues_the_order() -> None:
     data = dataset(sentences(200))
     whole = batching.updates(data, 300, 1, 0, 0)
     items = [next(whole) for _ in range(40)]
@@ -99,7 +99,7 @@ def cutter(data: Dataset, tok: Tokenizer, limit: int, sampling: float = 0.0) -> 
     limit=st.integers(1, 400),
     lengths=st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=40),
 )
-def test_cutting_loses_nothing(tok: Tokenizer, limit: int, lengths: list[tuple[int, int]]) -> None:
+def test_cutting_keeps_every_token(tok: Tokenizer, limit: int, lengths: list[tuple[int, int]]) -> None:
     data = dataset(lengths)
     update = next(batching.updates(data, 10**6, 1, 0, 0))
     batches = cutter(data, tok, limit).cut(update)
@@ -113,7 +113,7 @@ def test_cutting_loses_nothing(tok: Tokenizer, limit: int, lengths: list[tuple[i
 
 
 def check(batch: batching.Batch, data: Dataset, tok: Tokenizer) -> None:
-    """Each row holds its pair, with start token, eos and padding where they belong."""
+    """Check that each row has its pair, with start token, eos and padding in the right places."""
     answers = iter(batch.target_N.tolist())
     places = []
     for row, i in enumerate(batch.pair_ids.tolist()):
@@ -128,8 +128,8 @@ def check(batch: batching.Batch, data: Dataset, tok: Tokenizer) -> None:
 
 @pytest.mark.parametrize("width", [256, 512])
 @pytest.mark.parametrize("tokens", [1024, 2048, 4096])
-def test_nearly_all_tokens_are_real(tok: Tokenizer, tokens: int, width: int) -> None:
-    """As training cuts them on CPU, for a small model and for the paper's base."""
+def test_little_padding(tok: Tokenizer, tokens: int, width: int) -> None:
+    """Updates are cut as in training on a CPU, for a small model and the paper's base model."""
     data = dataset(sentences(30_000))
     settings = TrainConfig(batch_tokens=tokens), ModelConfig(width=width)
     cfg = Config(data=DataConfig(source="en", target="de", train=()), train=settings[0], model=settings[1])
@@ -148,7 +148,7 @@ def test_an_update_is_cut_into_equal_halves() -> None:
 
 
 def test_the_order_is_not_biased() -> None:
-    """Where in an epoch a pair comes says nothing about its length, and its neighbours change from epoch to epoch."""
+    """The position of a pair in an epoch is independent of its length, and its neighbours change between epochs."""
     lengths = sentences(30_000)
     data = dataset(lengths)
     orders = [epoch(data, 2048, 1, number) for number in range(8)]
@@ -190,14 +190,14 @@ def test_subword_sampling_is_a_function_of_the_update(tok: Tokenizer) -> None:
         assert set(tok.decode(rows)) == {"neun acht sieben"}
 
 
-def test_sampled_sentences_are_still_mostly_real_tokens(tok: Tokenizer) -> None:
+def test_little_padding_with_subword_sampling(tok: Tokenizer) -> None:
     pairs = from_pairs(toy_pairs(2000, 3, longest=20), tok)
     cut = cutter(pairs, tok, 500, sampling=0.1)
     batches = [b for u in _take(batching.updates(pairs, 2000, 1, 0, 0), 10) for b in cut.cut(u)]
     assert sum(b.real for b in batches) / sum(b.padded for b in batches) > 0.83
 
 
-def test_reading_ahead_gives_what_is_there() -> None:
+def test_the_prefetcher_returns_what_is_ready() -> None:
     ahead = prefetch(iter(range(10)))
     found: list[int] = []
     while ready := ahead.take(3):
@@ -207,7 +207,7 @@ def test_reading_ahead_gives_what_is_there() -> None:
     assert ahead.take(3) == []
 
 
-def test_reading_ahead_keeps_order_and_hands_on_errors() -> None:
+def test_the_prefetcher_keeps_order_and_passes_on_errors() -> None:
     assert list(prefetch(iter(range(50)))) == list(range(50))
 
     def broken() -> Any:

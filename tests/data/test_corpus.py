@@ -1,4 +1,4 @@
-"""Reading text: lines end at LF alone, and what does not fit together is refused in a sentence."""
+"""Reading corpora: lines end at LF only, and files that do not match are refused."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_only_line_feeds_end_lines(tmp_path: Path) -> None:
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=300))
-def test_as_many_lines_as_line_feeds_say(tmp_path: Path, content: bytes) -> None:
+def test_line_count_equals_line_feed_count(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x").write_bytes(content)
     expected = content.count(b"\n") + (not content.endswith(b"\n") and content != b"")
     with (tmp_path / "x").open("rb") as stream:
@@ -50,12 +50,12 @@ def test_as_many_lines_as_line_feeds_say(tmp_path: Path, content: bytes) -> None
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
-def test_compressed_files_are_known_by_their_bytes(tmp_path: Path, compress: object) -> None:
+def test_compression_is_detected_by_content(tmp_path: Path, compress: object) -> None:
     both = files(tmp_path, compress(b"hello\nyou\n"), b"hallo\ndu\n")  # type: ignore[operator]
     assert read(files=both) == [corpus.Pair("hello", "hallo"), corpus.Pair("you", "du")]
 
 
-def test_truncated_gzip_is_a_sentence(tmp_path: Path) -> None:
+def test_truncated_gzip_is_reported(tmp_path: Path) -> None:
     both = files(tmp_path, gzip.compress(b"hello\n" * 1000)[:-9], b"hallo\n" * 1000)
     with pytest.raises(DataError, match="cannot be read to its end"):
         read(files=both)
@@ -64,7 +64,9 @@ def test_truncated_gzip_is_a_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "target", "counts"), [(b"1\n2\n3\n", b"1\n", (3, 1)), (b"1\n", b"1\n2\n3\n4\n", (1, 4))]
 )
-def test_different_lengths_name_both(tmp_path: Path, source: bytes, target: bytes, counts: tuple[int, int]) -> None:
+def test_different_lengths_are_reported_with_both_counts(
+    tmp_path: Path, source: bytes, target: bytes, counts: tuple[int, int]
+) -> None:
     both = files(tmp_path, source, target)
     with pytest.raises(DataError) as caught:
         read(files=both)

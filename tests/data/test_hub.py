@@ -1,4 +1,4 @@
-"""Tests of the stand-ins in hub.py, and of what the real libraries do with them."""
+"""Tests of the stand-ins in hub.py with the real libraries."""
 
 import json
 import subprocess
@@ -19,8 +19,8 @@ WMT14 = "wmt/wmt14"
 MULTI30K = "bentrevett/multi30k"
 SIZES = {"train": 300, "validation": 20, "test": 10}
 
-# Reads a list of [arguments, keyword arguments], prints what `load_dataset` makes of each as a list in JSON.
-# It leaves without Python's tidying up, in which threads of pyarrow may abort the process (apache/arrow#34314).
+# Reads a list of [arguments, keyword arguments] and prints the results of `load_dataset` as a JSON list.
+# It exits without Python's clean-up, in which pyarrow's threads may abort the process (apache/arrow#34314).
 LOAD = """
 import json, os, sys, time
 naps = []
@@ -40,7 +40,7 @@ print(json.dumps(results), flush=True)
 os._exit(0)
 """
 
-# Reads a list of [function, arguments], prints what sacrebleu makes of each as a list in JSON.
+# Reads a list of [function, arguments] and prints the results of sacrebleu as a JSON list.
 SACREBLEU = """
 import json, sys, sacrebleu
 results = []
@@ -53,7 +53,7 @@ for function, arguments in json.loads(sys.argv[1]):
 print(json.dumps(results))
 """
 
-# Asks for the newest commit of a data set, as fast as a machine without a network can tell that it has none.
+# Requests the newest commit of a data set, and measures how fast a missing network is detected.
 ASK = """
 import json, sys, time
 from huggingface_hub import HfApi
@@ -108,7 +108,7 @@ def run(program: str, environment: dict[str, str], *arguments: str, **settings: 
 
 
 def load(environment: dict[str, str], *calls: tuple[list[str], dict[str, Any]], **settings: str) -> Any:
-    """Makes calls to `load_dataset` in a process of their own."""
+    """Calls `load_dataset` in a separate process."""
     return run(LOAD, environment, json.dumps(calls), **settings)
 
 
@@ -227,7 +227,7 @@ def test_a_second_process_downloads_nothing_and_offline_mode_uses_the_cache(worl
     )
     assert missing["kinds"][0] == "builtins.ConnectionError"
     assert missing["message"] == f"Couldn't reach '{MULTI30K}' on the Hub (OfflineModeIsEnabled)"
-    assert other == first  # the newest cache, whichever revision was asked for
+    assert other == first  # the newest cache, whichever revision was requested
 
 
 def test_without_a_network_the_cache_is_used_after_the_retries(world: World, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Preparation: nothing vanishes without being counted, and work done once is found again."""
+"""Preparation: every dropped pair is counted, and results are cached."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def contents(dataset: Dataset, tok: Tokenizer) -> list[corpus.Pair]:
     return [corpus.Pair(*pair) for pair in zip(*texts, strict=True)]
 
 
-def test_what_goes_in_comes_out(tiny: Config, tok: Tokenizer, tmp_path: Path) -> None:
+def test_prepared_pairs_decode_to_the_text(tiny: Config, tok: Tokenizer, tmp_path: Path) -> None:
     pairs = toy_pairs(230, 5)
     made = prepare_pairs(with_pairs(tiny, tmp_path, pairs), tok, [], tmp_path / "prepared")
     assert contents(made, tok) == pairs
@@ -77,18 +77,18 @@ def test_undecodable_lines_are_refused_or_counted(tiny: Config, tok: Tokenizer, 
         stream.write(b"eins\n")
     with pytest.raises(DataError, match="line 4 is not UTF-8"):
         prepare_pairs(cfg, tok, [], tmp_path / "prepared")
-    assert not list((tmp_path / "prepared").glob("[!.]*"))  # whole or not at all
+    assert not list((tmp_path / "prepared").glob("[!.]*"))  # nothing was written
     made = prepare_pairs(config_file.override(cfg, ["data.undecodable=drop"]), tok, [], tmp_path / "prepared")
     assert made.report["corpora"][0]["undecodable"] == 1
 
 
-def test_nothing_left_says_why(tiny: Config, tok: Tokenizer, tmp_path: Path) -> None:
+def test_the_error_for_no_pairs_says_why(tiny: Config, tok: Tokenizer, tmp_path: Path) -> None:
     cfg = with_pairs(tiny, tmp_path, [corpus.Pair("one " * 300, "eins"), corpus.Pair("", "")])
     with pytest.raises(DataError, match="no training pair is left: .*0 of 2 pairs usable, 1 empty, 1 too long"):
         prepare_pairs(cfg, tok, [], tmp_path / "prepared")
 
 
-def test_found_again_only_when_nothing_changed(tiny: Config, tok: Tokenizer, tmp_path: Path) -> None:
+def test_the_cache_is_used_only_if_nothing_changed(tiny: Config, tok: Tokenizer, tmp_path: Path) -> None:
     folder = tmp_path / "prepared"
     pairs = toy_pairs(50, 5)
 
@@ -105,7 +105,7 @@ def test_found_again_only_when_nothing_changed(tiny: Config, tok: Tokenizer, tmp
     assert count() == 5
 
 
-def test_a_damaged_cache_is_built_anew(tiny: Config, tok: Tokenizer, tmp_path: Path) -> None:
+def test_a_damaged_cache_is_rebuilt(tiny: Config, tok: Tokenizer, tmp_path: Path) -> None:
     cfg = with_pairs(tiny, tmp_path, toy_pairs(50, 5))
     before = contents(prepare_pairs(cfg, tok, [], tmp_path / "prepared"), tok)
     (next((tmp_path / "prepared").glob("pairs-*")) / "target.ids").write_bytes(b"short")
@@ -119,7 +119,7 @@ def test_corpora_keep_their_weights(tiny: Config, tok: Tokenizer, tmp_path: Path
     assert made.corpora == ((0, 20, 2.0), (20, 50, 0.5))
 
 
-def test_the_sample_is_random_ordered_and_of_the_size_asked() -> None:
+def test_the_sample_is_random_ordered_and_has_the_requested_size() -> None:
     pairs = [corpus.Pair(str(i), "") for i in range(1000)]
     sample, total = _sample(iter(pairs), 100, 1)
     numbers = [int(pair.source) for pair in sample]
@@ -131,7 +131,7 @@ def test_the_sample_is_random_ordered_and_of_the_size_asked() -> None:
     assert _sample(iter(pairs), 5000, 1)[0] == pairs
 
 
-def test_the_tokenizer_is_found_again(tiny: Config, tmp_path: Path) -> None:
+def test_the_tokenizer_is_cached(tiny: Config, tmp_path: Path) -> None:
     first = find_or_learn_tokenizer(tiny, tmp_path / "prepared")
     assert find_or_learn_tokenizer(tiny, tmp_path / "prepared").fingerprint == first.fingerprint
     assert len(list((tmp_path / "prepared").glob("[!.]*"))) == 1

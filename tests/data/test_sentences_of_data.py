@@ -1,4 +1,4 @@
-"""What can go wrong with corpora and tokenizers gets its sentence."""
+"""Errors of corpora and tokenizers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_test_set_that_cannot_be_downloaded(monkeypatch: pytest.MonkeyPatch) -
 
 
 class Failing:
-    """Stands for the module `datasets`; its `load_dataset` fails, or gives rows of another commit."""
+    """A stand-in for the module `datasets`. Its `load_dataset` fails or returns rows of another commit."""
 
     class exceptions:  # noqa: N801
         class DatasetNotFoundError(Exception):
@@ -79,7 +79,7 @@ def test_a_vocabulary_that_cannot_be_learned() -> None:
         learn_tokenizer(toy_pairs(50, 1), TokenizerConfig(vocab_size=16, byte_fallback=True))
 
 
-def test_tokenizers_that_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_tokenizers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     model = learn_tokenizer(toy_pairs(50, 1), TokenizerConfig(vocab_size=60, byte_fallback=False)).models[0]
     with pytest.raises(CheckpointError, match="the tokenizer's file is empty"):
         Tokenizer(b"")
@@ -96,7 +96,7 @@ def test_two_vocabularies_with_other_special_ids(monkeypatch: pytest.MonkeyPatch
         Tokenizer(model, model)
 
 
-def test_lengths_are_counted_with_the_end(tok: Tokenizer) -> None:
+def test_lengths_include_eos(tok: Tokenizer) -> None:
     data = from_pairs(toy_pairs(5, 1), tok)
     source, target = data.lengths()
     left, right = data.ids(np.arange(5))
@@ -104,7 +104,7 @@ def test_lengths_are_counted_with_the_end(tok: Tokenizer) -> None:
     assert [len(ids) for ids in right] == target.tolist()
 
 
-def test_paths_with_a_tilde_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tildes_in_paths_are_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from transformer.data.lines import read_text
 
     monkeypatch.setenv("HOME", str(tmp_path))

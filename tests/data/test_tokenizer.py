@@ -1,4 +1,4 @@
-"""Text to ids and back."""
+"""The tokenizer converts text to ids and back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_decode_undoes_encode(tok: Tokenizer) -> None:
 
 @settings(max_examples=200)
 @given(st.text(st.characters(codec="utf-8"), max_size=60))
-def test_nothing_is_unknown_with_bytes_and_no_control_comes_out(tok: Tokenizer, text: str) -> None:
+def test_byte_fallback_leaves_nothing_unknown_and_no_control_characters(tok: Tokenizer, text: str) -> None:
     ids = tok.encode_target([text])[0]
     assert not {tok.unk, tok.pad, tok.bos, tok.eos} & set(ids)
     out = tok.decode([ids])[0]
@@ -66,7 +66,7 @@ def test_one_vocabulary_per_side(tmp_path: Path) -> None:
     assert loaded.encode_source(["one two"]) == made.encode_source(["one two"]) != made.encode_target(["one two"])
 
 
-def test_bad_files_are_sentences(tmp_path: Path) -> None:
+def test_bad_files_are_reported(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="has no tokenizer"):
         load_tokenizer(tmp_path)
     (tmp_path / "tokenizer.model").write_bytes(b"")
@@ -99,7 +99,7 @@ ODD = [
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.one_of(st.text(max_size=30), st.sampled_from(ODD), st.text("one two three\u2581", max_size=40))))
-def test_many_texts_are_encoded_as_each_alone(kind: Literal["bpe", "unigram"], texts: list[str]) -> None:
+def test_encoding_many_texts_equals_encoding_each(kind: Literal["bpe", "unigram"], texts: list[str]) -> None:
     tok = _made(kind)
     source, target = tok.encode_pairs(texts, texts[::-1])
     for side, found in ((texts, source), (texts[::-1], target)):
@@ -113,7 +113,7 @@ def _made(kind: Literal["bpe", "unigram"]) -> Tokenizer:
     return learn_tokenizer(toy_pairs(300, 0), TokenizerConfig(vocab_size=320, kind=kind))
 
 
-def test_words_that_are_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_word_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(WordCache, "most", 10)
     tok = _made("bpe")
     words = WordCache(tok.source)
@@ -122,6 +122,6 @@ def test_words_that_are_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
     assert 0 < len(words) <= 10
 
 
-def test_words_are_looked_up_where_pieces_end_with_them() -> None:
+def test_bpe_splits_at_spaces_and_unigram_does_not() -> None:
     assert splits_at_spaces(_made("bpe").source)
     assert not splits_at_spaces(_made("unigram").source)

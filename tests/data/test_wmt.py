@@ -1,4 +1,4 @@
-"""WMT by name: the real `datasets` and sacreBLEU, against stand-ins on this machine."""
+"""WMT by name: the real `datasets` and sacreBLEU with local stand-ins for their servers."""
 
 from __future__ import annotations
 
@@ -89,7 +89,9 @@ def test_multi30k_trains_as_configured(tmp_path: Path) -> None:
         ("data.test={testset: wmt00}", "sacreBLEU has no test set 'wmt00'"),
     ],
 )
-def test_what_is_not_there_is_a_sentence(wmt: hub.Hub, tmp_path: Path, override: str, sentence: str) -> None:
+def test_missing_test_sets_and_languages_are_reported(
+    wmt: hub.Hub, tmp_path: Path, override: str, sentence: str
+) -> None:
     config = CONFIGS / "wmt14_en_de_base.yaml"
     done = command(wmt.environment(tmp_path), "train", config, "--run", tmp_path / "run", *SMALL, override)
     assert sentence in done.stderr
@@ -97,7 +99,7 @@ def test_what_is_not_there_is_a_sentence(wmt: hub.Hub, tmp_path: Path, override:
     assert done.returncode == (0 if "testset" in override else 1)
 
 
-def test_no_network_is_a_sentence_and_soon(tmp_path: Path) -> None:
+def test_no_network_is_reported_quickly(tmp_path: Path) -> None:
     environment = hub.environment(tmp_path, hub.closed_endpoint())
     config = CONFIGS / "wmt14_en_de_base.yaml"
     done = command(environment, "train", config, "--run", tmp_path / "run", *SMALL)
@@ -107,7 +109,7 @@ def test_no_network_is_a_sentence_and_soon(tmp_path: Path) -> None:
     assert "run once with a network connection, or use local files with data.*.files" in last
 
 
-def test_what_was_downloaded_works_without_a_network(wmt: hub.Hub, tmp_path: Path) -> None:
+def test_downloaded_data_works_without_a_network(wmt: hub.Hub, tmp_path: Path) -> None:
     config = CONFIGS / "wmt14_en_de_base.yaml"
     online = wmt.environment(tmp_path)
     words = ["train", config, *SMALL, "data.test=null"]

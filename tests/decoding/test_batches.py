@@ -1,4 +1,4 @@
-"""Batches are about equal and fit; what memory does not hold is decoded in halves, with the same results."""
+"""Batches are about equal. Those that do not fit into memory are decoded in halves, with the same results."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def with_beam(translator: Translator, beam: int) -> Translator:
 
 
 @pytest.mark.parametrize("beam", [1, 3])
-def test_what_does_not_fit_memory_is_decoded_in_halves(
+def test_batches_that_do_not_fit_into_memory_are_decoded_in_halves(
     translator: Translator, beam: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Torch's allocator refuses batches of more than two sentences; the translations do not change."""
+    """If torch's allocator refuses batches of more than two sentences, the translations do not change."""
     lines = ["one two three", "nine", "four five", "six", "seven eight", "", "two two"]
     expected, ours = list(with_beam(translator, beam).translate(lines)), with_beam(translator, beam)
     search_all, tried = Translator._search, []
@@ -50,7 +50,9 @@ def test_what_does_not_fit_memory_is_decoded_in_halves(
     assert max(tried) <= half
 
 
-def test_a_sentence_that_fits_no_memory_is_named(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sentence_that_does_not_fit_into_memory_is_named(
+    translator: Translator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: Any) -> Any:
         raise MemoryError
 
@@ -63,7 +65,7 @@ def test_a_sentence_that_fits_no_memory_is_named(translator: Translator, monkeyp
         list(with_beam(translator, 2).translate(["nine one two", "one"]))
 
 
-def test_other_errors_are_not_taken_for_memory(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_errors_are_not_taken_for_out_of_memory(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> Any:
         raise RuntimeError("something else")
 

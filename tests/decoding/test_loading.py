@@ -1,4 +1,4 @@
-"""From a run directory to a translator: settings of decoding can be overridden, others not."""
+"""Loading a translator: settings of decoding can be overridden, others cannot."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_a_run_is_loaded_with_overrides(trained_run: Path) -> None:
     assert load_translator(trained_run, [], CPU, checkpoint)[2] == checkpoint
 
 
-def test_what_training_decides_is_not_overridden(trained_run: Path) -> None:
+def test_settings_of_training_cannot_be_overridden(trained_run: Path) -> None:
     sentence = r"model.width=64 cannot be changed after training; only decode.\* and data.\* can be set here"
     with pytest.raises(ConfigError, match=sentence):
         load_translator(trained_run, ["decode.beam=3", "model.width=64"], CPU)

@@ -1,4 +1,4 @@
-"""Lines longer than the model takes: cut into pieces, nothing lost, and joined."""
+"""Lines longer than the model's limit are cut into pieces without loss and joined."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_long_lines_are_cut_translated_and_joined(
         assert text == " ".join(filter(None, translator.tokenizer.decode(alone)))
 
 
-def test_pieces_lose_nothing(translator: Translator) -> None:
+def test_pieces_keep_every_token(translator: Translator) -> None:
     for line in (
         "one two. three! four? " * 20,
         "one " * 200,

@@ -1,4 +1,4 @@
-"""Samples follow the model's distribution, within the settings."""
+"""Samples follow the model's distribution and the settings."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def test_samples_follow_the_distribution() -> None:
         assert drawn[key] / count == pytest.approx(p, abs=0.03)
 
 
-def test_samples_carry_the_models_log_probability() -> None:
+def test_samples_have_the_models_log_probability() -> None:
     for s, hypotheses in enumerate(sampled(list(range(10)), Sampling(temperature=0.5, top_k=3, top_p=0.9), nbest=3)):
         for h in hypotheses:
             assert h.log_prob == pytest.approx(log_prob(s, h.ids), abs=1e-4)
 
 
-def test_cold_and_narrow_sampling_is_greedy() -> None:
+def test_sampling_with_low_temperature_or_top_1_is_greedy() -> None:
     greedy = [h[0].ids for h in searched(list(range(10)), 1, limits=[5] * 10)]
     for how in (
         Sampling(temperature=1.0, top_k=1, top_p=1.0),
@@ -49,7 +49,7 @@ def test_cold_and_narrow_sampling_is_greedy() -> None:
         assert [h[0].ids for h in sampled(list(range(10)), how)] == greedy
 
 
-def test_top_k_never_leaves_the_top() -> None:
+def test_top_k_samples_only_the_top_k() -> None:
     for h in sampled([5] * 200, Sampling(temperature=2.0, top_k=2, top_p=1.0)):
         past: tuple[int, ...] = (START,)
         for i in h[0].ids:

@@ -1,4 +1,4 @@
-"""The search against brute force, on a language of a few words."""
+"""The search is compared with brute force, on a language of a few words."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def test_independent_of_the_batch() -> None:
     assert backwards[::-1] == together
 
 
-def test_scores_are_the_languages_own() -> None:
+def test_scores_match_the_language() -> None:
     for s, hypotheses in enumerate(searched(list(range(10)), 4, nbest=4)):
         for h in hypotheses:
             assert h.log_prob == pytest.approx(log_prob(s, h.ids), abs=1e-4)
 
 
-def test_limits_and_banned_ids_hold() -> None:
+def test_limits_and_banned_ids_are_respected() -> None:
     for limit in (1, 2, 5):
         for hypotheses in searched(list(range(20)), 3, limits=[limit] * 20, nbest=3):
             assert hypotheses
@@ -82,7 +82,7 @@ def test_prefixes_are_kept_and_scored() -> None:
         assert best.log_prob == pytest.approx(log_prob(s, best.ids), abs=1e-4)
 
 
-def test_a_wider_beam_is_no_worse_on_the_whole() -> None:
+def test_a_wider_beam_is_no_worse_on_average() -> None:
     narrow, wide = (sum(h[0].score for h in searched(list(range(40)), k, limits=[6] * 40)) for k in (1, 6))
     assert wide > narrow
 

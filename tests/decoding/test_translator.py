@@ -1,4 +1,4 @@
-"""Text in, text out: one line for a line, the same alone or among others."""
+"""The translator: one line out per line in, independent of the other lines."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SETTINGS: list[dict[str, Any]] = [{"beam": 1}, {"beam": 4}, {"sampling": True, "
 
 
 @pytest.mark.parametrize("how", SETTINGS, ids=["greedy", "beam", "sampling"])
-def test_the_same_alone_or_in_any_batch_and_order(translator: Translator, how: dict[str, Any]) -> None:
+def test_translations_do_not_depend_on_batch_or_order(translator: Translator, how: dict[str, Any]) -> None:
     together = list(changed(translator, **how).translate(LINES))
     alone = [next(changed(translator, **how, batch_tokens=1).translate([line])) for line in LINES]
     order = random.Random(1).sample(range(len(LINES)), len(LINES))
@@ -52,7 +52,7 @@ def test_the_same_alone_or_in_any_batch_and_order(translator: Translator, how: d
 
 
 @pytest.mark.parametrize("how", SETTINGS, ids=["greedy", "beam", "sampling"])
-def test_score_returns_what_translate_gave(translator: Translator, how: dict[str, Any]) -> None:
+def test_score_agrees_with_translate(translator: Translator, how: dict[str, Any]) -> None:
     ours = changed(translator, **how)
     sources = ours.tokenizer.encode_source(LINES)
     found = [each[0] for each in ours.translate(LINES)]
@@ -67,7 +67,7 @@ PRECISIONS = ["bfloat16", pytest.param("int8", marks=pytest.mark.skipif(library(
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_score_is_in_float32_whatever_translates(translator: Translator, precision: str) -> None:
+def test_score_is_float32_in_every_precision(translator: Translator, precision: str) -> None:
     ours = changed(translator, precision=precision)
     assert (ours.precision, translator.precision) == (precision, "float32")
     before, pairs = list(ours.translate(LINES)), toy_pairs(40, 14)
@@ -76,7 +76,7 @@ def test_score_is_in_float32_whatever_translates(translator: Translator, precisi
     assert list(ours.translate(LINES)) == before
 
 
-def test_what_is_too_long_is_not_scored(translator: Translator) -> None:
+def test_too_long_lines_are_not_scored(translator: Translator) -> None:
     with pytest.raises(DataError, match="line 2 has 5000 tokens, more than the 4096 that can be scored"):
         translator.score(["one", "two"], ["eins", "zwei " * 5000])
 
@@ -85,8 +85,8 @@ def test_an_empty_pair_has_score_zero(translator: Translator) -> None:
     assert translator.score([" "], [""]) == [Translation("", 0.0, 0.0, ())]
 
 
-def test_cached_search_equals_computing_everything_anew(translator: Translator) -> None:
-    """The same search over a state without a cache, which runs the whole model at each step."""
+def test_cached_search_equals_search_without_a_cache(translator: Translator) -> None:
+    """The reference is the same search over a state without a cache, which runs the whole model at each step."""
 
     class Anew:
         def __init__(self, source: torch.Tensor, beams: int) -> None:
@@ -119,7 +119,7 @@ def test_empty_lines_stay_empty_and_in_place(translator: Translator) -> None:
     assert [bool(text) for text in found] == [False, True, False, False, True, False, False]
 
 
-def test_nbest_differ_and_fall_in_score(translator: Translator) -> None:
+def test_nbest_differ_and_are_sorted_by_score(translator: Translator) -> None:
     for found in translator.translate(LINES[:20], nbest=4):
         assert len({t.ids for t in found}) == 4
         assert [t.score for t in found] == sorted((t.score for t in found), reverse=True)
@@ -145,7 +145,7 @@ def test_prefixes_begin_translations(translator: Translator) -> None:
         list(translator.translate(["one", "two"], prefixes=["eins"]))
 
 
-def test_prefixes_may_hold_what_is_never_chosen(translator: Translator) -> None:
+def test_prefixes_may_contain_ids_that_are_never_chosen(translator: Translator) -> None:
     tasks = [
         Piece(translator.tokenizer.encode_source(["one"])[0], [translator.tokenizer.unk, translator.tokenizer.unk])
     ]
@@ -165,9 +165,9 @@ def test_a_prefix_too_long_is_refused(translator: Translator) -> None:
         list(translator.translate(["one", "two"], prefixes=["", "acht " * 50]))
 
 
-def test_what_cannot_be_spelled_is_said_once(translator: Translator, caplog: pytest.LogCaptureFixture) -> None:
+def test_unknown_characters_are_reported_once(translator: Translator, caplog: pytest.LogCaptureFixture) -> None:
     class NoBytes:
-        """The tokenizer without pieces for single bytes."""
+        """A tokenizer without byte fallback."""
 
         unk, pad, eos = translator.tokenizer.unk, translator.tokenizer.pad, translator.tokenizer.eos
         never_chosen, decode = translator.tokenizer.never_chosen, staticmethod(translator.tokenizer.decode)
@@ -183,7 +183,7 @@ def test_what_cannot_be_spelled_is_said_once(translator: Translator, caplog: pyt
 
 
 def test_a_translator_takes_any_backend(translator: Translator) -> None:
-    """Its parts are given to it: here a model that ends every sentence at once."""
+    """The backend here ends every sentence at once."""
 
     class Silent:
         precision = "none"

@@ -1,4 +1,4 @@
-"""Scores are sacreBLEU's own, of all the text, with what it takes to reproduce them."""
+"""Scores equal sacreBLEU's, and come with signatures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REFERENCES = [pair.target for pair in toy_pairs(60, 1)]
 TRANSLATIONS = [text.replace("eins", "zwei") for text in REFERENCES]
 
 
-def test_the_numbers_are_sacrebleus() -> None:
+def test_scores_equal_sacrebleu() -> None:
     found = score_corpus(TRANSLATIONS, REFERENCES, "de", interval=True)
     assert found["bleu"].score == pytest.approx(sacrebleu.corpus_bleu(TRANSLATIONS, [REFERENCES]).score)
     assert found["chrf"].score == pytest.approx(sacrebleu.corpus_chrf(TRANSLATIONS, [REFERENCES]).score)
@@ -42,7 +42,7 @@ def test_chinese_is_scored_by_character() -> None:
     assert "tok:zh" in score_corpus(["我 是"], ["我是"], "zh")["bleu"].signature
 
 
-def test_what_selects_a_checkpoint_is_a_metric() -> None:
+def test_select_by_must_be_a_metric() -> None:
     for name in ("loss", *metrics.METRICS):
         metrics.check_select_by(name)
     with pytest.raises(ConfigError, match=r"train\.select_by: unknown metric 'blue'; did you mean bleu\?"):
@@ -52,7 +52,7 @@ def test_what_selects_a_checkpoint_is_a_metric() -> None:
 
 
 def test_a_new_metric_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is computed, printed, written as JSON and can select checkpoints, lower being better."""
+    """A new metric, for which lower is better, is computed, printed, written as JSON and can select checkpoints."""
     from sacrebleu.metrics.ter import TER
 
     monkeypatch.setitem(metrics.METRICS, "ter", metrics.Metric("TER", lambda _: TER(), higher_is_better=False))

@@ -1,4 +1,4 @@
-"""CTranslate2, where it is installed, computes the same from the folder that is written for it."""
+"""CTranslate2, if installed, computes the same with an exported model."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ def model(request: pytest.FixtureRequest, tok: Tokenizer) -> Transformer:
 
 @torch.inference_mode()
 def our_log_probs(model: Transformer, tok: Tokenizer, source: list[int], target: list[int]) -> list[float]:
-    """The log-probability of each target id and of eos."""
+    """Return the log-probability of each target id and of eos."""
     logits = model(torch.tensor([[*source, tok.eos]]), torch.tensor([[model.start_id, *target]]))[0]
     return logits.log_softmax(-1).gather(1, torch.tensor([*target, tok.eos])[:, None])[:, 0].tolist()
 
 
-def test_without_ctranslate2_a_sentence(tok: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_ctranslate2_is_reported(tok: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ctranslate2", None)
     monkeypatch.setitem(sys.modules, "ctranslate2.specs", None)
     with pytest.raises(TransformerError, match="exporting to CTranslate2 needs its package: pip install ctranslate2"):
         write_ctranslate2(build(SMALL, tok), tok, tmp_path / "out")
 
 
-def test_what_ctranslate2_refuses_is_a_sentence(
+def test_a_model_that_ctranslate2_rejects_is_reported(
     tok: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its package is a stand-in here: a model description that takes any weights, and refuses them in the end."""
+    """A stand-in for CTranslate2's package takes any weights and rejects them in the end."""
 
     class Anything:
-        """An object with whatever attributes and items are asked for."""
+        """An object that has every attribute and item."""
 
         def __getattr__(self, name: str) -> Anything:
             self.__dict__[name] = Anything()
@@ -90,7 +90,7 @@ def test_ctranslate2_computes_the_same(model: Transformer, tok: Tokenizer, tmp_p
     scored = translator.score_batch(pieces, [tok.pieces(ids) for ids in targets])
     for source, target, theirs in zip(SOURCES, targets, scored, strict=True):
         logits = our_log_probs(model, tok, source, target)
-        # pad, unk and bos take part in our distribution but not in theirs: a shift that is the same for all ids
+        # pad, unk and bos have probability in our distribution but not in theirs: the shift is the same for all ids
         shift = np.array(theirs.log_probs) - np.array(logits)
         assert (shift >= -1e-4).all()
         assert shift.max() < 0.5

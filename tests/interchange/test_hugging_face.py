@@ -1,4 +1,4 @@
-"""The folder for Hugging Face transformers holds every weight; where that is installed, it computes the same."""
+"""An export to Hugging Face transformers has every weight. If that is installed, it computes the same."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def test_every_weight_is_in_the_hugging_face_folder(model: Transformer, tok: Tok
     assert numbers == ours
 
 
-def test_what_is_never_chosen_here_is_suppressed_there(tok: Tokenizer, tmp_path: Path) -> None:
+def test_never_chosen_ids_are_suppressed(tok: Tokenizer, tmp_path: Path) -> None:
     write_hugging_face(build(KINDS["pre"], tok), tok, tmp_path / "out")
     found = json.loads((tmp_path / "out" / "generation_config.json").read_text())
     assert sorted(found["suppress_tokens"]) == sorted([tok.pad, tok.unk, tok.bos])
 
 
-def test_fused_projections_are_taken_apart_in_order(tok: Tokenizer) -> None:
+def test_fused_projections_are_split_in_order(tok: Tokenizer) -> None:
     model = build(KINDS["pre"], tok)
     found = hugging_face_tensors(model)
     fused = dict(model.named_parameters())
@@ -88,7 +88,7 @@ def test_hugging_face_configuration(tok: Tokenizer, tmp_path: Path) -> None:
     assert atomic.damage(tmp_path / "pre") is None
 
 
-def test_what_cannot_be_exported_is_refused(tok: Tokenizer, tmp_path: Path) -> None:
+def test_unsupported_models_are_not_exported(tok: Tokenizer, tmp_path: Path) -> None:
     sentence = (
         "Hugging Face transformers does not support this model: model.tied is none, not all, since its pre-norm model "
         "has one matrix of embeddings"

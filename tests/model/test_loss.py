@@ -1,4 +1,4 @@
-"""The loss is torch's own label-smoothed cross-entropy, gradients included, and sums add up."""
+"""The loss and its gradients equal torch's label-smoothed cross-entropy, and sums add up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws of the network, and its agreement with torch's own Transformer layers."""
+"""Properties of the network, and its agreement with torch's Transformer layers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def make(seed: int = 1, **changes: Any) -> Transformer:
     torch.manual_seed(seed)
     sizes = (VOCAB + 5, VOCAB) if changes.get("tied", "all") != "all" else (VOCAB, VOCAB)
     model = Transformer(dataclasses.replace(SMALL, **changes), sizes, PAD, BOS, max_length=20)
-    for p in model.parameters():  # biases and norms away from their first values, so that they count
+    for p in model.parameters():  # biases and norms must differ from their initial values to have an effect
         if p.ndim == 1:
             nn.init.normal_(p, mean=0.5, std=0.5)
     return model.eval()
@@ -63,7 +63,7 @@ def test_source_order_matters(model: Transformer) -> None:
 
 
 @pytest.mark.parametrize("beams", [1, 3])
-def test_cached_steps_equal_the_whole(model: Transformer, beams: int) -> None:
+def test_cached_steps_equal_the_full_forward_pass(model: Transformer, beams: int) -> None:
     source = torch.cat((ids(2, 5), torch.tensor([[PAD], [7]])), 1)
     target = ids(2 * beams, 6, seed=1)
     whole = model(source.repeat_interleave(beams, 0), target)
@@ -72,7 +72,7 @@ def test_cached_steps_equal_the_whole(model: Transformer, beams: int) -> None:
         torch.testing.assert_close(state.step(target[:, t]), whole[:, t], atol=1e-5, rtol=1e-5)
 
 
-def test_selected_hypotheses_go_on_as_their_own(model: Transformer) -> None:
+def test_selected_hypotheses_continue_independently(model: Transformer) -> None:
     source, target = ids(3, 5), ids(6, 4, seed=1)
     rows, sentences = torch.tensor([3, 3, 4, 5]), torch.tensor([1, 2])
     state = model.start(source, 2)
@@ -83,8 +83,8 @@ def test_selected_hypotheses_go_on_as_their_own(model: Transformer) -> None:
     torch.testing.assert_close(state.step(target[rows, 3]), whole[:, 3], atol=1e-5, rtol=1e-5)
 
 
-def test_pools_grow_and_forget_nothing(model: Transformer) -> None:
-    """Beyond the places there are at first, with hypotheses that change places and sentences that leave."""
+def test_the_kv_cache_grows_and_keeps_everything(model: Transformer) -> None:
+    """The cache outgrows its initial capacity while hypotheses are replaced and sentences removed."""
     source, rng = ids(3, 5), torch.Generator().manual_seed(1)
     state, beams, steps = model.start(source, 2), 2, 40
     history, alive = torch.zeros(6, 0, dtype=torch.long), torch.arange(3)
@@ -107,7 +107,7 @@ VARIANTS = list(
 
 
 @pytest.mark.parametrize(("activation", "tied", "bias", "depths"), VARIANTS)
-def test_every_variant_computes_and_learns_everywhere(
+def test_every_variant_has_gradients_for_all_weights(
     activation: str, tied: str, bias: bool, depths: tuple[int, int]
 ) -> None:
     made = make(activation=activation, tied=tied, output_bias=bias, encoder_layers=depths[0], decoder_layers=depths[1])
@@ -117,7 +117,7 @@ def test_every_variant_computes_and_learns_everywhere(
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in made.parameters())
 
 
-def test_base_has_the_papers_size() -> None:
+def test_the_base_model_has_the_papers_size() -> None:
     with torch.device("meta"):
         base = Transformer(ModelConfig(), (37_000, 37_000), PAD, BOS, 256)
         big = Transformer(ModelConfig(width=1024, heads=16, feed_forward=4096), (37_000, 37_000), PAD, BOS, 256)
@@ -126,7 +126,7 @@ def test_base_has_the_papers_size() -> None:
 
 
 def copy_layer(ours: Any, theirs: Any) -> None:
-    """Give torch's encoder or decoder layer our weights."""
+    """Copy our weights into torch's encoder or decoder layer."""
     attention = {"self_attn": ours.attention} | ({"multihead_attn": ours.cross} if hasattr(ours, "cross") else {})
     for name, mine in attention.items():
         other = getattr(theirs, name)
@@ -145,8 +145,8 @@ def copy_layer(ours: Any, theirs: Any) -> None:
         getattr(theirs, f"norm{i}").load_state_dict(residual.norm.state_dict())
 
 
-def test_layers_equal_torchs(model: Transformer) -> None:
-    """Written by others from the same paper: with the same weights, the same numbers."""
+def test_layers_equal_those_of_torch(model: Transformer) -> None:
+    """With the same weights, torch's layers give the same numbers."""
     cfg = model.cfg
     kind: dict[str, Any] = {
         "d_model": 16,
@@ -173,7 +173,7 @@ def test_layers_equal_torchs(model: Transformer) -> None:
     torch.testing.assert_close(model.hidden(source, target), y, atol=1e-5, rtol=1e-5)
 
 
-def test_sinusoids_are_the_papers_with_sines_first() -> None:
+def test_sinusoids_match_the_paper_with_sines_first() -> None:
     table = sinusoids(50, 8)
     for position, i in ((0, 0), (1, 0), (7, 1), (49, 3)):
         angle = torch.tensor(position / 10_000 ** (2 * i / 8), dtype=torch.float64)

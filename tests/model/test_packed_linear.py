@@ -1,4 +1,4 @@
-"""Products with weights are torch's own, to rounding, whichever layout is multiplied; and layouts never grow stale."""
+"""Products with packed weights equal torch's up to rounding, and packed weights are never stale."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ PRECISIONS = [torch.float32, torch.bfloat16]
 
 
 def plain(device: str, dtype: torch.dtype) -> bool:
-    """What `linear.packs` says on a machine without oneDNN."""
+    """Answer like `packed_linear.packs` on a machine without oneDNN."""
     return False
 
 
 @pytest.fixture(params=["packed", "plain"])
 def layout(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ways to multiply."""
+    """Run a test with and without oneDNN's layout."""
     if request.param == "plain":
         monkeypatch.setattr("transformer.model.packed_linear.packs", plain)
 
@@ -38,7 +38,7 @@ def layout(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("relu", [False, True])
 @pytest.mark.parametrize("with_bias", [False, True])
 @pytest.mark.parametrize("dtype", PRECISIONS)
-def test_products_and_gradients_are_torchs(dtype: torch.dtype, with_bias: bool, relu: bool) -> None:
+def test_products_and_gradients_equal_torch(dtype: torch.dtype, with_bias: bool, relu: bool) -> None:
     torch.manual_seed(1)
     x = torch.randn(3, 5, 24).to(dtype).requires_grad_()
     weight = nn.Parameter(torch.randn(40, 24))
@@ -58,7 +58,7 @@ def test_products_and_gradients_are_torchs(dtype: torch.dtype, with_bias: bool, 
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
-def test_layouts_follow_the_weight(dtype: torch.dtype) -> None:
+def test_packed_weights_follow_the_weight(dtype: torch.dtype) -> None:
     weight, packed, x = nn.Parameter(torch.randn(16, 16)), PackedWeights(), torch.randn(4, 16).to(dtype)
 
     def multiply() -> Tensor:
@@ -72,13 +72,13 @@ def test_layouts_follow_the_weight(dtype: torch.dtype) -> None:
         weight.mul_(2)
     assert torch.equal(multiply(), 2 * first)
     other = torch.zeros(16, 16)
-    weight.data, other = other, weight.data  # as averaged weights are swapped in, and out again
+    weight.data, other = other, weight.data  # as when averaged weights are swapped in and out
     assert not multiply().any()
     weight.data, other = other, weight.data
     assert torch.equal(multiply(), 2 * first)
 
 
-def test_layouts_made_while_translating_serve_training() -> None:
+def test_weights_packed_for_translation_work_in_training() -> None:
     affine = Linear(8, 8)
     with torch.no_grad():
         affine.weight.normal_()
@@ -92,7 +92,7 @@ def test_layouts_made_while_translating_serve_training() -> None:
     assert affine.weight.grad is not None
 
 
-def test_layouts_do_not_travel_with_copies() -> None:
+def test_copies_do_not_share_packed_weights() -> None:
     affine = Linear(8, 8)
     nn.init.ones_(affine.weight)
     nn.init.zeros_(affine.bias)
@@ -116,7 +116,7 @@ def test_weights_without_a_version_and_one_dimension() -> None:
 
 
 def curve(cfg: Config, folder: Path) -> list[float]:
-    """The loss of each of twenty updates."""
+    """Return the losses of twenty updates."""
     loop = build_loop(cfg, folder, CPU, Ranks(), Stopwatch(), keep=False)
     loop.trainer.model.train()
     losses = []
@@ -127,10 +127,10 @@ def curve(cfg: Config, folder: Path) -> list[float]:
 
 
 @pytest.mark.parametrize(("precision", "rounding"), [("float32", 1e-4), ("bfloat16", 2e-2)])
-def test_the_loss_curve_is_that_of_plain_products(
+def test_the_loss_curve_equals_that_of_plain_products(
     tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, rounding: float
 ) -> None:
-    """Under one seed, dropout included; a layout that was not renewed would stand still."""
+    """The seed is the same, including dropout. Weights that were not packed again would not change."""
     cfg = config_file.override(tiny, [f"train.precision={precision}", "train.max_steps=20"])
     fast = curve(cfg, tmp_path)
     monkeypatch.setattr("transformer.model.packed_linear.packs", plain)

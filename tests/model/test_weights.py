@@ -1,4 +1,4 @@
-"""The walk over a model's weights reaches each of them, and engines refuse every setting that they were not taught."""
+"""`model_weights` returns every weight, and engines refuse every setting that they do not know."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ SMALL = ModelConfig(width=32, heads=2, feed_forward=64, encoder_layers=2, decode
 MoreConfig = dataclasses.make_dataclass(
     "MoreConfig", [("norm_kind", str, "layer")], bases=(ModelConfig,), frozen=True, kw_only=True
 )
-"""The settings with one more, as on the day that RMSNorm is added."""
+"""The settings plus a new one, as if RMSNorm were added."""
 
 
 def tensors(value: Any) -> list[Tensor]:
-    """All tensors in a tree of dataclasses and tuples."""
+    """Return all tensors in a tree of dataclasses and tuples."""
     if isinstance(value, Tensor):
         return [value]
     if isinstance(value, tuple):
@@ -51,15 +51,15 @@ def test_every_weight_is_reached(norm: Any, tied: Any, output_bias: bool) -> Non
 
 
 def silently_accepted(cfg: ModelConfig, accepted: Mapping[str, Accepted]) -> list[str]:
-    """The settings for which an engine takes a value that is not the default, without having named them."""
+    """Return the settings that an engine does not list but for which it accepts a value other than the default."""
     values = {field.name: getattr(cfg, field.name) for field in dataclasses.fields(cfg)}
     names = [field.name for field in dataclasses.fields(cfg) if field.name not in accepted]
     return [name for name in names if unsupported(type(cfg)(**{**values, name: "no such value"}), accepted) is None]
 
 
 @each_engine
-def test_a_setting_that_an_engine_was_not_taught_is_refused(accepted: Mapping[str, Accepted]) -> None:
-    """Whatever fields ModelConfig has, or will have."""
+def test_a_setting_that_an_engine_does_not_know_is_refused(accepted: Mapping[str, Accepted]) -> None:
+    """This holds for all current and future fields of ModelConfig."""
     assert accepted.keys() <= {field.name for field in dataclasses.fields(ModelConfig)}
     small = {field.name: getattr(SMALL, field.name) for field in dataclasses.fields(SMALL)}
     assert unsupported(SMALL, accepted) is None
@@ -78,7 +78,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "output_bias": (False, True),
     "decoder_start": ("bos", "pad"),
 }
-"""The values that every engine computes, where the choice is a closed one."""
+"""The values of each setting with a fixed choice, all of which every engine supports."""
 
 
 @each_engine
@@ -92,7 +92,7 @@ def test_a_new_value_of_a_known_setting_is_refused(name: str, accepted: Mapping[
     assert refused.startswith(f"model.{name} is another, not ")
 
 
-def test_rules_in_words() -> None:
+def test_accepted_values_as_text() -> None:
     rules = {"width": multiple_of(32), "norm": one_of("post", "pre"), "heads": ANY}
     assert unsupported(ModelConfig(width=48), rules) == "model.width is 48, not a multiple of 32"
     wrong: Any = "sandwich"

@@ -1,4 +1,4 @@
-"""What a stranger's run directory can do: be refused."""
+"""Checkpoints that are damaged or do not match their run are refused."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_copied_run_loads(copy: Path) -> None:
     assert not model.training
 
 
-def test_not_a_run(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such directory"):
         open_run(tmp_path / "none")
     with pytest.raises(CheckpointError, match=r"it has no config.yaml"):
@@ -55,14 +55,14 @@ def test_a_damaged_best_is_replaced_and_a_named_one_refused(copy: Path) -> None:
         load_model(open_run(copy), name)
 
 
-def test_pointers_stay_inside(copy: Path) -> None:
+def test_pointers_must_stay_inside_the_run(copy: Path) -> None:
     (copy / "best").write_text("../../etc")
     with pytest.raises(CheckpointError, match="must name a checkpoint"):
         load_model(open_run(copy))
 
 
 def remake(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
-    """Put other weights into a checkpoint, with a manifest that fits."""
+    """Put other weights into a checkpoint, with a matching manifest."""
     state = (folder / "state.json").read_text()
     with atomic.new_folder(folder) as new:
         save_file(tensors, new / "model.safetensors")
@@ -87,13 +87,13 @@ def test_weights_of_another_shape_are_named(copy: Path, change: object, message:
 
 
 @pytest.mark.parametrize("content", [b"", b"abc", struct.pack("<Q", 1 << 60), struct.pack("<Q", 10) + b"not json!!"])
-def test_files_that_hold_no_tensors(tmp_path: Path, content: bytes) -> None:
+def test_files_without_tensors_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(CheckpointError):
         load_tensors(tmp_path / "x")
 
 
-def test_another_format_is_refused(copy: Path) -> None:
+def test_an_unknown_format_is_refused(copy: Path) -> None:
     state = json.loads((best(copy) / "state.json").read_text())
     tensors = load_tensors(best(copy) / "model.safetensors")
     with atomic.new_folder(best(copy)) as new:
@@ -110,7 +110,7 @@ def test_checkpoints_by_name(copy: Path) -> None:
         load_model(run, "step-9")
 
 
-def test_a_swapped_tokenizer_is_noticed(copy: Path, tok: object) -> None:
+def test_a_swapped_tokenizer_is_detected(copy: Path, tok: object) -> None:
     pass
 
     other = learn_tokenizer([("a b c", "d e f")] * 3, TokenizerConfig(vocab_size=300))

@@ -1,10 +1,10 @@
-"""Run directories of version 0.1.0 still resume, evaluate and translate, to the same result.
+"""Run directories of version 0.1.0 still resume, evaluate and translate, with the same results.
 
 `old_runs/version-0.1.0.tar.xz` was written by the commands of that version: text and prepared data; `finished`, a run
 at its last step; `int8`, one that decodes in 8 bits; `stopped`, interrupted in the middle of an epoch, with a moving
-average, subword sampling and two vocabularies. `old_runs/expected.json` has what that version made of them: the
-translations, the scores, and of the resumed runs the sum, norm and first numbers of each tensor. With subword sampling
-that version drew other segmentations in each process, so its weights cannot be compared.
+average, subword sampling and two vocabularies. `old_runs/expected.json` has the results of that version: the
+translations, the scores, and the sum, norm and first numbers of each tensor of the resumed runs. With subword sampling,
+that version drew different segmentations in each process, so those weights cannot be compared.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RUNS = ["finished", "stopped", pytest.param("int8", marks=pytest.mark.skipif(lib
 
 @pytest.fixture
 def old_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The unpacked runs, as current directory, since their configurations name files beside them."""
+    """Unpack the runs and change to their folder, since their configurations have relative paths."""
     with tarfile.open(FOLDER / "version-0.1.0.tar.xz") as tar:
         tar.extractall(tmp_path, filter="data")
     monkeypatch.chdir(tmp_path)
@@ -57,7 +57,7 @@ def test_old_runs_evaluate_the_same(old_runs: Path, name: str, capsys: pytest.Ca
 
 
 def resume(name: str) -> Path:
-    """Resume a run with the settings that the old version resumed it with; return the last checkpoint."""
+    """Resume a run with the settings with which the old version resumed it. Return the last checkpoint."""
     settings = EXPECTED[name]["settings"]
     assert main(["train", "old.yaml", "--run", name, "data.prepared_dir=prepared", *settings]) == 0
     last = Path(name, "checkpoints", Path(name, "last").read_text().strip())
@@ -76,7 +76,7 @@ def test_old_runs_resume_to_the_same_weights(old_runs: Path, name: str) -> None:
     assert found.keys() == EXPECTED[name]["tensors"].keys()
     for key, (total, norm, *first) in EXPECTED[name]["tensors"].items():
         flat = found[key].double().flatten()
-        # Relative to the norm: a sum of many numbers of both signs, and tiny second moments, have little else to go by.
+        # Relative to the norm, as sums of many numbers of both signs, and second moments, can be tiny.
         assert torch.linalg.vector_norm(flat).item() == pytest.approx(norm, rel=1e-3, abs=1e-9), key
         assert flat.sum().item() == pytest.approx(total, abs=1e-2 * norm + 1e-9), key
         assert flat[:3].tolist() == pytest.approx(first, abs=1e-2 * norm + 1e-9), key
@@ -92,7 +92,7 @@ def test_an_old_run_stopped_in_the_middle_of_an_epoch_resumes(old_runs: Path) ->
     assert progress["last_validation"]["loss"] == pytest.approx(EXPECTED["stopped"]["resumed_loss"], rel=0.03)
 
 
-def test_old_names_of_settings_are_read_and_named_once(old_runs: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_old_names_of_settings_are_accepted_and_logged_once(old_runs: Path, caplog: pytest.LogCaptureFixture) -> None:
     from transformer import config_file
 
     config_file._log_renamed.cache_clear()

@@ -1,4 +1,4 @@
-"""Progress: what a checkpoint may say of it, in the names of today and of version 0.1."""
+"""The progress in a checkpoint is validated, with the current names of fields and those of version 0.1."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from transformer.runs.progress import RENAMED, Progress, is_valid
 FIRST = {"step": 1, "epoch": 0, "index": 1, "tokens": 9, "seconds": 0.5}
 
 
-def test_it_survives_json() -> None:
+def test_progress_survives_json() -> None:
     progress = Progress(step=3, best_score=-1.5, ranking=[(-1.5, "step-00000003")], last_validation={"loss": 1.5})
     assert Progress.from_state(json.loads(json.dumps({"progress": vars(progress)}))) == progress
 
 
-def test_the_names_of_version_0_1_are_read() -> None:
+def test_names_of_version_0_1_are_accepted() -> None:
     old = {"best": -2.0, "valid": {"loss": 2.0}, "validated": 1, "skips": 2, "good": "step-00000001", "calm": True}
     assert old.keys() == RENAMED.keys()
     progress = Progress.from_state({"progress": {**FIRST, **old}})
@@ -31,7 +31,7 @@ def test_the_names_of_version_0_1_are_read() -> None:
 
 
 def test_a_new_field_needs_no_other_file() -> None:
-    """Every field is checked by its type alone, and fields that an old checkpoint lacks have their defaults."""
+    """Fields are checked by their types only, and fields missing in an old checkpoint get their defaults."""
     assert Progress.from_state({"progress": FIRST}).ranking == []
     for field in fields(Progress):
         assert not is_valid({**FIRST, field.name: object()}), field.name
@@ -45,7 +45,7 @@ def test_a_new_field_needs_no_other_file() -> None:
         ({"progress": {**FIRST, "mood": 1}}, "a checkpoint's progress has an unknown field: mood"),
     ],
 )
-def test_what_training_did_not_write_is_refused(state: dict[str, Any], sentence: str) -> None:
+def test_progress_that_training_did_not_write_is_refused(state: dict[str, Any], sentence: str) -> None:
     with pytest.raises(CheckpointError, match=sentence):
         Progress.from_state(state)
 

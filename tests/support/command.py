@@ -1,4 +1,4 @@
-"""The `transformer` command in this process, on byte streams in memory."""
+"""Runs the `transformer` command in this process, on byte streams in memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GREEDY = ("decode.beam=1", "decode.max_extra=3")
 
 
 class Outcome(NamedTuple):
-    """What a command left behind."""
+    """The exit code and the output of a command."""
 
     code: int
     out: bytes
@@ -30,7 +30,7 @@ class Outcome(NamedTuple):
 
 
 class Stream(io.TextIOWrapper):
-    """A standard stream over bytes in memory, which is no terminal."""
+    """A standard stream over bytes in memory that is not a terminal."""
 
     def __init__(self, content: bytes = b"") -> None:
         self.bytes = io.BytesIO(content)
@@ -38,7 +38,7 @@ class Stream(io.TextIOWrapper):
 
 
 def main(*args: object, stdin: bytes = b"") -> Outcome:
-    """Run a command in this process through the entry that `transformer` has, on byte streams."""
+    """Run a command in this process through the entry point of `transformer`, on byte streams."""
     streams = Stream(stdin), Stream(), Stream()
     with pytest.MonkeyPatch.context() as patch:
         for name, stream in zip(("stdin", "stdout", "stderr"), streams, strict=True):
@@ -51,7 +51,7 @@ def main(*args: object, stdin: bytes = b"") -> Outcome:
 
 def check_sentence(outcome: Outcome, command: str) -> None:
     assert "Traceback" not in outcome.err
-    assert not HIDDEN.search(outcome.err.replace("\r", ""))  # which a progress bar returns by
+    assert not HIDDEN.search(outcome.err.replace("\r", ""))  # a progress bar uses it
     if outcome.code:
         *_, last = outcome.err.splitlines()
         assert last.startswith(f"transformer {command}: "), outcome.err
@@ -59,7 +59,7 @@ def check_sentence(outcome: Outcome, command: str) -> None:
 
 
 def last_line_has(sentence: str, err: str) -> bool:
-    """Whether the last line, which is the error, matches."""
+    """Return whether the last line, which is the error, matches."""
     return bool(re.search(sentence, err.rstrip("\n").splitlines()[-1]))
 
 
@@ -75,7 +75,7 @@ def train(tmp_path: Path, data: str, *overrides: str) -> Outcome:
 
 
 class Measured(NamedTuple):
-    """What a real process did and took."""
+    """The outcome of a real process, its time and its peak memory."""
 
     outcome: Outcome
     seconds: float
@@ -83,7 +83,7 @@ class Measured(NamedTuple):
 
 
 def measured(*args: object) -> Measured:
-    """Run a real process and return also its time and the most memory it had."""
+    """Run a real process and measure its time and peak memory."""
     watch = time.monotonic()
     process = subprocess.Popen(
         [*COMMAND, *map(str, args)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

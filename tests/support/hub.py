@@ -1,8 +1,8 @@
 """A stand-in for the Hugging Face Hub and for the test set folder of sacrebleu, for tests without a network.
 
-`Hub` is an HTTP server on 127.0.0.1 which answers what `datasets.load_dataset` asks of the Hub. As `datasets`
-and `sacrebleu` read their settings when they are imported, a test runs them in a process of their own, with
-the environment that `Hub.environment` returns:
+`Hub` is an HTTP server on 127.0.0.1 that answers the requests of `datasets.load_dataset`. As `datasets` and
+`sacrebleu` read their settings when they are imported, a test runs them in a separate process, with the environment
+that `Hub.environment` returns:
 
     with hub.Hub() as server:
         server.push("wmt/wmt14", hub.parquet_files({"de-en": {"train": [("Guten Tag.", "Good day.")]}}))
@@ -134,7 +134,7 @@ class Hub:
         return f"http://127.0.0.1:{self._server.server_port}"
 
     def push(self, repo: str, files: Files) -> str:
-        """Makes `files` the newest commit of a data set, which older ones stay beside; returns its hash."""
+        """Makes `files` the newest commit of a data set and returns its hash. Older commits are kept."""
         repository = self._repos.setdefault(repo, _Repository())
         lines = [repository.head, *(f"{path} {_oid(content)}" for path, content in sorted(files.items()))]
         repository.head = hashlib.sha1("\n".join(lines).encode()).hexdigest()
@@ -188,7 +188,7 @@ class Hub:
 
 
 class _Server(ThreadingHTTPServer):
-    """A server which can be asked many things at once, and asks no name server for its own name."""
+    """A multi-threaded server that does not look up its own name."""
 
     request_queue_size = 64
 
@@ -208,14 +208,14 @@ class _Repository:
 
 @dataclass
 class _Answer:
-    """What to send back."""
+    """A response."""
 
     body: bytes
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
 
     def cut(self, wanted: str | None) -> "_Answer":
-        """Returns the part which a Range header wants."""
+        """Returns the part that a Range header requests."""
         match = _RANGE.fullmatch(wanted or "")
         if self.status != 200 or match is None or match.groups() == ("", ""):
             return self
@@ -257,7 +257,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Keeps quiet: `Hub.requests` has it all."""
+        """Logs nothing, as `Hub.requests` has all requests."""
 
 
 def _readme(metadata: Mapping[str, object]) -> bytes:
@@ -282,7 +282,7 @@ def _oid(content: bytes) -> str:
 
 
 def _entries(files: Files) -> dict[str, dict[str, object]]:
-    """Returns what the Hub tells about each folder and file, by its path."""
+    """Returns the Hub's metadata of each folder and file, by path."""
     folders = {str(parent) for path in files for parent in PurePosixPath(path).parents} - {"."}
     found: dict[str, dict[str, object]] = {}
     for path in sorted(folders):
@@ -304,7 +304,7 @@ def _tree(files: Files, folder: str, recursive: bool) -> _Answer:
 
 
 def _info(repo: str, files: Files, commit: str) -> _Answer:
-    """Tells about a whole data set."""
+    """Sends the metadata of a data set."""
     siblings = [{"rfilename": path} for path in sorted(files)]
     flags = {"private": False, "gated": False, "disabled": False, "tags": [], "downloads": 0, "likes": 0}
     return _json({"id": repo, "author": repo.split("/")[0], "sha": commit, "siblings": siblings, **flags})
@@ -326,7 +326,7 @@ def _json(value: object) -> _Answer:
 
 
 def _refusal(code: str, message: str) -> _Answer:
-    """Sends the error 404 and the two headers in which the Hub tells what it did not find."""
+    """Sends error 404 with the two headers that say what was not found."""
     answer = _json({"error": message})
     answer.status = 404
     answer.headers |= {"X-Error-Code": code, "X-Error-Message": message}

@@ -1,7 +1,7 @@
-"""Real processes without the seconds that each needs to import torch: one that has, and forks at request.
+"""Starts real processes without the seconds of importing torch: a server that has imported it forks on request.
 
-Each request is a line of JSON: `{"argv": [...], "log": FILE, ...}` runs a `transformer` command in a process of its
-own, whose id is answered, then, when it has ended, its exit status. `{"shell": COMMAND}` answers the status.
+Each request is a line of JSON. `{"argv": [...], "log": FILE, ...}` runs a `transformer` command in a child process; the
+answers are its id and, after it has ended, its exit status. `{"shell": COMMAND}` answers with the exit status.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ ROOT = Path(__file__).parents[2]
 
 
 class Child:
-    """A command that runs in a process of its own."""
+    """A command that runs in a child process."""
 
     def __init__(self, nursery: Nursery, pid: int, log: Path) -> None:
         self.nursery, self.pid, self.path = nursery, pid, log
 
     def wait(self) -> int:
-        """Return its exit code, or the negative number of the signal that ended it."""
+        """Wait for the end of the process. Return its exit code, or the negative number of the signal that ended it."""
         return os.waitstatus_to_exitcode(self.nursery.answer())
 
     def log(self) -> str:
-        """Return what it has written to standard error so far."""
+        """Return the standard error of the process so far."""
         return self.path.read_text(encoding="utf-8")
 
     def wait_for(self, text: str, seconds: float = 60) -> None:
-        """Return as soon as it has written this."""
+        """Wait until the process has written this text."""
         wait_until(lambda: text in self.log(), seconds, f"{text!r} was not said, but: {self.path}")
 
 
 def wait_until(met: Any, seconds: float, else_said: str) -> None:
-    """Return as soon as a condition is met."""
+    """Wait until a condition is met."""
     end = time.monotonic() + seconds
     while not met():
         assert time.monotonic() < end, else_said
@@ -49,7 +49,7 @@ def wait_until(met: Any, seconds: float, else_said: str) -> None:
 
 
 class Nursery:
-    """Starts commands; one at a time."""
+    """Client of the server that forks commands."""
 
     def __init__(self, before: list[str]) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
@@ -59,7 +59,7 @@ class Nursery:
         )
 
     def answer(self) -> int:
-        """Return the next number that it says."""
+        """Return the next number that the server sends."""
         assert self.process.stdout is not None
         return int(self.process.stdout.readline())
 
@@ -73,24 +73,24 @@ class Nursery:
     def start(self, log: Path, *argv: object, **how: Any) -> Child:
         """Start a command whose standard error goes to `log`.
 
-        `limits` are those of module resource, `env` is put into the environment, `threads` is the number that torch has
-        instead of one, `stdout` is another file than the log,
-        and into `record` goes a line for each batch trained on: the update's number and the ids of the pairs.
+        `limits` are resource limits. `env` is added to the environment. `threads` is the number of torch's
+        threads, by default one. `stdout` is a file for standard output, by default the log. `record` is a file that
+        gets a line for each batch trained on: the number of the update and the ids of the pairs.
         """
         log.write_bytes(b"")
         return Child(self, self.ask(argv=[str(arg) for arg in argv], log=str(log), **how), log)
 
     def run(self, log: Path, *argv: object, **how: Any) -> tuple[int, str]:
-        """Run a command to its end and return its exit code and its standard error."""
+        """Run a command and return its exit code and its standard error."""
         child = self.start(log, *argv, **how)
         return child.wait(), child.log()
 
     def shell(self, command: str) -> bool:
-        """Run a shell command where the nursery is; return whether it succeeded."""
+        """Run a shell command in the server's process environment. Return whether it succeeded."""
         return self.ask(shell=command) == 0
 
     def close(self) -> None:
-        """End it."""
+        """Stop the server."""
         with self.process:
             assert self.process.stdin is not None
             self.process.stdin.close()
@@ -98,7 +98,7 @@ class Nursery:
 
 @contextlib.contextmanager
 def open_nursery(*before: str) -> Iterator[Nursery]:
-    """Give a nursery, started by the words `before` if there are any."""
+    """Yield a nursery whose server is started with the command prefix `before`."""
     nursery = Nursery(list(before))
     try:
         yield nursery
@@ -107,7 +107,7 @@ def open_nursery(*before: str) -> Iterator[Nursery]:
 
 
 def record_pairs(path: str) -> None:
-    """Append a line for each batch whose gradient was taken: the update's number and the ids of the pairs."""
+    """Append a line for each batch whose gradient was computed: the number of the update and the ids of the pairs."""
     from transformer.training.trainer import Trainer
 
     update, backward, now = Trainer.update, Trainer._backward, [0]
@@ -126,7 +126,7 @@ def record_pairs(path: str) -> None:
 
 
 def become(request: dict[str, Any]) -> int:
-    """Be the process that was asked for; return its exit code."""
+    """Run the requested command in this forked process and return its exit code."""
     import torch
 
     from transformer.cli import main as cli
@@ -151,7 +151,7 @@ def become(request: dict[str, Any]) -> int:
 
 def serve() -> None:
     """Answer requests until there are no more."""
-    from transformer.training import session  # noqa: F401 (what takes long)
+    from transformer.training import session  # noqa: F401 (slow to import)
 
     for line in sys.stdin:
         request = json.loads(line)

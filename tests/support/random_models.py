@@ -1,4 +1,4 @@
-"""Small models of all kinds that can be exported, with random weights."""
+"""Small models of all exportable kinds, with random weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SOURCES = [[10, 20, 30, 40, 50, 60], [70], [5, 6, 7, 8]]
 
 
 def build(cfg: ModelConfig, tok: Tokenizer) -> Transformer:
-    """A model whose every number is random, norms and biases too."""
+    """Return a model whose weights are all random, including norms and biases."""
     torch.manual_seed(3)
     model = Transformer(cfg, tok.sizes, tok.pad, tok.bos if cfg.decoder_start == "bos" else tok.pad, 20)
     for name, weight in model.named_parameters():

@@ -1,4 +1,4 @@
-"""A toy language pair, English digits spelled out and the German ones in reverse order, and a run of one second."""
+"""A toy language pair, English digits and the German digits in reverse order, and a run that takes a second."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 def toy_pairs(count: int, seed: int, longest: int = 6) -> list[Pair]:
-    """Numbers spelled digit by digit, and the German digits in reverse order."""
+    """Return numbers as English digits, paired with the German digits in reverse order."""
     rng = random.Random(seed)
     pairs = []
     for _ in range(count):
@@ -26,7 +26,7 @@ def toy_pairs(count: int, seed: int, longest: int = 6) -> list[Pair]:
 
 
 def assert_same(one: dict[str, Tensor], other: dict[str, Tensor], exact: bool = True) -> None:
-    """Hold tensors of two trainings to be equal, bit for bit or to rounding."""
+    """Assert that the tensors of two trainings are equal, bit for bit or up to rounding."""
     assert one.keys() == other.keys()
     for name, tensor in one.items():
         if exact:

@@ -1,4 +1,4 @@
-"""A language of a few words, for searching and sampling without a model."""
+"""A language of a few words, to test search and sampling without a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches that do not fit the memory are split; the results are those of the whole, in order."""
+"""Batches that do not fit into memory are split, with the same results in the same order."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def fitting(most: int, tried: list[int]) -> Callable[[range], list[int]]:
 
 
 @pytest.mark.parametrize("most", [1, 3, 10, 100])
-def test_the_parts_are_the_whole_in_order(most: int) -> None:
+def test_parts_cover_the_batch_in_order(most: int) -> None:
     splitter, tried = Ranges(torch.device("cpu")), list[int]()
     found = [number for part in splitter.run(range(37), fitting(most, tried)) for number in part]
     assert found == list(range(37))
@@ -48,7 +48,7 @@ def test_the_parts_are_the_whole_in_order(most: int) -> None:
     assert all(size <= most for size in again)  # the size is remembered
 
 
-def test_what_cannot_be_split_is_an_error() -> None:
+def test_a_batch_that_cannot_be_split_is_an_error() -> None:
     with pytest.raises(TransformerError, match="5 does not fit"):
         list(Ranges(torch.device("cpu")).run(range(5, 9), fitting(0, [])))
 

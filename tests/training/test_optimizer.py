@@ -1,4 +1,4 @@
-"""The rate is a function of the step; the average forgets where it began."""
+"""The learning-rate schedules, weight decay and the moving average."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from transformer.config import TrainConfig
 from transformer.training.optimizer import MovingAverage, build_optimizer, learning_rate
 
 
-def test_noam_is_the_papers_formula() -> None:
+def test_noam_follows_the_papers_formula() -> None:
     cfg = TrainConfig()
     for step in (1, 10, 3999, 4000, 4001, 100_000):
         assert learning_rate(step, cfg, 512) == pytest.approx(512**-0.5 * min(step**-0.5, step * 4000**-1.5))
 
 
 @pytest.mark.parametrize("kind", ["linear", "cosine"])
-def test_falling_rates_reach_zero_after_the_last_step(kind: str) -> None:
+def test_decaying_rates_reach_zero_after_the_last_step(kind: str) -> None:
     cfg = TrainConfig(schedule=kind, warmup_steps=10, max_steps=100, peak_rate=1.0)  # type: ignore[arg-type]
     rates = [learning_rate(step, cfg, 512) for step in range(1, 102)]
     assert max(rates) == rates[9] == 1.0

@@ -1,4 +1,4 @@
-"""Training goes on bit for bit, however it was stopped and however its updates are cut."""
+"""Training resumes bit for bit, and its result does not depend on how updates are cut."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ FEATURES = [
 
 
 @pytest.mark.parametrize("overrides", FEATURES)
-def test_going_on_equals_never_having_stopped(tiny: Config, tmp_path: Path, overrides: list[str]) -> None:
+def test_resume_equals_an_uninterrupted_run(tiny: Config, tmp_path: Path, overrides: list[str]) -> None:
     cfg = config_file.override(tiny, overrides)
     train(cfg, tmp_path / "whole", CPU)
-    for steps in (3, 4, 9, 12):  # mid-epoch and at saves, at steps that save by themselves and that do not
+    for steps in (3, 4, 9, 12):  # mid-epoch and at its end, at steps with and without a scheduled save
         train(config_file.override(cfg, [f"train.max_steps={steps}"]), tmp_path / "parts", CPU)
-        if "train.schedule=cosine" in overrides:  # whose rate depends on max_steps: stop by signal instead
+        if "train.schedule=cosine" in overrides:  # its rate depends on max_steps, so stop by a signal instead
             break
     if "train.schedule=cosine" in overrides:
         stop_after(cfg, tmp_path / "signalled", 7)
@@ -71,7 +71,7 @@ def test_going_on_equals_never_having_stopped(tiny: Config, tmp_path: Path, over
 
 
 def stop_after(cfg: Config, folder: Path, step: int, number: int = signal.SIGTERM) -> str:
-    """Train and let a signal come during update `step`."""
+    """Train, and send a signal during update `step`."""
     original = Trainer.update
 
     def update(self: Any, now: int, *rest: Any) -> Any:
@@ -91,7 +91,7 @@ def test_signals_save_and_stop(tiny: Config, tmp_path: Path, number: int, why: s
     assert (tmp_path / "run" / "last").read_text() == "step-00000005\n"
 
 
-def test_sigusr1_saves_and_goes_on(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sigusr1_saves_and_continues(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved: list[str] = []
     save = save_checkpoint
 
@@ -103,10 +103,10 @@ def test_sigusr1_saves_and_goes_on(tiny: Config, tmp_path: Path, monkeypatch: py
     assert stop_after(tiny, tmp_path / "run", 5, signal.SIGUSR1) == "all 12 steps are done"
     assert saved == [f"step-{step:08d}" for step in (3, 5, 6, 9, 12)]
     kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
-    assert kept == [f"step-{step:08d}" for step in (3, 6, 9, 12)]  # as of a run without a signal
+    assert kept == [f"step-{step:08d}" for step in (3, 6, 9, 12)]  # as in a run without a signal
 
 
-def test_a_finished_run_says_so(tiny: Config, tmp_path: Path) -> None:
+def test_a_finished_run_reports_that(tiny: Config, tmp_path: Path) -> None:
     train(tiny, tmp_path / "run", CPU)
     before = (tmp_path / "run" / "metrics.jsonl").read_text()
     assert train(tiny, tmp_path / "run", CPU) == "all 12 steps are done"
@@ -114,19 +114,19 @@ def test_a_finished_run_says_so(tiny: Config, tmp_path: Path) -> None:
 
 
 SMOOTH = ["model.dropout=0", "train.adam_epsilon=1e-4"]
-"""Without dropout, whose draws go with the batches, and without Adam's blowing up of gradients that are only rounding
-(that of the keys' bias is zero on paper: softmax does not see it)."""
+"""Settings without dropout, whose draws depend on the batches, and with an epsilon that keeps Adam from amplifying
+gradients that are only rounding errors (that of the keys' bias is zero in theory, as softmax ignores it)."""
 
 
 @pytest.mark.parametrize("limit", ["1", "30", "37", "1000"])
-def test_the_same_weights_however_updates_are_cut(tiny: Config, tmp_path: Path, limit: str) -> None:
+def test_weights_do_not_depend_on_how_updates_are_cut(tiny: Config, tmp_path: Path, limit: str) -> None:
     cfg = config_file.override(tiny, [*SMOOTH, "train.max_steps=3"])
     for name, tokens in (("whole", "auto"), ("cut", limit)):
         train(config_file.override(cfg, [f"train.micro_batch_tokens={tokens}"]), tmp_path / name, CPU)
     assert_same(tensors(tmp_path / "whole", 3), tensors(tmp_path / "cut", 3), exact=False)
 
 
-def test_the_same_run_twice_is_the_same_and_another_seed_is_not(tiny: Config, tmp_path: Path) -> None:
+def test_runs_are_reproducible_and_depend_on_the_seed(tiny: Config, tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         train(config_file.override(tiny, [f"train.seed={seed}", "train.max_steps=3"]), tmp_path / name, CPU)
     assert_same(tensors(tmp_path / "a", 3), tensors(tmp_path / "b", 3))
@@ -135,8 +135,8 @@ def test_the_same_run_twice_is_the_same_and_another_seed_is_not(tiny: Config, tm
     assert not torch.equal(a, c)
 
 
-def test_two_workers_train_what_one_does(tiny: Config, tmp_path: Path) -> None:
-    """And, dropout included, the same bit for bit each time, however the threads take turns."""
+def test_two_workers_train_the_same_as_one(tiny: Config, tmp_path: Path) -> None:
+    """With dropout, two runs are equal bit for bit, however the threads are scheduled."""
     cfg = config_file.override(tiny, ["train.max_steps=6", "train.micro_batch_tokens=40", "train.adam_epsilon=1e-4"])
     train(cfg, tmp_path / "one", CPU)
     torch.set_num_threads(2)
@@ -149,7 +149,7 @@ def test_two_workers_train_what_one_does(tiny: Config, tmp_path: Path) -> None:
     assert_same(tensors(tmp_path / "two", 6), tensors(tmp_path / "again", 6))
 
 
-def test_workers_keep_to_their_share_of_the_cores() -> None:
+def test_workers_use_only_their_share_of_the_cores() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(4)
     try:
@@ -157,19 +157,17 @@ def test_workers_keep_to_their_share_of_the_cores() -> None:
         assert workers.count == 2
 
         def threads(_: int) -> int:
-            torch.randn(1 << 20).add_(1)  # an operation that is spread over the cores
+            torch.randn(1 << 20).add_(1)  # an operation that uses all cores
             return torch.get_num_threads()
 
         assert workers.map(threads, range(6)) == [2] * 6
         assert torch.get_num_threads() == 4
-        assert workers.map(threads, [0]) == [4]  # alone, with all of them
+        assert workers.map(threads, [0]) == [4]  # a single item uses all cores
     finally:
         torch.set_num_threads(before)
 
 
-def test_dropout_draws_anew_in_each_step_and_batch(
-    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dropout_differs_in_each_step_and_batch(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[bytes] = []
     original = keep_mask
 
@@ -192,7 +190,7 @@ def test_dropout_draws_anew_in_each_step_and_batch(
     assert len(set(drawn)) == half
 
 
-def test_two_processes_train_what_one_does(tiny_file: Path, tmp_path: Path) -> None:
+def test_two_processes_train_the_same_as_one(tiny_file: Path, tmp_path: Path) -> None:
     overrides = [*SMOOTH, "train.max_steps=6", "train.micro_batch_tokens=60", "train.ema=0.9"]
     train(config_file.load(tiny_file, overrides), tmp_path / "one", CPU)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
@@ -210,7 +208,7 @@ def _waits(_: object) -> None:
 
 
 def test_no_update_waits_for_the_device(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What fetches a value from a GPU makes the program wait for it: none of these is called in an update."""
+    """No operation that copies a value from a GPU, and so waits for it, is called in an update."""
     loop = build_loop(tiny, tmp_path / "run", CPU, Ranks(), Stopwatch())
     (_, batches) = next(loop.cut_updates())
     for name in ("item", "tolist", "__bool__", "__float__", "__int__", "cpu", "numpy"):
@@ -221,7 +219,7 @@ def test_no_update_waits_for_the_device(tiny: Config, tmp_path: Path, monkeypatc
 
 
 class Operations(TorchDispatchMode):
-    """Counts what is computed while it is entered."""
+    """Counts the operations inside the context."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -232,15 +230,15 @@ class Operations(TorchDispatchMode):
         return func(*args, **kwargs or {})
 
 
-def test_an_update_has_no_loop_over_tokens_and_fetches_no_value(tiny: Config, tmp_path: Path) -> None:
-    """The number of operations is the same for five times the tokens, and reading a tensor's value is none of them."""
+def test_an_update_has_no_loop_over_tokens_and_reads_no_value(tiny: Config, tmp_path: Path) -> None:
+    """The number of operations is the same for five times the tokens, and none of them reads a tensor's value."""
     counts = []
     for tokens in (200, 1000):
         cfg = config_file.override(tiny, [f"train.batch_tokens={tokens}", "train.micro_batch_tokens=2000"])
         loop = build_loop(cfg, tmp_path / "run", CPU, Ranks(), Stopwatch(), keep=False)
         updates = loop.cut_updates()
         loop.trainer.model.train()
-        loop.update(next(updates)[1])  # makes Adam's state
+        loop.update(next(updates)[1])  # creates Adam's state
         _, batches = next(updates)
         with Operations() as found:
             loop.update(batches)
@@ -251,8 +249,8 @@ def test_an_update_has_no_loop_over_tokens_and_fetches_no_value(tiny: Config, tm
     assert not [name for name in counts[0] if "_local_scalar_dense" in name or "nonzero" in name]
 
 
-def test_a_run_is_the_same_as_a_plain_loop_of_torchs(tiny: Config, tmp_path: Path) -> None:
-    """Twenty losses, against torch's own cross-entropy, clipping and AdamW on padded tensors."""
+def test_a_run_equals_a_plain_torch_loop(tiny: Config, tmp_path: Path) -> None:
+    """Twenty losses equal those of torch's cross-entropy, clipping and AdamW on padded tensors."""
     cfg = config_file.override(tiny, [*SMOOTH, "train.clip_norm=0.5", "train.weight_decay=0.01"])
     loop = build_loop(cfg, tmp_path / "run", CPU, Ranks(), Stopwatch(), keep=False)
     plain, pad = copy.deepcopy(loop.trainer.model), loop.trainer.model.pad
@@ -297,7 +295,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing(tiny: Config, tmp_path: P
 
 
 def test_float16_scales_its_loss(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The path of GPUs, on a CPU."""
+    """The code for GPUs is tested on a CPU."""
     monkeypatch.setattr("transformer.training.trainer.resolve_dtype", lambda name, on: torch.float16)
     cfg = config_file.override(tiny, ["train.clip_norm=1.0", "train.max_steps=9"])
     train(cfg, tmp_path / "run", CPU)
@@ -341,8 +339,8 @@ def test_one_writer_at_a_time(tiny: Config, tmp_path: Path) -> None:
     assert not list((tmp_path / "run" / "checkpoints").glob(".tmp-*"))
 
 
-def test_what_was_left_of_the_end_is_done(tiny: Config, tmp_path: Path) -> None:
-    """Killed after the last update, before the averaging and the card."""
+def test_an_interrupted_end_of_training_is_completed(tiny: Config, tmp_path: Path) -> None:
+    """The run was killed after the last update, before averaging and the model card."""
     cfg = config_file.override(tiny, ["train.average_last=2"])
     train(cfg, tmp_path / "run", CPU)
     (tmp_path / "run" / "finished").unlink()
@@ -352,15 +350,13 @@ def test_what_was_left_of_the_end_is_done(tiny: Config, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "checkpoints" / "average-00000012").is_dir()
 
 
-def test_tensorboard_that_is_not_there_is_a_sentence(
-    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_tensorboard_is_reported(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ConfigError, match="pip install tensorboard"):
         train(config_file.override(tiny, ["train.tensorboard=true"]), tmp_path / "run", CPU)
 
 
-def test_other_text_is_noticed(tiny: Config, tmp_path: Path) -> None:
+def test_changed_training_text_is_detected(tiny: Config, tmp_path: Path) -> None:
     train(config_file.override(tiny, ["train.max_steps=3"]), tmp_path / "run", CPU)
     with (tmp_path / "train.en").open("a") as en, (tmp_path / "train.de").open("a") as de:
         en.write("one\n")
@@ -369,7 +365,7 @@ def test_other_text_is_noticed(tiny: Config, tmp_path: Path) -> None:
         train(tiny, tmp_path / "run", CPU)
 
 
-def test_a_donor_is_needed_once(tiny: Config, tmp_path: Path) -> None:
+def test_init_from_is_not_needed_when_resuming(tiny: Config, tmp_path: Path) -> None:
     train(config_file.override(tiny, ["train.max_steps=3"]), tmp_path / "first", CPU)
     cfg = config_file.override(tiny, [f"train.init_from={tmp_path / 'first'}"])
     train(config_file.override(cfg, ["train.max_steps=3"]), tmp_path / "second", CPU)
@@ -418,7 +414,7 @@ def test_warm_start_takes_tokenizer_and_weights(tiny: Config, tmp_path: Path) ->
         build_loop(config_file.override(cfg, ["model.width=16"]), tmp_path / "third", CPU, Ranks(), Stopwatch())
 
 
-def test_average_of_the_last(tiny: Config, tmp_path: Path) -> None:
+def test_average_of_the_last_checkpoints(tiny: Config, tmp_path: Path) -> None:
     train(config_file.override(tiny, ["train.average_last=3", "train.keep_last=3"]), tmp_path / "run", CPU)
     name = "model.safetensors/target_embedding.weight"
     parts = [tensors(tmp_path / "run", step)[name].double() for step in (6, 9, 12)]
@@ -427,7 +423,7 @@ def test_average_of_the_last(tiny: Config, tmp_path: Path) -> None:
 
 
 def test_the_average_is_validated_with_its_own_weights(tiny: Config, tmp_path: Path) -> None:
-    """With averaged weights on both sides, which are swapped in where no version tells."""
+    """Both the EMA and the average of checkpoints are used. Swapping them in does not increment autograd's version."""
     wishes = "train.max_steps=6 train.ema=0.9 train.average_last=3 train.keep_last=3 train.save_every=2"
     cfg = config_file.override(tiny, [*wishes.split(), "train.validate_every=6", "train.peak_rate=0.02"])
     train(cfg, tmp_path / "run", CPU)
@@ -443,7 +439,7 @@ def test_the_average_is_validated_with_its_own_weights(tiny: Config, tmp_path: P
     assert loop.validator.measure(0)["loss"] == pytest.approx(logged, rel=1e-5)
 
 
-def test_ema_is_what_is_kept(tiny: Config, tmp_path: Path) -> None:
+def test_the_ema_is_saved(tiny: Config, tmp_path: Path) -> None:
     train(config_file.override(tiny, ["train.ema=0.9"]), tmp_path / "run", CPU)
     found = tensors(tmp_path / "run", 12)
     name = "target_embedding.weight"
@@ -456,7 +452,7 @@ def damage(path: Path) -> None:
     (path / "model.safetensors").write_bytes(bytes(content))
 
 
-def test_a_damaged_checkpoint_is_passed_over(tiny: Config, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_skipped(tiny: Config, tmp_path: Path) -> None:
     train(tiny, tmp_path / "whole", CPU)
     train(config_file.override(tiny, ["train.max_steps=9"]), tmp_path / "run", CPU)
     damage(tmp_path / "run" / "checkpoints" / "step-00000009")
@@ -488,7 +484,7 @@ def test_every_variant_trains(tiny: Config, tmp_path: Path) -> None:
         assert model.cfg == run.config.model
 
 
-def test_every_pair_is_trained_on_once_an_epoch_across_stops(
+def test_every_pair_is_trained_on_once_per_epoch_across_stops(
     tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
@@ -509,7 +505,7 @@ def test_every_pair_is_trained_on_once_an_epoch_across_stops(
     assert sorted(seen) == list(range(150))
 
 
-def test_the_log_has_what_a_person_wants(tiny: Config, tmp_path: Path) -> None:
+def test_the_log_and_the_model_card_have_the_documented_content(tiny: Config, tmp_path: Path) -> None:
     train(tiny, tmp_path / "run", CPU)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [(line["kind"], line["step"]) for line in lines] == [
@@ -523,7 +519,7 @@ def test_the_log_has_what_a_person_wants(tiny: Config, tmp_path: Path) -> None:
     assert "## Configuration" in card
 
 
-def test_dry_run_leaves_no_run(tiny: Config, tmp_path: Path) -> None:
+def test_dry_run_writes_no_run_directory(tiny: Config, tmp_path: Path) -> None:
     lines = dry_run(tiny, tmp_path / "run", CPU)
     text = "\n".join(lines)
     for word in ("parameters", "training pairs", "source (", "memory, estimate", "loss"):
@@ -532,7 +528,7 @@ def test_dry_run_leaves_no_run(tiny: Config, tmp_path: Path) -> None:
     assert threading.active_count() < 10
 
 
-def test_a_run_that_cannot_be_moved_aside_is_a_sentence(
+def test_a_run_that_cannot_be_moved_aside_is_reported(
     tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "run").mkdir()

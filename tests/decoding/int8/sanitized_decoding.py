@@ -1,4 +1,4 @@
-"""Decode random models with random settings by kernels compiled from the given source with sanitizers.
+"""Decode random models with random settings, with kernels compiled from the given source with sanitizers.
 
 python sanitized_decoding.py ENGINE_C ROUNDS. A fault in C ends the process.
 """
@@ -23,7 +23,7 @@ PAD, UNK, BOS, EOS = range(4)
 
 
 def random_model(rng: random.Random) -> Transformer:
-    """A small model of any settings that the kernels accept."""
+    """Return a small model with random settings that the kernels accept."""
     heads, head_width = rng.choice([(1, 32), (2, 16), (2, 32), (3, 32), (4, 16)])
     tied: Any = rng.choice(["all", "target", "none"])
     cfg = ModelConfig(
@@ -43,7 +43,7 @@ def random_model(rng: random.Random) -> Transformer:
 
 
 def decode(rng: random.Random) -> str:
-    """Decode a batch; return what was decoded, in words."""
+    """Decode a batch and return its description."""
     model = random_model(rng)
     cfg, sentences, beams = model.cfg, rng.choice([1, rng.randint(2, 8), rng.randint(60, 130)]), rng.randint(1, 7)
     assert obstacle(cfg, beams, torch.device("cpu")) is None
@@ -70,7 +70,7 @@ def decode(rng: random.Random) -> str:
 
 
 def main() -> None:
-    """Decode as often as asked."""
+    """Decode the given number of rounds."""
     build.SOURCE, build.FLAGS = Path(sys.argv[1]), (*build.FLAGS, *SANITIZE)
     assert build.library() is not None, "the kernels cannot be compiled with sanitizers"
     for seed in range(int(sys.argv[2])):

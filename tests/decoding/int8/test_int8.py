@@ -1,4 +1,4 @@
-"""The 8-bit kernels against the same network in torch with the same rounding."""
+"""The 8-bit kernels are compared with the same network in torch, with the same rounding."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def rounded(x: Tensor) -> tuple[Tensor, Tensor]:
 
 @pytest.fixture
 def eight_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Torch's products with both factors rounded as in C."""
+    """Make torch round both factors of products as in C."""
 
     def affine(x: Tensor, weight: Tensor, bias: Tensor | None, _: Any, relu: bool = False) -> Tensor:
         (x, x_unit), (w, w_unit) = rounded(x), rounded(weight)
@@ -79,8 +79,8 @@ def task(source: Tensor, **changes: Any) -> search.SearchTask:
 @needs_kernels
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 @torch.inference_mode()
-def test_each_step_is_torchs(kind: dict[str, Any], eight_bits: None) -> None:
-    """Along random paths of hypotheses that replace each other, over more than one page of positions."""
+def test_each_step_equals_torch(kind: dict[str, Any], eight_bits: None) -> None:
+    """Steps are compared along random replacements of hypotheses, over more than one page of positions."""
     model, source, beams = make(**kind), sources(9, 14, 3, 1), 3
     ours, plain = make_engine(model).start(source, beams), model.start(source, beams)
     last, rng = torch.full((12,), BOS), torch.Generator().manual_seed(3)
@@ -109,7 +109,7 @@ def test_each_step_is_torchs(kind: dict[str, Any], eight_bits: None) -> None:
 @pytest.mark.parametrize("beams", [1, 4])
 @pytest.mark.parametrize("kind", KINDS[:2], ids=str)
 @torch.inference_mode()
-def test_the_search_finds_the_same(kind: dict[str, Any], beams: int, eight_bits: None) -> None:
+def test_the_search_finds_the_same_translations(kind: dict[str, Any], beams: int, eight_bits: None) -> None:
     model, source = make(**kind), sources(5, 11, 2, 8, 8)
     work = task(source, prefixes=[[], [9, 1], [], [5], []], nbest=beams)
     ours = search.beam_search(make_engine(model).start(source, beams), beams, work)
@@ -121,8 +121,8 @@ def test_the_search_finds_the_same(kind: dict[str, Any], beams: int, eight_bits:
 
 @needs_kernels
 @torch.inference_mode()
-def test_exactly_the_same_alone_and_in_any_batch_and_order() -> None:
-    engine, lengths = make_engine(make(norm="pre")), [5, 11, 2, 8, 8, 19, 3] * 16  # more than are worked on at once
+def test_results_do_not_depend_on_batch_or_order() -> None:
+    engine, lengths = make_engine(make(norm="pre")), [5, 11, 2, 8, 8, 19, 3] * 16  # more than one block of rows
     source = sources(*lengths)
     together = search.beam_search(engine.start(source, 4), 4, task(source, nbest=4))
     back = source.flip(0)
@@ -134,7 +134,7 @@ def test_exactly_the_same_alone_and_in_any_batch_and_order() -> None:
 
 @needs_kernels
 @torch.inference_mode()
-def test_of_numbers_that_are_not_finite_comes_nothing() -> None:
+def test_weights_that_are_not_finite_give_no_translation() -> None:
     model, source = make(), sources(5, 3)
     model.target_embedding.weight[9] = math.nan
     source[0, 1] = 9
@@ -153,11 +153,11 @@ def test_of_numbers_that_are_not_finite_comes_nothing() -> None:
         ({}, 4, "cuda:0", "it decodes on a CPU, not on cuda:0"),
     ],
 )
-def test_what_it_cannot_decode_it_says(changes: dict[str, Any], beams: int, device: str, reason: str) -> None:
+def test_obstacles_are_reported(changes: dict[str, Any], beams: int, device: str, reason: str) -> None:
     assert obstacle(dataclasses.replace(SMALL, **changes), beams, torch.device(device)) == reason
 
 
-def test_without_it_torch_decodes(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_decodes_without_the_kernels(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("transformer.decoding.int8.engine.library", lambda: None)
     ours = translate_in("auto", translator)
     assert isinstance(ours.backend, TorchBackend)
@@ -191,7 +191,7 @@ def test_settings_that_cannot_decode_are_refused_before_training(tiny: Config, t
 
 @needs_kernels
 @torch.inference_mode()
-def test_an_id_beyond_the_vocabulary_reaches_no_memory() -> None:
+def test_an_id_beyond_the_vocabulary_is_refused() -> None:
     with pytest.raises(IndexError, match="source id 77 is not in the vocabulary of 77"):
         make_engine(make()).start(torch.tensor([[5, VOCAB, EOS]]), 1)
 

@@ -1,4 +1,4 @@
-"""The 8-bit kernels are compiled once, for the user alone, and only loaded where Python and C agree."""
+"""The 8-bit kernels are compiled once, cached privately, and loaded only if Python and C agree."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
 
 
 @needs_kernels
-def test_it_is_compiled_once_and_kept_for_the_user_alone(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernels_are_compiled_once_and_cached_privately(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert library() is not None
     (kept,) = (fresh / "transformer").glob("*.so")
     assert (fresh / "transformer").stat().st_mode & 0o777 == 0o700
@@ -44,7 +44,7 @@ def test_a_damaged_file_is_compiled_again(fresh: Path) -> None:
     assert library() is not None
     (kept,) = (fresh / "transformer").glob("*.so")
     whole = kept.read_bytes()
-    kept.unlink()  # this process continues with the old one
+    kept.unlink()  # this process still has the old file open
     kept.write_bytes(whole[:20_000])
     library.cache_clear()
     assert library() is not None
@@ -52,7 +52,7 @@ def test_a_damaged_file_is_compiled_again(fresh: Path) -> None:
 
 
 @needs_kernels
-def test_without_a_home_a_folder_for_the_moment_does(
+def test_a_temporary_folder_is_used_without_a_home(
     fresh: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     moment = tmp_path_factory.mktemp("moment")
@@ -64,7 +64,7 @@ def test_without_a_home_a_folder_for_the_moment_does(
 
 
 @needs_kernels
-def test_what_others_can_write_is_not_loaded(fresh: Path) -> None:
+def test_a_library_that_others_can_write_is_not_loaded(fresh: Path) -> None:
     (fresh / "transformer").mkdir()
     (fresh / "transformer").chmod(0o777)
     assert library() is not None
@@ -72,7 +72,7 @@ def test_what_others_can_write_is_not_loaded(fresh: Path) -> None:
 
 
 @needs_kernels
-def test_a_compiler_that_fails_is_a_sentence(
+def test_a_failing_compiler_is_reported(
     fresh: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(build, "SOURCE", fresh / "broken.c")
@@ -83,7 +83,7 @@ def test_a_compiler_that_fails_is_a_sentence(
 
 
 @needs_kernels
-def test_that_it_compiles_is_said_once(fresh: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_compiling_is_logged_once(fresh: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "transformer")
     for _ in range(2):
         assert library() is not None
@@ -93,14 +93,14 @@ def test_that_it_compiles_is_said_once(fresh: Path, caplog: pytest.LogCaptureFix
 
 @pytest.fixture
 def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the sources, which is compiled instead of the package's."""
+    """Return a copy of the sources, which is compiled instead of the package's."""
     folder = tmp_path / "sources"
     shutil.copytree(build.SOURCE.parent, folder)
     monkeypatch.setattr(build, "SOURCE", folder / build.SOURCE.name)
     return folder
 
 
-def test_the_name_of_the_library_depends_on_all_that_is_compiled(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_name_of_the_library_depends_on_every_source(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [build._fingerprint("cc"), build._fingerprint("gcc")]
     for path in sorted(copied.glob("*.[ch]")):
         path.write_text(path.read_text(encoding="utf-8") + "/**/", encoding="utf-8")
@@ -129,7 +129,7 @@ CHANGES = {
 
 @needs_kernels
 @pytest.mark.parametrize("change", CHANGES)
-def test_structures_that_differ_are_refused_and_torch_decodes(
+def test_mismatched_structures_are_refused_and_torch_decodes(
     fresh: Path, copied: Path, change: str, translator: Translator, caplog: pytest.LogCaptureFixture
 ) -> None:
     path, (old, new) = copied / "structures.h", CHANGES[change]

@@ -16,7 +16,7 @@ PROGRAM = Path(__file__).with_name("sanitized_decoding.py")
 
 
 def sanitizer() -> str | None:
-    """Return the library of AddressSanitizer, None where the compiler has none."""
+    """Return the library of AddressSanitizer, or None if the compiler has none."""
     if build.library() is None or shutil.which("gcc") is None:
         return None
     command = ["gcc", "-print-file-name=libasan.so"]
@@ -25,13 +25,13 @@ def sanitizer() -> str | None:
 
 
 def run(source: Path, rounds: int, cache: Path) -> subprocess.CompletedProcess[str]:
-    """Decode in a process of its own, with kernels compiled from `source`."""
+    """Decode in a separate process, with kernels compiled from `source`."""
     preload = sanitizer()
     if preload is None:
         pytest.skip("needs AVX-512 VNNI and a gcc with AddressSanitizer")
     environment = os.environ | {
         "LD_PRELOAD": preload,
-        "ASAN_OPTIONS": "detect_leaks=0",  # Python and torch keep memory until they end
+        "ASAN_OPTIONS": "detect_leaks=0",  # Python and torch do not free all memory at exit
         "XDG_CACHE_HOME": str(cache),
         "OMP_NUM_THREADS": "1",
     }
@@ -41,7 +41,7 @@ def run(source: Path, rounds: int, cache: Path) -> subprocess.CompletedProcess[s
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_no_access_beyond_memory_and_nothing_undefined(tmp_path: Path) -> None:
+def test_no_invalid_access_and_no_undefined_behaviour(tmp_path: Path) -> None:
     rounds = 60
     done = run(build.SOURCE, rounds, tmp_path)
     assert done.returncode == 0, done.stderr
@@ -74,7 +74,7 @@ FAULTS = {
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_is_found(fault: str, tmp_path: Path) -> None:
-    """So the test above can fail."""
+    """The sanitizers detect a deliberate fault, so the test without one can fail."""
     name, old, new, message = FAULTS[fault]
     shutil.copytree(build.SOURCE.parent, tmp_path / "sources")
     path = tmp_path / "sources" / name
