@@ -162,7 +162,7 @@ class TrainConfig:
     keep_last: Annotated[int, (1, 10_000)] = 5
     """Number of newest checkpoints to keep, not counting those requested by a signal."""
     keep_best: Annotated[int, (0, 10_000)] = 1
-    """Number of best checkpoints to keep in addition."""
+    """Best checkpoints to keep in addition. The best one is always kept."""
     select_by: str = "loss"
     """The validation score that selects the best checkpoint and drives early stopping: `loss`, `bleu` or `chrf`."""
     patience: Count | None = None
@@ -186,7 +186,7 @@ class DecodeConfig:
     length_penalty: Annotated[float, (0.0, 10.0)] = 0.6
     """alpha in ((5 + n) / 6) ** alpha, by which the log-probability of a translation of n tokens is divided."""
     max_extra: Annotated[int, (0, 16_384)] = 50
-    """Maximum length of a translation, in tokens more than its source has."""
+    """Most tokens of a translation, eos counted, beyond those of its source without eos."""
     sampling: bool = False
     """Draw translations at random instead of searching for the most probable one."""
     temperature: Annotated[float, (0.001, 1000.0)] = 1.0
