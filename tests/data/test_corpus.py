@@ -77,7 +77,7 @@ def test_different_lengths_are_reported_with_both_counts(
 
 def test_what_is_not_utf8_is_refused_or_dropped(tmp_path: Path) -> None:
     both = files(tmp_path, b"one\n\xff\xfe\nthree\n", b"eins\nzwei\ndrei\n")
-    with pytest.raises(DataError, match=r"a, line 2 is not UTF-8; mend it, or leave such lines out"):
+    with pytest.raises(DataError, match=r"a, line 2 is not UTF-8; fix it, or drop such lines from training"):
         read(files=both)
     assert read(files=both, drop=True) == [corpus.Pair("one", "eins"), None, corpus.Pair("three", "drei")]
 
