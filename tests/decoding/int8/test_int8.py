@@ -184,7 +184,10 @@ def test_the_toy_task_in_8_bits(translator: Translator) -> None:
 
 
 def test_settings_that_cannot_decode_are_refused_before_training(tiny: Config, tmp_path: Path) -> None:
-    for changes, what in ((["decode.precision=float16"], "float16 needs"), (INT8_MISFIT, "int8 cannot decode")):
+    for changes, what in (
+        (["decode.precision=float16"], "float16 needs"),
+        (INT8_MISFIT, "decode.precision=int8 is not possible"),
+    ):
         with pytest.raises(TransformerError, match=what):
             train(config_file.override(tiny, changes), tmp_path / "run", torch.device("cpu"), fresh=True)
 
