@@ -82,7 +82,6 @@ def test_yaml_is_read_by_the_type_of_the_field(tmp_path: Path) -> None:
         (GOOD, [f"train.max_steps={'9' * 400}"], "train.max_steps must be a whole number from 1 to 1e+12, not '" + "9" * 57 + "...' (command line)"),
         (GOOD, ["train.average_last=9"], "train.average_last 9 is more than train.keep_last 5 ({path}, line 1)"),
         (GOOD, ["train.select_by=bleu", "train.validate_text=false"], "train.select_by: bleu needs train.validate_text: true ({path}, line 1)"),
-        (GOOD, ["decode.sampling=true", "decode.precision=int8"], "decode.sampling needs another decode.precision than int8, such as auto (command line)"),
         (GOOD + "model: big\n", [], "model must be a section with keys such as width, heads, feed_forward ({path}, line 5)"),
         (GOOD, ["train.adam_betas=[0.9]"], "train.adam_betas needs 2 values, not 1 (command line)"),
         (GOOD + "train: !!python/object:os.system {}\n", [], ""),
@@ -121,3 +120,10 @@ def test_arbitrary_overrides_give_a_config_or_an_error(text: str) -> None:
     cfg = Config(data=DataConfig(source="en", target="de", train=(CorpusConfig(tsv="a"),)))
     with contextlib.suppress(ConfigError):
         assert isinstance(config_file.override(cfg, [text]), Config)
+
+
+def test_old_names_of_settings_are_read_wherever_they_are_set(tmp_path: Path) -> None:
+    assert load(tmp_path, GOOD, "train={best: bleu, rate: cosine}").train.select_by == "bleu"
+    assert load(tmp_path, GOOD + "train: {rate: linear}\n", "train.schedule=cosine").train.schedule == "cosine"
+    with pytest.raises(ConfigError, match=r"train\.schedule is set twice"):
+        load(tmp_path, GOOD + "train: {rate: linear, schedule: cosine}\n")

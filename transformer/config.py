@@ -233,8 +233,6 @@ def contradiction(built: Any, dotted: str) -> str | None:
             return f"train.average_last {train.average_last} is more than train.keep_last {train.keep_last}"
         case Config(train=train) if train.select_by != "loss" and not train.validate_text:
             return f"train.select_by: {train.select_by} needs train.validate_text: true"
-        case DecodeConfig(sampling=True, precision="int8"):
-            return "decode.sampling needs another decode.precision than int8, such as auto"
         case DataConfig(source=source, target=target) if source == target:
             return f"data.source and data.target are both {source!r}"
     return None

@@ -60,6 +60,7 @@ def _read(root: yaml.MappingNode, overrides: Iterable[str]) -> Config:
     _rename_old(root, "")
     for override in overrides:
         _put(root, override)
+    _rename_old(root, "")
     config = _Reader().section(Config, root, "")
     assert isinstance(config, Config)
     return config

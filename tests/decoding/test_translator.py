@@ -221,3 +221,9 @@ def test_what_does_not_fit_the_memory_is_scored_in_halves(
     for one, other in zip(whole, fresh.score(sources, targets), strict=True):
         assert one.text == other.text
         assert one.log_prob == pytest.approx(other.log_prob, abs=1e-4)
+
+
+def test_sampling_in_8_bits_is_refused_instead_of_ignored(translator: Translator) -> None:
+    cfg = dataclasses.replace(translator.cfg, precision="int8", sampling=True)
+    with pytest.raises(ConfigError, match="decode.precision=int8 is not possible here: decode.sampling needs logits"):
+        make_translator(translator.model, translator.tokenizer, cfg, translator.max_length, CPU)

@@ -54,3 +54,10 @@ def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(2)}, tmp_path / "x.safetensors")
     with pytest.raises(CheckpointError, match="x.safetensors lacks b: it belongs to another configuration"):
         load_tensors(tmp_path / "x.safetensors", {"a": (2,), "b": (2,)})
+
+
+def test_a_newer_versions_progress_is_shown_but_not_resumed() -> None:
+    newer = {"progress": {**FIRST, "mood": 1}}
+    assert Progress.from_state(newer, ignore_unknown=True).step == 1
+    with pytest.raises(CheckpointError):
+        Progress.from_state(newer)

@@ -539,3 +539,11 @@ def test_a_run_that_cannot_be_moved_aside_is_reported(
     monkeypatch.setattr(Path, "rename", refuse)
     with pytest.raises(TransformerError, match=r"cannot move .*run to .*run\.old-[0-9-]+: Invalid cross-device link"):
         train(tiny, tmp_path / "run", CPU, fresh=True)
+
+
+def test_an_average_of_damaged_checkpoints_is_refused(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transformer.training.saving.undamaged", lambda paths: [])
+    with pytest.raises(CheckpointError, match="no checkpoint in .* can be averaged: all are damaged"):
+        train(config_file.override(tiny, ["train.average_last=2", "train.max_steps=3"]), tmp_path / "run", CPU)

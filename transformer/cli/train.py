@@ -35,8 +35,10 @@ def run(args: argparse.Namespace) -> int:
     """Train, and log the command to run next."""
     from transformer import config_file
     from transformer.api import default_run
+    from transformer.evaluation.metrics import check_select_by
 
     cfg = config_file.load(args.config, args.overrides)
+    check_select_by(cfg.train.select_by)
     if args.print_config:
         say(config_file.dump(cfg).removesuffix("\n"))
         return 0

@@ -115,7 +115,8 @@ def make_translator(
 def check_precision(model: Transformer, cfg: DecodeConfig, device: torch.device) -> None:
     """Raise ConfigError or DeviceError if the device or machine cannot decode in the requested precision."""
     resolve_dtype(cfg.precision, device)
-    if cfg.precision == "int8" and (reason := obstacle(model.cfg, cfg.beam, device)):
+    reason = "decode.sampling needs logits" if cfg.sampling else obstacle(model.cfg, cfg.beam, device)
+    if cfg.precision == "int8" and reason:
         raise ConfigError(f"decode.precision=int8 is not possible here: {reason}")
 
 

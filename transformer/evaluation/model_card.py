@@ -71,7 +71,7 @@ def _training(run: Run) -> str:
     if path is None:
         return ""
     try:
-        progress = Progress.from_state(load_state(path))
+        progress = Progress.from_state(load_state(path), ignore_unknown=True)
     except CheckpointError:
         return ""
     scores = progress.validation_in_words()

@@ -59,14 +59,17 @@ class Progress:
     """Whether training has rolled back to `last_good` and halved the learning rate."""
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Progress:
+    def from_state(cls, state: Mapping[str, Any], ignore_unknown: bool = False) -> Progress:
         """Return the progress in a checkpoint's state. Raises CheckpointError if training did not write it."""
         if (values := state.get("progress")) is None:
             raise CheckpointError("a checkpoint has no training progress")
         if not is_valid(values):
             raise CheckpointError("a checkpoint's progress is not what training wrote")
         values = _renamed(values)
-        if unknown := values.keys() - {each.name for each in fields(cls)}:
+        known = {each.name for each in fields(cls)}
+        if ignore_unknown:
+            values = {name: value for name, value in values.items() if name in known}
+        if unknown := values.keys() - known:
             raise CheckpointError(f"a checkpoint's progress has an unknown field: {min(unknown)}")
         return cls(**{**values, "ranking": [(score, name) for score, name in values.get("ranking", [])]})
 

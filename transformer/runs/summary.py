@@ -45,7 +45,7 @@ def format_summary(found: dict[str, Any]) -> str:
         f"vocabulary   {' and '.join(f'{size:,}' for size in found['vocabulary'])}",
     ]
     if found["progress"]:
-        progress = Progress.from_state(found)
+        progress = Progress.from_state(found, ignore_unknown=True)
         lines.append(f"trained      {progress.training_in_words()}")
         if progress.last_validation:
             lines.append(f"validation   {progress.validation_in_words()}")

@@ -148,6 +148,8 @@ class CheckpointWriter:
     def save_average(self, progress: Progress, count: int) -> tuple[Path, int]:
         """Write the average of the newest checkpoints' weights as a checkpoint. Return it and the number averaged."""
         steps = undamaged(self._scheduled(progress.step)[-count:])
+        if not steps:
+            raise CheckpointError(f"no checkpoint in {self.run.checkpoints} can be averaged: all are damaged")
         path = self.run.checkpoints / average_name(progress.step)
         weights = average_weights(self.run, steps)
         save_checkpoint(path, weights, None, {**self._state_values(progress), "averaged": [s.name for s in steps]})

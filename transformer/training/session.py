@@ -163,8 +163,9 @@ def build_loop(
         check_precision(model, cfg.decode, device)  # now, instead of at the first validation
     if cfg.train.init_from is not None and not resume:
         _warm_start(model, Path(cfg.train.init_from))
-    tokens = ranks.smallest(micro_batch_tokens(cfg, device, ranks.count), device)
-    return TrainingLoop(run, data, make_trainer(model, cfg, device, ranks), tokens, metrics_log, watch)
+    trainer = make_trainer(model, cfg, device, ranks)
+    tokens = ranks.smallest(micro_batch_tokens(cfg, device, ranks.count), device)  # of the memory that the model leaves
+    return TrainingLoop(run, data, trainer, tokens, metrics_log, watch)
 
 
 def _known_tokenizer(cfg: Config, folder: Path | None) -> Tokenizer | None:
