@@ -626,6 +626,49 @@ def test_parts_stand_in_the_order_of_each_language(
     assert (made.english(), made.german()) == (english, german)
 
 
+def test_here_stands_before_nicht() -> None:
+    made = clause("your", "smoke", "must")
+    here = clauses.Part("here", "hier", "place", "here")
+    negated = replace(made, negated=True, parts=[here, clauses.NOT])
+    assert (negated.english(), negated.german()) == ("you must not smoke here", "du darfst hier nicht rauchen")
+
+
+# Constructions: what a grammar that picks at random makes of each.
+
+CONSTRUCTIONS = {
+    "command": r"(Bitte )?\w+\b(?! (ich|du|er|wir)\b).*",
+    "proposal": r"Lass uns .*n",
+    "weather": r"(.* )?(es|das Wetter)\b.*",
+    "order": r".*\b(möchte|möchtest|möchten)\b.*",
+    "age": r".* (ist|bin|bist|sind|war|warst|waren) .* Jahre alt",
+    "where_question": r"(Entschuldigung, )?wo (ist|bin|bist|sind|war|warst|waren) .*\?",
+    "what_question": r"was (\w+) .*\?",
+    "identity_question": r"wer (ist|sind) .*\?",
+    "price": r"wie viel kostet?e?n? .*\?|.* kostet?n? .* Euro|.* kosten .* Euro",
+    "moment": r"als .*, (\w+) .*|.*, als .*",
+    "condition": r"wenn .*|.*, wenn .*",
+    "presentation": r"(das|es|hier|ist|sind|war|waren) .*",
+}
+
+
+@pytest.mark.parametrize("name", CONSTRUCTIONS)
+def test_construction(name: str) -> None:
+    grammar = Grammar(2)
+    for _ in range(300):
+        _, german = getattr(grammar, name)()
+        assert re.fullmatch(CONSTRUCTIONS[name], german, re.IGNORECASE), german
+
+
+def test_professions_agree_with_the_person() -> None:
+    grammar, found = Grammar(4), set()
+    for _ in range(400):
+        made = grammar.profession(forms.PRONOUNS["her"], "present")
+        found.add((made.english(), made.german()))
+    assert {("she is a teacher", "sie ist Lehrerin"), ("she is a doctor", "sie ist Ärztin")} <= found
+    assert ("she is not a teacher", "sie ist keine Lehrerin") in found
+    assert len(found) < 40
+
+
 # Files.
 
 

@@ -26,7 +26,7 @@ from quickstart.forms import (
 )
 
 ENGLISH_ORDER = listed("indirect direct goal manner place time end")
-GERMAN_ORDER = listed("pronoun indirect known time direct not manner place new goal")
+GERMAN_ORDER = listed("pronoun indirect known time here direct not manner place new goal")
 MODALS = listed("will can could should must may")
 HEAD_NOUNS = listed("it that what where there")  # besides the pronouns, the words that take 's
 

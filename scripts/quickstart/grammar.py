@@ -52,6 +52,7 @@ from quickstart.sentences import STYLES, Sentence, punctuate, retype
 
 MOODS, REASONS, STATES = listed(lexicon.MOODS), listed(lexicon.REASONS), listed(lexicon.STATES)
 STYLE_LIST = [style for style, weight in STYLES.items() for _ in range(weight)]
+WEATHER = noun_phrase(KINDS["weather"].nouns[0], "the")
 JUDGED = listed("good bad easy difficult important wonderful great right wrong interesting")
 BE_TENSES = listed("present present present present past past will")
 DOING_TENSES = listed("progressive progressive progressive past past was_doing will going want can should like")
@@ -120,6 +121,8 @@ class Grammar(Parts):
         if self.chance(0.5):
             tenses = listed("progressive progressive present past was_doing will going perfect")
             return self.front(self.clause(IT["n"], tenses, verbs_of("weather"), allow="negation time"))
+        if self.chance(0.3):
+            return self.front(self.dated(self.being(WEATHER, self.pick(BE_TENSES), "nice", "schön")))
         word = self.pick(listed("cold warm hot dark late"))
         return self.front(self.dated(self.being(IT["n"], self.pick(BE_TENSES), word, ADJECTIVE[word])))
 
@@ -472,12 +475,12 @@ WEIGHTS: dict[Callable[[Grammar], Pair], int] = {
     Grammar.reply: 2,
     Grammar.command: 5,
     Grammar.proposal: 1,
-    Grammar.weather: 2,
+    Grammar.weather: 3,
     Grammar.order: 2,
     Grammar.being_sentence: 12,
     Grammar.location: 4,
     Grammar.presentation: 4,
-    Grammar.age: 2,
+    Grammar.age: 3,
     Grammar.calendar: 2,
     Grammar.price: 2,
     Grammar.question: 9,

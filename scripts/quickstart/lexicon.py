@@ -39,7 +39,7 @@ tale | the the a a this own | long short interesting boring new old good funny s
 song | the the a a this own | long short beautiful new old good sad |
     song songs das Lied es Lieder
 film | the the a a this | long short interesting boring new old good bad funny |
-    film films der Film s Filme; game games das Spiel s Spiele
+    film films der Film s Filme; movie movies der Film s Filme; game games das Spiel s Spiele
 food | the the a a this own | fresh good small big cheap delicious sweet |
     apple apples der Apfel s Äpfel; egg eggs das Ei s Eier; potato potatoes die Kartoffel - Kartoffeln;
     cake cakes der Kuchen s Kuchen; sausage sausages die Wurst - Würste; tomato tomatoes die Tomate - Tomaten;
@@ -68,7 +68,8 @@ device | the the a a this own | new old small big expensive cheap broken |
     television televisions der Fernseher s Fernseher; camera cameras die Kamera - Kameras;
     lamp lamps die Lampe - Lampen
 machine | the the a a this that own | new old small big fast expensive cheap broken red blue white |
-    car cars das Auto s Autos; bicycle bicycles das Fahrrad s Fahrräder; clock clocks die Uhr - Uhren;
+    car cars das Auto s Autos; bicycle bicycles das Fahrrad s Fahrräder; bike bikes das Fahrrad s Fahrräder;
+    clock clocks die Uhr - Uhren;
     boat boats das Boot es Boote
 vehicle | the the a this | new old big fast slow full empty |
     bus buses der Bus ses Busse; train trains der Zug s Züge; plane planes das Flugzeug s Flugzeuge;
@@ -80,7 +81,8 @@ cloth | the the a a this own | new old warm clean dirty beautiful expensive chea
 opening | the the this own | new old small big heavy dirty green white brown |
     door doors die Tür - Türen; window windows das Fenster s Fenster; box boxes die Kiste - Kisten
 house | the the a a this that own | new old small big beautiful expensive cheap quiet red white |
-    house houses das Haus es Häuser; flat flats die Wohnung - Wohnungen; room rooms das Zimmer s Zimmer
+    house houses das Haus es Häuser; flat flats die Wohnung - Wohnungen;
+    apartment apartments die Wohnung - Wohnungen; room rooms das Zimmer s Zimmer
 inside | the the a this | small big dark beautiful old clean |
     kitchen kitchens die Küche - Küchen; garden gardens der Garten s Gärten; cellar cellars der Keller s Keller;
     forest forests der Wald es Wälder; bathroom bathrooms das Bad es Bäder; office offices das Büro s Büros
@@ -116,7 +118,7 @@ sport | bare | |
     the_guitar - die Gitarre - -; cards - pl Karten - -
 birthday | own | |
     birthday - der Geburtstag s -
-weather | the the this | nice bad good beautiful cold warm |
+weather | the the this | bad good beautiful cold warm |
     weather - das Wetter s -
 """
 ADJECTIVES = """old=alt; new=neu; young=jung; big=groß; small=klein; long=lang; short=kurz; cold=kalt; warm=warm;
@@ -174,6 +176,7 @@ take_off takes_off took_off taken_off | aus-ziehen zieht ausgezogen | acc | clot
 bring_along brings_along brought_along brought_along | mit-bringen bringt mitgebracht | acc | food thing | x
 call calls called called | an-rufen ruft angerufen | acc | people |
 invite invites invited invited | ein-laden lädt eingeladen | acc | people |
+leave leaves left left | verlassen verlässt verlassen | acc | people house venue |
 visit visits visited visited | besuchen besucht besucht | acc | people people venue | w
 pick_up picks_up picked_up picked_up | ab-holen holt abgeholt | acc | people | wx
 meet meets met met | treffen trifft getroffen | acc | people | p
@@ -224,6 +227,7 @@ learn learns learned learned | lernen lernt gelernt | | | pm
 sleep sleeps slept slept | schlafen schläft geschlafen | | | pga
 sing sings sang sung | singen singt gesungen | | | pwg
 dance dances danced danced | tanzen tanzt getanzt | | | pwg
+pay pays paid paid | bezahlen bezahlt bezahlt | | |
 laugh laughs laughed laughed | lachen lacht gelacht | | |
 cry cries cried cried | weinen weint geweint | | | p
 smoke smokes smoked smoked | rauchen raucht geraucht | | | p
@@ -249,6 +253,8 @@ drive drives drove driven | fahren fährt ist_gefahren | to | | w
 travel travels travelled travelled | reisen reist ist_gereist | to | | tw
 fly flies flew flown | fliegen fliegt ist_geflogen | to | | w
 stay stays stayed stayed | bleiben bleibt ist_geblieben | place | | wa
+stand stands stood stood | stehen steht gestanden | place | | a
+lie lies lay lain | liegen liegt gelegen | place | | a
 sit sits sat sat | sitzen sitzt gesessen | place | | a
 live lives lived lived | wohnen wohnt gewohnt | in | | s
 work works worked worked | arbeiten arbeitet gearbeitet | in | |
@@ -263,6 +269,7 @@ wonder wonders wondered wondered | sich_fragen fragt gefragt | whether | | s
 try tries tried tried | versuchen versucht versucht | infinitive | | n
 forget forgets forgot forgotten | vergessen vergisst vergessen | infinitive | | n
 promise promises promised promised | versprechen verspricht versprochen | infinitive | | n
+start starts started started | an-fangen fängt angefangen | infinitive | | n
 begin begins began begun | an-fangen fängt angefangen | infinitive | | n
 do does did done | machen macht gemacht | do | |
 rain rains rained rained | regnen regnet geregnet | weather | |

@@ -41,6 +41,7 @@ T = TypeVar("T")
 HUMAN = listed("person fellow youth")
 PEOPLE = listed("person fellow fellow youth kin kin")
 COLOURS = listed(lexicon.COLOURS)
+NEAR = listed("here there outside")  # "hier nicht", but "nicht im Garten"
 COUNTED = listed("text food thing cloth animal")
 UNGRADED = listed(lexicon.UNGRADED)
 WOMEN, MEN = listed(lexicon.WOMEN), listed(lexicon.MEN)
@@ -101,7 +102,7 @@ class Parts:
 
     def numeral(self, n: int) -> Pair:
         """Write a number in words or, at times, in digits."""
-        return (str(n), str(n)) if self.chance(0.3) else (number_en(n), number_de(n))
+        return (str(n), str(n)) if self.chance(0.4) else (number_en(n), number_de(n))
 
     # Noun phrases.
 
@@ -312,7 +313,8 @@ class Parts:
         if "details" in allow:
             yield from self.manner(clause)
             if "p" in marks and self.chance(0.25):
-                yield self.place("place")
+                place = self.place("place")
+                yield place._replace(de_slot="here") if place.en in NEAR else place
         if tense in LIKING:
             yield Part("", "nicht gern" if clause.negated else "gern", "", "time")
         elif tense == "perfect":

@@ -104,9 +104,8 @@ DICTIONARY = f"""{lexicon.DAYS}; {lexicon.MONTHS}; {lexicon.CITIES}; {lexicon.HA
     winter=Winter; spring=Frühling; autumn=Herbst; weekend=Wochenende; sun=Sonne; moon=Mond; star=Stern; sky=Himmel;
     rain=Regen; snow=Schnee; wind=Wind; fire=Feuer; world=Welt; country=Land; life=Leben; love=Liebe; death=Tod;
     head=Kopf; hand=Hand; eye=Auge; ear=Ohr; mouth=Mund; nose=Nase; hair=Haar; foot=Fuß; heart=Herz; arm=Arm; leg=Bein;
-    colour=Farbe; color=Farbe; number=Zahl; language=Sprache; sugar=Zucker; salt=Salz; mum=Mama; dad=Papa;
-    apartment=Wohnung; bike=Fahrrad; goodness=Güte; beauty=Schönheit; war=Krieg; peace=Frieden; king=König;
-    queen=Königin; teacher=Lehrer; cheers=prost; hundred=hundert; thousand=tausend"""
+    colour=Farbe; color=Farbe; number=Zahl; language=Sprache; sugar=Zucker; salt=Salz; mum=Mama; mom=Mama;
+    dad=Papa; war=Krieg; peace=Frieden; king=König; queen=Königin; hundred=hundert; thousand=tausend"""
 
 UNDETERMINED = ("language", "sport")  # German, the piano
 
@@ -132,11 +131,11 @@ def words() -> Iterator[Pair]:
                 phrase = noun_phrase(noun, det)
                 yield phrase.en, phrase.de[NOM]
     yield from ADJECTIVE.items()
+    yield from pairs(DICTIONARY)
     for verb in VERBS:
         german = verb.lemma.replace("_", " ").replace("-", "")
         yield f"to {verb.en[0]}", german
         yield verb.en[0], german
-    yield from pairs(DICTIONARY)
     for n in range(21):
         yield number_en(n), number_de(n)
 
