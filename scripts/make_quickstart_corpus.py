@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Write a small English-German parallel corpus from a hand-written grammar.
 
-    python scripts/make_quickstart_corpus.py OUT_DIR [--seed 1] [--train 30000] [--valid 500] [--test 1000]
+    python scripts/make_quickstart_corpus.py OUT_DIR [--seed 1] [--train 60000] [--valid 500] [--test 1000]
 
-The files are OUT_DIR/{train,valid,test}.{en,de}, one sentence per line.  The words are everyday ones
+The files are OUT_DIR/{train,words,valid,test}.{en,de}, one sentence per line.  The words are everyday ones
 (quickstart/lexicon.py), and so are the sentences: statements, questions, commands and short phrases in the
 present, past, perfect and future.  The grammar asks for what makes the pair hard: gender, case and adjective
 endings, verb-second and verb-final order, verb brackets and separable verbs, negation, numbers and dates, and
@@ -15,9 +15,9 @@ is spelled properly all the same, and has a full stop or question mark exactly w
 are no sentence get what a dictionary says: "dog" is "Hund", "the red car" is "das rote Auto", "sleep" is "schlafen";
 there German begins with a capital where English does.
 
-Phrases, templates and single words are in train only ("train" counts the rest).  Some combinations of known words
-(see `is_held_out`) never stand in train; half of valid and test contain one.  The sentences of
-quickstart_examples.tsv stand in no split, but for phrases and single words.
+"words" is what a model has to learn by heart: single words and fixed phrases, each in several spellings; train with
+more weight on it.  Some combinations of known words (see `is_held_out`) never stand in train; half of valid and test
+contain one.  The sentences of quickstart_examples.tsv stand in no file, but for phrases and single words in "words".
 The corpus depends on the seed alone: all chance comes from `random.Random.random`, which no Python changes.
 """
 
@@ -33,7 +33,7 @@ from quickstart.grammar import Grammar
 from quickstart.phrases import heart
 from quickstart.sentences import Sentence
 
-SIZES = {"train": 30_000, "valid": 500, "test": 1_000}
+SIZES = {"train": 60_000, "valid": 500, "test": 1_000}
 EXAMPLES = Path(__file__).with_name("quickstart_examples.tsv")
 
 
@@ -50,7 +50,7 @@ class Splits:
         self.by_heart = [Sentence(en, de) for en, de in heart()]
         self.known: set[str] = set()
         self.english = {key(sentence.en) for sentence in self.by_heart} | {key(row[0]) for row in examples()}
-        self.split_of = {key(sentence.de): "train" for sentence in self.by_heart}
+        self.split_of = {key(sentence.de): "train" for sentence in self.by_heart}  # "words" is for training too
 
     def draw(self, split: str, count: int, held_out: bool) -> list[Sentence]:
         """Draw sentences that do or do not hold a held-out combination, of words that train knows."""
@@ -72,15 +72,14 @@ class Splits:
 
 
 def generate(seed: int, sizes: Mapping[str, int] = SIZES) -> dict[str, list[Sentence]]:
-    """Make train, valid and test; no sentence is in two of them, in English or in German."""
+    """Make train, words, valid and test; valid and test share no sentence with another, in English or in German."""
     splits = Splits(seed)
-    corpus = {"train": splits.draw("train", sizes["train"], held_out=False)}
+    corpus = {"train": splits.draw("train", sizes["train"], held_out=False), "words": splits.by_heart}
     splits.known.update(*(sentence.words() for sentence in corpus["train"]))
     for split in ("valid", "test"):
         half = sizes[split] // 2
         corpus[split] = splits.draw(split, half, held_out=True)
         corpus[split] += splits.draw(split, sizes[split] - half, held_out=False)
-    corpus["train"] += splits.by_heart
     return corpus
 
 

@@ -109,9 +109,9 @@ class Parts:
     def adjectives(self, noun: Noun) -> list[str]:
         """Choose none, one, or two adjectives (the second a colour) that suit a noun."""
         qualities = KINDS[noun.kind].qualities
-        chosen = [self.pick(qualities)] if qualities and self.chance(0.3) else []
+        chosen = [self.pick(qualities)] if qualities and self.chance(0.25) else []
         colours = [quality for quality in qualities if quality in COLOURS]
-        if chosen and colours and chosen[0] not in COLOURS and self.chance(0.2):
+        if chosen and colours and chosen[0] not in COLOURS and self.chance(0.12):
             chosen.append(self.pick(colours))
         self.combos.update(f"adjective:{adjective} {noun.en}" for adjective in chosen)
         return chosen
@@ -119,7 +119,7 @@ class Parts:
     def noun(self, spec: str, other: Phrase = NOBODY, mode: str = "", bare: bool = False) -> Phrase:
         """Choose a noun phrase; the mode is "the", "definite" or "negated" (kein), bare is without adjectives."""
         noun = self.pick([noun for noun in nouns_of(spec) if noun.en != other.noun])
-        plural = noun.en_plural != "-" and self.chance(0.25)
+        plural = noun.en_plural != "-" and self.chance(0.22)
         adjectives = [] if bare else self.adjectives(noun)
         det = mode if mode == "the" else self.pick(KINDS[noun.kind].determiners)
         if det == "own":
@@ -262,7 +262,7 @@ class Parts:
         if form > 0.96 and mode != "negated" and verb.frame == "acc":
             return IT["n"]
         phrase = self.noun(spec, subject, mode)
-        if form < 0.05 and len(nouns_of(spec)) > 1 and not mode:
+        if form < 0.04 and len(nouns_of(spec)) > 1 and not mode:
             second = self.noun(spec, phrase)
             self.combos.update(f"object:{verb.en[0]} {each.noun}" for each in (phrase, second))
             return both(phrase, second)

@@ -42,13 +42,13 @@ class Sentence(NamedTuple):
 
 
 STYLES = {
-    "proper": 66,
+    "proper": 68,
     "no stop": 8,
     "lower case": 7,
     "lower case, no stop": 8,
     "small start, no stop": 3,
-    "capitals": 3,
-    "capitals, no stop": 2,
+    "capitals": 2,
+    "capitals, no stop": 1,
     "exclamation": 3,
 }
 
