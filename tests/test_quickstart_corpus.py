@@ -174,7 +174,7 @@ def test_german_is_well_formed_however_the_english_is_typed(corpus: Corpus) -> N
         assert stops[0] == stops[1]
         assert sentence.de[0].isupper() or not stops[0]
         assert not sentence.de.isupper()
-        assert len(sentence.en.split()) <= 20
+        assert len(sentence.en.split()) <= 16
 
 
 def test_english_comes_as_it_is_typed(corpus: Corpus) -> None:
@@ -200,6 +200,13 @@ def test_english_comes_as_it_is_typed(corpus: Corpus) -> None:
 )
 def test_retype(style: str, english: str, german: str) -> None:
     assert sentences.retype(("I'm in Rome.", "Ich bin in Rom."), style) == (english, german)
+
+
+def test_only_short_sentences_are_in_capitals(corpus: Corpus) -> None:
+    long = ("The old teacher has not sold the car.", "Der alte Lehrer hat das Auto nicht verkauft.")
+    assert sentences.retype(long, "capitals") == long
+    loud = [sentence.en for sentence in corpus["train"] if sentence.en.isupper()]
+    assert max(len(text.split()) for text in loud) == sentences.LOUDEST
 
 
 def test_english_decides_german() -> None:

@@ -99,7 +99,7 @@ class Grammar(Parts):
 
     def command(self) -> Pair:
         """Please open the window. Bitte mach das Fenster auf."""
-        verbs = [verb for verb in ACTIONS if verb in DEEDS or verb.en[0] == "forget"]
+        verbs = [*DEEDS, *[verb for verb in ACTIONS if verb.en[0] == "forget"] * 4]
         clause = self.clause(PRONOUNS["your"], ["will"], verbs, allow=self.pick(("negation details", "time", "")))
         en, de = clause.commands()
         form = self.random.random()
@@ -456,7 +456,7 @@ class Grammar(Parts):
         return phrase.en, phrase.de[NOM]
 
     def sentence(self) -> Sentence:
-        """Make a sentence of at most twenty words, as a newcomer might type it."""
+        """Make a sentence of at most sixteen words, as a newcomer might type it."""
         while True:
             self.combos = set()
             construction = self.pick(CONSTRUCTIONS)
@@ -465,7 +465,7 @@ class Grammar(Parts):
             style = "proper" if any(combo.startswith("name:") for combo in self.combos) else self.pick(STYLE_LIST)
             if construction is Grammar.fragment:
                 return Sentence(*phrases.as_entry((en, de), style), frozenset(self.combos))
-            if 2 <= len(en.split()) <= 20:
+            if 2 <= len(en.split()) <= 16:
                 return Sentence(*retype(punctuate((en, de)), style), frozenset(self.combos))
 
 
