@@ -21,12 +21,13 @@ help:
 
 setup: .venv/ok
 
-$(QUICK)/test.de: scripts/make_quickstart_corpus.py | .venv/ok
+$(QUICK)/test.de: scripts/make_quickstart_corpus.py $(wildcard scripts/quickstart/*.py) scripts/quickstart_examples.tsv | .venv/ok
 	$(BIN)/python scripts/make_quickstart_corpus.py $(QUICK)
 
 quickstart: .venv/ok $(QUICK)/test.de
 	$(BIN)/python -m transformer train configs/quickstart.yaml
 	$(BIN)/python -m transformer evaluate runs/quickstart --samples 6
+	$(BIN)/python scripts/check_quickstart.py runs/quickstart
 
 test: .venv/ok
 	$(BIN)/python -m pytest -q
