@@ -325,6 +325,7 @@ def little(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> float
     return measured("translate", trained_run, path, *GREEDY).megabytes
 
 
+@pytest.mark.slow
 def test_a_line_of_a_megabyte_is_translated_in_bounded_memory(trained_run: Path, tmp_path: Path, little: float) -> None:
     path = tmp_path / "text"
     path.write_bytes(b"one\n" + b"one two three. " * 70_000 + b"\ntwo\n")

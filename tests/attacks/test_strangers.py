@@ -274,6 +274,7 @@ def test_training_does_not_resume_from_other_shapes(folder: Path) -> None:
 GIANT = "width: 16384, heads: 256, feed_forward: 65536, encoder_layers: 256, decoder_layers: 256"
 
 
+@pytest.mark.slow
 def test_a_huge_model_is_refused_before_it_takes_memory(folder: Path) -> None:
     before = measured("info", folder)
     assert before.outcome.code == 0

@@ -122,6 +122,7 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert max(map(len, map(str, kept))) < 80
 
 
+@pytest.mark.slow
 def test_a_run_resumed_by_another_process_in_mid_epoch_is_the_undisturbed_one(tiny_file: Path, tmp_path: Path) -> None:
     """Of another nursery, because what one forks shares a salt of SentencePiece."""
     command: list[object] = ["train", tiny_file, "train.subword_sampling=0.3", "train.ema=0.9", "train.max_steps=40"]

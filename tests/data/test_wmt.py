@@ -62,6 +62,7 @@ def test_wmt14_trains_and_evaluates_as_configured(wmt: hub.Hub, tmp_path: Path) 
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_multi30k_trains_as_configured(tmp_path: Path) -> None:
     pairs = [(pair.source, pair.target) for pair in toy_pairs(200, 1)]
     with hub.Hub() as server:
