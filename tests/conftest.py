@@ -38,6 +38,21 @@ def one_thread() -> None:
 
 
 @pytest.fixture
+def said() -> Iterator[list[str]]:
+    """Return the messages of the log."""
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("transformer")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield lines
+    logger.removeHandler(handler)
+    logger.setLevel(level)
+
+
+@pytest.fixture
 def tiny_file(tmp_path: Path) -> Path:
     """Return a configuration file of a run that takes a second."""
     files = {

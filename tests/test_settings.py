@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -242,21 +240,6 @@ def test_the_best_is_that_of_the_score_asked_for(
     wishes = ["train.max_steps=6", "train.validate_every=2", f"train.select_by={metric}"]
     train(config_file.override(tiny, wishes), tmp_path / "run", CPU)
     assert (tmp_path / "run" / "best").read_text().strip() == step_names(best)[0]
-
-
-@pytest.fixture
-def said() -> Iterator[list[str]]:
-    """What the log says."""
-    lines: list[str] = []
-    handler = logging.Handler()
-    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
-    logger = logging.getLogger("transformer")
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    yield lines
-    logger.removeHandler(handler)
-    logger.setLevel(level)
 
 
 @pytest.mark.parametrize("count", [0, 2])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import random
 import re
@@ -52,21 +51,6 @@ rounding errors."""
 def nursery() -> Iterator[Nursery]:
     with open_nursery() as found:
         yield found
-
-
-@pytest.fixture
-def said() -> Iterator[list[str]]:
-    """Return the messages of the log."""
-    lines: list[str] = []
-    handler = logging.Handler()
-    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
-    logger = logging.getLogger("transformer")
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    yield lines
-    logger.removeHandler(handler)
-    logger.setLevel(level)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
