@@ -468,6 +468,7 @@ def test_a_disk_that_becomes_read_only(small_disk: tuple[Nursery, Path], tiny_fi
     shutil.rmtree(disk / "locked")
 
 
+@pytest.mark.slow
 def test_a_full_standard_output_is_reported(
     nursery: Nursery, tiny_file: Path, nine_steps: tuple[Path, Config], tmp_path: Path
 ) -> None:
@@ -726,6 +727,7 @@ def seen(record: Path) -> dict[int, list[int]]:
     return {step: sorted(pairs) for step, pairs in updates.items()}
 
 
+@pytest.mark.slow
 def test_updates_do_not_depend_on_workers_processes_or_stops(
     nursery: Nursery, second_nursery: Nursery, tiny_file: Path, tmp_path: Path
 ) -> None:
@@ -787,6 +789,7 @@ def test_a_failing_reader_stops_training_without_a_hang(
     assert train(config_file.override(tiny, QUIET), tmp_path / "run", CPU) == "all 12 steps are done"
 
 
+@pytest.mark.slow
 def test_a_deleted_cache_costs_only_time(nursery: Nursery, tiny_file: Path, tmp_path: Path) -> None:
     """The cache is deleted during training and before resuming."""
     command = ["train", tiny_file, *QUIET, "train.log_every=1", "--run"]

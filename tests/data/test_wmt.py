@@ -110,6 +110,7 @@ def test_no_network_is_reported_quickly(tmp_path: Path) -> None:
     assert "run once with a network connection, or use local files with data.*.files" in last
 
 
+@pytest.mark.slow
 def test_downloaded_data_works_without_a_network(wmt: hub.Hub, tmp_path: Path) -> None:
     config = CONFIGS / "wmt14_en_de_base.yaml"
     online = wmt.environment(tmp_path)
