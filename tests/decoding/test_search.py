@@ -31,8 +31,56 @@ def test_a_wide_beam_finds_what_brute_force_finds(sentence: int, alpha: float) -
         assert mine.score == pytest.approx(truth.score, abs=1e-4)
 
 
+def search_to_the_limit(sentence: int, beams: int, limit: int, alpha: float) -> list[search.Hypothesis]:
+    """Beam search that never stops early unless it is greedy, written plainly."""
+    live: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
+    finished: list[search.Hypothesis] = []
+    for position in range(limit):
+        choices = []
+        for total, ids in live:
+            step = logits(sentence, (START, *ids), sharpness=3.0).log_softmax(0)
+            allowed = [EOS] if position == limit - 1 else [i for i in range(VOCAB) if i != START]
+            choices += [(total + float(step[i]), (*ids, i)) for i in allowed]
+        choices.sort(key=lambda choice: -choice[0])
+        for total, ids in choices[:beams]:
+            if ids[-1] == EOS:
+                finished.append(search.Hypothesis(ids[:-1], total, search.length_normalized(total, len(ids), alpha)))
+        live = [choice for choice in choices if choice[1][-1] != EOS][:beams]
+        if finished and beams == 1:
+            break
+    return sorted(finished, key=lambda h: -h.score)
+
+
+@pytest.mark.parametrize("beams", [1, 2, 3, 8])
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0, 1.5])
+def test_stopping_early_changes_no_result(alpha: float, beams: int) -> None:
+    """The language is peaked: a hypothesis that goes on may still win when `beams` of them have ended."""
+    for nbest in {1, min(beams, 2)}:
+        sentences = list(range(30))
+        found = searched(sentences, beams, limits=[9] * 30, alpha=alpha, nbest=nbest, sharpness=3.0)
+        for sentence, mine in zip(sentences, found, strict=True):
+            truth = search_to_the_limit(sentence, beams, 9, alpha)[:nbest]
+            assert [h.ids for h in mine] == [h.ids for h in truth]
+            assert [h.score for h in mine] == pytest.approx([h.score for h in truth], abs=1e-4)
+
+
+def test_hypotheses_that_read_the_same_are_one() -> None:
+    """Here ids 3 and 4 are two spellings of one word."""
+
+    def read(ids: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(min(i, 3) for i in ids)
+
+    for sentence, found in enumerate(searched(list(range(10)), 200, nbest=8, read=read)):
+        assert len({read(h.ids) for h in found}) == len(found) == 8
+        best: dict[tuple[int, ...], search.Hypothesis] = {}
+        for each in brute_force(sentence, 4, 0.6):
+            best.setdefault(read(each.ids), each)
+        assert [h.ids for h in found] == [h.ids for h in best.values()][:8]
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 2.0])
 @pytest.mark.parametrize("sentence", range(20))
-def test_one_beam_is_greedy(sentence: int) -> None:
+def test_one_beam_is_greedy(sentence: int, alpha: float) -> None:
     past: tuple[int, ...] = (START,)
     ids: list[int] = []
     while len(ids) < 5:
@@ -43,7 +91,7 @@ def test_one_beam_is_greedy(sentence: int) -> None:
             break
         ids.append(choice)
         past = (*past, choice)
-    assert searched([sentence], 1, limits=[6])[0][0].ids == tuple(ids)
+    assert searched([sentence], 1, limits=[6], alpha=alpha)[0][0].ids == tuple(ids)
 
 
 def test_independent_of_the_batch() -> None:

@@ -11,7 +11,7 @@ is its number of tokens. Both include eos.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -76,7 +76,9 @@ class SearchTask:
     """Ids that each translation must begin with."""
     alpha: float = 0.6
     nbest: int = 1
-    """Number of hypotheses to return for each sentence."""
+    """Most hypotheses to return for each sentence."""
+    read: Callable[[tuple[int, ...]], Hashable] = tuple
+    """Returns what the ids of a hypothesis are read as. Of those that are read as the same, the best is returned."""
     device: torch.device = torch.device("cpu")
     """The device of the logits."""
 
@@ -95,8 +97,9 @@ def beam_search(state: State | SelectingState, beams: int, task: SearchTask) -> 
     """Return the `task.nbest` best hypotheses of each sentence, best first.
 
     At each position the continuations of all hypotheses are ranked. Those among the first `beams` that end are
-    finished, and the best `beams` that do not end stay live. So a single beam is greedy search. A sentence is done when
-    it has `beams` finished hypotheses, or when no live hypothesis can still be among the best.
+    finished, and the best `beams` that do not end stay live. A live hypothesis that can no longer be among the best is
+    dropped; a sentence is done when none is left. So the result is the same as that of a search that always goes on to
+    the limit. A single beam is greedy search, which ends with its first finished hypothesis.
     """
     beam = _Beam(len(task.limits), beams, task)
     state = state if isinstance(state, SelectingState) else _SelectFromLogits(state)
@@ -107,7 +110,7 @@ def beam_search(state: State | SelectingState, beams: int, task: SearchTask) -> 
         beam.keep(kept_B)
         state.select(beam.rows_R, kept_B)
     failed = [Hypothesis((), -math.inf, -math.inf)]  # the result if a model's logits are not finite
-    return [sorted(finished, key=lambda h: -h.score)[: task.nbest] or failed for finished in beam.finished]
+    return [sorted(best.values(), key=lambda h: -h.score) or failed for best in beam.best]
 
 
 class _SelectFromLogits:
@@ -128,17 +131,19 @@ class _SelectFromLogits:
 
 @dataclass
 class _Beam:
-    """The live hypotheses of unfinished sentences, and the finished hypotheses of all sentences."""
+    """The live hypotheses of unfinished sentences, and the best finished hypotheses of all sentences."""
 
     sentences: int
     beams: int
     task: SearchTask
-    finished: list[list[Hypothesis]] = field(init=False)
+    best: list[dict[Hashable, Hypothesis]] = field(init=False)
+    """The `task.nbest` best hypotheses of each sentence by what they are read as."""
 
     def __post_init__(self) -> None:
         device = self.task.device
         size = (self.sentences, self.beams)
-        self.finished = [[] for _ in range(self.sentences)]
+        self.best = [{} for _ in range(self.sentences)]
+        self.least = [-math.inf] * self.sentences  # the log-probability that a live hypothesis must exceed
         self.unfinished = list(range(self.sentences))  # indices of the unfinished sentences
         self.log_prob_BK = torch.full(size, -math.inf, device=device)
         self.log_prob_BK[:, 0] = 0.0
@@ -168,30 +173,40 @@ class _Beam:
         """
         ends_BC = id_BC == self.task.eos
         for b, c in (ends_BC & (log_prob_BC > -math.inf))[:, : self.beams].nonzero().tolist():
-            log_prob = float(log_prob_BC[b, c])
             ids = tuple(self.ids_BKT[b, parent_BC[b, c]].tolist())
-            score = length_normalized(log_prob, position + 1, self.task.alpha)
-            self.finished[self.unfinished[b]].append(Hypothesis(ids, log_prob, score))
+            self._finish(self.unfinished[b], ids, float(log_prob_BC[b, c]))
         self.log_prob_BK, index_BK = log_prob_BC.masked_fill(ends_BC, -math.inf).topk(self.beams, dim=-1)
         self.parent_BK = parent_BC.gather(1, index_BK)
         past_BKT = self.ids_BKT.gather(1, self.parent_BK[:, :, None].expand(-1, -1, position))
         self.ids_BKT = torch.cat((past_BKT, id_BC.gather(1, index_BK)[:, :, None]), dim=2)
-        best_live = self.log_prob_BK.amax(1).tolist()
-        kept = [b for b, best in enumerate(best_live) if not self._is_done(self.unfinished[b], best)]
-        if len(kept) == len(self.unfinished):
-            return None
-        return torch.tensor(kept, dtype=torch.long, device=log_prob_BC.device)
+        least_B1 = torch.tensor([[self.least[sentence]] for sentence in self.unfinished], device=log_prob_BC.device)
+        self.log_prob_BK.masked_fill_(self.log_prob_BK <= least_B1, -math.inf)
+        live_B = (self.log_prob_BK > -math.inf).any(1)
+        return None if bool(live_B.all()) else live_B.nonzero()[:, 0]
 
-    def _is_done(self, sentence: int, best_live: float) -> bool:
-        """Return whether no live hypothesis can still be among the best. `best_live` is their best log-probability."""
-        finished, task = self.finished[sentence], self.task
-        if best_live == -math.inf or len(finished) >= self.beams:
-            return True
-        if len(finished) < task.nbest:
-            return False
-        # An upper bound: no further id raises the log-probability, and the length penalty is largest at the limit.
-        most_possible = length_normalized(best_live, task.limits[sentence], task.alpha)
-        return sorted((h.score for h in finished), reverse=True)[task.nbest - 1] >= most_possible
+    def _finish(self, sentence: int, ids: tuple[int, ...], log_prob: float) -> None:
+        """Store a finished hypothesis if it is among the best."""
+        best, task = self.best[sentence], self.task
+        score = length_normalized(log_prob, len(ids) + 1, task.alpha)
+        if len(best) == task.nbest and score <= min(each.score for each in best.values()):
+            return
+        text = task.read(ids)
+        if text not in best or best[text].score < score:
+            best[text] = Hypothesis(ids, log_prob, score)
+        if len(best) > task.nbest:
+            del best[min(best, key=lambda each: best[each].score)]
+        if len(best) == task.nbest:
+            self.least[sentence] = math.inf if self.beams == 1 else self._least(sentence)
+
+    def _least(self, sentence: int) -> float:
+        """Return the log-probability that a live hypothesis must exceed to become one of the best.
+
+        No further id raises its log-probability, and the length penalty is largest at the limit. As this bound is the
+        same for all hypotheses of a sentence, those above it rank before those below, at this position and at all later
+        ones. So dropping the latter changes nothing about the former.
+        """
+        worst = min(each.score for each in self.best[sentence].values())
+        return worst * length_penalty(self.task.limits[sentence], self.task.alpha)
 
     def keep(self, kept_B: Tensor | None) -> None:
         """Drop the sentences that are done, and set the rows that the next step continues."""
