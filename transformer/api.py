@@ -57,10 +57,10 @@ class Model:
     ) -> list[Translation]:
         """Translate lines of text, one sentence each, and return one translation per line, in order.
 
-        `nbest` is the number of translations per line: the best is returned, and the others are its
+        `nbest` is the most different translations per line: the best is returned, and the others are its
         `alternatives`. Beam search finds at most `decode.beam` of them. `prefixes` are the forced beginnings of the
-        translations, one per line, `""` for none. Lines of similar length are decoded together, so one call for many
-        lines is much faster than one call per line.
+        translations, one per line, `""` for none; they may stop anywhere, also inside a word. Lines of similar
+        length are decoded together, so one call for many lines is much faster than one call per line.
 
         >>> model = transformer.load("runs/mine")
         >>> [translation.text for translation in model.translate(["seven", "eight"])]

@@ -76,7 +76,7 @@ def test_other_errors_are_not_taken_for_out_of_memory(translator: Translator, mo
 
 def test_halves_are_the_whole_in_order(translator: Translator) -> None:
     splitter = DecodingSplitter(CPU, translator.tokenizer, 100)
-    batch = PieceBatch([Piece([i], []) for i in range(5)], beams=2, nbest=1)
+    batch = PieceBatch([Piece([i]) for i in range(5)], beams=2, nbest=1)
     halves = splitter.halves(batch)
     assert halves is not None
     assert [each.pieces for each in halves] == [batch.pieces[:2], batch.pieces[2:]]

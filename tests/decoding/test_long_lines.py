@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
+import random
 import re
 
 import pytest
 from support.toy import toy_pairs
 
 from transformer.decoding.batches import Piece
-from transformer.decoding.long_lines import cut_line, join_pieces
+from transformer.decoding.long_lines import cut_line, join_best, join_samples
 from transformer.decoding.search import Hypothesis
 from transformer.decoding.translator import Translator
 
@@ -29,7 +31,7 @@ def test_long_lines_are_cut_translated_and_joined(
     assert found[0] == "zwei eins"
     for line, text in zip(lines[1:], found[1:], strict=True):
         pieces = cut_line(line, translator.tokenizer, translator.max_length)
-        alone = [way[0].ids for way in translator._decode([Piece(piece, []) for piece in pieces], 1)]
+        alone = [way[0].ids for way in translator._decode([Piece(piece) for piece in pieces], 1)]
         assert len(pieces) > 1
         assert text == " ".join(filter(None, translator.tokenizer.decode(alone)))
 
@@ -60,12 +62,29 @@ def test_cuts_are_between_sentences(translator: Translator) -> None:
     assert cut_line(line, translator.tokenizer, sum(lengths)) == [[i for piece in pieces for i in piece]]
 
 
-def test_the_best_of_each_piece_is_joined_with_the_best(translator: Translator) -> None:
-    eins, zwei, drei = translator.tokenizer.encode_target(["eins", "zwei", "drei"])
-    first = [Hypothesis(tuple(eins), -1.0, -0.5), Hypothesis((), -2.0, -1.5)]
-    second = [Hypothesis(tuple(zwei), -3.0, -2.5), Hypothesis(tuple(drei), -4.0, -3.5)]
-    assert join_pieces([first, second], translator.tokenizer) == [
-        ("eins zwei", Hypothesis((*eins, *zwei), -4.0, -3.0)),
-        ("drei", Hypothesis(tuple(drei), -6.0, -5.0)),
-    ]
-    assert join_pieces([], translator.tokenizer) == []
+def test_the_best_different_joined_translations_are_found() -> None:
+    rng = random.Random(1)
+    for _ in range(50):
+        pieces = [
+            [
+                (rng.choice(["", "eins", "zwei", "eins zwei"]), Hypothesis((i,), -rng.random(), -rng.random()))
+                for i in range(rng.randint(1, 4))
+            ]
+            for _ in range(rng.randint(1, 3))
+        ]
+        best: dict[str, float] = {}
+        for ways in itertools.product(*pieces):
+            text, score = " ".join(text for text, _ in ways if text), sum(each.score for _, each in ways)
+            best[text] = max(score, best.get(text, -math.inf))
+        found = join_best(pieces, 100)
+        ranked = sorted(best, key=lambda text: -best[text])
+        assert [one.text for one in found] == ranked
+        assert [one.score for one in found] == pytest.approx([best[text] for text in ranked])
+        assert join_best(pieces, 2) == found[:2]
+    assert join_best([], 4) == []
+
+
+def test_samples_are_joined_in_their_order() -> None:
+    first = [("eins", Hypothesis((5,), -1.0, -0.5)), ("", Hypothesis((), -2.0, -1.5))]
+    second = [("zwei", Hypothesis((6,), -9.0, -8.5)), ("drei", Hypothesis((7,), -4.0, -3.5))]
+    assert join_samples([first, second], 2) == [("eins zwei", -9.0, -10.0, (5, 6)), ("drei", -5.0, -6.0, (7,))]

@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from support.toy_language import EOS, START, VOCAB, log_prob, logits, searched
+from support.toy_language import EOS, START, VOCAB, IdPrefix, log_prob, logits, searched
 
 from transformer.decoding import search
 
@@ -123,10 +123,10 @@ def test_hypotheses_differ_and_come_best_first() -> None:
 
 
 def test_prefixes_are_kept_and_scored() -> None:
-    prefixes = [[2, 3], [], [4]]
+    prefixes = [IdPrefix((2, 3)), None, IdPrefix((4,))]
     for s, (prefix, hypotheses) in enumerate(zip(prefixes, searched([0, 1, 2], 3, prefixes=prefixes), strict=True)):
         best = hypotheses[0]
-        assert list(best.ids[: len(prefix)]) == prefix
+        assert best.ids[: len(prefix or ())] == (prefix or ())
         assert best.log_prob == pytest.approx(log_prob(s, best.ids), abs=1e-4)
 
 

@@ -28,6 +28,17 @@ class Language:
         self.history = [self.history[i] for i in rows_R.tolist()]
 
 
+class IdPrefix(tuple[int, ...]):
+    """A forced beginning of these ids."""
+
+    @property
+    def longest(self) -> int:
+        return len(self)
+
+    def allowed(self, ids: Sequence[int]) -> Sequence[int]:
+        return self[len(ids) : len(ids) + 1]
+
+
 def logits(sentence: int, past: tuple[int, ...], sharpness: float = 2.0) -> Tensor:
     """Return random logits; the larger `sharpness`, the more peaked is the distribution."""
     seed = hash((sentence, past)) % 2**31

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=positive,
         default=1,
         metavar="N",
-        help="print the N best translations of each line, one per line",
+        help="print N lines for each line: its best different translations, and empty lines if there are fewer",
     )
     parser.add_argument("--scores", action="store_true", help="print the score and a tab before each translation")
     parser.add_argument(
@@ -156,7 +156,8 @@ def _format(found: list[Translation], args: argparse.Namespace) -> str:
     if args.json:
         entries = [{"text": t.text, "score": round(t.score, 6), "log_prob": round(t.log_prob, 6)} for t in found]
         return json.dumps({"translations": entries}, ensure_ascii=False) + "\n"
-    return "".join(f"{t.score:.6f}\t{t.text}\n" if args.scores else f"{t.text}\n" for t in found)
+    lines = [f"{t.score:.6f}\t{t.text}\n" if args.scores else f"{t.text}\n" for t in found]
+    return "".join(lines + ["\n"] * (args.nbest - len(lines)))
 
 
 def _open(path: Path) -> IO[bytes]:

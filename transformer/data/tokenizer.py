@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from transformer import atomic
 from transformer.config import TokenizerConfig
 from transformer.data.subword_sampling import SubwordSampler
-from transformer.data.word_cache import SentenceEncoder, WordCache, splits_at_spaces
+from transformer.data.word_cache import SPACE, SentenceEncoder, WordCache, splits_at_spaces
 from transformer.errors import CheckpointError, DataError
 
 Ints = NDArray[Any]
@@ -81,6 +81,10 @@ class Tokenizer:
     def encode_target(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text."""
         return [self.target.encode(clean(text)) for text in texts]
+
+    def ends_in_blank(self, text: str) -> bool:
+        """Return whether a target text ends in a blank, so that what follows is a new word."""
+        return bool(self.encode_target([text])[0]) and self.target.normalize(clean(text) + "x").endswith(f"{SPACE}x")
 
     def encode_pairs(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[Flat, Flat]:
         """Return the ids of both sides. The fastest way to encode many texts."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from transformer.data.tokenizer import Tokenizer
+from transformer.decoding.prefix import TextPrefix
 from transformer.errors import DeviceError
 from transformer.system.device import device_name
 from transformer.system.memory import MemorySplitter
@@ -17,10 +18,13 @@ from transformer.system.memory import MemorySplitter
 
 @dataclass(frozen=True)
 class Piece:
-    """A sentence to decode and the forced beginning of its translation, as ids without eos."""
+    """A sentence to decode, or to score with a translation, as ids without eos."""
 
     source: list[int]
-    prefix: list[int]
+    prefix: TextPrefix | None = None
+    """The forced beginning of the translation."""
+    target: Sequence[int] = ()
+    """The translation to score."""
 
 
 @dataclass(frozen=True)

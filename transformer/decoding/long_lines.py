@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import reduce
 from itertools import pairwise
+from typing import NamedTuple
 
 from transformer.data.tokenizer import Tokenizer
 from transformer.decoding.search import Hypothesis
@@ -41,11 +43,42 @@ def _fill(units: list[list[int]], limit: int) -> list[list[int]]:
     return pieces
 
 
-def join_pieces(pieces: Sequence[list[Hypothesis]], tokenizer: Tokenizer) -> list[tuple[str, Hypothesis]]:
-    """Return the n-best translations of a line with their text. The n-th joins the n-th best of each piece."""
-    joined = []
-    for parts in zip(*pieces, strict=False):
-        text = " ".join(filter(None, tokenizer.decode([part.ids for part in parts])))
-        ids = tuple(i for part in parts for i in part.ids)
-        joined.append((text, Hypothesis(ids, sum(p.log_prob for p in parts), sum(p.score for p in parts))))
+class Joined(NamedTuple):
+    """A translation of a line, joined from those of its pieces."""
+
+    text: str
+    score: float
+    log_prob: float
+    ids: tuple[int, ...]
+
+
+Ways = Sequence[tuple[str, Hypothesis]]
+"""The translations of a piece, with their texts."""
+
+
+def join_best(pieces: Sequence[Ways], count: int) -> list[Joined]:
+    """Return the `count` best different translations of a line: those with the largest sums of its pieces' scores."""
+    joined = [Joined("", 0.0, 0.0, ())] if pieces else []
+    for ways in pieces:  # each of the best joins one of the best of the pieces before
+        best: dict[str, Joined] = {}
+        for one in sorted((_join(before, *way) for before in joined for way in ways), key=lambda one: -one.score):
+            best.setdefault(one.text, one)
+        joined = list(best.values())[:count]
     return joined
+
+
+def join_samples(pieces: Sequence[Ways], _: int) -> list[Joined]:
+    """Return the samples of a line: the n-th joins the n-th of each piece."""
+    return [
+        reduce(lambda before, way: _join(before, *way), ways, Joined("", 0.0, 0.0, ()))
+        for ways in zip(*pieces, strict=True)
+    ]
+
+
+def _join(before: Joined, text: str, found: Hypothesis) -> Joined:
+    return Joined(
+        " ".join(filter(None, (before.text, text))),
+        before.score + found.score,
+        before.log_prob + found.log_prob,
+        before.ids + found.ids,
+    )

@@ -40,29 +40,28 @@ def sample(
     last_R = torch.full((len(sentence_of_row),), task.start_id, device=device)
     done_R = torch.zeros(len(sentence_of_row), dtype=torch.bool, device=device)
     log_prob_R = torch.zeros(len(sentence_of_row), device=device)
-    ids: list[Tensor] = []
+    ids_RT = torch.zeros(len(sentence_of_row), 0, dtype=torch.long, device=device)
     for position in range(max(task.limits, default=0)):
         logits_RV = state.step(last_R).float()
         norm_R = logits_RV.logsumexp(-1)
         free_RV = logits_RV.clone()  # the log-probability is that of the unconstrained model
-        search.constrain(logits_RV, search.forced_ids(position, sentence_of_row, task), task.banned)
+        search.constrain(logits_RV, search.allowed_ids(sentence_of_row, ids_RT, task), task.banned)
         last_R = draw(logits_RV, uniform_RT[:, position], sampling).masked_fill(done_R, task.eos)
         step_R = free_RV.gather(1, last_R[:, None])[:, 0] - norm_R
         log_prob_R += step_R.masked_fill(done_R, 0.0)
-        ids.append(last_R)
+        ids_RT = torch.cat((ids_RT, last_R[:, None]), 1)
         done_R = done_R | (last_R == task.eos)
         if bool(done_R.all()):
             break
-    return _hypotheses(ids, log_prob_R, sentence_of_row, task)
+    return _hypotheses(ids_RT, log_prob_R, sentence_of_row, task)
 
 
 def _hypotheses(
-    ids: list[Tensor], log_prob_R: Tensor, sentence_of_row: Sequence[int], task: search.SearchTask
+    ids_RT: Tensor, log_prob_R: Tensor, sentence_of_row: Sequence[int], task: search.SearchTask
 ) -> list[list[search.Hypothesis]]:
-    """Group the ids drawn at each position into the samples of each sentence."""
+    """Group the ids drawn into the samples of each sentence."""
     hypotheses: list[list[search.Hypothesis]] = [[] for _ in task.limits]
-    rows = torch.stack(ids, 1).tolist() if ids else []
-    for sentence, row, log_prob in zip(sentence_of_row, rows, log_prob_R.tolist(), strict=True):
+    for sentence, row, log_prob in zip(sentence_of_row, ids_RT.tolist(), log_prob_R.tolist(), strict=True):
         text = tuple(row[: row.index(task.eos)])
         score = search.length_normalized(log_prob, len(text) + 1, task.alpha)
         hypotheses[sentence].append(search.Hypothesis(text, log_prob, score))

@@ -36,16 +36,29 @@ class SelectingState(Protocol):
     """A state that selects the best next ids itself, so that all logits need not exist at once."""
 
     def top_candidates(
-        self, last_R: Tensor, live_R: Tensor, forced: Mapping[int, int], banned: Sequence[int], count: int
+        self, last_R: Tensor, live_R: Tensor, allowed: Mapping[int, Sequence[int]], banned: Sequence[int], count: int
     ) -> tuple[Tensor, Tensor]:
         """Return log-probabilities and ids (R, C) of at most `count` best next ids, best first.
 
-        The result for rows that are not live is undefined. `forced` maps a row to the only id it may take.
+        The result for rows that are not live is undefined. `allowed` maps a row to the only ids it may take.
         """
         ...
 
     def select(self, rows_R: Tensor, sentences_B: Tensor | None) -> None:
         """Continue with these rows and these sentences (None: all sentences)."""
+        ...
+
+
+class Prefix(Protocol):
+    """A forced beginning of a translation."""
+
+    @property
+    def longest(self) -> int:
+        """Most ids that the beginning takes."""
+        ...
+
+    def allowed(self, ids: Sequence[int]) -> Sequence[int]:
+        """Return the ids that may follow these, or none if all may, since the beginning is complete."""
         ...
 
 
@@ -72,8 +85,8 @@ class SearchTask:
     """Ids that are never chosen. They still count in the softmax."""
     limits: Sequence[int]
     """Maximum length of each translation, including eos."""
-    prefixes: Sequence[Sequence[int]] | None = None
-    """Ids that each translation must begin with."""
+    prefixes: Sequence[Prefix | None] | None = None
+    """What each translation must begin with."""
     alpha: float = 0.6
     nbest: int = 1
     """Most hypotheses to return for each sentence."""
@@ -104,7 +117,7 @@ def beam_search(state: State | SelectingState, beams: int, task: SearchTask) -> 
     beam = _Beam(len(task.limits), beams, task)
     state = state if isinstance(state, SelectingState) else _SelectFromLogits(state)
     for position in range(max(task.limits, default=0)):
-        kept_B = beam.advance(*beam.continuations(state, position), position)
+        kept_B = beam.advance(*beam.continuations(state), position)
         if kept_B is not None and not len(kept_B):
             break
         beam.keep(kept_B)
@@ -120,11 +133,11 @@ class _SelectFromLogits:
         self.step, self.select = state.step, state.select
 
     def top_candidates(
-        self, last_R: Tensor, live_R: Tensor, forced: Mapping[int, int], banned: Sequence[int], count: int
+        self, last_R: Tensor, live_R: Tensor, allowed: Mapping[int, Sequence[int]], banned: Sequence[int], count: int
     ) -> tuple[Tensor, Tensor]:
         logits_RV = self.step(last_R)
         norm_R1 = log_sum_exp(logits_RV)
-        constrain(logits_RV, forced, banned)
+        constrain(logits_RV, allowed, banned)
         top_RC, id_RC = largest_logits(logits_RV, min(count, logits_RV.shape[1]))
         return top_RC - norm_R1, id_RC
 
@@ -152,15 +165,16 @@ class _Beam:
         self.last_R = torch.full((self.sentences * self.beams,), self.task.start_id, device=device)
         self.rows_R = torch.arange(self.sentences * self.beams, device=device)
 
-    def continuations(self, state: SelectingState, position: int) -> tuple[Tensor, Tensor, Tensor]:
+    def continuations(self, state: SelectingState) -> tuple[Tensor, Tensor, Tensor]:
         """Return log-probabilities, parents and ids (B, C) of the best continuations of each sentence, best first.
 
         There are 2 K of them. At most K end, one for each hypothesis, so K can always stay live.
         """
         sentences, beams = len(self.unfinished), self.beams
-        forced = forced_ids(position, [i for i in self.unfinished for _ in range(beams)], self.task)
+        sentence_of_row = [i for i in self.unfinished for _ in range(beams)]
+        allowed = allowed_ids(sentence_of_row, self.ids_BKT.flatten(0, 1), self.task)
         live_R = self.log_prob_BK.view(-1) > -math.inf
-        log_prob_RC, id_RC = state.top_candidates(self.last_R, live_R, forced, self.task.banned, beams + 1)
+        log_prob_RC, id_RC = state.top_candidates(self.last_R, live_R, allowed, self.task.banned, beams + 1)
         per_row = id_RC.shape[1]
         all_BC = (self.log_prob_BK.view(-1, 1) + log_prob_RC).view(sentences, beams * per_row)
         log_prob_BC, index_BC = all_BC.topk(min(2 * beams, beams * per_row), dim=-1)
@@ -248,26 +262,30 @@ def largest_logits(logits_RV: Tensor, count: int, group_size: int = 64) -> tuple
     return top_RC, shortlist_ids.gather(1, index_RC)
 
 
-def forced_ids(position: int, sentence_of_row: Sequence[int], task: SearchTask) -> dict[int, int]:
-    """Map rows to the only id that they may take: eos at the sentence's limit, or the next id of a prefix."""
-    if task.prefixes is None and position < min(task.limits, default=0) - 1:
+def allowed_ids(sentence_of_row: Sequence[int], ids_RT: Tensor, task: SearchTask) -> dict[int, Sequence[int]]:
+    """Map rows to the only ids that may follow theirs: eos at the sentence's limit, or what continues a prefix."""
+    position = ids_RT.shape[1]
+    prefixes = [None if prefix is None or prefix.longest <= position else prefix for prefix in task.prefixes or ()]
+    begun = any(prefixes)
+    if not begun and position < min(task.limits, default=0) - 1:
         return {}
-    forced = {}
+    allowed: dict[int, Sequence[int]] = {}
+    history = ids_RT.tolist() if begun else []
     for row, sentence in enumerate(sentence_of_row):
-        prefix = task.prefixes[sentence] if task.prefixes is not None else ()
+        prefix = prefixes[sentence] if begun else None
         if position == task.limits[sentence] - 1:
-            forced[row] = task.eos
-        elif position < len(prefix):
-            forced[row] = prefix[position]
-    return forced
+            allowed[row] = (task.eos,)
+        elif prefix is not None and (ids := prefix.allowed(history[row])):
+            allowed[row] = ids
+    return allowed
 
 
-def constrain(logits_RV: Tensor, forced: Mapping[int, int], banned: Sequence[int]) -> None:
-    """Set the logits of banned ids to minus infinity, and in a row with a forced id, all others."""
-    rows = torch.tensor(list(forced), dtype=torch.long, device=logits_RV.device)
-    ids = torch.tensor(list(forced.values()), dtype=torch.long, device=logits_RV.device)
-    forced_logits = logits_RV[rows, ids]  # read before the ban: a prefix may contain banned ids
+def constrain(logits_RV: Tensor, allowed: Mapping[int, Sequence[int]], banned: Sequence[int]) -> None:
+    """Set the logits of banned ids to minus infinity, and in a row with allowed ids, all others."""
+    rows = torch.tensor([row for row, ids in allowed.items() for _ in ids], dtype=torch.long, device=logits_RV.device)
+    ids = torch.tensor([i for ids in allowed.values() for i in ids], dtype=torch.long, device=logits_RV.device)
+    kept_logits = logits_RV[rows, ids]  # read before the ban: a prefix may contain banned ids
     logits_RV[:, list(banned)] = -math.inf
-    if forced:
+    if allowed:
         logits_RV[rows] = -math.inf
-        logits_RV[rows, ids] = forced_logits
+        logits_RV[rows, ids] = kept_logits

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice, repeat
 from typing import Any, Protocol
 
@@ -21,7 +22,8 @@ from transformer.data.tokenizer import Tokenizer
 from transformer.decoding import search
 from transformer.decoding.batches import DecodingSplitter, Piece, PieceBatch, cut_batches
 from transformer.decoding.int8.engine import make_engine, obstacle
-from transformer.decoding.long_lines import cut_line, join_pieces
+from transformer.decoding.long_lines import cut_line, join_best, join_samples
+from transformer.decoding.prefix import PieceTable, text_prefix
 from transformer.decoding.sampling import Sampling, sample, uniform_numbers
 from transformer.errors import ConfigError, DataError
 from transformer.model.decoder_state import DecoderState
@@ -148,6 +150,11 @@ class Translator:
         """The precision of decoding, by its name in the configuration."""
         return self.backend.precision
 
+    @cached_property
+    def piece_table(self) -> PieceTable:
+        """The target pieces, for forced prefixes."""
+        return PieceTable(self.tokenizer)
+
     def check(self, nbest: int) -> None:
         """Raise ConfigError if beam search with these settings cannot return `nbest` translations of a line."""
         if nbest > self.cfg.beam and not self.cfg.sampling:
@@ -156,8 +163,9 @@ class Translator:
     def translate(
         self, lines: Iterable[str], nbest: int = 1, prefixes: Iterable[str] | None = None, first: int = 1
     ) -> Iterator[list[Translation]]:
-        """Yield the `nbest` best translations of each line, in order. An empty line has one, empty, with score 0.
+        """Yield the best translations of each line, in order: `nbest` different ones, or fewer if there are fewer.
 
+        An empty line has one, empty, with score 0. Samples are `nbest` independent ones, which may be the same.
         `prefixes` are the forced beginnings of the translations. `first` is the number of the first line, for warnings.
         """
         self.check(nbest)
@@ -186,9 +194,9 @@ class Translator:
     @torch.inference_mode()
     def score_ids(self, sources: Sequence[list[int]], targets: Sequence[Sequence[int]]) -> list[Translation]:
         """Return the log-probability and score of each list of target ids, computed in float32."""
-        pieces = [Piece(source, list(target)) for source, target in zip(sources, targets, strict=True)]
+        pieces = [Piece(source, target=target) for source, target in zip(sources, targets, strict=True)]
         log_probs = np.zeros(len(pieces))
-        lengths = [max(len(piece.source), len(piece.prefix)) + 1 for piece in pieces]
+        lengths = [max(len(piece.source), len(piece.target)) + 1 for piece in pieces]
         for numbers in cut_batches(lengths, self.splitter.batch_tokens, workers=1):
             batch = PieceBatch([pieces[i] for i in numbers], beams=1, nbest=1)
             log_probs[numbers] = np.concatenate(list(self.splitter.run(batch, self._log_probs)))
@@ -200,9 +208,9 @@ class Translator:
 
     @torch.inference_mode()
     def _log_probs(self, batch: PieceBatch) -> NDArray[np.float64]:
-        """Return the log-probability of each piece's whole prefix as its translation, computed in float32."""
+        """Return the log-probability of each piece's translation, computed in float32."""
         model, eos = TorchBackend(self.model, torch.float32).ready(), self.tokenizer.eos
-        targets = [piece.prefix for piece in batch.pieces]
+        targets = [piece.target for piece in batch.pieces]
         source_BS = self._tensor([piece.source for piece in batch.pieces], last=eos)
         answer_BT = self._tensor(targets, last=eos)
         logits_BTV = model(source_BS, self._tensor(targets, first=self.model.start_id))
@@ -225,25 +233,31 @@ class Translator:
         hypotheses = self._decode(pieces, nbest)
         translations = []
         for numbers in pieces_of_line:
-            joined = join_pieces([hypotheses[i] for i in numbers], self.tokenizer)
-            ways = [Translation(text, whole.score, whole.log_prob, whole.ids) for text, whole in joined] or [EMPTY]
-            translations.append(ways + ways[-1:] * (nbest - len(ways)))  # an empty line has only one translation
+            join = join_samples if self.cfg.sampling else join_best
+            joined = join([self._texts(pieces[i], hypotheses[i]) for i in numbers], nbest)
+            translations.append([Translation(*way) for way in joined] or [EMPTY])
         return translations
+
+    def _texts(self, piece: Piece, hypotheses: list[search.Hypothesis]) -> list[tuple[str, search.Hypothesis]]:
+        """Return the translations of a piece with their texts."""
+        if piece.prefix is not None:
+            return [(piece.prefix.text(each.ids), each) for each in hypotheses]
+        return list(zip(self.tokenizer.decode([each.ids for each in hypotheses]), hypotheses, strict=True))
 
     def _pieces(self, line: str, ids: list[int], prefix: str, number: int) -> list[Piece]:
         """Return the pieces of a line to decode: one, several for a long line, none for an empty line."""
         if self.tokenizer.unk in ids and not self.warned_unknown:
             self.warned_unknown = True
             log.warning("line %d has characters that are not in this model's vocabulary", number)
-        begin = self.tokenizer.encode_target([prefix])[0] if prefix else []
-        if len(begin) > self.max_length:
-            raise DataError(f"the prefix of line {number} has {len(begin)} tokens, more than {self.max_length}")
+        begin = text_prefix(prefix, self.piece_table) if prefix else None
+        if begin is not None and (length := len(self.tokenizer.encode_target([prefix])[0])) > self.max_length:
+            raise DataError(f"the prefix of line {number} has {length} tokens, more than {self.max_length}")
         pieces = [ids] if ids else []
         if len(ids) > self.max_length:
             message = "line %d has %d tokens, more than the model's limit of %d: translated in pieces"
             log.warning(message, number, len(ids), self.max_length)
             pieces = cut_line(line, self.tokenizer, self.max_length)
-        return [Piece(piece, begin if i == 0 else []) for i, piece in enumerate(pieces)]
+        return [Piece(piece, begin if i == 0 else None) for i, piece in enumerate(pieces)]
 
     @torch.inference_mode()
     def _decode(self, pieces: list[Piece], nbest: int) -> list[list[search.Hypothesis]]:
@@ -270,10 +284,14 @@ class Translator:
             start_id=self.model.start_id,
             eos=tokenizer.eos,
             banned=tokenizer.never_chosen,
-            limits=[len(piece.source) + max(cfg.max_extra, 1) + len(piece.prefix) for piece in pieces],
+            limits=[
+                len(piece.source) + max(cfg.max_extra, 1) + (piece.prefix.longest if piece.prefix else 0)
+                for piece in pieces
+            ],
             prefixes=[piece.prefix for piece in pieces] if any(piece.prefix for piece in pieces) else None,
             alpha=cfg.length_penalty,
             nbest=batch.nbest,
+            read=tuple if batch.nbest == 1 else lambda ids: tokenizer.decode([ids])[0],
             device=self.device,
         )
         state = self.backend.start(self._tensor([piece.source for piece in pieces], last=tokenizer.eos), batch.beams)

@@ -40,12 +40,12 @@ class UnendingChoice(Unending):
     """A decoder state that selects the best tokens itself and ends no hypothesis before its limit."""
 
     def top_candidates(
-        self, last_R: Tensor, live_R: Tensor, forced: Any, banned: Any, count: int
+        self, last_R: Tensor, live_R: Tensor, allowed: Any, banned: Any, count: int
     ) -> tuple[Tensor, Tensor]:
         """Return the best next ids, without the end of sentence except in the last step."""
         self.left -= 1
         banned = (*banned, self.eos) if self.left > 0 else banned
-        return self.state.top_candidates(last_R, live_R, forced, banned, count)
+        return self.state.top_candidates(last_R, live_R, allowed, banned, count)
 
 
 def force_length(tokens: int) -> None:

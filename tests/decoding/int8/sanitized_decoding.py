@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import random
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -42,6 +43,16 @@ def random_model(rng: random.Random) -> Transformer:
     return Transformer(cfg, sizes, PAD, BOS, max_length=9).eval()
 
 
+class IdPrefix(NamedTuple):
+    """A forced beginning of at most `longest` ids, each of which is one of a few."""
+
+    longest: int
+    choices: list[int]
+
+    def allowed(self, ids: Sequence[int]) -> Sequence[int]:
+        return self.choices if len(ids) < self.longest else ()
+
+
 def decode(rng: random.Random) -> str:
     """Decode a batch and return its description."""
     model = random_model(rng)
@@ -53,7 +64,10 @@ def decode(rng: random.Random) -> str:
     for row, length in zip(source, lengths, strict=True):
         row[: length + 1] = torch.tensor([*(rng.randrange(EOS, sources) for _ in range(length)), EOS])
     limits = [rng.randint(1, 40) for _ in range(sentences)]
-    prefixes = [[rng.randrange(targets) for _ in range(rng.randint(0, limit - 1))] for limit in limits]
+    prefixes = [
+        IdPrefix(rng.randint(0, limit - 1), [rng.randrange(targets) for _ in range(rng.randint(1, 9))])
+        for limit in limits
+    ]
     banned = tuple(rng.sample(range(targets), rng.randint(0, min(targets - 3, 6))))
     task = search.SearchTask(
         start_id=BOS,

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.toy_language import IdPrefix
 from torch import Tensor, nn
 
 from transformer import config_file
@@ -86,12 +87,18 @@ def test_each_step_equals_torch(kind: dict[str, Any], eight_bits: None) -> None:
     last, rng = torch.full((12,), BOS), torch.Generator().manual_seed(3)
     kept = None
     for position in range(PAGE + 6):
-        found, ids = ours.top_candidates(last, torch.ones(len(last), dtype=torch.bool), {1: 7}, (PAD, 1), 4)
+        found, ids = ours.top_candidates(
+            last, torch.ones(len(last), dtype=torch.bool), {1: [7], 2: [1, 9]}, (PAD, 1), 4
+        )
         expected = plain.step(last).log_softmax(-1)
         torch.testing.assert_close(found[1, 0], expected[1, 7], atol=0.15, rtol=0)
         assert ids[1, 0] == 7
         assert found[1, 1:].isneginf().all()
-        free = torch.arange(len(last)) != 1
+        assert sorted(ids[2, :2].tolist()) == [1, 9]
+        torch.testing.assert_close(found[2, :2], expected[2, ids[2, :2]], atol=0.15, rtol=0)
+        assert found[2, 2:].isneginf().all()
+        free = torch.arange(len(last)) > 2
+        free[0] = True
         torch.testing.assert_close(found[free], expected.gather(1, ids)[free], atol=0.15, rtol=0)
         expected[:, [PAD, 1]] = -math.inf
         torch.testing.assert_close(found[free], expected.topk(4).values[free], atol=0.15, rtol=0)
@@ -111,7 +118,7 @@ def test_each_step_equals_torch(kind: dict[str, Any], eight_bits: None) -> None:
 @torch.inference_mode()
 def test_the_search_finds_the_same_translations(kind: dict[str, Any], beams: int, eight_bits: None) -> None:
     model, source = make(**kind), sources(5, 11, 2, 8, 8)
-    work = task(source, prefixes=[[], [9, 1], [], [5], []], nbest=beams)
+    work = task(source, prefixes=[None, IdPrefix((9, 1)), None, IdPrefix((5,)), None], nbest=beams)
     ours = search.beam_search(make_engine(model).start(source, beams), beams, work)
     plain = search.beam_search(model.start(source, beams), beams, work)
     assert [h[0].ids for h in ours] == [h[0].ids for h in plain]

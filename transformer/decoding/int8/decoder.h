@@ -62,28 +62,37 @@ static void add_logits(LogSumExp *total, const float *logits, int count) {
     total->sum += _mm512_reduce_add_ps(sum);
 }
 
-/* Insert the logits of the ids from `begin` on into a row's candidates, except for banned ids. */
+/* Insert an id into a row's candidates. */
+static void add_candidate(const StepCall *c, float logit, int32_t candidate, float *value, int32_t *id) {
+    int k = c->candidates - 1;
+    if (!(logit > value[k])) return;
+    for (; k > 0 && logit > value[k - 1]; k--) value[k] = value[k - 1], id[k] = id[k - 1];
+    value[k] = logit, id[k] = candidate;
+}
+
+/* Insert the ids from `begin` on into a row's candidates, except for banned ids. */
 static void add_candidates(const StepCall *c, const float *logits, int begin, int count, float *value, int32_t *id) {
     for (int i = 0; i < count; i += 16) {
         __m512 worst = _mm512_set1_ps(value[c->candidates - 1]);
         uint32_t better = _mm512_cmp_ps_mask(_mm512_loadu_ps(logits + i), worst, _CMP_GT_OQ);
         for (; better; better &= better - 1) {
-            int at = i + __builtin_ctz(better), allowed = 1, k = c->candidates - 1;
-            for (int j = 0; j < c->banned_count; j++) allowed &= c->banned[j] != begin + at;
-            if (!allowed || !(logits[at] > value[k])) continue;
-            for (; k > 0 && logits[at] > value[k - 1]; k--) value[k] = value[k - 1], id[k] = id[k - 1];
-            value[k] = logits[at], id[k] = begin + at;
+            int at = i + __builtin_ctz(better), possible = 1;
+            for (int j = 0; j < c->banned_count; j++) possible &= c->banned[j] != begin + at;
+            if (possible) add_candidate(c, logits[at], begin + at, value, id);
         }
     }
 }
 
-/* Add the logits of the ids from `begin` on to the log-sum-exp. */
+/* Add the logits of the ids from `begin` on to the log-sum-exp, and to the candidates those that are possible. */
 static void scan_logits(const StepCall *c, LogSumExp *total, const float *logits, int begin, int count, size_t row) {
     float *value = c->log_prob + row * c->candidates;
-    int32_t *id = c->id + row * c->candidates, forced = c->forced ? c->forced[row] : -1;
+    int32_t *id = c->id + row * c->candidates;
+    int first = c->allowed_start ? c->allowed_start[row] : 0, end = c->allowed_start ? c->allowed_start[row + 1] : 0;
     add_logits(total, logits, count);
-    if (forced < 0) add_candidates(c, logits, begin, count, value, id);
-    if (forced >= begin && forced < begin + count) value[0] = logits[forced - begin], id[0] = forced;
+    if (first == end) add_candidates(c, logits, begin, count, value, id);
+    for (int j = first; j < end; j++)
+        if (c->allowed[j] >= begin && c->allowed[j] < begin + count)
+            add_candidate(c, logits[c->allowed[j] - begin], c->allowed[j], value, id);
 }
 
 /* Write the candidates of the rows. Logits are computed for a block of columns at a time. */

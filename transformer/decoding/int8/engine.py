@@ -139,7 +139,7 @@ class Int8DecoderState:
         )
 
     def top_candidates(
-        self, last_R: Tensor, live_R: Tensor, forced: Mapping[int, int], banned: Sequence[int], count: int
+        self, last_R: Tensor, live_R: Tensor, allowed: Mapping[int, Sequence[int]], banned: Sequence[int], count: int
     ) -> tuple[Tensor, Tensor]:
         """Return log-probabilities and ids (R, `count`) of the best next ids of each live hypothesis, best first."""
         self._extend_cache()
@@ -157,10 +157,12 @@ class Int8DecoderState:
             "log_prob": log_prob_RC[live],
             "id": id_RC[live],
         }
-        if forced:
-            arrays["forced"] = np.array([forced.get(row, -1) for row in live.tolist()], np.int32)
+        if allowed:
+            each = [allowed.get(row, ()) for row in live.tolist()]
+            arrays["allowed"] = np.array([i for ids in each for i in ids], np.int32)
+            arrays["allowed_start"] = np.cumsum([0, *map(len, each)], dtype=np.int32)
         call = self._call
-        call.forced = None
+        call.allowed_start = None
         for name, array in arrays.items():
             setattr(call, name, _address(array))
         call.rows, call.position, call.candidates, call.banned_count = len(live), self.position, count, len(banned)

@@ -57,7 +57,8 @@ typedef struct {
     const int32_t *sentence;       /* (R): the row's sentence in memory and pages */
     const int32_t *place;          /* (R): the hypothesis's place in the KV cache, of its sentence's K */
     const int32_t *last_id;        /* (R) */
-    const int32_t *forced;         /* (R): the only id allowed, or -1; NULL if no row is forced */
+    const int32_t *allowed;        /* the only ids allowed, those of a row adjacent */
+    const int32_t *allowed_start;  /* (R + 1): where those of a row begin; if it has none, all are; may be NULL */
     const int32_t *lengths;        /* (B): source positions that are not padding */
     const int32_t *banned;         /* ids that are never chosen */
     const uint8_t *ancestor;       /* (R, stride): place of the ancestor at each past position */
