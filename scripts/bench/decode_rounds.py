@@ -88,7 +88,10 @@ class Bench:
         self.rounds(subject, f"{text.name}, beam {shared['beam']}", part["rounds"], one, self.names(subject.name))
 
     def latency(self, subject: Subject, shared: dict[str, Any]) -> None:
-        """Measure the translation of one sentence at a time."""
+        """Measure the translation of one sentence at a time.
+
+        CTranslate2 is measured with all threads on the sentence and with one: which is faster depends on the machine.
+        """
         rounds: list[Any] = []
         self.results["subjects"][subject.name]["latency"].append({"beam": shared["beam"], "rounds": rounds})
         names = [name for name in self.names(subject.name) if RUNNERS[name].environment != HF]
@@ -96,7 +99,6 @@ class Bench:
         def one(name: str) -> dict[str, float] | None:
             return self.run(subject, name, self.job(shared, subject, name, task="latency"))
 
-        names = [name for name in names if not RUNNERS[name].parallel]
         self.rounds(subject, f"one at a time, beam {shared['beam']}", rounds, one, names)
 
     def start(self, subject: Subject, text: Text, shared: dict[str, Any]) -> None:
