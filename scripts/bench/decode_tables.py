@@ -30,8 +30,7 @@ CONDITIONS = [
     "- All rows: the same weights, the same sentences, no length penalty.",
     "- Tokens are those of the translations, the end of sentence included.",
     "- Timed: this repository from text to text, CTranslate2 from pieces to pieces, transformers from ids to ids.",
-    "- intra_threads: all threads share a batch. inter_threads: each thread has its own batch, so that one sentence at a "
-    "time has one thread.",
+    "- intra_threads: all threads share a batch. inter_threads: each has its own batch, so one sentence has one.",
     "- Ratios: median of the rounds (minimum–maximum). Above 1, ours is faster.",
 ]
 

@@ -10,6 +10,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ def sample(
 
     `uniform_RT` has numbers in [0, 1), with a row for each translation and a column for each position.
     """
-    sentence_of_row = [b for b in range(len(task.limits)) for _ in range(task.nbest)]
+    sentence_of_row = np.arange(len(task.limits)).repeat(task.nbest)
     device = uniform_RT.device
     last_R = torch.full((len(sentence_of_row),), task.start_id, device=device)
     done_R = torch.zeros(len(sentence_of_row), dtype=torch.bool, device=device)
@@ -45,7 +46,7 @@ def sample(
         logits_RV = state.step(last_R).float()
         norm_R = logits_RV.logsumexp(-1)
         free_RV = logits_RV.clone()  # the log-probability is that of the unconstrained model
-        search.constrain(logits_RV, search.allowed_ids(sentence_of_row, ids_RT, task), task.banned)
+        search.constrain(logits_RV, search.allowed_ids(sentence_of_row, ids_RT.cpu().numpy(), task), task.banned)
         last_R = draw(logits_RV, uniform_RT[:, position], sampling).masked_fill(done_R, task.eos)
         step_R = free_RV.gather(1, last_R[:, None])[:, 0] - norm_R
         log_prob_R += step_R.masked_fill(done_R, 0.0)
@@ -57,11 +58,11 @@ def sample(
 
 
 def _hypotheses(
-    ids_RT: Tensor, log_prob_R: Tensor, sentence_of_row: Sequence[int], task: search.SearchTask
+    ids_RT: Tensor, log_prob_R: Tensor, sentence_of_row: NDArray[Any], task: search.SearchTask
 ) -> list[list[search.Hypothesis]]:
     """Group the ids drawn into the samples of each sentence."""
     hypotheses: list[list[search.Hypothesis]] = [[] for _ in task.limits]
-    for sentence, row, log_prob in zip(sentence_of_row, ids_RT.tolist(), log_prob_R.tolist(), strict=True):
+    for sentence, row, log_prob in zip(sentence_of_row.tolist(), ids_RT.tolist(), log_prob_R.tolist(), strict=True):
         text = tuple(row[: row.index(task.eos)])
         score = search.length_normalized(log_prob, len(text) + 1, task.alpha)
         hypotheses[sentence].append(search.Hypothesis(text, log_prob, score))

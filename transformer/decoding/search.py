@@ -1,5 +1,8 @@
 """Greedy and beam search over any step function, independent of the model.
 
+The hypotheses are NumPy arrays, whatever the device of the model: on arrays of this size NumPy takes a third of the
+time of torch, and the candidates must come to the CPU anyway, as Python collects the finished translations.
+
 Shape letters: B sentences, K hypotheses of a sentence, R rows (hypotheses of all sentences, those of a sentence
 adjacent), T target positions, V vocabulary, C candidates (of a row: the next ids considered; of a sentence: the best
 candidates of its rows).
@@ -12,11 +15,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+Ints = NDArray[Any]
+Floats = NDArray[np.float32]
 
 
 class State(Protocol):
@@ -36,15 +44,16 @@ class SelectingState(Protocol):
     """A state that selects the best next ids itself, so that all logits need not exist at once."""
 
     def top_candidates(
-        self, last_R: Tensor, live_R: Tensor, allowed: Mapping[int, Sequence[int]], banned: Sequence[int], count: int
-    ) -> tuple[Tensor, Tensor]:
+        self, last_R: Ints, live_R: NDArray[np.bool], allowed: Mapping[int, Sequence[int]], banned: Ints, count: int
+    ) -> tuple[Floats, Ints]:
         """Return log-probabilities and ids (R, C) of at most `count` best next ids, best first.
 
-        The result for rows that are not live is undefined. `allowed` maps a row to the only ids it may take.
+        The result for rows that are not live is undefined. `allowed` maps a row to the only ids it may take. The
+        arrays may be overwritten by the next call.
         """
         ...
 
-    def select(self, rows_R: Tensor, sentences_B: Tensor | None) -> None:
+    def select(self, rows_R: Ints, sentences_B: Ints | None) -> None:
         """Continue with these rows and these sentences (None: all sentences)."""
         ...
 
@@ -115,13 +124,12 @@ def beam_search(state: State | SelectingState, beams: int, task: SearchTask) -> 
     the limit. A single beam is greedy search, which ends with its first finished hypothesis.
     """
     beam = _Beam(len(task.limits), beams, task)
-    state = state if isinstance(state, SelectingState) else _SelectFromLogits(state)
+    state = state if isinstance(state, SelectingState) else _SelectFromLogits(state, task.device)
     for position in range(max(task.limits, default=0)):
-        kept_B = beam.advance(*beam.continuations(state), position)
-        if kept_B is not None and not len(kept_B):
+        rows_R, kept_B = beam.advance(*beam.continuations(state), position)
+        if not len(rows_R):
             break
-        beam.keep(kept_B)
-        state.select(beam.rows_R, kept_B)
+        state.select(rows_R, kept_B)
     failed = [Hypothesis((), -math.inf, -math.inf)]  # the result if a model's logits are not finite
     return [sorted(best.values(), key=lambda h: -h.score) or failed for best in beam.best]
 
@@ -129,77 +137,84 @@ def beam_search(state: State | SelectingState, beams: int, task: SearchTask) -> 
 class _SelectFromLogits:
     """Selects the best next ids from the logits of a state."""
 
-    def __init__(self, state: State) -> None:
-        self.step, self.select = state.step, state.select
+    def __init__(self, state: State, device: torch.device) -> None:
+        self.state, self.device = state, device
 
     def top_candidates(
-        self, last_R: Tensor, live_R: Tensor, allowed: Mapping[int, Sequence[int]], banned: Sequence[int], count: int
-    ) -> tuple[Tensor, Tensor]:
-        logits_RV = self.step(last_R)
+        self, last_R: Ints, live_R: NDArray[np.bool], allowed: Mapping[int, Sequence[int]], banned: Ints, count: int
+    ) -> tuple[Floats, Ints]:
+        logits_RV = self.state.step(torch.from_numpy(last_R).to(self.device))
         norm_R1 = log_sum_exp(logits_RV)
-        constrain(logits_RV, allowed, banned)
+        constrain(logits_RV, allowed, banned.tolist())
         top_RC, id_RC = largest_logits(logits_RV, min(count, logits_RV.shape[1]))
-        return top_RC - norm_R1, id_RC
+        return (top_RC - norm_R1).cpu().numpy(), id_RC.cpu().numpy()
+
+    def select(self, rows_R: Ints, sentences_B: Ints | None) -> None:
+        sentences = None if sentences_B is None else torch.from_numpy(sentences_B).to(self.device)
+        self.state.select(torch.from_numpy(rows_R).to(self.device), sentences)
 
 
-@dataclass
 class _Beam:
     """The live hypotheses of unfinished sentences, and the best finished hypotheses of all sentences."""
 
-    sentences: int
-    beams: int
-    task: SearchTask
-    best: list[dict[Hashable, Hypothesis]] = field(init=False)
-    """The `task.nbest` best hypotheses of each sentence by what they are read as."""
+    def __init__(self, sentences: int, beams: int, task: SearchTask) -> None:
+        self.beams, self.task, self.banned = beams, task, np.array(task.banned, np.int32)
+        self.best: list[dict[Hashable, Hypothesis]] = [{} for _ in range(sentences)]
+        """The `task.nbest` best hypotheses of each sentence by what they are read as."""
+        self.least_B = np.full(sentences, -np.inf, np.float32)
+        """The log-probability that a live hypothesis of each sentence must exceed."""
+        self.unfinished = np.arange(sentences)
+        self.log_prob_R = np.full(sentences * beams, -np.inf, np.float32)
+        self.log_prob_R[::beams] = 0.0
+        self.ids_RT = np.zeros((sentences * beams, 0), np.int64)
+        self.last_R = np.full(sentences * beams, task.start_id)
 
-    def __post_init__(self) -> None:
-        device = self.task.device
-        size = (self.sentences, self.beams)
-        self.best = [{} for _ in range(self.sentences)]
-        self.least = [-math.inf] * self.sentences  # the log-probability that a live hypothesis must exceed
-        self.unfinished = list(range(self.sentences))  # indices of the unfinished sentences
-        self.log_prob_BK = torch.full(size, -math.inf, device=device)
-        self.log_prob_BK[:, 0] = 0.0
-        self.ids_BKT = torch.zeros((*size, 0), dtype=torch.long, device=device)
-        self.parent_BK = torch.arange(self.beams, device=device).repeat(self.sentences, 1)
-        self.last_R = torch.full((self.sentences * self.beams,), self.task.start_id, device=device)
-        self.rows_R = torch.arange(self.sentences * self.beams, device=device)
-
-    def continuations(self, state: SelectingState) -> tuple[Tensor, Tensor, Tensor]:
-        """Return log-probabilities, parents and ids (B, C) of the best continuations of each sentence, best first.
+    def continuations(self, state: SelectingState) -> tuple[Floats, Ints, Ints]:
+        """Return log-probabilities, rows and ids (B, C) of the best continuations of each sentence, best first.
 
         There are 2 K of them. At most K end, one for each hypothesis, so K can always stay live.
         """
         sentences, beams = len(self.unfinished), self.beams
-        sentence_of_row = [i for i in self.unfinished for _ in range(beams)]
-        allowed = allowed_ids(sentence_of_row, self.ids_BKT.flatten(0, 1), self.task)
-        live_R = self.log_prob_BK.view(-1) > -math.inf
-        log_prob_RC, id_RC = state.top_candidates(self.last_R, live_R, allowed, self.task.banned, beams + 1)
+        allowed = allowed_ids(self.unfinished.repeat(beams), self.ids_RT, self.task)
+        live_R = self.log_prob_R > -np.inf
+        log_prob_RC, id_RC = state.top_candidates(self.last_R, live_R, allowed, self.banned, beams + 1)
         per_row = id_RC.shape[1]
-        all_BC = (self.log_prob_BK.view(-1, 1) + log_prob_RC).view(sentences, beams * per_row)
-        log_prob_BC, index_BC = all_BC.topk(min(2 * beams, beams * per_row), dim=-1)
-        return log_prob_BC, index_BC // per_row, id_RC.view(sentences, beams * per_row).gather(1, index_BC)
+        all_BC = (self.log_prob_R[:, None] + log_prob_RC).reshape(sentences, beams * per_row)
+        best_BC = np.argsort(-all_BC, axis=1, kind="stable")[:, : 2 * beams]
+        best_BC += np.arange(0, all_BC.size, beams * per_row)[:, None]
+        return all_BC.ravel()[best_BC], best_BC // per_row, id_RC.ravel()[best_BC]
 
-    def advance(self, log_prob_BC: Tensor, parent_BC: Tensor, id_BC: Tensor, position: int) -> Tensor | None:
+    def advance(self, log_prob_BC: Floats, row_BC: Ints, id_BC: Ints, position: int) -> tuple[Ints, Ints | None]:
         """Store the finished continuations and make the best others the new hypotheses.
 
-        Returns the sentences that are not done, or None if none is done.
+        Returns the rows that they continue, and the sentences that are not done, or None if none is done.
         """
         ends_BC = id_BC == self.task.eos
-        for b, c in (ends_BC & (log_prob_BC > -math.inf))[:, : self.beams].nonzero().tolist():
-            ids = tuple(self.ids_BKT[b, parent_BC[b, c]].tolist())
-            self._finish(self.unfinished[b], ids, float(log_prob_BC[b, c]))
-        self.log_prob_BK, index_BK = log_prob_BC.masked_fill(ends_BC, -math.inf).topk(self.beams, dim=-1)
-        self.parent_BK = parent_BC.gather(1, index_BK)
-        past_BKT = self.ids_BKT.gather(1, self.parent_BK[:, :, None].expand(-1, -1, position))
-        self.ids_BKT = torch.cat((past_BKT, id_BC.gather(1, index_BK)[:, :, None]), dim=2)
-        least_B1 = torch.tensor([[self.least[sentence]] for sentence in self.unfinished], device=log_prob_BC.device)
-        self.log_prob_BK.masked_fill_(self.log_prob_BK <= least_B1, -math.inf)
-        live_B = (self.log_prob_BK > -math.inf).any(1)
-        return None if bool(live_B.all()) else live_B.nonzero()[:, 0]
+        for b, c in np.argwhere((ends_BC & (log_prob_BC > -np.inf))[:, : self.beams]).tolist():
+            ids = tuple(self.ids_RT[row_BC[b, c]].tolist())
+            self._finish(int(self.unfinished[b]), ids, float(log_prob_BC[b, c]))
+        log_prob_BC[ends_BC | (log_prob_BC <= self.least_B[self.unfinished, None])] = -np.inf
+        live_B, kept_B = (log_prob_BC > -np.inf).any(1), None
+        if not live_B.all():
+            kept_B = np.flatnonzero(live_B)
+            log_prob_BC, row_BC, id_BC = log_prob_BC[kept_B], row_BC[kept_B], id_BC[kept_B]
+            self.unfinished = self.unfinished[kept_B]
+        live_BK = np.argsort(log_prob_BC == -np.inf, axis=1, kind="stable")[:, : self.beams]
+        live_BK += np.arange(0, log_prob_BC.size, log_prob_BC.shape[1] or 1)[:, None]
+        live_R = live_BK.ravel()
+        rows_R, self.last_R = row_BC.ravel()[live_R], id_BC.ravel()[live_R].astype(np.int64)
+        self.log_prob_R = log_prob_BC.ravel()[live_R]
+        self.ids_RT = np.concatenate((self.ids_RT[rows_R], self.last_R[:, None]), axis=1)
+        return rows_R, kept_B
 
     def _finish(self, sentence: int, ids: tuple[int, ...], log_prob: float) -> None:
-        """Store a finished hypothesis if it is among the best."""
+        """Store a finished hypothesis if it is among the best.
+
+        The log-probability that live hypotheses must exceed follows from the worst of the best: no further id raises
+        theirs, and the length penalty is largest at the limit. As this bound is the same for all hypotheses of a
+        sentence, those above it rank before those below, at this position and at all later ones. So dropping the latter
+        changes nothing about the former.
+        """
         best, task = self.best[sentence], self.task
         score = length_normalized(log_prob, len(ids) + 1, task.alpha)
         if len(best) == task.nbest and score <= min(each.score for each in best.values()):
@@ -210,27 +225,9 @@ class _Beam:
         if len(best) > task.nbest:
             del best[min(best, key=lambda each: best[each].score)]
         if len(best) == task.nbest:
-            self.least[sentence] = math.inf if self.beams == 1 else self._least(sentence)
-
-    def _least(self, sentence: int) -> float:
-        """Return the log-probability that a live hypothesis must exceed to become one of the best.
-
-        No further id raises its log-probability, and the length penalty is largest at the limit. As this bound is the
-        same for all hypotheses of a sentence, those above it rank before those below, at this position and at all later
-        ones. So dropping the latter changes nothing about the former.
-        """
-        worst = min(each.score for each in self.best[sentence].values())
-        return worst * length_penalty(self.task.limits[sentence], self.task.alpha)
-
-    def keep(self, kept_B: Tensor | None) -> None:
-        """Drop the sentences that are done, and set the rows that the next step continues."""
-        first_B1 = torch.arange(len(self.unfinished), device=self.parent_BK.device)[:, None] * self.beams
-        rows_BK = first_B1 + self.parent_BK
-        if kept_B is not None:
-            self.unfinished = [self.unfinished[b] for b in kept_B.tolist()]
-            rows_BK, self.log_prob_BK, self.ids_BKT = rows_BK[kept_B], self.log_prob_BK[kept_B], self.ids_BKT[kept_B]
-        self.rows_R = rows_BK.flatten()
-        self.last_R = self.ids_BKT[:, :, -1].flatten()
+            worst = min(each.score for each in best.values())
+            bound = worst * length_penalty(task.limits[sentence], task.alpha)
+            self.least_B[sentence] = math.inf if self.beams == 1 else bound
 
 
 def log_sum_exp(logits_RV: Tensor) -> Tensor:
@@ -262,7 +259,7 @@ def largest_logits(logits_RV: Tensor, count: int, group_size: int = 64) -> tuple
     return top_RC, shortlist_ids.gather(1, index_RC)
 
 
-def allowed_ids(sentence_of_row: Sequence[int], ids_RT: Tensor, task: SearchTask) -> dict[int, Sequence[int]]:
+def allowed_ids(sentence_of_row: Ints, ids_RT: Ints, task: SearchTask) -> dict[int, Sequence[int]]:
     """Map rows to the only ids that may follow theirs: eos at the sentence's limit, or what continues a prefix."""
     position = ids_RT.shape[1]
     prefixes = [None if prefix is None or prefix.longest <= position else prefix for prefix in task.prefixes or ()]
@@ -271,7 +268,7 @@ def allowed_ids(sentence_of_row: Sequence[int], ids_RT: Tensor, task: SearchTask
         return {}
     allowed: dict[int, Sequence[int]] = {}
     history = ids_RT.tolist() if begun else []
-    for row, sentence in enumerate(sentence_of_row):
+    for row, sentence in enumerate(sentence_of_row.tolist()):
         prefix = prefixes[sentence] if begun else None
         if position == task.limits[sentence] - 1:
             allowed[row] = (task.eos,)

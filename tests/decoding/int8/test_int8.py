@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from support.toy_language import IdPrefix
@@ -85,11 +86,11 @@ def test_each_step_equals_torch(kind: dict[str, Any], eight_bits: None) -> None:
     model, source, beams = make(**kind), sources(9, 14, 3, 1), 3
     ours, plain = make_engine(model).start(source, beams), model.start(source, beams)
     last, rng = torch.full((12,), BOS), torch.Generator().manual_seed(3)
-    kept = None
+    kept, banned = None, np.array([PAD, 1], np.int32)
     for position in range(PAGE + 6):
-        found, ids = ours.top_candidates(
-            last, torch.ones(len(last), dtype=torch.bool), {1: [7], 2: [1, 9]}, (PAD, 1), 4
-        )
+        alive = np.ones(len(last), np.bool)
+        found, ids = map(torch.tensor, ours.top_candidates(last.numpy(), alive, {1: [7], 2: [1, 9]}, banned, 4))
+        ids = ids.long()
         expected = plain.step(last).log_softmax(-1)
         torch.testing.assert_close(found[1, 0], expected[1, 7], atol=0.15, rtol=0)
         assert ids[1, 0] == 7
@@ -107,7 +108,7 @@ def test_each_step_equals_torch(kind: dict[str, Any], eight_bits: None) -> None:
         staying = torch.arange(sentences) if kept is None else kept
         parents = torch.randint(beams, (len(staying), beams), generator=rng)
         rows = (staying[:, None] * beams + parents).flatten()
-        ours.select(rows, kept)
+        ours.select(rows.numpy(), None if kept is None else kept.numpy())
         plain.select(rows, kept)
         last = torch.randint(4, VOCAB, (len(rows),), generator=rng)
 

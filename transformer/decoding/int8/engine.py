@@ -122,69 +122,82 @@ class Int8DecoderState:
 
     def __init__(self, engine: Engine, memory: list[NDArray[Any]], lengths_B: NDArray[Any], beams: int) -> None:
         sentences = len(lengths_B)
+        rows = sentences * beams
         self.engine, self.position = engine, 0
         self.page_shape = (len(memory), sentences, PAGE, beams, 2, engine.weights.decoder.width)
         self.pages: list[NDArray[Any]] = []
         self.sentence_R = np.repeat(np.arange(sentences, dtype=np.int32), beams)
         self.place_R = np.tile(np.arange(beams, dtype=np.int32), sentences)
-        self.ancestor_RT = np.zeros((len(self.sentence_R), 4 * PAGE), np.uint8)
+        self.ancestor_RT = np.zeros((rows, 4 * PAGE), np.uint8)
         addresses = _addresses(memory)
-        self._kept = (memory, lengths_B, addresses)
+        self._kept: list[Any] = [memory, lengths_B, addresses]
+        # What is passed is copied to arrays whose addresses stay: taking one costs as much as filling a small array.
+        self._passed = {name: np.empty(rows, np.int32) for name in ("sentence", "place", "last_id")}
         self._call = StepCall(
             beams=beams,
             sentences=sentences,
             source_length=memory[0].shape[1],
             lengths=_address(lengths_B),
             memory=_address(addresses),
+            **{name: _address(array) for name, array in self._passed.items()},
         )
 
     def top_candidates(
-        self, last_R: Tensor, live_R: Tensor, allowed: Mapping[int, Sequence[int]], banned: Sequence[int], count: int
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        last_R: NDArray[Any],
+        live_R: NDArray[np.bool],
+        allowed: Mapping[int, Sequence[int]],
+        banned: NDArray[Any],
+        count: int,
+    ) -> tuple[NDArray[np.float32], NDArray[Any]]:
         """Return log-probabilities and ids (R, `count`) of the best next ids of each live hypothesis, best first."""
-        self._extend_cache()
-        live = np.flatnonzero(live_R.numpy())
-        log_prob_RC = np.full((len(last_R), count), -np.inf, np.float32)
-        id_RC = np.zeros((len(last_R), count), np.int32)
-        arrays: dict[str, NDArray[Any]] = {
-            "sentence": self.sentence_R[live],
-            "place": self.place_R[live],
-            "last_id": last_R.numpy()[live].astype(np.int32),
-            "banned": np.array(banned, np.int32),
-            "ancestor": self.ancestor_RT[live],
-            "page": _addresses(self.pages),
-            "encoding": self.engine.encoding(self.position, 1).numpy(),
-            "log_prob": log_prob_RC[live],
-            "id": id_RC[live],
-        }
+        if self.position % PAGE == 0:
+            self._extend_cache(banned, count)
+        call, live = self._call, np.flatnonzero(live_R)
+        for name, values in (("sentence", self.sentence_R), ("place", self.place_R), ("last_id", last_R)):
+            self._passed[name][: len(live)] = values[live]
+        ancestor_RT = self.ancestor_RT[live]
+        call.ancestor, call.allowed_start = _address(ancestor_RT), None
         if allowed:
-            each = [allowed.get(row, ()) for row in live.tolist()]
-            arrays["allowed"] = np.array([i for ids in each for i in ids], np.int32)
-            arrays["allowed_start"] = np.cumsum([0, *map(len, each)], dtype=np.int32)
-        call = self._call
-        call.allowed_start = None
-        for name, array in arrays.items():
-            setattr(call, name, _address(array))
-        call.rows, call.position, call.candidates, call.banned_count = len(live), self.position, count, len(banned)
-        call.ancestor_stride = self.ancestor_RT.shape[1]
+            ids_R = [allowed.get(row, ()) for row in live.tolist()]
+            ids, starts = np.array([i for ids in ids_R for i in ids], np.int32), np.cumsum([0, *map(len, ids_R)])
+            starts = starts.astype(np.int32)
+            call.allowed, call.allowed_start = _address(ids), _address(starts)
+        call.rows, call.position = len(live), self.position
+        call.encoding = _address(self._encoding) + self.position % PAGE * self._encoding.strides[0]
         self.engine.run("step", self.engine.weights.decoder, call)
-        log_prob_RC[live], id_RC[live] = arrays["log_prob"], arrays["id"]
         self.ancestor_RT[:, self.position] = self.place_R
         self.position += 1
-        return torch.from_numpy(log_prob_RC), torch.from_numpy(id_RC).long()
+        return self._of_all_rows(live, len(last_R))
 
-    def select(self, rows_R: Tensor, sentences_B: Tensor | None) -> None:
+    def _of_all_rows(self, live: NDArray[Any], rows: int) -> tuple[NDArray[np.float32], NDArray[Any]]:
+        """Return the candidates of the live rows in the places of these; those of others are impossible."""
+        found = self._log_prob[: len(live)], self._id[: len(live)]
+        if len(live) == rows:
+            return found
+        spread = np.full((rows, self._id.shape[1]), -np.inf, np.float32), np.zeros((rows, self._id.shape[1]), np.int32)
+        for into, values in zip(spread, found, strict=True):
+            into[live] = values
+        return spread
+
+    def select(self, rows_R: NDArray[Any], _sentences_B: NDArray[Any] | None) -> None:
         """Keep these rows of hypotheses."""
-        rows = rows_R.numpy()
-        self.sentence_R, self.ancestor_RT = self.sentence_R[rows], self.ancestor_RT[rows]
-        self.place_R = self.place_R[: len(rows)]
+        self.sentence_R, self.ancestor_RT = self.sentence_R[rows_R], self.ancestor_RT[rows_R]
+        self.place_R = self.place_R[: len(rows_R)]
 
-    def _extend_cache(self) -> None:
-        """Make room for another position in the KV cache."""
-        if self.position == PAGE * len(self.pages):
-            self.pages.append(np.empty(self.page_shape, np.float16))
+    def _extend_cache(self, banned: NDArray[Any], count: int) -> None:
+        """Make room for another page of positions, and set what is passed for all of them."""
+        self.pages.append(np.empty(self.page_shape, np.float16))
         if self.position == self.ancestor_RT.shape[1]:
             self.ancestor_RT = np.concatenate((self.ancestor_RT, np.zeros_like(self.ancestor_RT)), 1)
+        self._encoding = self.engine.encoding(self.position, PAGE).numpy()
+        self._log_prob = np.empty((len(self.ancestor_RT), count), np.float32)
+        self._id = np.empty((len(self.ancestor_RT), count), np.int32)
+        page = _addresses(self.pages)
+        call, self._kept[3:] = self._call, [page, banned]
+        call.page, call.log_prob, call.id = _address(page), _address(self._log_prob), _address(self._id)
+        call.banned, call.banned_count, call.candidates = _address(banned), len(banned), count
+        call.ancestor_stride = self.ancestor_RT.shape[1]
 
 
 def _addresses(arrays: Sequence[NDArray[Any]]) -> NDArray[np.uint64]:
