@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 Fraction = Annotated[float, (0.0, 0.999)]
 Count = Annotated[int, (1, 10**12)]
+Normalization = Literal["nfc", "identity", "nfkc", "nmt_nfkc", "nfkc_cf", "nmt_nfkc_cf"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +76,13 @@ class TokenizerConfig:
     """One vocabulary for both languages; otherwise one for each, of `vocab_size` pieces."""
     byte_fallback: bool = True
     """Whether to encode characters outside the vocabulary as bytes instead of as the unknown token."""
-    character_coverage: Annotated[float, (0.5, 1.0)] = 1.0
-    """Share of the characters in the sample that the vocabulary must cover."""
+    character_coverage: Annotated[float, (0.98, 1.0)] = 1.0
+    """Share of the characters in the sample that the vocabulary must cover. SentencePiece takes no less than 0.98."""
+    normalization: Normalization = "nfc"
+    """How characters are unified before the model sees them. Only `nfc` (Unicode's composed form) and `identity` (as
+    they are) let the model write every character that it was trained on. The others are SentencePiece's: `nfkc` and
+    `nmt_nfkc`, the rule of version 0.1.0, write `½` as `1⁄2`, `，` as `,` and `ﬁ` as `fi`; with `_cf`, in small letters
+    too."""
     sample: Annotated[int, (1, 10**9)] = 1_000_000
     """Number of sentence pairs, drawn at random from the corpora, to learn the vocabulary from."""
 

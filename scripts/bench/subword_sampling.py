@@ -17,7 +17,8 @@ from pathlib import Path
 
 from transformer.config import TokenizerConfig
 from transformer.data.lines import read_text
-from transformer.data.tokenizer import Tokenizer, clean, learn_tokenizer
+from transformer.data.text import clean
+from transformer.data.tokenizer import Tokenizer, learn_tokenizer
 
 Update = tuple[list[str], list[str]]
 

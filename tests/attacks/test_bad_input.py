@@ -37,7 +37,8 @@ from transformer.cli.translate import WARNINGS
 from transformer.config import Config, CorpusConfig, DataConfig, TokenizerConfig
 from transformer.data import corpus
 from transformer.data.lines import LONGEST_LINE, read_lines
-from transformer.data.tokenizer import CONTROLS, clean, learn_tokenizer
+from transformer.data.text import CONTROLS, clean
+from transformer.data.tokenizer import learn_tokenizer
 from transformer.decoding.int8.build import library
 from transformer.decoding.translator import Translator
 from transformer.errors import ConfigError, DataError

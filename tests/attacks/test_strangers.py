@@ -22,7 +22,9 @@ from support.toy import toy_pairs
 import transformer
 from transformer import atomic, config_file
 from transformer.cli.terminal import HIDDEN
-from transformer.data.tokenizer import LARGEST_MODEL, MOST_PIECES, Tokenizer, _varint, load_tokenizer
+from transformer.config import TokenizerConfig
+from transformer.data.model_file import _varint
+from transformer.data.tokenizer import LARGEST_MODEL, MOST_PIECES, Tokenizer, learn_tokenizer, load_tokenizer
 from transformer.errors import CheckpointError
 
 PACKAGE = Path(transformer.__file__).parent
@@ -523,9 +525,10 @@ def test_damaged_tokenizers_are_refused_or_used_thousands_of_times(trained_run: 
     assert 0 < mutate(trained_run, 1000, 4000) < 4000
 
 
-def test_text_from_a_tokenizer_is_utf8_or_an_error(folder: Path) -> None:
+def test_text_from_a_tokenizer_is_utf8_or_an_error() -> None:
     """A denormalizer can map pieces to any bytes."""
-    model = (folder / "tokenizer.model").read_bytes()
+    cfg = TokenizerConfig(vocab_size=340, normalization="nmt_nfkc")
+    model = learn_tokenizer(toy_pairs(300, 0), cfg).models[0]
     table = next(part for part in fields(model) if part[0] == 3)[1]
     charsmap = next(part for part in fields(table) if part[0] == 2)[1]
     (size,) = struct.unpack("<I", charsmap[:4])

@@ -33,6 +33,7 @@ def test_prepared_pairs_decode_to_the_text(tiny: Config, tok: Tokenizer, tmp_pat
     assert contents(made, tok) == pairs
     assert made.report["corpora"][0] | {"name": ""} == {
         "name": "", "read": 230, "usable": 230, "pairs": 230, "overlap": 0, "duplicates": 230 - len(set(pairs)),
+        "source pieces": 1008, "target pieces": 1008, "source unknown": 0, "target unknown": 0,
     }  # fmt: skip
 
 
@@ -63,6 +64,7 @@ def test_filters_are_counted(tiny: Config, tok: Tokenizer, tmp_path: Path) -> No
     counts = made.report["corpora"][0]
     assert {k: v for k, v in counts.items() if k != "name"} == {
         "read": 8, "usable": 4, "empty": 2, "too long": 1, "ratio": 1, "duplicates": 1, "overlap": 2, "pairs": 3,
+        "source pieces": 6, "target pieces": 6, "source unknown": 0, "target unknown": 0,
     }  # fmt: skip
     cfg = config_file.override(cfg, ["data.overlap=drop"])
     made = prepare_pairs(cfg, tok, [corpus.Pair("x", " drei "), corpus.Pair("four", "y")], tmp_path / "prepared")

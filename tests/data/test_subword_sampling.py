@@ -21,7 +21,8 @@ from support.toy import assert_same
 
 from transformer.config import TokenizerConfig
 from transformer.data.subword_sampling import BpeDropout, Pieces, SubwordSampler, UnigramSampling, uniforms
-from transformer.data.tokenizer import Tokenizer, clean, learn_tokenizer
+from transformer.data.text import clean, hide_reserved
+from transformer.data.tokenizer import Tokenizer, learn_tokenizer
 from transformer.errors import ConfigError
 from transformer.runs.checkpoint import TENSORS, WEIGHTS, load_state, load_tensors
 from transformer.runs.run import open_run
@@ -42,9 +43,10 @@ def prose() -> list[str]:
 
 @cache
 def texts() -> list[str]:
-    """Those lines and random strings, among them what no vocabulary has seen."""
+    """Those lines and random strings, among them what no vocabulary has seen, as SentencePiece gets them."""
     chance = random.Random(1)
-    return [*prose(), *(clean("".join(chance.choices(ODD, k=chance.randrange(40)))) for _ in range(3000)), "", " "]
+    odd = ["".join(chance.choices(ODD, k=chance.randrange(40))) for _ in range(3000)]
+    return [hide_reserved(clean(text)) for text in (*prose(), *odd, "", " ")]
 
 
 @cache

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from support.toy import toy_pairs
 
 from transformer.config import TokenizerConfig
-from transformer.data.tokenizer import CONTROLS, Tokenizer, learn_tokenizer, load_tokenizer
+from transformer.data.text import CONTROLS
+from transformer.data.tokenizer import Tokenizer, learn_tokenizer, load_tokenizer
 from transformer.data.word_cache import SentenceEncoder, WordCache, splits_at_spaces
 from transformer.errors import CheckpointError, DataError
 

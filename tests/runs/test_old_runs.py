@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 
 from transformer.cli.main import main
 from transformer.decoding.int8.build import library
+from transformer.runs.run import open_run
 
 FOLDER = Path(__file__).parent / "old_runs"
 EXPECTED = json.loads((FOLDER / "expected.json").read_text(encoding="utf-8"))
@@ -90,6 +91,24 @@ def test_an_old_run_stopped_in_the_middle_of_an_epoch_resumes(old_runs: Path) ->
     assert progress["step"] == 40
     assert progress["tokens"] > state["progress"]["tokens"]
     assert progress["last_validation"]["loss"] == pytest.approx(EXPECTED["stopped"]["resumed_loss"], rel=0.03)
+
+
+def test_old_runs_state_the_rule_for_text_that_they_have(old_runs: Path, said: list[str]) -> None:
+    assert {open_run(old_runs / name).config.tokenizer.normalization for name in ("finished", "stopped")} == {
+        "nmt_nfkc"
+    }
+    resume("finished")
+    assert "  normalization: nmt_nfkc\n" in Path("finished/config.yaml").read_text()
+    assert "this run uses its tokenizer, so tokenizer.* is: normalization=nmt_nfkc" in said
+    settings = [*EXPECTED["finished"]["settings"], "tokenizer.normalization=identity"]
+    assert main(["train", "old.yaml", "--run", "finished", "data.prepared_dir=prepared", *settings]) == 2
+
+
+def test_old_runs_encode_training_text_as_they_did(old_runs: Path) -> None:
+    tok = open_run(old_runs / "finished").tokenizer
+    text = "one\u00ad two\u200b\tthree\u2581 \u00bd e\u0301 \ufeff"
+    assert tok.encode_pairs([text], [text])[0].ids.tolist() == tok.source.encode(text)
+    assert tok.encode_source([text]) == tok.encode_source(["one two three \u00bd e\u0301"]) != [tok.source.encode(text)]
 
 
 def test_old_names_of_settings_are_accepted_and_logged_once(old_runs: Path, caplog: pytest.LogCaptureFixture) -> None:

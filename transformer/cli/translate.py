@@ -169,7 +169,7 @@ def _open(path: Path) -> IO[bytes]:
 def _text_lines(stream: Any, name: str) -> Iterator[str]:
     """Yield lines of text. Bytes that are not UTF-8 become U+FFFD, with a warning."""
     from transformer.data.lines import lenient_lines
-    from transformer.data.tokenizer import CONTROLS
+    from transformer.data.text import CONTROLS
 
     broken = cleaned = 0
     for number, (line, whole) in enumerate(lenient_lines(stream, name), 1):

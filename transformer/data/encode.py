@@ -29,6 +29,8 @@ from transformer.errors import DataError
 CHUNK = 4_000
 """Number of pairs that a thread encodes at a time."""
 
+MUCH_UNKNOWN = 0.01
+"""Share of the pieces of a side above which unknown ones are a warning. Not measured."""
 Ints = NDArray[Any]
 log = logging.getLogger(__name__)
 
@@ -46,6 +48,8 @@ class _Encoded(NamedTuple):
     digests: Ints
     """64-bit hashes of the two sides of each pair, of shape (pairs, 2)."""
     dropped: Counter[str]
+    pieces: Counter[str]
+    """The pieces of each side, and those among them that stand for characters that the vocabulary lacks."""
 
 
 def encode_corpora(cfg: Config, tok: Tokenizer, held_out: set[int], folder: Path) -> None:
@@ -56,15 +60,18 @@ def encode_corpora(cfg: Config, tok: Tokenizer, held_out: set[int], folder: Path
     with (folder / "source.ids").open("wb") as source, (folder / "target.ids").open("wb") as target:
         for each in cfg.data.train:
             dropped: Counter[str] = Counter()
+            pieces: Counter[str] = Counter()
             kept = 0
             for chunk in _encoded(each, cfg.data, tok):
                 dropped.update(chunk.dropped)
+                pieces.update(chunk.pieces)
                 kept += len(chunk.digests)
                 digests.append(chunk.digests)
                 for side, stream, into in zip((chunk.source, chunk.target), (source, target), lengths, strict=True):
                     _write(side[0], stream)
                     into.append(np.diff(side[1]))
-            counts.append({"name": corpus.title(each), "read": kept + dropped.total(), "usable": kept, **dropped})
+            read = kept + dropped.total()
+            counts.append({"name": corpus.title(each), "read": read, "usable": kept, **dropped, **pieces})
             log.info("%s: %s", corpus.title(each), _counts(counts[-1]))
     _finish(folder, cfg.data, counts, np.concatenate([np.zeros((0, 2), np.uint64), *digests]), lengths, held_out)
 
@@ -145,13 +152,17 @@ def _encode(chunk: list[corpus.Pair | None], data: DataConfig, tok: Tokenizer) -
     ):
         dropped[reason] = int((good & bad).sum())
         good &= ~bad
+    pieces: Counter[str] = Counter()
+    for name, side, lacking in zip(("source", "target"), (source, target), tok.lacking, strict=True):
+        used = side.ids[np.repeat(good, side.lengths)]
+        pieces[f"{name} pieces"], pieces[f"{name} unknown"] = len(used), int(lacking[used].sum())
     hashes = np.fromiter((text_hash(side) for pair in pairs for side in pair), np.int64, 2 * len(pairs))
     dtype = np.uint16 if max(tok.sizes) <= 1 << 16 else np.uint32
     left, right = (
         offsets(Flat(side.ids[np.repeat(good, side.lengths)].astype(dtype), side.lengths[good]))
         for side in (source, target)
     )
-    return _Encoded(left, right, hashes.view(np.uint64).reshape(-1, 2)[good], +dropped)
+    return _Encoded(left, right, hashes.view(np.uint64).reshape(-1, 2)[good], +dropped, pieces)
 
 
 def _write(array: Ints, into: BinaryIO | Path) -> None:
@@ -166,6 +177,18 @@ def _counts(count: dict[str, Any]) -> str:
     left_out = {key: count[key] for key in ("empty", "too long", "ratio", "undecodable") if count.get(key)}
     words = [f"{with_commas(count['usable'])} of {with_commas(count['read'])} pairs usable"]
     return ", ".join(words + [f"{with_commas(n)} {key}" for key, n in left_out.items()])
+
+
+def log_unknown(report: dict[str, Any], byte_fallback: bool) -> None:
+    """Log how much of each corpus is made of characters that the vocabulary lacks; warn if it is much."""
+    what = "single bytes of characters that the vocabulary has no piece for" if byte_fallback else "unknown"
+    for count, side in ((count, side) for count in report["corpora"] for side in ("source", "target")):
+        pieces, unknown = count.get(f"{side} pieces", 0), count.get(f"{side} unknown", 0)  # not in older reports
+        if unknown:
+            level = logging.WARNING if unknown > MUCH_UNKNOWN * pieces else logging.INFO
+            text = "%s: %s of %s %s pieces (%.2g %%) are %s"
+            share = 100 * unknown / pieces
+            log.log(level, text, count["name"], *map(with_commas, (unknown, pieces)), side, share, what)
 
 
 def with_commas(number: int) -> str:

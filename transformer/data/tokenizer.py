@@ -6,16 +6,19 @@ import hashlib
 import io
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import sentencepiece
 from numpy.typing import NDArray
 
 from transformer import atomic
-from transformer.config import TokenizerConfig
+from transformer.config import Config, Normalization, TokenizerConfig
+from transformer.data.model_file import Outline, mark_cleaned, read_outline
 from transformer.data.subword_sampling import SubwordSampler
+from transformer.data.text import reveal_reserved, text_rule
 from transformer.data.word_cache import SPACE, SentenceEncoder, WordCache, splits_at_spaces
 from transformer.errors import CheckpointError, DataError
 
@@ -24,13 +27,9 @@ LARGEST_MODEL, MOST_PIECES = 64 << 20, 1_000_000
 """Bytes and pieces of a SentencePiece model. A larger file is refused before it is loaded."""
 LONGEST_TEXT = 1 << 16
 """Characters of a line. Longer lines are skipped when a vocabulary is learned."""
-CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
-"""Line ends, control characters and lone surrogates: the model never reads or writes them."""
-
-
-def clean(text: str) -> str:
-    """Return the text with each run of control characters replaced by one space."""
-    return text if text.isprintable() else CONTROLS.sub(" ", text)
+SPECIAL = re.compile("<(?=(?:pad|unk|/?s|0x[0-9A-F]{2})>)")
+"""The beginning of what looks like a special piece. SentencePiece learns nothing from the characters of one."""
+TOO_MANY = re.compile(r"smaller than required_chars\. \d+ vs (\d+)")
 
 
 class Flat(NamedTuple):
@@ -46,8 +45,13 @@ class Tokenizer:
     def __init__(self, source: bytes, target: bytes | None = None) -> None:
         """Take serialized SentencePiece models. Without `target`, the source model is used for both sides."""
         self.models = (source,) if target is None else (source, target)
-        processors = [_processor(model) for model in self.models]
-        self.source, self.target = processors[0], processors[-1]
+        opened = [_open(model) for model in self.models]
+        self.source, self.target = opened[0][0], opened[-1][0]
+        self.outlines = [outline for _, outline in opened]
+        rules = [text_rule(outline.cleaned, outline.normalization == "nfc") for outline in self.outlines]
+        self._source_rule, self._target_rule = rules[0], rules[-1]
+        self.lacking = [_lacking(processor) for processor, _ in (opened[0], opened[-1])]
+        """For each side, which ids stand for characters that the vocabulary lacks: the unknown piece, and bytes."""
         self._coders: list[WordCache | SentenceEncoder] = []
         self._samplers: dict[float, tuple[SubwordSampler, SubwordSampler]] = {}
         self.pad, self.unk, self.bos, self.eos = _special_ids(self.target)
@@ -76,27 +80,30 @@ class Tokenizer:
 
     def encode_source(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text."""
-        return [self.source.encode(clean(text)) for text in texts]
+        return [self.source.encode(self._source_rule.given(text)) for text in texts]
 
     def encode_target(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text."""
-        return [self.target.encode(clean(text)) for text in texts]
+        return [self.target.encode(self._target_rule.given(text)) for text in texts]
 
     def ends_in_blank(self, text: str) -> bool:
         """Return whether a target text ends in a blank, so that what follows is a new word."""
-        return bool(self.encode_target([text])[0]) and self.target.normalize(clean(text) + "x").endswith(f"{SPACE}x")
+        longer = self.target.normalize(self._target_rule.given(f"{text}x"))
+        return bool(text.strip()) and longer.endswith(f"{SPACE}x")
 
     def encode_pairs(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[Flat, Flat]:
         """Return the ids of both sides. The fastest way to encode many texts."""
         if not self._coders:
             made = [
-                WordCache(side) if splits_at_spaces(side) else SentenceEncoder(side)
-                for side in (self.source, self.target)
+                WordCache(side, outline.plain) if splits_at_spaces(side) else SentenceEncoder(side)
+                for side, outline in ((self.source, self.outlines[0]), (self.target, self.outlines[-1]))
             ]
             self._coders = made[:1] * 2 if self.joint else made
         rows = [
-            coder.encode([clean(text) for text in texts])
-            for coder, texts in zip(self._coders, (sources, targets), strict=True)
+            coder.encode([rule.learned(text) for text in texts])
+            for coder, rule, texts in zip(
+                self._coders, (self._source_rule, self._target_rule), (sources, targets), strict=True
+            )
         ]
         left, right = (
             Flat(np.frombuffer(b"".join(side), np.int32), np.fromiter(map(len, side), np.int64, len(side)) // 4)
@@ -121,16 +128,27 @@ class Tokenizer:
             self._samplers[strength] = made[0], made[-1]
         source, target = self._samplers[strength]
         return (
-            source.sample([clean(text) for text in sources], seed, 0),
-            target.sample([clean(text) for text in targets], seed, 1),
+            source.sample([self._source_rule.learned(text) for text in sources], seed, 0),
+            target.sample([self._target_rule.learned(text) for text in targets], seed, 1),
         )
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
-        """Return the text of each list of target ids, as one line without control characters."""
+        """Return the text of each list of target ids, as one line without control characters.
+
+        `decode(encode_target([text]))` is the text by the model's rule for it (`transformer.data.text`) and by
+        `tokenizer.normalization`, if no character was unknown.
+        """
         try:
-            return [clean(self.target.decode(list(row))) for row in ids]
+            return [self._target_rule.decoded(self.target.decode(list(row))) for row in ids]
         except UnicodeDecodeError:
             raise CheckpointError("the tokenizer turns ids into bytes that are not UTF-8") from None
+
+    def unseen(self, text: str, ids: Sequence[int]) -> str:
+        """Return the characters that the source vocabulary has no piece for, of a text and its ids, each once."""
+        if not self.lacking[0][list(ids)].any():
+            return ""
+        normal = self.source.normalize(self._source_rule.given(text)).replace("\ufffd", "")
+        return reveal_reserved("".join(c for c in dict.fromkeys(normal) if self.source.piece_to_id(c) == self.unk))
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """Return the pieces of a list of target ids."""
@@ -165,6 +183,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
 def learn_tokenizer(sample: Iterable[tuple[str, str]], cfg: TokenizerConfig) -> Tokenizer:
     """Learn a tokenizer from raw sentence pairs. The same pairs in the same order give the same bytes."""
+    clean = text_rule(True, cfg.normalization == "nfc").learned
     pairs = [(clean(source), clean(target)) for source, target in sample]
     if cfg.joint:
         return Tokenizer(_learn([text for pair in pairs for text in pair], cfg))
@@ -172,7 +191,7 @@ def learn_tokenizer(sample: Iterable[tuple[str, str]], cfg: TokenizerConfig) -> 
 
 
 def _learn(texts: list[str], cfg: TokenizerConfig) -> bytes:
-    texts = [text for text in texts if text.strip() and len(text) <= LONGEST_TEXT]
+    texts = [SPECIAL.sub("< ", text) for text in texts if text and len(text) <= LONGEST_TEXT]
     if not texts:
         raise DataError(
             f"no text to learn a vocabulary from: every training line is empty or longer than {LONGEST_TEXT} characters"
@@ -187,6 +206,7 @@ def _learn(texts: list[str], cfg: TokenizerConfig) -> bytes:
             hard_vocab_limit=False,
             byte_fallback=cfg.byte_fallback,
             character_coverage=cfg.character_coverage,
+            normalization_rule_name="identity" if cfg.normalization == "nfc" else cfg.normalization,
             max_sentence_length=1 << 20,
             pad_id=0,
             unk_id=1,
@@ -197,9 +217,40 @@ def _learn(texts: list[str], cfg: TokenizerConfig) -> bytes:
         )
     except RuntimeError as error:
         raise DataError(
-            f"cannot learn a vocabulary of {cfg.vocab_size} pieces from this text: {_reason(error)}"
+            f"cannot learn a vocabulary of {cfg.vocab_size} pieces from this text: {_in_our_words(_reason(error))}"
         ) from None
-    return model.getvalue()
+    return mark_cleaned(model.getvalue(), cfg.normalization)
+
+
+def _in_our_words(reason: str) -> str:
+    """Return SentencePiece's reason, with our settings if it is that there are more characters than pieces."""
+    if not (found := TOO_MANY.search(reason)):
+        return reason
+    return (
+        f"its characters and the special pieces alone are {found[1]}; raise tokenizer.vocab_size, "
+        "or lower tokenizer.character_coverage (not below 0.98), so that rare characters have no pieces"
+    )
+
+
+def tokenizer_in_use(cfg: Config, tok: Tokenizer) -> Config:
+    """Return the configuration of a run with what is true of its tokenizer.
+
+    It differs from what was asked for if the tokenizer is that of `train.init_from`, or of a version that had not all
+    settings. What a model does not say, such as the size of the sample, stays.
+    """
+    asked, outline, size = cfg.tokenizer, tok.outlines[-1], max(tok.sizes)
+    fewer = cfg.train.init_from is None and size <= asked.vocab_size  # than asked for, as the corpus is small
+    known: dict[str, Any] = {
+        "kind": outline.kind,
+        "vocab_size": asked.vocab_size if fewer else size,
+        "joint": tok.joint,
+        "byte_fallback": int(tok.lacking[1].sum()) > 1,
+        "character_coverage": round(outline.coverage, 6),
+        "normalization": outline.normalization if outline.normalization in get_args(Normalization) else None,
+    }
+    if np.float32(asked.character_coverage) == np.float32(outline.coverage):
+        del known["character_coverage"]  # the model has it with less precision
+    return replace(cfg, tokenizer=replace(asked, **{key: value for key, value in known.items() if value is not None}))
 
 
 def _reason(error: RuntimeError) -> str:
@@ -207,47 +258,24 @@ def _reason(error: RuntimeError) -> str:
     return str(error).strip().splitlines()[-1].split("] ")[-1]
 
 
-def _processor(model: bytes) -> sentencepiece.SentencePieceProcessor:
+def _open(model: bytes) -> tuple[sentencepiece.SentencePieceProcessor, Outline]:
     if not model:
         raise CheckpointError("the tokenizer's file is empty")
     try:
-        if (pieces := _count_pieces(model)) > MOST_PIECES:
-            raise CheckpointError(f"the tokenizer's file has {pieces} pieces, more than {MOST_PIECES}")
+        outline = read_outline(model)
+        if outline.pieces > MOST_PIECES:
+            raise CheckpointError(f"the tokenizer's file has {outline.pieces} pieces, more than {MOST_PIECES}")
         processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         processor.id_to_piece(list(range(processor.get_piece_size())))  # each must be UTF-8
-        return processor
+        return processor, outline
     except (RuntimeError, UnicodeDecodeError, IndexError) as error:
         reason = _reason(error) if isinstance(error, RuntimeError) else "it is cut short, or a piece is not UTF-8"
         raise CheckpointError(f"the tokenizer's file is not a SentencePiece model: {reason}") from None
 
 
-def _count_pieces(model: bytes) -> int:
-    """Return the number of pieces of a serialized model, which are its fields numbered 1, without loading it."""
-    place = pieces = 0
-    while place < len(model):
-        tag, place = _varint(model, place)
-        pieces += tag == 0b1010
-        match tag & 7:
-            case 0:
-                _, place = _varint(model, place)
-            case 2:
-                size, place = _varint(model, place)
-                place += size
-            case kind:
-                place += {1: 8, 5: 4}.get(kind, len(model))
-    return pieces
-
-
-def _varint(model: bytes, place: int) -> tuple[int, int]:
-    """Return a protocol buffers varint, seven bits per byte, and the index after it. Raises IndexError at the end."""
-    number = shift = 0
-    while shift < 70:
-        byte = model[place]
-        number |= (byte & 0x7F) << shift
-        place, shift = place + 1, shift + 7
-        if byte < 0x80:
-            break
-    return number, place
+def _lacking(processor: sentencepiece.SentencePieceProcessor) -> Ints:
+    ids = range(processor.get_piece_size())
+    return np.array(processor.is_byte(list(ids))) | np.array(processor.is_unknown(list(ids)))
 
 
 def _special_ids(processor: sentencepiece.SentencePieceProcessor) -> tuple[int, int, int, int]:

@@ -30,9 +30,10 @@ class WordCache(dict[str, bytes]):
     most, longest = 1 << 20, 64
     """Most words in the cache, and the length of the longest word that is cached."""
 
-    def __init__(self, processor: Any) -> None:
+    def __init__(self, processor: Any, plain: bool = False) -> None:
+        """Take whether all texts are `plain`: SentencePiece changes nothing but their spaces, each to SPACE."""
         super().__init__()
-        self.processor = processor
+        self.processor, self.plain = processor, plain
 
     def __missing__(self, word: str) -> bytes:
         if self.processor.normalize(word) != SPACE + word:
@@ -45,9 +46,10 @@ class WordCache(dict[str, bytes]):
         return ids
 
     def encode(self, texts: list[str]) -> list[bytes]:
-        return (
-            [self._encode(*each) for each in zip(texts, self.processor.normalize(texts), strict=True)] if texts else []
-        )
+        if not texts:
+            return []
+        normal = [SPACE + text.replace(" ", SPACE) for text in texts] if self.plain else self.processor.normalize(texts)
+        return [self._encode(*each) for each in zip(texts, normal, strict=True)]
 
     def _encode(self, text: str, normal: str) -> bytes:
         if normal[:1] == SPACE and normal[-1] != SPACE and SPACE * 2 not in normal:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
+from transformer.data.text import reveal_reserved
 from transformer.data.tokenizer import Tokenizer
 from transformer.data.word_cache import SPACE
 
@@ -76,8 +77,9 @@ class TextPrefix:
             spelled += tokenizer.pieces(ids[place : place + 1])[0]
             place += 1
         after = ids[place:]
-        blank = " " if tokenizer.pieces(after[:1])[:1] and tokenizer.pieces(after[:1])[0].startswith(SPACE) else ""
-        return self.given + spelled[len(self.rest) :].replace(SPACE, " ") + blank + tokenizer.decode([after])[0]
+        blank = " " if any(piece.startswith(SPACE) for piece in tokenizer.pieces(after[:1])) else ""
+        extra = reveal_reserved(spelled[len(self.rest) :].replace(SPACE, " "))
+        return self.given + extra + blank + tokenizer.decode([after])[0]
 
 
 def text_prefix(given: str, table: PieceTable) -> TextPrefix:

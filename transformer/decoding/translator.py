@@ -35,6 +35,8 @@ WINDOW = 2000
 """Number of lines that are sorted by length together. Not measured."""
 WINDOW_CHARACTERS = 1 << 22
 """Characters that end a window early, so that long lines do not fill the memory."""
+MOST_NAMED = 10
+"""Most characters that a warning names."""
 MOST_SCORED = 4096
 """Tokens of a line that can always be scored, even if `data.max_length` is less."""
 TORCH_WORKERS = 2
@@ -186,10 +188,11 @@ class Translator:
         ids = self.tokenizer.encode_source(sources), self.tokenizer.encode_target(targets)
         limit = max(self.max_length, MOST_SCORED)
         for number, row in enumerate(zip(*ids, strict=True), 1):
+            self._warn_of_unseen(sources[number - 1], row[0], number)
             if (length := max(map(len, row))) > limit:
                 raise DataError(f"line {number} has {length} tokens, more than the {limit} that can be scored")
         scored = self.score_ids(*ids)
-        return [one if source.strip() or one.ids else EMPTY for source, one in zip(sources, scored, strict=True)]
+        return [one if source or one.ids else EMPTY for source, one in zip(ids[0], scored, strict=True)]
 
     @torch.inference_mode()
     def score_ids(self, sources: Sequence[list[int]], targets: Sequence[Sequence[int]]) -> list[Translation]:
@@ -246,9 +249,7 @@ class Translator:
 
     def _pieces(self, line: str, ids: list[int], prefix: str, number: int) -> list[Piece]:
         """Return the pieces of a line to decode: one, several for a long line, none for an empty line."""
-        if self.tokenizer.unk in ids and not self.warned_unknown:
-            self.warned_unknown = True
-            log.warning("line %d has characters that are not in this model's vocabulary", number)
+        self._warn_of_unseen(line, ids, number)
         begin = text_prefix(prefix, self.piece_table) if prefix else None
         if begin is not None and (length := len(self.tokenizer.encode_target([prefix])[0])) > self.max_length:
             raise DataError(f"the prefix of line {number} has {length} tokens, more than {self.max_length}")
@@ -258,6 +259,15 @@ class Translator:
             log.warning(message, number, len(ids), self.max_length)
             pieces = cut_line(line, self.tokenizer, self.max_length)
         return [Piece(piece, begin if i == 0 else None) for i, piece in enumerate(pieces)]
+
+    def _warn_of_unseen(self, line: str, ids: list[int], number: int) -> None:
+        """Log the first line with characters that are not in the vocabulary."""
+        if self.warned_unknown or not (unseen := self.tokenizer.unseen(line, ids)):
+            return
+        self.warned_unknown = True
+        spelled = "" if self.tokenizer.unk in ids else "; they are spelled in bytes, which training has hardly seen"
+        text = "line %d has characters that are not in this model's vocabulary: %s%s"
+        log.warning(text, number, " ".join(unseen[:MOST_NAMED]), spelled)
 
     @torch.inference_mode()
     def _decode(self, pieces: list[Piece], nbest: int) -> list[list[search.Hypothesis]]:

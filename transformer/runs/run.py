@@ -8,7 +8,7 @@ from pathlib import Path
 
 from transformer import atomic, config_file
 from transformer.config import Config
-from transformer.data.tokenizer import Tokenizer, load_tokenizer
+from transformer.data.tokenizer import Tokenizer, load_tokenizer, tokenizer_in_use
 from transformer.errors import CheckpointError
 from transformer.runs.layout import CHECKPOINTS, CONFIG, is_run, saved_steps
 
@@ -65,7 +65,10 @@ def write_run(path: Path, cfg: Config, tok: Tokenizer) -> Run:
 
 
 def open_run(path: Path) -> Run:
-    """Return the run at `path`. Raises CheckpointError if there is none."""
+    """Return the run at `path`, whose configuration says what is true of its tokenizer.
+
+    Raises CheckpointError if there is none.
+    """
     if not is_run(path):
         what = "no such directory" if not path.exists() else f"it has no {CONFIG}"
         raise CheckpointError(f"{path} is not a run directory: {what}")
@@ -73,7 +76,7 @@ def open_run(path: Path) -> Run:
     cfg, tok = config_file.load(path / CONFIG), load_tokenizer(path)
     if cfg.model.tied == "all" and not tok.joint:
         raise CheckpointError(f"{path} has two vocabularies, but model.tied: all needs one")
-    return Run(path, cfg, tok)
+    return Run(path, tokenizer_in_use(cfg, tok), tok)
 
 
 def refuse_links(path: Path) -> None:

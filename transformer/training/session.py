@@ -6,14 +6,15 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from transformer import atomic, config_file
-from transformer.config import Config
+from transformer.config import Config, TokenizerConfig, contradiction
 from transformer.data.prepare import check_corpora, prepare
-from transformer.data.tokenizer import Tokenizer, load_tokenizer
+from transformer.data.tokenizer import Tokenizer, load_tokenizer, tokenizer_in_use
 from transformer.decoding.translator import check_precision
 from transformer.errors import CheckpointError, ConfigError, TransformerError
 from transformer.evaluation.metrics import check_select_by
@@ -64,6 +65,7 @@ def train(cfg: Config, folder: Path, device: torch.device, fresh: bool = False, 
             atomic.clean_up(folder)
             atomic.clean_up(folder / CHECKPOINTS)
         ranks.wait()
+        cfg = _with_known_tokenizer(cfg, folder)
         checkpoints = _checkpoints_to_resume(cfg, folder)
         if checkpoints and (reason := _already_finished(cfg, folder, checkpoints, ranks)):
             return reason
@@ -175,6 +177,28 @@ def _known_tokenizer(cfg: Config, folder: Path | None) -> Tokenizer | None:
     if cfg.train.init_from is not None:
         return load_tokenizer(Path(cfg.train.init_from).expanduser())
     return None
+
+
+def _with_known_tokenizer(cfg: Config, folder: Path) -> Config:
+    """Return the configuration with what is true of the tokenizer, where the configuration cannot choose it.
+
+    That is the one of `train.init_from`, and `tokenizer.normalization` of a run of version 0.1.0.
+    """
+    tokenizer = _known_tokenizer(cfg, folder)
+    if tokenizer is None:
+        return cfg
+    used = tokenizer_in_use(cfg, tokenizer).tokenizer
+    if cfg.train.init_from is None:
+        old = not tokenizer.outlines[-1].cleaned and cfg.tokenizer.normalization == TokenizerConfig.normalization
+        used = replace(cfg.tokenizer, normalization=used.normalization) if old else cfg.tokenizer
+    asked = vars(cfg.tokenizer)
+    if differing := [f"{key}={value}" for key, value in vars(used).items() if value != asked[key]]:
+        origin = "its tokenizer" if is_run(folder) else f"the tokenizer of {cfg.train.init_from}"
+        log.info("this run uses %s, so tokenizer.* is: %s", origin, ", ".join(differing))
+    cfg = replace(cfg, tokenizer=used)
+    if complaint := contradiction(cfg, ""):
+        raise ConfigError(complaint)
+    return cfg
 
 
 def _warm_start(model: Transformer, folder: Path) -> None:

@@ -1,0 +1,96 @@
+"""What a serialized SentencePiece model says about itself, read before it is loaded, and our mark in it.
+
+It is a protocol buffer. Of a field that occurs twice the last value holds, so marks are appended.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+TRAINER, NORMALIZER, CLEANED = 2, 3, 200
+"""Numbers of the fields of a model: how it was trained, how it normalizes, and our mark: it learned from clean text."""
+MODEL_TYPE, COVERAGE = 3, 10
+"""Numbers of the fields of TRAINER. NAME is the one of NORMALIZER."""
+NAME = 1
+KINDS = {1: "unigram", 2: "bpe"}
+BYTES_OF = {1: 8, 5: 4}
+"""The sizes of values by the types that have one."""
+
+
+class Outline(NamedTuple):
+    """What a model says about itself."""
+
+    pieces: int
+    kind: str | None
+    """`bpe` or `unigram`, or None for another."""
+    coverage: float
+    """The share of the characters of its text that it was to cover."""
+    normalization: str
+    """The name of the rule by which it changes text."""
+    cleaned: bool
+    """Whether it learned from text without invisible characters. Those of version 0.1.0 did not."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether the model changes nothing in clean text."""
+        return self.cleaned and self.normalization in ("nfc", "identity")
+
+
+def read_outline(model: bytes) -> Outline:
+    """Return what a serialized model says about itself, without loading it. Raises IndexError if it is cut short."""
+    pieces, cleaned, trainer, normalizer = 0, False, b"", b""
+    for number, value in _fields(model):
+        if number == 1 and isinstance(value, bytes):
+            pieces += 1
+        elif number == TRAINER and isinstance(value, bytes):
+            trainer += value  # which is how repeated messages are merged
+        elif number == NORMALIZER and isinstance(value, bytes):
+            normalizer += value
+        elif number == CLEANED:
+            cleaned = value == 1
+    how, name = dict(_fields(trainer)), dict(_fields(normalizer)).get(NAME, b"nmt_nfkc")
+    kind, coverage = how.get(MODEL_TYPE, 1), how.get(COVERAGE)
+    return Outline(
+        pieces,
+        KINDS.get(kind) if isinstance(kind, int) else None,
+        struct.unpack("<f", coverage)[0] if isinstance(coverage, bytes) and len(coverage) == 4 else 0.9995,
+        name.decode(errors="replace") if isinstance(name, bytes) else "",
+        cleaned,
+    )
+
+
+def mark_cleaned(model: bytes, normalization: str) -> bytes:
+    """Return a serialized model that says it learned from clean text, normalized by a rule of this name."""
+    name = normalization.encode()
+    normalizer = bytes([NAME << 3 | 2, len(name)]) + name
+    return model + bytes([NORMALIZER << 3 | 2, len(normalizer)]) + normalizer + b"\xc0\x0c\x01"  # 200 << 3, then 1
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """Yield the number and the value of each field of a protocol buffer."""
+    place = 0
+    while place < len(message):
+        tag, place = _varint(message, place)
+        if tag & 7 == 0:
+            value, place = _varint(message, place)
+            yield tag >> 3, value
+            continue
+        size = BYTES_OF.get(tag & 7, len(message))
+        if tag & 7 == 2:
+            size, place = _varint(message, place)
+        yield tag >> 3, message[place : place + size]
+        place += size
+
+
+def _varint(message: bytes, place: int) -> tuple[int, int]:
+    """Return a varint, seven bits per byte, and the index after it. Raises IndexError at the end."""
+    number = shift = 0
+    while shift < 70:
+        byte = message[place]
+        number |= (byte & 0x7F) << shift
+        place, shift = place + 1, shift + 7
+        if byte < 0x80:
+            break
+    return number, place
