@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,11 @@ log = logging.getLogger(__name__)
 class CheckpointWriter:
     """Saves and restores the checkpoints of a training."""
 
-    def __init__(self, run: Run, trainer: Trainer, data_fingerprint: str | None) -> None:
-        self.run, self.trainer, self.data_fingerprint = run, trainer, data_fingerprint
+    def __init__(
+        self, run: Run, trainer: Trainer, fingerprints: Mapping[str, str | None], former: str | None = None
+    ) -> None:
+        """`fingerprints` identify the training text and the validation text; `former` is that of version 0.1."""
+        self.run, self.trainer, self.fingerprints, self.former = run, trainer, fingerprints, former
         self.saved_at = -1
         """The step of the last save or restore."""
         self.slowest = 0.0
@@ -111,7 +115,7 @@ class CheckpointWriter:
             "adam": bool(self.trainer.optimizer.state),
             "scaler": None if scaler is None else scaler.state_dict(),
             "tokenizer": self.run.tokenizer.fingerprint,
-            "data": self.data_fingerprint,
+            **self.fingerprints,
             "versions": {"transformer": __version__, "torch": torch.__version__},
         }
 
@@ -120,9 +124,13 @@ class CheckpointWriter:
         state = load_state(path)
         if state["tokenizer"] != self.run.tokenizer.fingerprint:
             raise CheckpointError(f"{path} was trained with a different tokenizer than the one in {self.run.path}")
-        if state.get("data") != self.data_fingerprint:
+        if state.get("data") not in (self.fingerprints["data"], self.former):
             raise CheckpointError(
                 f"{path} was trained on different text than data.train has now; restore it, or start over with --fresh"
+            )
+        if state.get("valid", self.fingerprints["valid"]) != self.fingerprints["valid"]:  # not in version 0.1
+            raise CheckpointError(
+                f"{path} was validated on different text than data.valid has now; restore it, or use --fresh"
             )
         self._restore_tensors(path, bool(state.get("adam", True)))
         if self.trainer.scaler is not None:
