@@ -46,7 +46,10 @@ class Columns:
             raise DataError(f"{self.name}, row {self.number} is not an object with columns: {row!r:.60}")
         outer = row or {}
         inner = outer.get("translation")
-        row = inner if isinstance(inner, dict) else outer
+        nested = isinstance(inner, dict) and (
+            not inner.keys().isdisjoint(self.languages) or self.languages[0] not in outer
+        )
+        row = inner if nested else outer
         if self._missing:
             self._outer.update(dict.fromkeys(outer))
             self._inner.update(dict.fromkeys(inner if isinstance(inner, dict) else ()))
