@@ -25,8 +25,8 @@ PATIENCE = 10.0
 """Network timeout in seconds."""
 COMMIT = re.compile(r"[0-9a-f]{40}")
 OFFLINE = "run once with a network connection, or use local files with data.*.files"
-CSV = {"keep_default_na": False, "dtype": "str"}
-"""How CSV is read: `NA`, `null` and numbers are text."""
+CSV = {"keep_default_na": False}
+"""How CSV is read: `NA` and `null` are text."""
 log = logging.getLogger(__name__)
 _asked: dict[tuple[str | None, str | None], tuple[str | None, str]] | None = None
 """What the Hub answered about a dataset and a revision, while `fixed_commits` holds."""
@@ -129,7 +129,10 @@ def dataset_identity(corpus: CorpusConfig, title: str) -> dict[str, Any]:
 
 def local_folder(corpus: CorpusConfig) -> Path | None:
     """Return the folder that `dataset` names, or None if it is a name on the Hub."""
-    folder = expanded(corpus.dataset or "")
+    name = corpus.dataset or ""
+    folder = expanded(name)
+    if not folder.is_dir() and (folder.is_absolute() or name.startswith(".") or name.count("/") > 1):
+        raise DataError(f"no such folder: {folder}")
     return folder if folder.is_dir() else None
 
 
@@ -218,12 +221,17 @@ def _ask(corpus: CorpusConfig, title: str) -> tuple[str | None, str]:
     """Ask the Hub for the commit of a dataset, with one request: `datasets` would retry for half a minute."""
     _prepare_environment()
     import huggingface_hub
-    from huggingface_hub.errors import OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (
+        HFValidationError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     try:
         api = huggingface_hub.HfApi()
         return api.dataset_info(corpus.dataset or "", revision=corpus.revision, timeout=PATIENCE).sha, ""
-    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
         raise DataError(
             f"no such dataset on the Hugging Face Hub, or no access to it: {title}: {first_line(error)}"
         ) from None
@@ -240,7 +248,7 @@ def _datasets() -> Any:
     _prepare_environment()
     import datasets
     import huggingface_hub
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)
     huggingface_hub.logging.set_verbosity_error()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from transformer import __version__
-from transformer.errors import CheckpointError
+from transformer.errors import CheckpointError, DataError
 from transformer.runs.averaging import average_weights, undamaged
 from transformer.runs.checkpoint import (
     TENSORS,
@@ -120,24 +120,29 @@ class CheckpointWriter:
         }
 
     def restore(self, path: Path) -> Progress:
-        """Restore the trainer from a checkpoint. Raises CheckpointError if it does not match this configuration."""
+        """Restore the trainer from a checkpoint. Raises CheckpointError or DataError if it does not match."""
         state = load_state(path)
         if state["tokenizer"] != self.run.tokenizer.fingerprint:
             raise CheckpointError(f"{path} was trained with a different tokenizer than the one in {self.run.path}")
-        if state.get("data") not in (self.fingerprints["data"], self.former):
-            raise CheckpointError(
-                f"{path} was trained on different text than data.train has now; restore it, or start over with --fresh"
-            )
-        if state.get("valid", self.fingerprints["valid"]) != self.fingerprints["valid"]:  # not in version 0.1
-            raise CheckpointError(
-                f"{path} was validated on different text than data.valid has now; restore it, or use --fresh"
-            )
+        self._check_text(path, state)
         self._restore_tensors(path, bool(state.get("adam", True)))
         if self.trainer.scaler is not None:
             self.trainer.scaler.load_state_dict(state["scaler"])
         progress = Progress.from_state(state)
         self.saved_at = progress.step
         return progress
+
+    def _check_text(self, path: Path, state: Mapping[str, Any]) -> None:
+        """Raise DataError if a checkpoint was trained or validated on other text. No other checkpoint is tried then."""
+        for what, key in (("trained", "data"), ("validated", "valid")):
+            now = self.fingerprints[key]
+            accepted = (now, self.former if key == "data" else None)
+            if state.get(key) not in accepted:  # version 0.1 kept nothing of the validation text
+                name = "train" if key == "data" else key
+                raise DataError(
+                    f"{path} was {what} on different text than data.{name} has now; "
+                    "restore it, or start over with --fresh"
+                )
 
     def _restore_tensors(self, path: Path, has_optimizer: bool) -> None:
         parameters, average = self._parameters(), self.trainer.average
