@@ -138,9 +138,9 @@ def test_a_run_resumes_with_the_same_text_at_another_path(tiny: Config, tmp_path
     other = config_file.override(moved(short, tmp_path / "other", seed=7), ["train.max_steps=5"])
     with pytest.raises(DataError, match="was trained on different text than data.train has now"):
         session.train(other, tmp_path / "run", CPU)
-    valid = config_file.override(
-        longer, ["train.max_steps=5", f"data.valid.files={list(other.data.valid.files or ())}"]
-    )  # type: ignore
+    assert other.data.valid is not None
+    files = list(other.data.valid.files or ())
+    valid = config_file.override(longer, ["train.max_steps=5", f"data.valid.files={files}"])
     with pytest.raises(
         DataError, match="was validated on different text than data.valid has now; restore it, or start"
     ):

@@ -229,7 +229,7 @@ def _ask(corpus: CorpusConfig, title: str) -> tuple[str | None, str]:
     )
 
     try:
-        api = huggingface_hub.HfApi()
+        api = huggingface_hub.HfApi(_endpoint())
         return api.dataset_info(corpus.dataset or "", revision=corpus.revision, timeout=PATIENCE).sha, ""
     except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
         raise DataError(
