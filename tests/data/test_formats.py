@@ -119,7 +119,7 @@ FORMATS: dict[str, tuple[bytes, str]] = {
         for encoding in ("utf-16le", "utf-16be", "utf-32le", "utf-32be")
     },
     "UTF-16 in gz": (gzip.compress(TEXT.encode("utf-16")), "UTF-16 text"),
-    "gz, four times": (functools.reduce(lambda inner, _: gzip.compress(inner), range(4), b"a\n"), "compressed more"),
+    "gz, four times": (functools.reduce(lambda x, _: gzip.compress(x), range(4), b"a\n"), "compressed more than 3 times"),
 }  # fmt: skip
 PLAIN = {
     **{script: text.encode() for script, text in SCRIPTS.items()},

@@ -152,7 +152,7 @@ def test_the_reason_of_a_library_is_in_the_sentence() -> None:
 
 
 @pytest.fixture
-def homeless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def homeless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Change to a folder in which nothing may appear, without a home directory."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -162,7 +162,7 @@ def homeless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     caches.temporary_cache.cache_clear()
-    yield tmp_path  # type: ignore[misc]
+    yield tmp_path
     caches.temporary_cache.cache_clear()
 
 
