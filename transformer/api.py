@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from transformer.errors import ConfigError, DataError
+from transformer.paths import expanded
 from transformer.runs.layout import CHECKPOINTS, CONFIG
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ def train(
     from transformer.system.device import resolve_device
     from transformer.training import loop, session
 
-    path = Path(config).expanduser()
+    path = expanded(config)
     folder = _path(run) or default_run(path)
     cfg = config_file.load(path, _texts(overrides))
     reason = session.train(cfg, folder, resolve_device(device), fresh)
@@ -200,7 +201,7 @@ def _load(path: StrPath, overrides: Overrides, device: str, checkpoint: str | No
     from transformer.decoding.loading import load_translator
     from transformer.system.device import resolve_device
 
-    return load_translator(Path(path).expanduser(), _texts(overrides), resolve_device(device), checkpoint)
+    return load_translator(expanded(path), _texts(overrides), resolve_device(device), checkpoint)
 
 
 def _texts(overrides: Overrides) -> list[str]:
@@ -209,7 +210,7 @@ def _texts(overrides: Overrides) -> list[str]:
 
 
 def _path(path: StrPath | None) -> Path | None:
-    return None if path is None else Path(path).expanduser()
+    return None if path is None else expanded(path)
 
 
 def _list(lines: Iterable[str], name: str) -> list[str]:

@@ -8,22 +8,24 @@ from typing import Annotated, Any, Literal
 Fraction = Annotated[float, (0.0, 0.999)]
 Count = Annotated[int, (1, 10**12)]
 Normalization = Literal["nfc", "identity", "nfkc", "nmt_nfkc", "nfkc_cf", "nmt_nfkc_cf"]
+File = Annotated[str, "path"]
+"""A path. It may have any character that the file system allows."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusConfig:
     """One parallel corpus: exactly one of `files`, `tsv`, `dataset`, `parquet`, `json` and `testset`."""
 
-    files: tuple[str, ...] | None = None
-    """Two aligned text files, source then target; plain, .gz, .bz2 or .xz."""
-    tsv: str | None = None
+    files: tuple[File, ...] | None = None
+    """Two aligned text files, source then target; plain, or compressed by gzip, bzip2, xz, zstd or lz4."""
+    tsv: File | None = None
     """A text file with `source<TAB>target` on each line; plain or compressed."""
-    dataset: str | None = None
-    """A Hugging Face dataset by name, with a `translation` column or one column per language."""
-    parquet: tuple[str, ...] | None = None
-    """Local Parquet files, with columns as for `dataset`."""
-    json: tuple[str, ...] | None = None
-    """Local JSON-lines files, with columns as for `dataset`."""
+    dataset: File | None = None
+    """A Hugging Face dataset by name, or its local folder, with a `translation` column or one column per language."""
+    parquet: tuple[File, ...] | None = None
+    """Local Parquet files, with columns as for `dataset`. A name that no file has is a pattern: `part-*.parquet`."""
+    json: tuple[File, ...] | None = None
+    """Local files of JSON lines or arrays, plain or compressed, with columns as for `dataset`, or patterns."""
     testset: str | None = None
     """A test set that sacreBLEU knows, such as `wmt14/full`."""
     name: str | None = None
@@ -60,7 +62,7 @@ class DataConfig:
     """Whether to keep or drop training pairs with a side that occurs in `valid` or `test`. Their number is logged."""
     undecodable: Literal["error", "drop"] = "error"
     """For a training line that is not UTF-8: `error` stops, `drop` drops its pair."""
-    prepared_dir: str | None = None
+    prepared_dir: File | None = None
     """Directory that caches tokenized corpora for later runs; by default `prepared`, next to the run directory."""
 
 
@@ -157,7 +159,7 @@ class TrainConfig:
     """Decay of an exponential moving average (EMA) of the weights. If set, the average is validated and saved."""
     subword_sampling: Annotated[float, (0.0, 1.0)] = 0.0
     """Train on random segmentations: the rate of BPE-dropout, or the smoothing of unigram sampling. 0 disables it."""
-    init_from: str | None = None
+    init_from: File | None = None
     """Run directory to take the tokenizer and the initial weights from."""
     log_every: Count = 100
     """Number of updates between two log lines."""

@@ -6,11 +6,13 @@ the language code `no` stays text.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import functools
 import logging
 import math
+import os
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -18,12 +20,12 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import yaml
 
-from transformer.config import Config, CorpusConfig, contradiction
+from transformer.config import Config, CorpusConfig, File, contradiction
 from transformer.errors import ConfigError
+from transformer.yaml_nodes import COMMAND_LINE, parse
 
-LARGEST_FILE, DEEPEST = 1 << 20, 20
-"""Size in bytes and depth of nesting above which a configuration file is refused."""
-COMMAND_LINE = "command line"
+LARGEST_FILE = 1 << 20
+"""Size in bytes above which a configuration file is refused."""
 RENAMED = {"train.rate": "train.schedule", "train.best": "train.select_by"}
 """Settings of version 0.1 and their current names. The old names are still accepted."""
 
@@ -43,7 +45,7 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Config:
         raise ConfigError(f"cannot read the configuration {path}: {reason}") from None
     if len(text) > LARGEST_FILE:
         raise ConfigError(f"{path} is larger than a configuration can be ({LARGEST_FILE} bytes)")
-    root = _parse(text, str(path))
+    root = parse(text, str(path))
     if not isinstance(root, yaml.MappingNode):
         raise ConfigError(f"{path} is not a configuration: expected sections such as `data:` and `model:`")
     return _read(root, overrides)
@@ -51,7 +53,7 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Config:
 
 def override(config: Config, overrides: Iterable[str]) -> Config:
     """Return the configuration with each `dotted.key=value` applied."""
-    root = _parse(dump(config), "the configuration")
+    root = parse(dump(config), "the configuration")
     assert isinstance(root, yaml.MappingNode)
     return _read(root, overrides)
 
@@ -96,27 +98,6 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _parse(text: str, name: str) -> yaml.Node:
-    depth = 0
-    try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            line = event.start_mark.line + 1 if event.start_mark else "?"
-            if depth > DEEPEST:
-                raise ConfigError(f"{name}, line {line}: nested too deeply")
-            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                raise ConfigError(f"{name}, line {line}: YAML anchors and aliases are not supported")
-        loader = yaml.SafeLoader(text)
-        loader.name = name
-        node: yaml.Node | None = loader.get_single_node()
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be parsed"
-        raise ConfigError(f"{name}{where}: not valid YAML: {problem}") from None
-    return node if node is not None else yaml.ScalarNode("tag:yaml.org,2002:null", "")
-
-
 def _rename_old(node: yaml.Node, section: str) -> None:
     """Rename old settings in a tree of nodes to their current names."""
     for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
@@ -149,7 +130,7 @@ def _put(root: yaml.MappingNode, override: str) -> None:
     for depth, key in enumerate(keys):
         found = [i for i, (name, _) in enumerate(node.value) if name.value == key]
         if depth == len(keys) - 1:
-            value = _parse(text, COMMAND_LINE)
+            value = _path_node(text) if is_path(dotted_kind(Config, keys)) else parse(text, COMMAND_LINE)
             node.value = [pair for i, pair in enumerate(node.value) if i not in found]
             node.value.append((_key_node(key), value))
             return
@@ -160,6 +141,33 @@ def _put(root: yaml.MappingNode, override: str) -> None:
         if not isinstance(child, yaml.MappingNode):
             raise ConfigError(f"{override!r} cannot be set: {'.'.join(keys[: depth + 1])} is not a section")
         node = child
+
+
+def _path_node(text: str) -> yaml.Node:
+    """Return the value of a setting that names files: the path as it is, unless it is quoted, a list or `null`."""
+    if text in ("", "~", "null") or (text[0] in "'\"[" and not os.path.lexists(text)):
+        with contextlib.suppress(ConfigError):
+            return parse(text, COMMAND_LINE)
+    return yaml.ScalarNode("tag:yaml.org,2002:str", text, style="'")
+
+
+def dotted_kind(kind: Any, keys: list[str]) -> Any:
+    """Return the type of a setting below `kind`, or None if there is no such setting."""
+    for key in keys:
+        section = next(filter(dataclasses.is_dataclass, _parts(kind)), None)
+        kind = None if section is None else get_type_hints(section, include_extras=True).get(key)
+    return kind
+
+
+def is_path(kind: Any) -> bool:
+    """Return whether a setting of this type names one file or several."""
+    return File in _parts(kind)
+
+
+def _parts(kind: Any) -> list[Any]:
+    """Return a type and, for a union or a tuple, the types in it."""
+    inner = get_args(kind) if get_origin(kind) in (Union, types.UnionType, tuple) else ()
+    return [kind, *(part for each in inner for part in _parts(each))]
 
 
 def _key_node(name: str) -> yaml.ScalarNode:
@@ -241,6 +249,8 @@ def _scalar(kind: Any, node: yaml.Node) -> Any:
     """Return the node's text converted to `kind`, or _WRONG if that is impossible."""
     if not isinstance(node, yaml.ScalarNode):
         return _WRONG
+    if kind == File:
+        return _WRONG if _is_null(node) or "\0" in node.value else node.value
     if get_origin(kind) is Annotated:
         base, (low, high) = get_args(kind)
         value = _scalar(base, node)
@@ -271,6 +281,8 @@ def _show(node: yaml.Node) -> str:
 def type_in_words(kind: Any) -> str:
     """Return a field's type in words, for errors and for the reference page."""
     origin, args = get_origin(kind), get_args(kind)
+    if kind == File:
+        return "a path"
     if origin is Annotated:
         return f"{type_in_words(args[0])} from {args[1][0]:g} to {args[1][1]:g}"
     if origin is Literal:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +67,8 @@ def test_datasets_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None
         ),
     ]
     for result, sentence in cases:
-        monkeypatch.setitem(sys.modules, "datasets", Failing(result))
+        monkeypatch.setattr(hub, "_datasets", lambda result=result: Failing(result))
+        monkeypatch.setattr(hub, "_commit", lambda *_: (None, ""))
         with pytest.raises(DataError) as raised:
             hub.load_rows(corpus, "some/corpus", "de", "fr")
         assert str(raised.value).startswith(sentence)

@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformer import config_file
 from transformer.config import Config
 from transformer.data import batching
-from transformer.errors import CheckpointError, ConfigError, TransformerError
+from transformer.errors import CheckpointError, ConfigError, DataError, TransformerError
 from transformer.model.dropout import keep_mask
 from transformer.runs.checkpoint import WEIGHTS, load_state, load_tensors, save_checkpoint
 from transformer.runs.layout import step_name
@@ -361,7 +361,7 @@ def test_changed_training_text_is_detected(tiny: Config, tmp_path: Path) -> None
     with (tmp_path / "train.en").open("a") as en, (tmp_path / "train.de").open("a") as de:
         en.write("one\n")
         de.write("eins\n")
-    with pytest.raises(CheckpointError, match="was trained on different text"):
+    with pytest.raises(DataError, match="was trained on different text"):
         train(tiny, tmp_path / "run", CPU)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
 
 OVERRIDE = re.compile(r"^[a-z_]+(\.[a-z_]+)+=")
 """The beginning of a KEY=VALUE argument. Any other positional argument is a file."""
+
+
+def is_override(text: str) -> bool:
+    """Return whether a positional argument is KEY=VALUE, and not the name of a file."""
+    return OVERRIDE.match(text) is not None and not os.path.lexists(text)
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from transformer.cli.arguments import OVERRIDE, add_checkpoint, add_device, add_json, add_run, open_translator, positive
+from transformer.cli.arguments import (
+    add_checkpoint,
+    add_device,
+    add_json,
+    add_run,
+    is_override,
+    open_translator,
+    positive,
+)
 from transformer.cli.terminal import hint, shown
 from transformer.errors import ConfigError
 
@@ -55,8 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Translate FILE or standard input."""
-    overrides = [text for text in args.overrides if OVERRIDE.match(text)]
-    files = [text for text in args.overrides if not OVERRIDE.match(text)]
+    overrides = [text for text in args.overrides if is_override(text)]
+    files = [text for text in args.overrides if not is_override(text)]
     if len(files) > 1:
         raise ConfigError(f"more than one input file: {files[0]!r} and {files[1]!r}; translate one at a time")
     if args.beam is not None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import glob
-import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from itertools import zip_longest
 from pathlib import Path
@@ -12,8 +10,10 @@ from typing import Any, NamedTuple
 
 from transformer.config import CORPUS_KINDS, CorpusConfig
 from transformer.data import hub
-from transformer.data.lines import open_plain, read_lines
+from transformer.data.lines import read_lines, sha256, undecodable
+from transformer.data.tables import read_json, read_parquet
 from transformer.errors import DataError
+from transformer.paths import expanded, matching
 
 
 class Pair(NamedTuple):
@@ -29,7 +29,7 @@ class Kind(NamedTuple):
     read: Callable[[CorpusConfig, str, str, bool], Iterator[Pair | None]]
     """Takes the corpus, the codes of both languages, and whether lines that are not UTF-8 are dropped."""
     local_files: Callable[[CorpusConfig], tuple[str, ...]]
-    """The files whose content decides the text; none for remote data, which name and revision identify."""
+    """The files that the configuration names; none for data that is found by its name."""
 
 
 def read_pairs(corpus: CorpusConfig, source: str, target: str, drop: bool = False) -> Iterator[Pair | None]:
@@ -57,14 +57,23 @@ def title(corpus: CorpusConfig) -> str:
     return corpus.testset or " ".join(filter(None, (corpus.dataset, corpus.name, corpus.split)))
 
 
-def identity(corpus: CorpusConfig) -> dict[str, Any]:
-    """Return what identifies the text of a corpus: digests of local files, or name and revision of remote data."""
-    digests = []
-    for name in _local_files(corpus):
-        with open_plain(Path(name)) as stream:
-            digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
-    if digests:
-        return {"kind": _kind(corpus), "sha256": digests}
+def identity(corpus: CorpusConfig, source: str, target: str) -> dict[str, Any]:
+    """Return what identifies the text of a corpus, whatever it is called: digests of its files, or its commit.
+
+    `source` and `target` are language codes. Reads every file.
+    """
+    if corpus.dataset is not None:
+        return hub.dataset_identity(corpus, title(corpus))
+    files: Iterable[str | Path] = _local_files(corpus)
+    if corpus.testset is not None:
+        files = hub.testset_files(corpus.testset, source, target)
+    return {"kind": _kind(corpus), "sha256": [sha256(Path(name)) for name in files]}
+
+
+def former_identity(corpus: CorpusConfig) -> dict[str, Any] | None:
+    """Return what identified a corpus in version 0.1 if it was not its content but its name, else None."""
+    if _local_files(corpus):
+        return None
     return {key: value for key, value in asdict(corpus).items() if value is not None and key != "weight"}
 
 
@@ -73,13 +82,7 @@ def _kind(corpus: CorpusConfig) -> str:
 
 
 def _local_files(corpus: CorpusConfig) -> tuple[str, ...]:
-    return tuple(str(Path(name).expanduser()) for name in KINDS[_kind(corpus)].local_files(corpus))
-
-
-def _matching(patterns: tuple[str, ...] | None) -> tuple[str, ...]:
-    """Return the files that match these patterns; a pattern without a match stands for itself."""
-    each = (tuple(sorted(glob.glob(str(Path(pattern).expanduser())))) or (pattern,) for pattern in patterns or ())
-    return tuple(name for names in each for name in names)
+    return KINDS[_kind(corpus)].local_files(corpus)
 
 
 # ---- one reader for each kind ---------------------------------------------------------------------------
@@ -95,7 +98,7 @@ def _read_tsv(corpus: CorpusConfig, _source: str, _target: str, drop: bool) -> I
     for number, line in enumerate(read_lines(path), 1):
         if line is None:
             if not drop:
-                raise _undecodable(path, number)
+                raise undecodable(path, f"{path}, line {number}")
             yield None
             continue
         columns = line.split("\t")
@@ -110,23 +113,24 @@ def _read_testset(corpus: CorpusConfig, source: str, target: str, drop: bool) ->
     return _aligned(*hub.testset_files(corpus.testset or "", source, target), drop)
 
 
-def _read_dataset(corpus: CorpusConfig, source: str, target: str, _drop: bool) -> Iterator[Pair | None]:
-    rows = hub.load_rows(corpus, title(corpus), source, target)
-    return map(Pair._make, hub.read_columns(rows, source, target, title(corpus)))
+def _read_dataset(corpus: CorpusConfig, source: str, target: str, drop: bool) -> Iterator[Pair | None]:
+    pairs = hub.read_dataset(corpus, title(corpus), source, target, drop)
+    return (texts and Pair._make(texts) for texts in pairs)
 
 
-def _read_local_rows(corpus: CorpusConfig, source: str, target: str, _drop: bool) -> Iterator[Pair | None]:
+def _read_tables(corpus: CorpusConfig, source: str, target: str, drop: bool) -> Iterator[Pair | None]:
     check_files(corpus)
-    rows = hub.load_local_rows(_kind(corpus), list(_local_files(corpus)), title(corpus))
-    return map(Pair._make, hub.read_columns(rows, source, target, title(corpus)))
+    read = read_parquet if corpus.parquet is not None else read_json
+    for name in _local_files(corpus):
+        yield from (texts and Pair._make(texts) for texts in read(Path(name), source, target, drop))
 
 
 KINDS: dict[str, Kind] = {
-    "files": Kind(_read_files, lambda corpus: corpus.files or ()),
-    "tsv": Kind(_read_tsv, lambda corpus: (corpus.tsv or "",)),
+    "files": Kind(_read_files, lambda corpus: tuple(str(expanded(name)) for name in corpus.files or ())),
+    "tsv": Kind(_read_tsv, lambda corpus: (str(expanded(corpus.tsv or "")),)),
     "dataset": Kind(_read_dataset, lambda corpus: ()),
-    "parquet": Kind(_read_local_rows, lambda corpus: _matching(corpus.parquet)),
-    "json": Kind(_read_local_rows, lambda corpus: _matching(corpus.json)),
+    "parquet": Kind(_read_tables, lambda corpus: matching(corpus.parquet or ())),
+    "json": Kind(_read_tables, lambda corpus: matching(corpus.json or ())),
     "testset": Kind(_read_testset, lambda corpus: ()),
 }
 """By the names of CORPUS_KINDS."""
@@ -141,7 +145,7 @@ def _aligned(source: Path, target: Path, drop: bool) -> Iterator[Pair | None]:
             break
         if left is None or right is None:
             if not drop:
-                raise _undecodable(source if left is None else target, number)
+                raise undecodable(path := source if left is None else target, f"{path}, line {number}")
             yield None
         else:
             yield Pair(left, right)  # type: ignore[arg-type]
@@ -152,10 +156,4 @@ def _aligned(source: Path, target: Path, drop: bool) -> Iterator[Pair | None]:
     raise DataError(
         f"{source} has {counts[0]} lines but {target} has {counts[1]}: "
         "line i of one must be the translation of line i of the other"
-    )
-
-
-def _undecodable(path: Path, number: int) -> DataError:
-    return DataError(
-        f"{path}, line {number} is not UTF-8; fix it, or drop such lines from training with data.undecodable=drop"
     )

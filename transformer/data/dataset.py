@@ -56,8 +56,11 @@ def from_pairs(pairs: Sequence[corpus.Pair], tok: Tokenizer) -> Dataset:
     return Dataset(*source, *target, rows=rows, corpora=((0, len(pairs), 1.0),), report={"pairs": len(pairs)})
 
 
-def open_dataset(folder: Path, weights: list[float], fingerprint: str) -> Dataset:
-    """Open a prepared folder. Token ids stay on disk, memory-mapped; a few tens of bytes per pair are read."""
+def open_dataset(folder: Path, weights: list[float], fingerprints: tuple[str, str]) -> Dataset:
+    """Open a prepared folder. Token ids stay on disk, memory-mapped; a few tens of bytes per pair are read.
+
+    `fingerprints` are that of the text and settings, and the one that version 0.1 gave to them.
+    """
     report = json.loads((folder / "prepared.json").read_text())
     dtype = np.dtype(report.pop("dtype"))
     ends = np.cumsum([0] + [each["pairs"] for each in report["corpora"]])
@@ -68,7 +71,7 @@ def open_dataset(folder: Path, weights: list[float], fingerprint: str) -> Datase
         np.fromfile(folder / "target.starts", np.int64),
         np.fromfile(folder / "rows", np.int64),
         tuple((int(a), int(b), w) for a, b, w in zip(ends[:-1], ends[1:], weights, strict=True)),
-        {**report, "fingerprint": fingerprint},
+        {**report, "fingerprint": fingerprints[0], "former_fingerprint": fingerprints[1]},
     )
 
 

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import logging
 import os
+import re
 import socket
 import sys
 import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from transformer.config import CorpusConfig
+from transformer.data.lines import sha256
+from transformer.data.tables import Columns, Texts, arrow_pairs, first_line, read_json, read_parquet, wanted_columns
 from transformer.errors import DataError
+from transformer.paths import expanded
+from transformer.system.caches import can_be_made, temporary_cache, user_cache
 
 PATIENCE = 10.0
 """Network timeout in seconds."""
+COMMIT = re.compile(r"[0-9a-f]{40}")
+OFFLINE = "run once with a network connection, or use local files with data.*.files"
+CSV = {"keep_default_na": False}
+"""How CSV is read: `NA` and `null` are text."""
 log = logging.getLogger(__name__)
+_asked: dict[tuple[str | None, str | None], tuple[str | None, str]] | None = None
+"""What the Hub answered about a dataset and a revision, while `fixed_commits` holds."""
+
+
+# ---- sacreBLEU ------------------------------------------------------------------------------------------
 
 
 def testset_files(name: str, source: str, target: str) -> tuple[Path, Path]:
@@ -30,108 +45,275 @@ def testset_files(name: str, source: str, target: str) -> tuple[Path, Path]:
         raise DataError(f"sacreBLEU has no test set {name!r}; see `sacrebleu --list`")
     if pair not in sacrebleu.get_langpairs_for_testset(name):
         raise DataError(f"sacreBLEU's test set {name} has no language pair {pair}")
-    patience = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(PATIENCE)  # sacreBLEU sets no timeout
+    folder = _testset_folder(sacrebleu.DATASETS[name])
     try:
-        found = sacrebleu.get_source_file(name, pair), sacrebleu.get_reference_files(name, pair)[0]
-    except (OSError, EOFError, SystemExit) as error:
+        with _patience(), _log_of("sacrebleu") as complaints:
+            found = sacrebleu.get_source_file(name, pair), sacrebleu.get_reference_files(name, pair)[0]
+    except (Exception, SystemExit) as error:  # whatever a network does to urllib, and a damaged download
+        reason = first_line(error)
+        if isinstance(error, SystemExit):
+            reason = f"{complaints[0] if complaints else 'it is damaged'} Remove {folder} first"
         raise DataError(
-            f"test set {name} {pair} is not in sacreBLEU's cache and cannot be downloaded ({error}); "
+            f"test set {name} {pair} is not in sacreBLEU's cache and cannot be downloaded ({reason}); "
             "run once with a network connection, or give the text with --source and --reference"
         ) from None
-    finally:
-        socket.setdefaulttimeout(patience)
     return Path(found[0]), Path(found[1])
 
 
-def load_local_rows(kind: str, files: list[str], title: str) -> Any:
-    """Return the rows of local `parquet` or `json` files, memory-mapped by `datasets`."""
-    import datasets
+def _testset_folder(dataset: Any) -> Path:
+    """Return the folder in which sacreBLEU keeps a test set, after moving it if it could not be made."""
+    folder = Path(dataset._outdir)
+    if not folder.is_dir() and not can_be_made(folder):
+        folder = temporary_cache() / "sacrebleu" / dataset.name
+        dataset._outdir, dataset._rawdir = str(folder), str(folder / "raw")
+    return folder
 
+
+@contextlib.contextmanager
+def _patience() -> Iterator[None]:
+    """Set the timeout of new sockets, as sacreBLEU sets none."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(PATIENCE)
     try:
-        return datasets.load_dataset(kind, data_files={"train": files}, split="train")
-    except (datasets.exceptions.DatasetGenerationError, ValueError, OSError, RuntimeError, StopIteration) as error:
-        reason = "it is empty" if isinstance(error, StopIteration) else _first_line(error)
-        raise DataError(f"cannot read {title} as {kind}: {reason}") from None
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+@contextlib.contextmanager
+def _log_of(library: str) -> Iterator[list[str]]:
+    """Keep a library's log records off standard error, and yield the list of them."""
+    logger, lines = logging.getLogger(library), []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    before = logger.handlers, logger.propagate
+    logger.handlers, logger.propagate = [handler], False
+    try:
+        yield lines
+    finally:
+        logger.handlers, logger.propagate = before
+
+
+# ---- datasets -------------------------------------------------------------------------------------------
+
+
+def read_dataset(corpus: CorpusConfig, title: str, source: str, target: str, drop: bool) -> Iterator[Texts]:
+    """Yield the pairs of a Hugging Face dataset, by its name on the Hub or by a local folder."""
+    assert corpus.dataset is not None
+    columns = Columns(title, source, target, drop)
+    if folder := local_folder(corpus):
+        builder, files = _local_files(corpus, folder)
+        read = {"json": read_json, "parquet": read_parquet}.get(builder.dataset_name and _module(builder))
+        if read is not None and corpus.split.isidentifier():
+            for file in files:
+                yield from read(Path(file), source, target, drop)
+            return
+        rows = _load_local(corpus, folder, builder, files)
+    else:
+        rows = load_rows(corpus, title, source, target)
+    wanted_columns(rows.features.arrow_schema, columns)
+    for table in rows.with_format("arrow").iter(batch_size=1000):
+        yield from arrow_pairs(table.to_batches(), columns)
+
+
+def dataset_identity(corpus: CorpusConfig, title: str) -> dict[str, Any]:
+    """Return what identifies the text of a dataset: its commit on the Hub, or the digests of its local files."""
+    part = {"kind": "dataset", "name": corpus.name, "split": corpus.split}
+    if folder := local_folder(corpus):
+        return {**part, "sha256": [sha256(Path(file)) for file in _local_files(corpus, folder)[1]]}
+    commit = corpus.revision
+    if commit is None or not COMMIT.fullmatch(commit):
+        commit = _commit(corpus, title)[0] or _commit_of(load_rows(corpus, title, "", ""))
+    return {**part, "dataset": corpus.dataset, "commit": commit}
+
+
+def local_folder(corpus: CorpusConfig) -> Path | None:
+    """Return the folder that `dataset` names, or None if it is a name on the Hub."""
+    name = corpus.dataset or ""
+    folder = expanded(name)
+    if not folder.is_dir() and (folder.is_absolute() or name.startswith(".") or name.count("/") > 1):
+        raise DataError(f"no such folder: {folder}")
+    return folder if folder.is_dir() else None
+
+
+def _local_files(corpus: CorpusConfig, folder: Path) -> tuple[Any, list[str]]:
+    """Return the builder of a local dataset and the files of its split."""
+    datasets = _datasets()
+    split = re.split(r"\W", corpus.split)[0]
+    try:
+        with _offline(datasets):
+            builder = datasets.load_dataset_builder(str(folder), corpus.name)
+    except Exception as error:
+        raise _cannot_load(corpus, str(folder), error, "", "") from None
+    files = builder.config.data_files or {}
+    if split not in files:
+        raise DataError(f"{folder} has no split {split}; its splits are {', '.join(map(str, files)) or 'none'}")
+    return builder, sorted(map(str, files[split]))
+
+
+def _module(builder: Any) -> str:
+    """Return the name of the module of `datasets` that reads these files, such as `json`."""
+    return type(builder).__module__.rpartition(".")[2]
+
+
+def _load_local(corpus: CorpusConfig, folder: Path, builder: Any, files: list[str]) -> Any:
+    """Return the rows of a local dataset of another format, cached by the digest of its files."""
+    datasets = _datasets()
+    digest = hashlib.sha256("".join(sha256(Path(file)) for file in files).encode()).hexdigest()[:16]
+    cache = Path(datasets.config.HF_DATASETS_CACHE) / f"transformer-{digest}"
+    more = CSV if _module(builder) == "csv" else {}
+    try:
+        with _offline(datasets):
+            return datasets.load_dataset(str(folder), corpus.name, split=corpus.split, cache_dir=str(cache), **more)
+    except Exception as error:
+        raise _cannot_load(corpus, str(folder), error, "", "") from None
 
 
 def load_rows(corpus: CorpusConfig, title: str, source: str, target: str) -> Any:
     """Return the rows of a dataset on the Hugging Face Hub, downloaded once and memory-mapped by `datasets`."""
-    _go_offline_if_unreachable()
-    import datasets
-
-    assert corpus.dataset is not None
-    name, revision = corpus.dataset, corpus.revision
+    commit, unreachable = _commit(corpus, title)
+    datasets, revision = _datasets(), corpus.revision
     try:
-        rows = datasets.load_dataset(name, corpus.name, split=corpus.split, revision=revision)
-    except datasets.exceptions.DatasetNotFoundError as error:
-        raise DataError(f"no such dataset on the Hugging Face Hub, or no access to it: {_first_line(error)}") from None
-    except OSError as error:
+        with _offline(datasets) if unreachable else contextlib.nullcontext():
+            rows = datasets.load_dataset(
+                corpus.dataset, corpus.name, split=corpus.split, revision=commit or corpus.revision
+            )
+    except Exception as error:
+        if unreachable and not isinstance(error, ValueError):
+            raise DataError(f"cannot download {title}: {unreachable}; {OFFLINE}") from None
+        raise _cannot_load(corpus, title, error, source, target) from None
+    found = _commit_of(rows)
+    if revision is not None and COMMIT.fullmatch(revision) and found != revision:
+        # offline, `datasets` takes any cached commit
         raise DataError(
-            f"cannot download {title}: {_first_line(error)}; "
-            "run once with a network connection, or use local files with data.*.files"
-        ) from None
-    except (ValueError, RuntimeError) as error:
-        hint = _order_hint(corpus, source, target)
-        raise DataError(f"cannot load {title}: {_first_line(error)}{hint}") from None
-    commit = Path(rows.cache_files[0]["filename"]).parent.name if rows.cache_files else ""
-    if (
-        revision is not None and len(revision) == 40 and commit != revision
-    ):  # offline, `datasets` takes any cached commit
-        raise DataError(
-            f"{title}: revision {revision} is not downloaded, only {commit}; run once with a network connection"
+            f"{title}: revision {revision} is not downloaded, only {found}; run once with a network connection"
         )
     return rows
 
 
-def _go_offline_if_unreachable() -> None:
-    """Make `datasets` use its cache if the Hub cannot be reached, instead of retrying for half a minute.
+def _commit_of(rows: Any) -> str:
+    """Return the commit of a dataset of the Hub that was loaded."""
+    return Path(rows.cache_files[0]["filename"]).parent.name if rows.cache_files else ""
 
-    `datasets` reads the environment variable when it is imported, so this must run first.
-    """
-    endpoint = urllib.parse.urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
-    host, port = endpoint.hostname or "", endpoint.port or (443 if endpoint.scheme == "https" else 80)
-    if "datasets" in sys.modules or (urllib.request.getproxies() and not urllib.request.proxy_bypass(host)):
-        return
+
+@contextlib.contextmanager
+def fixed_commits() -> Iterator[None]:
+    """Ask the Hub once for the commit of each dataset while the block runs, so that it reads one text throughout."""
+    global _asked
+    _asked = {}
     try:
-        socket.create_connection((host, port), PATIENCE).close()
-    except OSError as error:
-        log.warning(
-            "%s cannot be reached (%s): using the local cache only",
-            host,
-            error.strerror or error,
-        )
-        os.environ["HF_HUB_OFFLINE"] = "1"
+        yield
+    finally:
+        _asked = None
 
 
-def _order_hint(corpus: CorpusConfig, source: str, target: str) -> str:
-    if corpus.name in (f"{source}-{target}", f"{target}-{source}"):
-        other = "-".join(reversed(corpus.name.split("-")))
-        return f" (a pair has one name for both directions: try {other})"
-    return ""
+def _commit(corpus: CorpusConfig, title: str) -> tuple[str | None, str]:
+    """Return the commit of a dataset on the Hub, or None and why the Hub cannot be reached."""
+    key = corpus.dataset, corpus.revision
+    if _asked is None:
+        return _ask(corpus, title)
+    if key not in _asked:
+        _asked[key] = _ask(corpus, title)
+    return _asked[key]
 
 
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:300]
+def _ask(corpus: CorpusConfig, title: str) -> tuple[str | None, str]:
+    """Ask the Hub for the commit of a dataset, with one request: `datasets` would retry for half a minute."""
+    _prepare_environment()
+    import huggingface_hub
+    from huggingface_hub.errors import (
+        HFValidationError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        api = huggingface_hub.HfApi(_endpoint())
+        return api.dataset_info(corpus.dataset or "", revision=corpus.revision, timeout=PATIENCE).sha, ""
+    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
+        raise DataError(
+            f"no such dataset on the Hugging Face Hub, or no access to it: {title}: {first_line(error)}"
+        ) from None
+    except OfflineModeIsEnabled:
+        return None, "offline mode is enabled by HF_HUB_OFFLINE"
+    except Exception as error:  # proxies and endpoints fail in any way
+        reason = first_line(error)
+        log.warning("%s cannot be reached (%s): using the local cache only", _endpoint(), reason)
+        return None, f"{_endpoint()} cannot be reached ({reason})"
 
 
-def read_columns(rows: Any, source: str, target: str, name: str) -> Iterator[tuple[str, str]]:
-    """Yield pairs from a column `translation` of `{"de": …, "en": …}`, or from one column per language."""
-    columns = rows.column_names
-    nested = "translation" in columns
-    if not nested and not {source, target} <= set(columns):
-        raise DataError(f"{name} has columns {', '.join(columns)}; expected translation, or {source} and {target}")
-    for batch in rows.iter(batch_size=1000):
-        if nested:
-            first = batch["translation"][0]
-            if not isinstance(first, dict) or not {source, target} <= set(first):
-                known = ", ".join(sorted(first)) if isinstance(first, dict) else "none"
-                raise DataError(f"{name} has the languages {known}, not {source} and {target}")
-            sides = ([(row or {}).get(side) for row in batch["translation"]] for side in (source, target))
-        else:
-            sides = (batch[side] for side in (source, target))
-        for both in zip(*sides, strict=True):
-            if not all(side is None or isinstance(side, str) for side in both):
-                raise DataError(f"{name} contains a value that is not text: {both!r:.60}")
-            yield both[0] or "", both[1] or ""
+def _datasets() -> Any:
+    """Return the module `datasets`, which writes neither tables nor progress bars to what is no terminal."""
+    _prepare_environment()
+    import datasets
+    import huggingface_hub
+    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
+
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    huggingface_hub.logging.set_verbosity_error()
+    if sys.stderr is None or not sys.stderr.isatty():
+        datasets.disable_progress_bars()
+        disable_progress_bars()
+    return datasets
+
+
+def _prepare_environment() -> None:
+    """Set HF_HOME if the usual folder cannot be made. Raises DataError if HF_ENDPOINT is no address.
+
+    The libraries read both when they are imported.
+    """
+    if not os.environ.get("HF_ENDPOINT"):
+        os.environ.pop("HF_ENDPOINT", None)  # the libraries would take an empty one
+    try:
+        address = urllib.parse.urlsplit(_endpoint())
+        valid = address.scheme in ("http", "https") and address.hostname and address.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise DataError(f"HF_ENDPOINT is {_endpoint()!r}, which is not an address such as https://huggingface.co")
+    if os.environ.get("HF_HOME"):
+        return
+    if "XDG_CACHE_HOME" in os.environ or not can_be_made(Path(os.path.expanduser("~/.cache/huggingface"))):
+        os.environ["HF_HOME"] = str(user_cache() / "huggingface")
+
+
+def _endpoint() -> str:
+    return os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+
+
+@contextlib.contextmanager
+def _offline(datasets: Any) -> Iterator[None]:
+    """Make `datasets` use its cache, without trying the network."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
+
+
+def _cannot_load(corpus: CorpusConfig, title: str, error: Exception, source: str, target: str) -> DataError:
+    """Return the error for a dataset that `datasets` refuses."""
+    if type(error).__name__ == "DatasetNotFoundError":
+        return DataError(f"no such dataset on the Hugging Face Hub, or no access to it: {first_line(error)}")
+    if listed := re.search(r"[Aa]vailable(?: configs)?: \[([^]]*)\]", str(error)):
+        names = re.findall(r"'([^']*)'", listed[1])
+        problem = "data.*.name is missing" if corpus.name is None else f"it has no data.*.name {corpus.name}"
+        return DataError(f"cannot load {title}: {problem}; {_choice(names, corpus, source, target)}")
+    if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+        return DataError(f"cannot download {title}: {first_line(error)}; {OFFLINE}")
+    return DataError(f"cannot load {title}: {first_line(error)}")
+
+
+def _choice(names: list[str], corpus: CorpusConfig, source: str, target: str) -> str:
+    """Return the names that there are in words, those with both languages first."""
+    fitting = [name for name in names if {source, target} <= set(re.split(r"\W|_", name))]
+    ordered = list(dict.fromkeys([*fitting, *names]))
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    hint = ""
+    if corpus.name and (other := "-".join(reversed(corpus.name.split("-")))) != corpus.name and other in names:
+        hint = f" (a pair has one name for both directions: try {other})"
+    return f"the names are {', '.join(ordered[:20])}{more}{hint}"

@@ -2,54 +2,64 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
+import hashlib
 import io
-import lzma
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
+from transformer.data.formats import DAMAGE, HEAD, in_another_encoding, open_text, unreadable
 from transformer.errors import DataError
+from transformer.paths import expanded
 
-OPENERS: dict[bytes, Callable[..., Any]] = {
-    b"\x1f\x8b": gzip.open,
-    b"BZh": bz2.open,
-    b"\xfd7zXZ\x00": lzma.open,
-}
 LONGEST_LINE = 1 << 24
 """Bytes of a decompressed line above which a file is refused: it is not text, and the line could fill the memory."""
-DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError)
+MARK = b"\xef\xbb\xbf"
+"""The byte-order mark of UTF-8."""
 
 
-def _raw_lines(stream: IO[bytes], name: str) -> Iterator[bytes]:
-    """Yield the bytes of each line.
+def raw_lines(stream: IO[bytes], name: str) -> Iterator[bytes]:
+    """Yield the bytes of each line of an opened text.
 
-    Lines end at LF only. A CR before the LF is removed, and so is a byte-order mark at the start of the file.
+    Lines end at LF only. A CR before the LF is removed, and so are byte-order marks at the start of the file.
     """
     try:
         for number, raw in enumerate(iter(lambda: stream.readline(LONGEST_LINE + 1), b"")):
             if len(raw) > LONGEST_LINE:
                 raise DataError(f"{name}, line {number + 1} is longer than {LONGEST_LINE >> 20} MiB, so it is not text")
             raw = raw.removesuffix(b"\n").removesuffix(b"\r")
-            yield raw.removeprefix(b"\xef\xbb\xbf") if number == 0 else raw
+            if number == 0:
+                while raw.startswith(MARK):
+                    raw = raw.removeprefix(MARK)
+            yield raw
     except DAMAGE as error:
-        raise DataError(f"{name} cannot be read to its end: {error}") from None
+        raise unreadable(name, error) from None
 
 
-def decode_lines(stream: Iterable[bytes]) -> Iterator[str | None]:
-    """Yield each line as text, or None if it is not UTF-8."""
-    for raw in stream:
+def decode_lines(raw_lines: Iterable[bytes], name: str) -> Iterator[str | None]:
+    """Yield each line as text, or None if it is not UTF-8.
+
+    Raises DataError at the end if most lines have a NUL byte.
+    """
+    number = with_nul = 0
+    for raw in raw_lines:
+        number += 1
+        if b"\0" in raw:
+            with_nul += 1
         try:
             yield raw.decode("utf-8")
         except UnicodeDecodeError:
             yield None
+    if 2 * with_nul > number:
+        raise DataError(f"{name} is not text: {with_nul} of {number} lines have NUL bytes")
 
 
 def lenient_lines(stream: IO[bytes], name: str) -> Iterator[tuple[str, bool]]:
-    """Yield the text of each line, with U+FFFD for bytes that are not UTF-8, and whether the line was valid UTF-8."""
-    for raw in _raw_lines(stream, name):
+    """Yield the text of each line, with U+FFFD for bytes that are not UTF-8, and whether the line was valid UTF-8.
+
+    Raises DataError if the stream is not text. Compressed text is decompressed.
+    """
+    for raw in raw_lines(open_text(stream, name), name):
         text = raw.decode("utf-8", "replace")
         yield text, "\ufffd" not in text or text.encode("utf-8") == raw
 
@@ -57,7 +67,10 @@ def lenient_lines(stream: IO[bytes], name: str) -> Iterator[tuple[str, bool]]:
 def read_lines(path: Path) -> Iterator[str | None]:
     """Yield the lines of a plain or compressed text file, or None for a line that is not UTF-8."""
     with open_bytes(path) as stream:
-        yield from decode_lines(_raw_lines(stream, str(path)))
+        head = stream.peek(HEAD)[:HEAD]
+        if b"\n" not in head and head.count(b"\r") > 1:
+            raise DataError(f"{path}: its lines end with CR alone; convert it, for example with: tr '\\r' '\\n'")
+        yield from decode_lines(raw_lines(stream, str(path)), str(path))
 
 
 def read_text(path: Path) -> list[str]:
@@ -65,14 +78,30 @@ def read_text(path: Path) -> list[str]:
     found = []
     for number, line in enumerate(read_lines(path), 1):
         if line is None:
-            raise DataError(f"{path}, line {number} is not UTF-8")
+            raise DataError(f"{path}, line {number} is not UTF-8{_other_encoding(path)}")
         found.append(line)
     return found
 
 
+def undecodable(path: Path | None, place: str) -> DataError:
+    """Return the error for training text that is not UTF-8: the place in words, and the file."""
+    advice = "; fix it, or drop such lines from training with data.undecodable=drop"
+    return DataError(f"{place} is not UTF-8{(path and _other_encoding(path)) or advice}")
+
+
+def _other_encoding(path: Path) -> str:
+    """Return advice to convert a file most of whose first lines are not UTF-8, else nothing."""
+    if not expanded(path).is_file():
+        return ""
+    with open_bytes(path) as stream:
+        if not in_another_encoding(stream.peek(HEAD)[:HEAD]):
+            return ""
+    return ", nor are most lines at its start; convert it from its encoding, for example with iconv"
+
+
 def open_plain(path: Path) -> io.BufferedReader:
     """Open a file, pipe or device for reading its raw bytes. Raises DataError if that is impossible."""
-    path = path.expanduser()
+    path = expanded(path)
     if not path.exists():
         raise DataError(f"no such file: {path}")
     if not (path.is_file() or path.is_fifo() or path.is_char_device()):
@@ -83,16 +112,20 @@ def open_plain(path: Path) -> io.BufferedReader:
         raise DataError(f"cannot read {path}: {error.strerror}") from None
 
 
-def open_bytes(path: Path) -> IO[bytes]:
-    """Open a file for reading its decompressed bytes. Compression is detected by the first bytes, not by the name."""
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal. Raises DataError if it cannot be read."""
+    with open_plain(path) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def open_bytes(path: Path) -> io.BufferedReader:
+    """Open a file for reading its decompressed bytes. Formats are known by the first bytes, not by the name.
+
+    Raises DataError if it is not text.
+    """
     plain = open_plain(path)
-    head = plain.peek(6)[:6]
-    for magic, opener in OPENERS.items():
-        if head.startswith(magic):
-            if not path.expanduser().is_file():  # a pipe cannot be opened a second time
-                piped: IO[bytes] = opener(plain, "rb")
-                return piped
-            plain.close()
-            opened: IO[bytes] = opener(path.expanduser(), "rb")
-            return opened
-    return plain
+    try:
+        return open_text(plain, str(path))
+    except DataError:
+        plain.close()
+        raise

@@ -17,7 +17,7 @@ from typing import Any
 
 from transformer import atomic
 from transformer.config import Config, CorpusConfig, DataConfig
-from transformer.data import corpus
+from transformer.data import corpus, hub
 from transformer.data.corpus import Pair
 from transformer.data.dataset import FORMAT, Dataset, open_dataset
 from transformer.data.encode import encode_corpora, log_unknown, text_hash, with_commas
@@ -37,6 +37,12 @@ class Data:
     valid: list[Pair] | None
     """The validation text, raw, or None if the configuration names none."""
 
+    @property
+    def fingerprints(self) -> dict[str, str | None]:
+        """What identifies the training text with its settings, and the validation text."""
+        valid = None if self.valid is None else digest_of_text(self.valid)
+        return {"data": self.train.report.get("fingerprint"), "valid": valid}
+
 
 def check_corpora(data: DataConfig) -> None:
     """Raise DataError for a local file that does not exist, before any work is done."""
@@ -52,9 +58,10 @@ def prepare(cfg: Config, cache: Path, tokenizer: Tokenizer | None = None) -> Dat
     Raises DataError for text that cannot be read.
     """
     data = cfg.data
-    valid = read_all_pairs(data.valid, data) if data.valid is not None else None
-    tokenizer = tokenizer or find_or_learn_tokenizer(cfg, cache)
-    train = prepare_pairs(cfg, tokenizer, [*(valid or []), *_test_pairs(data)], cache)
+    with hub.fixed_commits():
+        valid = read_all_pairs(data.valid, data) if data.valid is not None else None
+        tokenizer = tokenizer or find_or_learn_tokenizer(cfg, cache)
+        train = prepare_pairs(cfg, tokenizer, [*(valid or []), *_test_pairs(data)], cache)
     return Data(tokenizer, train, valid)
 
 
@@ -113,8 +120,7 @@ def prepare_pairs(cfg: Config, tokenizer: Tokenizer, held_out: Iterable[Pair], c
     `held_out` are the validation and test pairs, with which the training text is compared.
     """
     data, held_out = cfg.data, list(held_out)
-    sides = sorted(_digest(side) for pair in held_out for side in pair)
-    held_out_digest = hashlib.sha256(b"\0".join(sides)).hexdigest()
+    held_out_digest = digest_of_text(held_out)
     settings = {
         "format": FORMAT,
         "tokenizer": tokenizer.fingerprint,
@@ -122,14 +128,16 @@ def prepare_pairs(cfg: Config, tokenizer: Tokenizer, held_out: Iterable[Pair], c
         "dropped with": held_out_digest if data.overlap == "drop" else None,
         **_text_identity(data),
     }
-    fingerprint = _fingerprint(settings)  # without what changes only the report
+    named = [corpus.former_identity(each) or now for each, now in zip(data.train, settings["corpora"], strict=True)]
+    former = {**settings, "corpora": named}
+    fingerprints = _fingerprint(settings), _fingerprint(former)  # without what changes only the report
     folder = cache / f"pairs-{_fingerprint({**settings, 'held': held_out_digest})}"
     with _must_be_made(folder, "training pairs") as missing:
         if missing:
             with atomic.new_folder(folder) as temporary:
                 encode_corpora(cfg, tokenizer, {text_hash(side) for pair in held_out for side in pair}, temporary)
             tokenizer.forget_words()
-        dataset = open_dataset(folder, [each.weight for each in data.train], fingerprint)
+        dataset = open_dataset(folder, [each.weight for each in data.train], fingerprints)
         log_unknown(dataset.report, byte_fallback=int(tokenizer.lacking[1].sum()) > 1)
         return dataset
 
@@ -157,7 +165,14 @@ def _training_pairs(data: DataConfig) -> Iterator[Pair]:
 
 def _text_identity(data: DataConfig) -> dict[str, Any]:
     """Return what decides the training text. Reads every local file."""
-    return {"corpora": [corpus.identity(each) for each in data.train], "languages": [data.source, data.target]}
+    languages = data.source, data.target
+    return {"corpora": [corpus.identity(each, *languages) for each in data.train], "languages": list(languages)}
+
+
+def digest_of_text(pairs: Iterable[Pair]) -> str:
+    """Return a digest of the sides of these pairs, in whatever order."""
+    sides = sorted(_digest(side) for pair in pairs for side in pair)
+    return hashlib.sha256(b"\0".join(sides)).hexdigest()
 
 
 def _fingerprint(settings: Mapping[str, Any]) -> str:

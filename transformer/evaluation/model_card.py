@@ -28,7 +28,8 @@ def write_model_card(run: Run, dataset_report: dict[str, Any] | None = None) -> 
         sections = [_head(run), _use(run), _scores(run), _data(run), _versions(), _settings(run)]
     except (ValueError, KeyError, TypeError, AttributeError):
         raise CheckpointError(f"README.md was not written: a report in {run.path} has an unknown format") from None
-    atomic.write_text(run.path / "README.md", "\n".join(filter(None, sections)))
+    text = "\n".join(filter(None, sections))  # a path in it need not be UTF-8
+    atomic.write_text(run.path / "README.md", text.encode("utf-8", "replace").decode("utf-8"))
 
 
 def _head(run: Run) -> str:

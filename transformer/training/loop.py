@@ -55,7 +55,7 @@ class TrainingLoop:
         self.progress = Progress()
         self.updates_per_epoch = batching.updates_per_epoch(data.train, self.cfg.train.batch_tokens)
         self.guard, self.window = Guard(run, metrics_log, trainer.ranks.first), WindowStatistics()
-        self.writer = CheckpointWriter(run, trainer, data.train.report.get("fingerprint"))
+        self.writer = CheckpointWriter(run, trainer, data.fingerprints, data.train.report.get("former_fingerprint"))
         self.validator = (
             None if data.valid is None else Validator(trainer, run.tokenizer, data.valid, micro_batch_tokens)
         )

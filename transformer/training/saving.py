@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from transformer import __version__
-from transformer.errors import CheckpointError
+from transformer.errors import CheckpointError, DataError
 from transformer.runs.averaging import average_weights, undamaged
 from transformer.runs.checkpoint import (
     TENSORS,
@@ -36,8 +37,11 @@ log = logging.getLogger(__name__)
 class CheckpointWriter:
     """Saves and restores the checkpoints of a training."""
 
-    def __init__(self, run: Run, trainer: Trainer, data_fingerprint: str | None) -> None:
-        self.run, self.trainer, self.data_fingerprint = run, trainer, data_fingerprint
+    def __init__(
+        self, run: Run, trainer: Trainer, fingerprints: Mapping[str, str | None], former: str | None = None
+    ) -> None:
+        """`fingerprints` identify the training text and the validation text; `former` is that of version 0.1."""
+        self.run, self.trainer, self.fingerprints, self.former = run, trainer, fingerprints, former
         self.saved_at = -1
         """The step of the last save or restore."""
         self.slowest = 0.0
@@ -111,25 +115,34 @@ class CheckpointWriter:
             "adam": bool(self.trainer.optimizer.state),
             "scaler": None if scaler is None else scaler.state_dict(),
             "tokenizer": self.run.tokenizer.fingerprint,
-            "data": self.data_fingerprint,
+            **self.fingerprints,
             "versions": {"transformer": __version__, "torch": torch.__version__},
         }
 
     def restore(self, path: Path) -> Progress:
-        """Restore the trainer from a checkpoint. Raises CheckpointError if it does not match this configuration."""
+        """Restore the trainer from a checkpoint. Raises CheckpointError or DataError if it does not match."""
         state = load_state(path)
         if state["tokenizer"] != self.run.tokenizer.fingerprint:
             raise CheckpointError(f"{path} was trained with a different tokenizer than the one in {self.run.path}")
-        if state.get("data") != self.data_fingerprint:
-            raise CheckpointError(
-                f"{path} was trained on different text than data.train has now; restore it, or start over with --fresh"
-            )
+        self._check_text(path, state)
         self._restore_tensors(path, bool(state.get("adam", True)))
         if self.trainer.scaler is not None:
             self.trainer.scaler.load_state_dict(state["scaler"])
         progress = Progress.from_state(state)
         self.saved_at = progress.step
         return progress
+
+    def _check_text(self, path: Path, state: Mapping[str, Any]) -> None:
+        """Raise DataError if a checkpoint was trained or validated on other text. No other checkpoint is tried then."""
+        for what, key in (("trained", "data"), ("validated", "valid")):
+            now = self.fingerprints[key]
+            accepted = (now, self.former if key == "data" else None)
+            if state.get(key) not in accepted:  # version 0.1 kept nothing of the validation text
+                name = "train" if key == "data" else key
+                raise DataError(
+                    f"{path} was {what} on different text than data.{name} has now; "
+                    "restore it, or start over with --fresh"
+                )
 
     def _restore_tensors(self, path: Path, has_optimizer: bool) -> None:
         parameters, average = self._parameters(), self.trainer.average

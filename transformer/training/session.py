@@ -20,6 +20,7 @@ from transformer.errors import CheckpointError, ConfigError, TransformerError
 from transformer.evaluation.metrics import check_select_by
 from transformer.evaluation.model_card import write_model_card
 from transformer.model.network import Transformer
+from transformer.paths import expanded
 from transformer.runs.checkpoint import first_usable, load_state
 from transformer.runs.layout import CHECKPOINTS, FINISHED, is_run
 from transformer.runs.models import build_model, load_model
@@ -154,7 +155,7 @@ def build_loop(
     """
     if not ranks.first:
         ranks.wait()  # the first process prepares the data, the others read it from the cache
-    cache = Path(cfg.data.prepared_dir).expanduser() if cfg.data.prepared_dir else folder.parent / "prepared"
+    cache = expanded(cfg.data.prepared_dir) if cfg.data.prepared_dir else folder.parent / "prepared"
     data = prepare(cfg, cache, _known_tokenizer(cfg, folder if keep else None))
     run = write_run(folder, cfg, data.tokenizer) if keep and ranks.first else Run(folder, cfg, data.tokenizer)
     if ranks.first:
@@ -164,7 +165,7 @@ def build_loop(
     if data.valid is not None:
         check_precision(model, cfg.decode, device)  # now, instead of at the first validation
     if cfg.train.init_from is not None and not resume:
-        _warm_start(model, Path(cfg.train.init_from))
+        _warm_start(model, expanded(cfg.train.init_from))
     trainer = make_trainer(model, cfg, device, ranks)
     tokens = ranks.smallest(micro_batch_tokens(cfg, device, ranks.count), device)  # of the memory that the model leaves
     return TrainingLoop(run, data, trainer, tokens, metrics_log, watch)
@@ -175,7 +176,7 @@ def _known_tokenizer(cfg: Config, folder: Path | None) -> Tokenizer | None:
     if folder is not None and is_run(folder):
         return load_tokenizer(folder)
     if cfg.train.init_from is not None:
-        return load_tokenizer(Path(cfg.train.init_from).expanduser())
+        return load_tokenizer(expanded(cfg.train.init_from))
     return None
 
 
@@ -203,7 +204,7 @@ def _with_known_tokenizer(cfg: Config, folder: Path) -> Config:
 
 def _warm_start(model: Transformer, folder: Path) -> None:
     """Copy the weights of another run."""
-    donor, path = load_model(open_run(folder.expanduser()))
+    donor, path = load_model(open_run(folder))
     try:
         model.load_state_dict(donor.state_dict())
     except RuntimeError:
@@ -217,7 +218,8 @@ def _check_unchanged(before: Config, now: Config, folder: Path) -> None:
     """Raise ConfigError if settings have changed that must not change when a run is resumed."""
     old, new = config_file.flat(before), config_file.flat(now)
     changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
-    safe = [key for key in changed if any(key == one or key.startswith(f"{one}.") for one in CHANGEABLE)]
+    changeable = (*CHANGEABLE, *_may_have_moved(before, now))
+    safe = [key for key in changed if any(key == one or key.startswith(f"{one}.") for one in changeable)]
     words = {key: f"{key} (was {old.get(key)}, is {new.get(key)})" for key in changed}
     if unsafe := ", ".join(words[key] for key in changed if key not in safe):
         fine = f"; these changes are fine: {', '.join(safe)}" if safe else ""
@@ -227,6 +229,14 @@ def _check_unchanged(before: Config, now: Config, folder: Path) -> None:
         )
     if changed:
         log.info("resuming with changed settings: %s", ", ".join(words.values()))
+
+
+def _may_have_moved(before: Config, now: Config) -> Iterator[str]:
+    """Yield the sections whose text may be found elsewhere. That it is the same is checked with the checkpoint."""
+    if [each.weight for each in before.data.train] == [each.weight for each in now.data.train]:
+        yield "data.train"
+    if before.data.valid is not None and now.data.valid is not None:
+        yield "data.valid"
 
 
 def _move_aside(folder: Path) -> Path:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from transformer import atomic
 from transformer.decoding.int8.structures import LAYOUT
+from transformer.system.caches import user_cache
 
 FLAGS: tuple[str, ...] = (
     "-O3",
@@ -74,15 +75,14 @@ def layout(kernels: ctypes.CDLL) -> tuple[int, ...]:
 @contextmanager
 def _library_folder() -> Iterator[Path]:
     """Yield the user's cache folder if no other user can write to it, else a temporary folder."""
-    cache_home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    folder = Path(cache_home) / "transformer"
+    folder = user_cache() / "transformer"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.stat()
         private = status.st_uid == os.getuid() and not status.st_mode & 0o022 and os.access(folder, os.W_OK)
     except OSError:
         private = False
-    if private and folder.is_absolute():
+    if private:
         yield folder
         return
     with tempfile.TemporaryDirectory(prefix="transformer-") as temporary:
