@@ -22,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     try:
         terminal.start_log()
+        terminal.warn_of_system()
         code: int = args.run(args)
         sys.stdout.flush()
         return code
@@ -34,12 +35,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         terminal.discard_output()
         return 0
     except OSError as error:
-        where = error.filename or args.destination
+        where = error.filename or (args.destination if _here() else "the working directory, which was deleted")
         closed = isinstance(error, io.UnsupportedOperation)
         terminal.complain(args.command, f"{where} is closed" if closed else f"{error.strerror or error}: {where}")
         if error.filename is None:
             terminal.discard_output()
         return 1
+
+
+def _here() -> bool:
+    """Return whether the working directory still exists."""
+    with contextlib.suppress(OSError):
+        return bool(os.getcwd())
+    return False
 
 
 def command(argv: Sequence[str] | None = None) -> NoReturn:
@@ -48,6 +56,7 @@ def command(argv: Sequence[str] | None = None) -> NoReturn:
     If pyarrow was used, Python's clean-up is skipped: pyarrow's threads may abort a process after all its work is
     done (apache/arrow#34314).
     """
+    terminal.use_utf8()
     code = main(argv)
     if "pyarrow" not in sys.modules:
         sys.exit(code)

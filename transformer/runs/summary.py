@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from transformer import atomic
+from transformer.errors import TransformerError
 from transformer.runs.checkpoint import load_state
 from transformer.runs.models import outline
 from transformer.runs.progress import Progress
@@ -16,10 +18,10 @@ def summarize(run: Run) -> dict[str, Any]:
     cfg = run.config
     checkpoints = []
     for path in sorted(run.checkpoints.glob("*-*")):
-        checkpoints.append({"name": path.name, "damage": atomic.damage(path)})
+        checkpoints.append({"name": path.name, "damage": _damage(path)})
     pointers = {name: found.name for name in ("best", "last") if (found := run.pointer(name)) is not None}
     used = run.pointer("last") or run.pointer("best")
-    state = load_state(used) if used is not None and atomic.damage(used, deep=False) is None else {}
+    state = load_state(used) if used is not None and _damage(used, deep=False) is None else {}
     model = outline(cfg, run.tokenizer)
     return {
         "source": cfg.data.source,
@@ -32,6 +34,14 @@ def summarize(run: Run) -> dict[str, Any]:
         "progress": state.get("progress"),
         "versions": state.get("versions"),
     }
+
+
+def _damage(path: Path, deep: bool = True) -> str | None:
+    """Return what is wrong with a checkpoint, also if this user may not read it."""
+    try:
+        return atomic.damage(path, deep)
+    except TransformerError as error:
+        return str(error)
 
 
 def format_summary(found: dict[str, Any]) -> str:
