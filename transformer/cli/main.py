@@ -23,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         terminal.start_log()
         terminal.warn_of_system()
+        _check_working_directory()
         code: int = args.run(args)
         sys.stdout.flush()
         return code
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         terminal.discard_output()
         return 0
     except OSError as error:
-        where = error.filename or (args.destination if _here() else "the working directory, which was deleted")
+        where = error.filename or args.destination
         closed = isinstance(error, io.UnsupportedOperation)
         terminal.complain(args.command, f"{where} is closed" if closed else f"{error.strerror or error}: {where}")
         if error.filename is None:
@@ -43,11 +44,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _here() -> bool:
-    """Return whether the working directory still exists."""
-    with contextlib.suppress(OSError):
-        return bool(os.getcwd())
-    return False
+def _check_working_directory() -> None:
+    """Raise TransformerError if the working directory has been deleted. MKL would end the process (pip#4255)."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise TransformerError(f"the working directory is gone: {error.strerror}; change to one that exists") from None
 
 
 def command(argv: Sequence[str] | None = None) -> NoReturn:
