@@ -47,12 +47,12 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Set the file name of an OSError that has none, such as that of a full disk, to `path`."""
+    """Set the file name of an OSError to `path` if it has none, as that of a full disk, or a temporary one."""
     try:
         yield
     except OSError as error:
-        if error.filename is None:
-            error.filename = str(path)
+        if error.filename is None or TEMPORARY in str(error.filename):
+            error.filename, error.filename2 = str(path), None
         raise
 
 
@@ -189,7 +189,7 @@ def _damage(folder: Path, deep: bool) -> str | None:
 
 def unreadable(path: Path, error: OSError) -> TransformerError:
     """Return the error for a file or folder that exists, but that this user may not read."""
-    return TransformerError(f"{path} may not be read{_owner(path)}: {error.strerror or error}")
+    return TransformerError(f"{path}{_owner(path)} may not be read: {error.strerror or error}")
 
 
 def _owner(path: Path) -> str:
@@ -201,8 +201,8 @@ def _owner(path: Path) -> str:
         if user == os.geteuid():
             return ""
         with suppress(KeyError):
-            return f", which belongs to {pwd.getpwuid(user).pw_name}"
-        return f", which belongs to user {user}"
+            return f", which belongs to {pwd.getpwuid(user).pw_name},"
+        return f", which belongs to user {user},"
     except (ImportError, OSError):
         return ""
 
@@ -262,7 +262,7 @@ def only_writer(folder: Path, wait: bool = False) -> Iterator[bool]:
             if not wait:
                 yield False
                 return
-            log.info("waiting for another process that writes to %s%s", folder, _owner(folder / LOCK))
+            log.info("waiting for another process that writes to %s", folder)
             with suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_EX)
         except OSError:  # a file system without such locks
@@ -284,7 +284,7 @@ def _open_lock(path: Path) -> IO[bytes]:
             refused = error
     if not os.path.lexists(path):
         raise OSError(refused.errno, refused.strerror, str(path.parent)) if refused else AssertionError
-    raise TransformerError(f"the lock {path} may not be opened{_owner(path)}; ask for permission, or remove it")
+    raise TransformerError(f"the lock {path}{_owner(path)} may not be opened; ask for permission, or remove it")
 
 
 def remove(folder: Path) -> None:

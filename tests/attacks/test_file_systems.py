@@ -20,7 +20,8 @@ from transformer.config import Config
 from transformer.errors import CheckpointError, TransformerError
 from transformer.runs.checkpoint import save_checkpoint
 from transformer.runs.run import open_run
-from transformer.runs.summary import summarize
+from transformer.runs.summary import format_summary, summarize
+from transformer.training.log import MetricsLog
 from transformer.training.session import train
 
 QUICK = ("train.max_steps=3", "train.validate_every=1000", "data.valid=null", "data.test=null")
@@ -173,7 +174,7 @@ def test_a_real_error_of_fsync_is_an_error_with_a_name(
     ):
         with pytest.raises(OSError, match=os.strerror(number)) as caught:
             write()
-        assert str(tmp_path) in str(caught.value.filename)
+        assert caught.value.filename in (str(tmp_path / "step-00000001"), str(tmp_path / "last"))
         assert not list(tmp_path.glob(".transformer-*"))
 
 
@@ -291,7 +292,7 @@ def test_what_may_not_be_read_is_not_called_damaged(
     train(cfg, tmp_path / "run", CPU)
     newest = open_run(tmp_path / "run").steps()[-1]
     (tokenizer,) = (tmp_path / "prepared").glob("tokenizer-*")
-    sentence = f"may not be read, which belongs to {of_another_user}: Permission denied"
+    sentence = f", which belongs to {of_another_user}, may not be read: Permission denied"
     for path in (newest / "model.safetensors", newest / "manifest.json", tokenizer / "manifest.json"):
         with monkeypatch.context() as patch:
             forbid(patch, path)
@@ -300,8 +301,10 @@ def test_what_may_not_be_read_is_not_called_damaged(
                 train(config_file.override(cfg, ["train.max_steps=4"]), folder, CPU)
             assert str(path) in str(caught.value)
             if folder.name == "run":
-                damage = summarize(open_run(folder))["checkpoints"][-1]["damage"]
-                assert f"{path} may not be read" in damage
+                found = summarize(open_run(folder))
+                assert found["checkpoints"][-1]["damage"] is None
+                assert f"{path}{sentence}" == found["checkpoints"][-1]["unreadable"]
+                assert f"step-00000003  (best, last)  {path}{sentence}" in format_summary(found)
         assert not any("damaged" in line or "trying another" in line for line in said)
 
 
@@ -310,10 +313,13 @@ def test_a_lock_of_another_user_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     forbid(monkeypatch, lock)
     with pytest.raises(TransformerError) as caught, atomic.only_writer(tmp_path):
         pass
-    owner = f"the lock {lock} may not be opened, which belongs to {of_another_user}"
-    assert str(caught.value) == f"{owner}; ask for permission, or remove it"
+    owner = f"the lock {lock}, which belongs to {of_another_user},"
+    assert str(caught.value) == f"{owner} may not be opened; ask for permission, or remove it"
     monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)  # a user of another machine
-    with pytest.raises(TransformerError, match=f"belongs to user {lock.stat().st_uid};"), atomic.only_writer(tmp_path):
+    with (
+        pytest.raises(TransformerError, match=f"belongs to user {lock.stat().st_uid}, may"),
+        atomic.only_writer(tmp_path),
+    ):
         pass
 
 
@@ -379,3 +385,22 @@ def test_a_file_system_without_chmod_is_written_to(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(os, "chmod", failing(os.chmod, errno.EIO))
     with pytest.raises(OSError, match="Input/output error"):
         save_checkpoint(tmp_path / "step-00000002", {}, None, {})
+
+
+def test_a_tensorboard_that_cannot_be_written_does_not_stop_training(tmp_path: Path, said: list[str]) -> None:
+    """kohya-ss/sd-scripts#1160: a training of 21 hours ended so."""
+
+    class Board:
+        def add_scalar(self, *_: Any) -> None:
+            raise RuntimeError("No space left on device")  # from its thread, of any kind
+
+        def close(self) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    metrics = MetricsLog((tmp_path / "m").open("ab"), False, Board())
+    for step in (1, 2):
+        metrics.write("train", {"step": step, "loss": 1.0})
+    assert said == ["TensorBoard gets no more values from step 1 on: No space left on device"]
+    metrics.close()
+    MetricsLog((tmp_path / "m").open("ab"), False, Board()).close()
+    assert (tmp_path / "m").read_text().count("loss") == 2

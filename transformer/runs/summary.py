@@ -18,10 +18,10 @@ def summarize(run: Run) -> dict[str, Any]:
     cfg = run.config
     checkpoints = []
     for path in sorted(run.checkpoints.glob("*-*")):
-        checkpoints.append({"name": path.name, "damage": _damage(path)})
+        checkpoints.append({"name": path.name, **_state(path)})
     pointers = {name: found.name for name in ("best", "last") if (found := run.pointer(name)) is not None}
     used = run.pointer("last") or run.pointer("best")
-    state = load_state(used) if used is not None and _damage(used, deep=False) is None else {}
+    state = load_state(used) if used is not None and not any(_state(used, deep=False).values()) else {}
     model = outline(cfg, run.tokenizer)
     return {
         "source": cfg.data.source,
@@ -36,12 +36,12 @@ def summarize(run: Run) -> dict[str, Any]:
     }
 
 
-def _damage(path: Path, deep: bool = True) -> str | None:
-    """Return what is wrong with a checkpoint, also if this user may not read it."""
+def _state(path: Path, deep: bool = True) -> dict[str, str | None]:
+    """Return what is wrong with a checkpoint, or why this user cannot know."""
     try:
-        return atomic.damage(path, deep)
+        return {"damage": atomic.damage(path, deep), "unreadable": None}
     except TransformerError as error:
-        return str(error)
+        return {"damage": None, "unreadable": str(error)}
 
 
 def format_summary(found: dict[str, Any]) -> str:
@@ -61,6 +61,12 @@ def format_summary(found: dict[str, Any]) -> str:
             lines.append(f"validation   {progress.validation_in_words()}")
     for each in found["checkpoints"]:
         marks = [name for name in ("best", "last") if found.get(name) == each["name"]]
-        health = f"  DAMAGED: {each['damage']}" if each["damage"] else ""
+        health = (
+            f"  DAMAGED: {each['damage']}"
+            if each["damage"]
+            else f"  {each['unreadable']}"
+            if each["unreadable"]
+            else ""
+        )
         lines.append(f"checkpoint   {each['name']}{'  (' + ', '.join(marks) + ')' if marks else ''}{health}")
     return "\n".join(lines)
