@@ -60,7 +60,7 @@ def test_every_damage_is_reported(tmp_path: Path) -> None:
 
 def test_stale_temporary_files_are_removed(tmp_path: Path) -> None:
     make(tmp_path / "x")
-    (tmp_path / ".tmp-abc").mkdir()
-    (tmp_path / ".tmp-file").write_text("")
+    (tmp_path / ".transformer-tmp-abc").mkdir()
+    (tmp_path / ".transformer-tmp-file").write_text("")
     atomic.clean_up(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["x"]

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import logging
 import os
+import re
+import secrets
 import shutil
-import tempfile
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-MANIFEST = "manifest.json"
-TEMPORARY = ".tmp-"
+from transformer.errors import TransformerError
+
+MANIFEST, LOCK = "manifest.json", ".lock"
+TEMPORARY, REPLACED = ".transformer-tmp-", ".transformer-replaced-"
+"""Prefixes that nothing else uses: of a file or folder while it is written or removed, and of a folder while it is
+being replaced. If the new folder never appeared, `clean_up` restores the old one."""
 LARGEST_JSON = 16 << 20
 """Size in bytes above which a JSON file is refused. The files that this package writes are far smaller."""
-REPLACED = ".tmp-replaced-"
-"""Prefix of a folder while it is being replaced. If the new folder never appeared, `clean_up` restores the old one."""
+OLD_NAME = re.compile(r"\.tmp-(?P<kind>replaced-|removed-\d+-)?(?P<name>(step|average)-\d{8}|[a-z0-9_]{8})")
+OLD_FILES = {"model.safetensors", "state.safetensors", "state.json", MANIFEST}
+"""What the temporary folders of version 0.2.0 and before are called in `checkpoints`, and what is in them."""
+UNKNOWN_CALL = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY, errno.EBADF, errno.EISDIR}
+UNKNOWN_CALL |= {errno.EPERM, errno.EACCES, errno.EROFS}
+"""Errors of a file system or an operating system that has no fsync, or none for folders. No data is lost by them."""
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -28,68 +41,170 @@ def new_folder(path: Path) -> Iterator[Path]:
     half written. An existing folder at `path` is replaced; if the process is killed in between, `clean_up` restores it.
     An OSError, such as that of a full disk, has `path` as its file name.
     """
-    with _naming_the_path(path), _filled(path) as temporary:
+    with naming(path), _filled(path) as temporary:
         yield temporary
 
 
 @contextmanager
-def _naming_the_path(path: Path) -> Iterator[None]:
-    """Set the file name of an OSError that has none, such as that of a full disk, to `path`."""
+def naming(path: Path) -> Iterator[None]:
+    """Set the file name of an OSError to `path` if it has none, as that of a full disk, or a temporary one."""
     try:
         yield
     except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), error.filename or str(path)) from None
+        if error.filename is None or TEMPORARY in str(error.filename):
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
 @contextmanager
 def _filled(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=path.parent))
-    old = path.with_name(REPLACED + path.name)
+    temporary = temporary_name(path.parent)
     try:
-        temporary.chmod(0o777 & ~_umask())
+        temporary.mkdir()  # unlike tempfile, with the mode, group and ACL that umask and parent ask for
         yield temporary
         files = {}
         for file in sorted(temporary.iterdir()):
-            _sync(file)
+            sync(file)
             files[file.name] = {"bytes": file.stat().st_size, "sha256": sha256(file)}
         (temporary / MANIFEST).write_text(json.dumps({"files": files}, indent=1) + "\n")
-        _sync(temporary / MANIFEST)
-        _sync(temporary)
-        if path.exists():
-            path.rename(old)
-        temporary.rename(path)
-        _sync(path.parent)
-        shutil.rmtree(old, ignore_errors=True)
+        sync(temporary / MANIFEST)
+        _same_modes(temporary, stat.S_IMODE((temporary / MANIFEST).stat().st_mode))
+        sync(temporary)
+        _replace(temporary, path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
-def damage(folder: Path, deep: bool = True) -> str | None:
-    """Return what is wrong with a folder made by `new_folder`, or None. `deep` compares the SHA-256 of every file."""
-    if folder.is_symlink():
-        return "it is a link"
+def _same_modes(folder: Path, mode: int) -> None:
+    """Give all files the mode that umask and folder ask for. Libraries such as safetensors make private ones."""
+    for file in folder.iterdir():
+        if stat.S_IMODE(file.stat().st_mode) != mode:
+            try:
+                file.chmod(mode)
+            except OSError as error:
+                if error.errno not in UNKNOWN_CALL:
+                    raise
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """Rename a complete folder to `path`. A folder that is there is set aside until that has succeeded."""
+    old = path.with_name(REPLACED + path.name)
+    if path.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        _set_aside(path, old)
     try:
-        files = read_json(folder / MANIFEST)["files"]
-        for name, expected in files.items():
-            if Path(name).name != name or name in (".", ".."):
-                return f"its manifest names a file outside the folder: {name!r}"
-            file = folder / name
-            if not file.is_file() or file.is_symlink():
-                return f"{name} is missing"
-            if file.stat().st_size != expected["bytes"]:
-                return f"{name} has {file.stat().st_size} bytes instead of {expected['bytes']}"
-            if deep and sha256(file) != expected["sha256"]:
-                return f"{name} is damaged: its SHA-256 differs from the manifest"
-        present = {found.name for found in folder.iterdir() if not found.name.startswith(".")}
-        if unknown := sorted(present - {*files, MANIFEST}):
-            return f"it contains {unknown[0]}, which is not in its manifest"
+        temporary.rename(path)
+    except OSError:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        raise
+    sync(path.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _set_aside(path: Path, name: Path) -> None:
+    """Rename a folder that is no longer needed, or remove it if it is on another layer of an overlay (moby#25409)."""
+    try:
+        path.rename(name)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        shutil.rmtree(path)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder to fill with files and folders. It becomes `path` when the block succeeds.
+
+    If the block fails, it is removed. `path` must not exist.
+    """
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = temporary_name(path.parent)
+        try:
+            temporary.mkdir()
+            yield temporary
+            temporary.rename(path)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+
+def temporary_name(parent: Path) -> Path:
+    """Return a new name for a temporary file or folder. `clean_up` removes it if its writer was killed."""
+    return parent / f"{TEMPORARY}{secrets.token_hex(6)}"
+
+
+def move(folder: Path, target: Path) -> None:
+    """Rename a folder. Across the layers of an overlay file system it is copied."""
+    try:
+        folder.rename(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        copy = temporary_name(target.parent)
+        shutil.copytree(folder, copy, symlinks=True)
+        copy.rename(target)
+        shutil.rmtree(folder)
+
+
+def damage(folder: Path, deep: bool = True) -> str | None:
+    """Return what is wrong with a folder made by `new_folder`, or None. `deep` compares the SHA-256 of every file.
+
+    Raises TransformerError for what this user may not read, which says nothing about damage.
+    """
+    try:
+        return _damage(folder, deep)
     except FileNotFoundError:
         return f"it has no {MANIFEST}"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except PermissionError as error:
+        raise unreadable(Path(error.filename or folder), error) from None
+    except OSError as error:
+        return f"{Path(error.filename or MANIFEST).name} cannot be read ({error.strerror or error})"
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         return f"its {MANIFEST} cannot be read ({type(error).__name__})"
+
+
+def _damage(folder: Path, deep: bool) -> str | None:
+    if folder.is_symlink():
+        return "it is a link"
+    files = read_json(folder / MANIFEST)["files"]
+    for name, expected in files.items():
+        if Path(name).name != name or name in (".", ".."):
+            return f"its manifest names a file outside the folder: {name!r}"
+        file = folder / name
+        if not file.is_file() or file.is_symlink():
+            return f"{name} is missing"
+        if file.stat().st_size != expected["bytes"]:
+            return f"{name} has {file.stat().st_size} bytes instead of {expected['bytes']}"
+        if deep and sha256(file) != expected["sha256"]:
+            return f"{name} is damaged: its SHA-256 differs from the manifest"
+    present = {found.name for found in folder.iterdir() if not found.name.startswith(".")}
+    if unknown := sorted(present - {*files, MANIFEST}):
+        return f"it contains {unknown[0]}, which is not in its manifest"
     return None
+
+
+def unreadable(path: Path, error: OSError) -> TransformerError:
+    """Return the error for a file or folder that exists, but that this user may not read."""
+    return TransformerError(f"{path}{_owner(path)} may not be read: {error.strerror or error}")
+
+
+def _owner(path: Path) -> str:
+    """Return whose a file is, as an apposition, or nothing if it is this user's or cannot be known."""
+    try:
+        import pwd
+
+        user = path.lstat().st_uid
+        if user == os.geteuid():
+            return ""
+        with suppress(KeyError):
+            return f", which belongs to {pwd.getpwuid(user).pw_name},"
+        return f", which belongs to user {user},"
+    except (ImportError, OSError):
+        return ""
 
 
 def read_json(path: Path) -> Any:
@@ -114,52 +229,99 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write a small file atomically, unless it has this content already."""
     if path.is_file() and path.read_bytes() == content:
         return
-    temporary = path.with_name(TEMPORARY + path.name)
-    with _naming_the_path(path):
-        temporary.unlink(missing_ok=True)  # it may be a link to another file
-        with temporary.open("xb") as file:
-            file.write(content)
-        _sync(temporary)
-        temporary.replace(path)
-        _sync(path.parent)
+    temporary = temporary_name(path.parent)
+    with naming(path):
+        try:
+            with temporary.open("xb") as file:
+                file.write(content)
+            sync(temporary)
+            temporary.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+        sync(path.parent)
 
 
 @contextmanager
 def only_writer(folder: Path, wait: bool = False) -> Iterator[bool]:
     """Try to lock a folder while the block runs, and yield whether that succeeded.
 
-    With `wait`, wait until the lock is free. On a system without file locks it always succeeds.
+    With `wait`, wait until the lock is free, and say so. On a system without file locks it always succeeds. Raises
+    TransformerError for a lock that this user may not open.
     """
     try:
         import fcntl
     except ImportError:  # a system without such locks
         yield True
         return
-    with open(os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "w") as file:
+    with _open_lock(folder / LOCK) as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            yield False
-            return
+            if not wait:
+                yield False
+                return
+            log.info("waiting for another process that writes to %s", folder)
+            with suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
         except OSError:  # a file system without such locks
             pass
         yield True
 
 
+def _open_lock(path: Path) -> IO[bytes]:
+    """Open a lock file, which may be another user's: a lock needs no permission to write, and no permission to create.
+
+    That of a folder shared by a group has the mode that its first user's umask left. In a folder that all may write
+    to, Linux refuses O_CREAT for a file of another user.
+    """
+    refused: OSError | None = None
+    for flags in (os.O_RDWR | os.O_CREAT, os.O_RDWR, os.O_RDONLY):
+        try:
+            return open(os.open(path, flags | os.O_NOFOLLOW, 0o666), "rb")
+        except PermissionError as error:
+            refused = error
+    if not os.path.lexists(path):
+        raise OSError(refused.errno, refused.strerror, str(path.parent)) if refused else AssertionError
+    raise TransformerError(f"the lock {path}{_owner(path)} may not be opened; ask for permission, or remove it")
+
+
 def remove(folder: Path) -> None:
-    """Remove a folder atomically: it is renamed first, so it is never seen half removed."""
-    removed = folder.with_name(f"{TEMPORARY}removed-{os.getpid()}-{folder.name}")
-    folder.rename(removed)
+    """Remove a folder atomically: it is renamed first, so it is never seen half removed.
+
+    Where an overlay file system cannot rename it, a half removed one lacks files of its manifest.
+    """
+    removed = temporary_name(folder.parent)
+    _set_aside(folder, removed)
     shutil.rmtree(removed, ignore_errors=True)
 
 
 def clean_up(parent: Path) -> None:
-    """Remove the temporary files of interrupted writers. The caller must be the only writer of the folder."""
+    """Remove the temporary files of interrupted writers. The caller must be the only writer of the folder.
+
+    Only names that nothing else uses are removed, and the temporary folders of older versions in `checkpoints`.
+    """
     for old in parent.glob(f"{REPLACED}?*"):
         if not (path := old.with_name(old.name.removeprefix(REPLACED))).exists():
             old.rename(path)
-    for stale in parent.glob(f"{TEMPORARY}*"):
-        shutil.rmtree(stale, ignore_errors=True) if stale.is_dir() else stale.unlink(missing_ok=True)
+    for stale in [*parent.glob(f"{REPLACED}?*"), *parent.glob(f"{TEMPORARY}?*")]:
+        _remove_leftover(stale)
+    for stale in parent.glob(".tmp-*") if parent.name == "checkpoints" else ():
+        named = OLD_NAME.fullmatch(stale.name)
+        if named and stale.is_dir() and not stale.is_symlink() and {file.name for file in stale.iterdir()} <= OLD_FILES:
+            if named["kind"] == "replaced-" and not (path := parent / named["name"]).exists():
+                stale.rename(path)
+            else:
+                _remove_leftover(stale)
+
+
+def _remove_leftover(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
 
 
 def sha256(path: Path) -> str:
@@ -168,15 +330,14 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Flush a file or folder to disk. A file system that cannot do that for a folder, or at all, is passed over."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in UNKNOWN_CALL:
+            raise

@@ -68,9 +68,9 @@ def _read(root: yaml.MappingNode, overrides: Iterable[str]) -> Config:
     return config
 
 
-def dump(config: Config) -> str:
-    """Return the configuration as YAML that `load` reads back to the same value."""
-    return yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True, width=100)
+def dump(config: Config, ascii_only: bool = False) -> str:
+    """Return the configuration as YAML that `load` reads back to the same value. `ascii_only` escapes the rest."""
+    return yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=not ascii_only, width=100)
 
 
 def flat(config: Config) -> dict[str, Any]:

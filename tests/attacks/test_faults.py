@@ -103,7 +103,7 @@ def test_killed_at_any_moment(nursery: Nursery, tiny_file: Path, tmp_path: Path,
     code, log = nursery.run(tmp_path / "log", *command, "--run", run)
     assert code == 0, log
     assert killed >= 0.8 * rounds
-    assert not list(tmp_path.rglob(".tmp-*"))
+    assert not list(tmp_path.rglob(".transformer-*"))
     assert_equal_runs(tmp_path / "whole", run)
     print(f"killed {killed} times")
 
@@ -136,7 +136,7 @@ def test_killed_at_each_call_of_a_save(tmp_path: Path, existing: bool) -> None:
             break
         crashes += 1
         atomic.clean_up(parent)
-        assert not list(parent.glob(".tmp-*"))
+        assert not list(parent.glob(".transformer-*"))
         if existing or (parent / "x").exists():
             assert atomic.damage(parent / "x") is None
             assert (parent / "x" / "a").read_text() in ("old", "new")
@@ -209,7 +209,7 @@ def test_a_signal_during_start_exits_cleanly(nursery: Nursery, tiny_file: Path, 
     os.kill(child.pid, signal.SIGTERM)
     assert child.wait() == 143
     assert "Traceback" not in child.log()
-    assert not list(tmp_path.rglob(".tmp-*"))
+    assert not list(tmp_path.rglob(".transformer-*"))
 
 
 def test_a_second_ctrl_c_exits_at_once(nursery: Nursery, tiny_file: Path, tmp_path: Path) -> None:
@@ -805,10 +805,10 @@ def test_a_deleted_cache_costs_only_time(nursery: Nursery, tiny_file: Path, tmp_
 
 
 def test_a_killed_preparation_is_cleaned_up(nursery: Nursery, tiny_file: Path, tmp_path: Path) -> None:
-    (tmp_path / "prepared/.tmp-half").mkdir(parents=True)
-    (tmp_path / "prepared/.tmp-half/source.ids").write_bytes(b"half")
+    (tmp_path / "prepared/.transformer-tmp-half").mkdir(parents=True)
+    (tmp_path / "prepared/.transformer-tmp-half/source.ids").write_bytes(b"half")
     assert nursery.run(tmp_path / "log", "train", tiny_file, *QUIET, "--run", tmp_path / "run")[0] == 0
-    assert not list((tmp_path / "prepared").glob(".tmp-*"))
+    assert not list((tmp_path / "prepared").glob(".transformer-*"))
 
 
 def test_concurrent_preparations_wait_for_each_other(

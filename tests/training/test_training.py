@@ -330,13 +330,13 @@ def test_one_writer_at_a_time(tiny: Config, tmp_path: Path) -> None:
     from transformer.training.session import train
 
     train(config_file.override(tiny, ["train.max_steps=3"]), tmp_path / "run", CPU)
-    (tmp_path / "run" / "checkpoints" / ".tmp-stale").mkdir()
+    (tmp_path / "run" / "checkpoints" / ".transformer-tmp-stale").mkdir()
     with atomic.only_writer(tmp_path / "run") as alone:
         assert alone
         with pytest.raises(CheckpointError, match="another training is writing to"):
             train(tiny, tmp_path / "run", CPU)
     train(tiny, tmp_path / "run", CPU)
-    assert not list((tmp_path / "run" / "checkpoints").glob(".tmp-*"))
+    assert not list((tmp_path / "run" / "checkpoints").glob(".transformer-*"))
 
 
 def test_an_interrupted_end_of_training_is_completed(tiny: Config, tmp_path: Path) -> None:

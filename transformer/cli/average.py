@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from transformer.cli.arguments import add_run, positive
-from transformer.cli.terminal import say
+from transformer.cli.terminal import command_line, say
 
 HELP = "average the weights of the last checkpoints"
 
@@ -26,5 +26,5 @@ def run(args: argparse.Namespace) -> int:
     from transformer.runs.run import open_run
 
     folder, names = average_run(open_run(args.model), args.last, args.output)
-    say(f"averaged {', '.join(names)}; use it with: transformer translate {folder}")
+    say(f"averaged {', '.join(names)}; use it with: {command_line('translate', folder)}")
     return 0

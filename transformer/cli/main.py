@@ -22,6 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     try:
         terminal.start_log()
+        terminal.warn_of_system()
+        _check_working_directory()
         code: int = args.run(args)
         sys.stdout.flush()
         return code
@@ -42,12 +44,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _check_working_directory() -> None:
+    """Raise TransformerError if the working directory has been deleted. MKL would end the process (pip#4255)."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise TransformerError(f"the working directory is gone: {error.strerror}; change to one that exists") from None
+
+
 def command(argv: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit with its exit code.
 
     If pyarrow was used, Python's clean-up is skipped: pyarrow's threads may abort a process after all its work is
     done (apache/arrow#34314).
     """
+    terminal.use_utf8()
     code = main(argv)
     if "pyarrow" not in sys.modules:
         sys.exit(code)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import logging
 import os
+import platform
 import re
+import shlex
 import sys
+from pathlib import Path
 
 HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters and marks of writing direction, and surrogates, which UTF-8 cannot encode."""
@@ -16,11 +21,34 @@ SCREEN = 4000
 def open_streams() -> None:
     """Replace closed standard streams; otherwise the next file to be opened would get their descriptor.
 
-    The replacement of standard output is read-only, so writing to it is an error that is reported.
+    The replacement of standard output is read-only, so writing to it is an error that is reported. Characters that a
+    terminal's encoding lacks are escaped.
     """
     for name, mode in (("stdin", "r"), ("stdout", "r"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (as long as the process)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def use_utf8() -> None:
+    """Start this process again in Python's UTF-8 mode if its locale has another encoding.
+
+    Names of files and settings are UTF-8 then, as in a configuration. What is printed keeps the encoding of the
+    terminal: characters that it lacks are escaped.
+    """
+    if sys.getfilesystemencoding() == "utf-8" or sys.flags.utf8_mode or not sys.orig_argv or not sys.executable:
+        return
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    os.environ["PYTHONIOENCODING"] = f"{encoding}:backslashreplace"
+    os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+
+
+def is_utf8() -> bool:
+    """Return whether what is printed on standard output is UTF-8."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return codecs.lookup(encoding).name == "utf-8"
 
 
 def discard_output() -> None:
@@ -32,6 +60,12 @@ def discard_output() -> None:
 def shown(text: str) -> str:
     """Return the text with control characters escaped as in JSON and Python."""
     return HIDDEN.sub(lambda m: f"\\u{ord(m[0]):04x}" if ord(m[0]) > 0x7E else f"\\x{ord(m[0]):02x}", text)
+
+
+def command_line(name: str, *args: object) -> str:
+    """Return a command of this program to be pasted into a shell."""
+    texts = [f"./{arg}" if isinstance(arg, Path) and str(arg).startswith("-") else str(arg) for arg in args]
+    return shlex.join(["transformer", name, *texts])
 
 
 def say(text: str) -> None:
@@ -58,6 +92,15 @@ def start_log() -> None:
         logger.addHandler(handler)
         logger.propagate = False
     logger.setLevel(logging.INFO)
+
+
+def warn_of_system() -> None:
+    """Log what this operating system does not support."""
+    if platform.system() == "Windows":
+        logging.getLogger(__name__).warning(
+            "Windows is not supported: nothing keeps two trainings out of one directory, the size of a model is not "
+            "compared with the memory, and a power cut may cost a checkpoint; use WSL"
+        )
 
 
 class _Handler(logging.StreamHandler):  # type: ignore[type-arg]

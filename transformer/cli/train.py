@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import logging
-import shlex
+import os
 from pathlib import Path
 
 from transformer.cli.arguments import add_device, add_overrides
-from transformer.cli.terminal import say
+from transformer.cli.terminal import command_line, is_utf8, say
 from transformer.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
 from transformer.system.signals import exit_on_sigterm
 
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     cfg = config_file.load(args.config, args.overrides)
     check_select_by(cfg.train.select_by)
     if args.print_config:
-        say(config_file.dump(cfg).removesuffix("\n"))
+        say(config_file.dump(cfg, ascii_only=not is_utf8()).removesuffix("\n"))
         return 0
     folder = args.folder or default_run(args.config)
     with exit_on_sigterm():
@@ -61,13 +61,24 @@ def _report(reason: str, folder: Path, args: argparse.Namespace) -> int:
     """Log why training stopped and the command to run next; return the exit code."""
     from transformer.training import loop
 
-    command = shlex.join(["transformer", "train", str(args.config), *args.overrides, "--run", str(folder)])
     match reason:
         case loop.INTERRUPTED | loop.TERMINATED:
-            log.info("%s and saved; resume with: %s", reason, command)
+            log.info("%s and saved; resume with: %s", reason, resume_command(folder, args))
             return EXIT_INTERRUPTED if reason == loop.INTERRUPTED else EXIT_TERMINATED
         case loop.TIME_LIMIT:
-            log.info("stopped at the time limit and saved; resume with: %s", command)
+            log.info("stopped at the time limit and saved; resume with: %s", resume_command(folder, args))
         case _:
-            log.info("finished: %s; next: transformer evaluate %s", reason, folder)
+            log.info("finished: %s; next: %s", reason, command_line("evaluate", folder))
     return 0
+
+
+def resume_command(folder: Path, args: argparse.Namespace) -> str:
+    """Return the command that resumes this run on the same device, with as many processes, in a shell's quotes."""
+    device = [] if args.device == "auto" else ["--device", args.device]
+    command = command_line("train", args.config, *args.overrides, "--run", folder, *device)
+    if int(os.environ.get("WORLD_SIZE") or 1) < 2:
+        return command
+    each = os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"])
+    nodes = os.environ.get("GROUP_WORLD_SIZE", "1")
+    several = f"--nnodes={nodes} " if nodes != "1" else ""
+    return f"torchrun {several}--nproc-per-node={each} -m {command}"

@@ -21,8 +21,11 @@ from transformer.cli.arguments import (
     open_translator,
     positive,
 )
+from transformer.cli.output import open_output, refuse_to_overwrite, status_of
 from transformer.cli.terminal import hint, shown
 from transformer.errors import ConfigError
+from transformer.runs.layout import own_files
+from transformer.system.signals import exit_on_sigterm
 
 if TYPE_CHECKING:
     from transformer.decoding.translator import Translation, Translator
@@ -45,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_device(parser)
     add_checkpoint(parser)
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="output file (default: standard output)")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="output file (default or -: standard output)")
     parser.add_argument("--beam", type=positive, metavar="N", help="beam size; short for decode.beam=N")
     parser.add_argument(
         "--nbest",
@@ -70,28 +73,42 @@ def run(args: argparse.Namespace) -> int:
     if args.beam is not None:
         overrides.append(f"decode.beam={args.beam}")
     path = None if not files or files[0] == "-" else Path(files[0])
+    output = None if str(args.output) == "-" else args.output
     source = _standard_input() if path is None else _open(path)
     try:
-        return _translate(source, path, overrides, args)
+        refuse_to_overwrite(output, _files_read(source, path, args))
+        with exit_on_sigterm() if output is not None else contextlib.nullcontext():
+            return _translate(source, path, overrides, output, args)
     finally:
         if path is not None and not path.is_fifo():  # closing a pipe would wait for its writer
             source.close()
 
 
-def _translate(source: IO[bytes], path: Path | None, overrides: list[str], args: argparse.Namespace) -> int:
+def _files_read(source: IO[bytes], path: Path | None, args: argparse.Namespace) -> list[tuple[str, Any]]:
+    """Return what the output must not be: in words, and its status."""
+    found = [("the input file", status_of(source if path is None else path.expanduser()))]
+    if args.prefix is not None:
+        found.append(("the file of --prefix", status_of(args.prefix.expanduser())))
+    return [*found, *((f"a file of {args.model}", status_of(each)) for each in own_files(args.model))]
+
+
+def _translate(
+    source: IO[bytes], path: Path | None, overrides: list[str], output: Path | None, args: argparse.Namespace
+) -> int:
     """Translate the lines of `source`, which is the open file at `path`, or standard input if `path` is None."""
     prefixes = None
     if args.prefix is not None:
         with _open(args.prefix) as file:
             prefixes = list(_text_lines(file, str(args.prefix)))
-    opened, translator, _ = open_translator(args, overrides, args.checkpoint)
-    translator.check(args.nbest)
-    if path is None and sys.stdin.isatty():
-        if sys.stdout.isatty() and args.output is None:
+    typed = path is None and sys.stdin.isatty()
+    with open_output(output) as out:
+        opened, translator, _ = open_translator(args, overrides, args.checkpoint)
+        translator.check(args.nbest)
+        if typed and sys.stdout.isatty() and output is None:
             return _prompt(opened, translator, args)
-        hint("Type the text to translate, one sentence per line; end with Ctrl-D.")
-    show = shown if args.output is None and sys.stdout.isatty() else str
-    with _output(args.output, path) as out:
+        if typed:
+            hint("Type the text to translate, one sentence per line; end with Ctrl-D.")
+        show = shown if output is None and sys.stdout.isatty() else str
         for found in _stream(translator, _text_lines(source, "input"), args.nbest, prefixes):
             out.write(show(_format(found, args)).encode("utf-8"))
             out.flush()
@@ -104,18 +121,6 @@ def _standard_input() -> IO[bytes]:
         return os.fdopen(os.dup(sys.stdin.fileno()), "rb")
     except (AttributeError, OSError):  # not a real file, as in tests
         return sys.stdin.buffer
-
-
-@contextlib.contextmanager
-def _output(path: Path | None, source: Path | None) -> Iterator[IO[bytes]]:
-    """Yield the output file, or standard output, which is not closed."""
-    if path is None:
-        yield sys.stdout.buffer
-        return
-    if source is not None and path.exists() and path.samefile(source):
-        raise ConfigError(f"{path} is the input file; write the translations to another file")
-    with path.open("wb") as file:
-        yield file
 
 
 def _stream(
@@ -145,7 +150,7 @@ def _prompt(opened: Run, translator: Translator, args: argparse.Namespace) -> in
         import readline  # noqa: F401  (gives `input` editing and history)
     sys.stdin.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal's
     data = opened.config.data
-    hint(f"{opened.path.resolve().name} translates from {data.source} to {data.target}.")
+    hint(f"{opened.name} translates from {data.source} to {data.target}.")
     hint("Type a sentence and press Enter; an empty line or Ctrl-D ends.")
     while True:
         try:

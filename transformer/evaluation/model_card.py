@@ -37,7 +37,7 @@ def _head(run: Run) -> str:
     languages = "".join(f'- "{language}"\n' for language in (data.source, data.target))
     return (
         f"---\nlanguage:\n{languages}pipeline_tag: translation\n---\n"
-        f"# {run.path.name}: {data.source} to {data.target}\n\n"
+        f"# {run.name}: {data.source} to {data.target}\n\n"
         f"A Transformer with {model.encoder_layers} encoder and {model.decoder_layers} decoder layers of width "
         f"{model.width}, {model.heads} heads, feed-forward {model.feed_forward}, {model.norm}-norm.\n"
     )
@@ -46,8 +46,8 @@ def _head(run: Run) -> str:
 def _use(run: Run) -> str:
     return (
         "## Use\n\n```\n"
-        f"echo 'Text to translate.' | transformer translate {run.path.name}\n"
-        f"transformer evaluate {run.path.name}\n```\n"
+        f"echo 'Text to translate.' | transformer translate {run.name}\n"
+        f"transformer evaluate {run.name}\n```\n"
     )
 
 

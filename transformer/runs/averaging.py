@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 from torch import Tensor
@@ -39,15 +40,16 @@ def average_run(run: Run, last: int, output: Path | None = None) -> tuple[Path, 
         raise CheckpointError(f"{run.path} has {len(steps)} checkpoints, fewer than {last}; see train.keep_last")
     path = run.path.resolve()
     folder = output or path.with_name(f"{path.name}-average-{last}")
-    if folder.exists():
+    if os.path.lexists(folder):
         raise CheckpointError(f"{folder} already exists; choose another with --output")
     names = [step.name for step in steps]
     weights = average_weights(run, steps)
     state = {**load_state(steps[-1]), "averaged": names}
-    made = write_run(folder, run.config, run.tokenizer)
-    path = made.checkpoints / average_name(step_of(steps[-1]))
-    save_checkpoint(path, weights, None, state)
-    made.point("best", path)
+    with atomic.whole_folder(folder) as temporary:
+        made = write_run(temporary, run.config, run.tokenizer)
+        path = made.checkpoints / average_name(step_of(steps[-1]))
+        save_checkpoint(path, weights, None, state)
+        made.point("best", path)
     return folder, names
 
 

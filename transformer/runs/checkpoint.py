@@ -110,7 +110,7 @@ def _compare(path: Path, file: Any, expected: Mapping[str, tuple[int, ...]]) -> 
 
 
 def prune(run: Run, newest: Path, needed: set[str]) -> None:
-    """Remove checkpoints that are neither named in `needed` nor pointed to.
+    """Remove checkpoints that are neither named in `needed` nor pointed to. Those that resist are kept, with a warning.
 
     Checkpoints of later steps than `newest` are kept: they are damaged, and training resumed from an earlier one.
     """
@@ -118,4 +118,7 @@ def prune(run: Run, newest: Path, needed: set[str]) -> None:
     kept = needed | {found.name for name in ("best", "last") if (found := run.pointer(name)) is not None}
     for path in steps:
         if path.name not in kept:
-            atomic.remove(path)
+            try:
+                atomic.remove(path)
+            except OSError as error:
+                log.warning("%s is no longer needed, but cannot be removed: %s", path, error.strerror)

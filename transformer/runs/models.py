@@ -21,13 +21,21 @@ def build_model(cfg: Config, tok: Tokenizer) -> Transformer:
     """Return the network with initial weights. Raises ConfigError if it does not fit into this machine's memory."""
     parts = outline(cfg, tok)
     needed = sum(part.numel() for part in (*parts.parameters(), *parts.buffers())) * 4
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > memory:
+    memory = machine_memory()
+    if memory is not None and needed > memory:
         raise ConfigError(
             f"these `model` settings need {needed / 2**30:,.0f} GiB for the weights alone, "
             f"but this machine has {memory / 2**30:,.0f} GiB of memory"
         )
     return _network(cfg, tok)
+
+
+def machine_memory() -> int | None:
+    """Return the bytes of memory of this machine, or None where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return None
 
 
 def outline(cfg: Config, tok: Tokenizer) -> Transformer:

@@ -10,7 +10,7 @@ from transformer import atomic, config_file
 from transformer.config import Config
 from transformer.data.tokenizer import Tokenizer, load_tokenizer, tokenizer_in_use
 from transformer.errors import CheckpointError
-from transformer.runs.layout import CHECKPOINTS, CONFIG, is_run, saved_steps
+from transformer.runs.layout import CHECKPOINTS, CONFIG, foreign, is_run, saved_steps
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +22,11 @@ class Run:
     path: Path
     config: Config
     tokenizer: Tokenizer
+
+    @property
+    def name(self) -> str:
+        """The name of the directory, also where the path is `.`."""
+        return self.path.resolve().name
 
     @property
     def checkpoints(self) -> Path:
@@ -64,11 +69,32 @@ def write_run(path: Path, cfg: Config, tok: Tokenizer) -> Run:
     return Run(path, cfg, tok)
 
 
+def check_destination(path: Path) -> None:
+    """Raise CheckpointError if training in `path` would write among other things than those of a run.
+
+    Nothing is written. A directory may be missing, empty, a run, or one in which a run was about to start.
+    """
+    try:
+        strange = foreign(path)
+    except PermissionError as error:
+        raise atomic.unreadable(path, error) from None
+    if strange is not None:
+        raise CheckpointError(
+            f"{path} is not a run directory, but it contains {strange}; choose a new or an empty directory with --run"
+        )
+
+
 def open_run(path: Path) -> Run:
     """Return the run at `path`, whose configuration says what is true of its tokenizer.
 
     Raises CheckpointError if there is none.
     """
+    try:
+        (path / CONFIG).stat()
+    except PermissionError as error:
+        raise atomic.unreadable(path / CONFIG, error) from None
+    except OSError:  # said below
+        pass
     if not is_run(path):
         what = "no such directory" if not path.exists() else f"it has no {CONFIG}"
         raise CheckpointError(f"{path} is not a run directory: {what}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from transformer import atomic
+from transformer.errors import TransformerError
 from transformer.runs.checkpoint import load_state
 from transformer.runs.models import outline
 from transformer.runs.progress import Progress
@@ -16,10 +18,10 @@ def summarize(run: Run) -> dict[str, Any]:
     cfg = run.config
     checkpoints = []
     for path in sorted(run.checkpoints.glob("*-*")):
-        checkpoints.append({"name": path.name, "damage": atomic.damage(path)})
+        checkpoints.append({"name": path.name, **_state(path)})
     pointers = {name: found.name for name in ("best", "last") if (found := run.pointer(name)) is not None}
     used = run.pointer("last") or run.pointer("best")
-    state = load_state(used) if used is not None and atomic.damage(used, deep=False) is None else {}
+    state = load_state(used) if used is not None and not any(_state(used, deep=False).values()) else {}
     model = outline(cfg, run.tokenizer)
     return {
         "source": cfg.data.source,
@@ -32,6 +34,14 @@ def summarize(run: Run) -> dict[str, Any]:
         "progress": state.get("progress"),
         "versions": state.get("versions"),
     }
+
+
+def _state(path: Path, deep: bool = True) -> dict[str, str | None]:
+    """Return what is wrong with a checkpoint, or why this user cannot know."""
+    try:
+        return {"damage": atomic.damage(path, deep), "unreadable": None}
+    except TransformerError as error:
+        return {"damage": None, "unreadable": str(error)}
 
 
 def format_summary(found: dict[str, Any]) -> str:
@@ -51,6 +61,12 @@ def format_summary(found: dict[str, Any]) -> str:
             lines.append(f"validation   {progress.validation_in_words()}")
     for each in found["checkpoints"]:
         marks = [name for name in ("best", "last") if found.get(name) == each["name"]]
-        health = f"  DAMAGED: {each['damage']}" if each["damage"] else ""
+        health = (
+            f"  DAMAGED: {each['damage']}"
+            if each["damage"]
+            else f"  {each['unreadable']}"
+            if each["unreadable"]
+            else ""
+        )
         lines.append(f"checkpoint   {each['name']}{'  (' + ', '.join(marks) + ')' if marks else ''}{health}")
     return "\n".join(lines)

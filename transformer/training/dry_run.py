@@ -11,6 +11,7 @@ from transformer.config import Config
 from transformer.data.batching import Batch
 from transformer.data.prepare import check_corpora
 from transformer.evaluation.metrics import check_select_by
+from transformer.runs.run import check_destination
 from transformer.system.clock import Stopwatch, duration
 from transformer.system.device import device_name
 from transformer.system.distributed import Ranks
@@ -27,6 +28,7 @@ def dry_run(cfg: Config, folder: Path, device: torch.device) -> list[str]:
     """Build everything, do one update, and return lines with sizes, memory and time. Writes no run directory."""
     check_select_by(cfg.train.select_by)
     check_corpora(cfg.data)
+    check_destination(folder)
     loop = build_loop(cfg, folder, device, Ranks(), Stopwatch(), keep=False)
     _, batches = next(loop.cut_updates())
     watch = Stopwatch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -58,16 +59,20 @@ class MetricsLog:
             log.warning(
                 "metrics of step %s could not be written: %s: %s", values["step"], error.strerror, self.file.name
             )
-        if self.board is not None:
-            for key, value in values.items():
-                if isinstance(value, (int, float)) and key != "step":
-                    self.board.add_scalar(f"{kind}/{key}", value, values["step"])
+        scalars = {key: value for key, value in values.items() if isinstance(value, (int, float)) and key != "step"}
+        try:
+            for key, value in scalars.items() if self.board is not None else ():
+                self.board.add_scalar(f"{kind}/{key}", value, values["step"])
+        except Exception as error:  # its thread passes on any error, such as that of a full disk
+            log.warning("TensorBoard gets no more values from step %s on: %s", values["step"], error)
+            self.board = None
 
     def close(self) -> None:
         """Close the files."""
         self.file.close()
         if self.board is not None:
-            self.board.close()
+            with contextlib.suppress(Exception):
+                self.board.close()
 
 
 def open_log(folder: Path, tensorboard: bool) -> MetricsLog:

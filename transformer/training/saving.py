@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from transformer import __version__
+from transformer import __version__, atomic
 from transformer.errors import CheckpointError, DataError
 from transformer.runs.averaging import average_weights, undamaged
 from transformer.runs.checkpoint import (
@@ -66,7 +66,10 @@ class CheckpointWriter:
             except (OSError, CheckpointError) as error:
                 failed = True
                 self.failures.append(error)
-                log.warning("step %d was NOT saved; the checkpoints before it are intact: %s", progress.step, error)
+                state = "was NOT saved; the checkpoints before it are intact"
+                if atomic.damage(path, deep=False) is None:
+                    state = "was saved, but `last` and `best` may still name checkpoints before it"
+                log.warning("step %d %s: %s", progress.step, state, error)
                 if len(self.failures) == FAILURES_IN_A_ROW:
                     raise
         self.saved_at = progress.step

@@ -25,7 +25,7 @@ from transformer.runs.checkpoint import first_usable, load_state
 from transformer.runs.layout import CHECKPOINTS, FINISHED, is_run
 from transformer.runs.models import build_model, load_model
 from transformer.runs.progress import Progress
-from transformer.runs.run import Run, open_run, refuse_links, write_run
+from transformer.runs.run import Run, check_destination, open_run, refuse_links, write_run
 from transformer.system.clock import Stopwatch
 from transformer.system.device import device_name
 from transformer.system.distributed import Ranks, join_ranks
@@ -56,7 +56,9 @@ def train(cfg: Config, folder: Path, device: torch.device, fresh: bool = False, 
     check_corpora(cfg.data)
     ranks, device = join_ranks(device)
     folder = folder.resolve()
-    if fresh and ranks.first and folder.exists():
+    if ranks.first:
+        check_destination(folder)
+    if fresh and ranks.first and is_run(folder):
         with _locked(folder):
             log.info("moved the contents of %s to %s", folder, _move_aside(folder))
     ranks.wait()
@@ -243,9 +245,10 @@ def _move_aside(folder: Path) -> Path:
     stamp = time.strftime("%Y%m%d-%H%M%S")
     old = folder.with_name(f"{folder.name}.old-{stamp}")
     try:
-        return folder.rename(old)
+        atomic.move(folder, old)
     except OSError as error:
         raise TransformerError(f"cannot move {folder} to {old}: {error.strerror}") from None
+    return old
 
 
 def _log_start(loop: TrainingLoop) -> None:

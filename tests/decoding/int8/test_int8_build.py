@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import logging
+import os
+import pwd
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -141,3 +143,58 @@ def test_mismatched_structures_are_refused_and_torch_decodes(
     assert ours.precision != "int8"
     assert [ways[0].text for ways in ours.translate(["one two"])] == ["zwei eins"]
     assert caplog.messages == ["decoding without 8-bit kernels, as their C structures differ from those in Python"]
+
+
+HOMES: dict[str, dict[str, str]] = {
+    "no home and no passwd entry": {},
+    "nobody's": {"HOME": "/"},
+    "relative": {"XDG_CACHE_HOME": "cache"},
+    "not writable": {"HOME": "/proc/none"},
+    "a file": {"HOME": __file__},
+    "empty": {"HOME": ""},
+}
+
+
+@pytest.mark.parametrize("home", HOMES)
+def test_without_a_home_nothing_is_cached_and_nothing_left_behind(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch, home: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in HOMES[home].items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(here := tmp_path_factory.mktemp("here"))
+    before = set(os.listdir("/"))
+    assert build._cache_folder() is None
+    assert not list(here.iterdir())
+    assert set(os.listdir("/")) == before
+
+
+@needs_kernels
+def test_a_cache_folder_without_the_permission_to_run_programs_is_passed_over(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert library() is not None
+    library.cache_clear()
+    (kept,) = (fresh / "transformer").glob("*.so")
+    load, forbidden = ctypes.CDLL, [fresh]
+
+    def refuse(path: str) -> ctypes.CDLL:
+        if any(Path(path).is_relative_to(folder) for folder in forbidden):
+            raise OSError(f"{path}: failed to map segment from shared object")
+        return load(path)
+
+    monkeypatch.setattr(build, "_compiled", lambda _, folder: shutil.copy(kept, folder / "copy.so"))
+    monkeypatch.setattr(ctypes, "CDLL", refuse)
+    monkeypatch.setattr("tempfile.tempdir", str(kept.parent.parent / "tmp"))
+    (kept.parent.parent / "tmp").mkdir()
+    forbidden[0] = kept.parent
+    assert library() is not None
+    assert not list((fresh / "tmp").iterdir())
+    library.cache_clear()
+    forbidden[0] = fresh
+    assert library() is None
+    (said,) = caplog.messages
+    assert said.startswith("decoding without 8-bit kernels, as compiling or loading them failed: ")
+    assert said.endswith("failed to map segment from shared object")

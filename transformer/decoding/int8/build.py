@@ -6,6 +6,7 @@ is cached for the user under a name that depends on the sources, the flags and t
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import logging
@@ -14,8 +15,6 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -52,10 +51,9 @@ def library() -> ctypes.CDLL | None:
     try:
         if not set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split()) >= CPU_FEATURES:
             return None
-        with _library_folder() as folder:
-            kernels = ctypes.CDLL(str(_compiled(compiler, folder)))
+        kernels = _compile_and_load(compiler)
     except (OSError, subprocess.SubprocessError) as error:
-        log.warning("decoding without 8-bit kernels, as compiling or loading them failed: %s", error)
+        log.warning("decoding without 8-bit kernels, as compiling or loading them failed: %s", _reason(error))
         return None
     if layout(kernels) != LAYOUT:
         log.warning("decoding without 8-bit kernels, as their C structures differ from those in Python")
@@ -72,21 +70,37 @@ def layout(kernels: ctypes.CDLL) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-@contextmanager
-def _library_folder() -> Iterator[Path]:
-    """Yield the user's cache folder if no other user can write to it, else a temporary folder."""
+def _compile_and_load(compiler: str) -> ctypes.CDLL:
+    """Return the library from the user's cache folder, or from a temporary folder if that one cannot be used.
+
+    It may be full, or mounted without the permission to run programs. Raises the error of the last folder tried.
+    """
+    if (folder := _cache_folder()) is not None:
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            return ctypes.CDLL(str(_compiled(compiler, folder)))
+    with tempfile.TemporaryDirectory(prefix="transformer-") as temporary:
+        return ctypes.CDLL(str(_compiled(compiler, Path(temporary))))
+
+
+def _cache_folder() -> Path | None:
+    """Return the user's cache folder, or None if another user can write to it.
+
+    It is private, whatever the umask, since the program runs what is in it.
+    """
     folder = user_cache() / "transformer"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.stat()
-        private = status.st_uid == os.getuid() and not status.st_mode & 0o022 and os.access(folder, os.W_OK)
     except OSError:
-        private = False
-    if private:
-        yield folder
-        return
-    with tempfile.TemporaryDirectory(prefix="transformer-") as temporary:
-        yield Path(temporary)
+        return None
+    private = status.st_uid == os.getuid() and not status.st_mode & 0o022
+    return folder if private and os.access(folder, os.W_OK) else None
+
+
+def _reason(error: Exception) -> str:
+    """Return an error in one line: of a compiler, the last line that it printed."""
+    said = (getattr(error, "stderr", None) or b"").decode("utf-8", "replace").strip()
+    return said.splitlines()[-1] if said else str(error)
 
 
 def _compiled(compiler: str, folder: Path) -> Path:
