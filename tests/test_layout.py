@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "transformer"
 ROWS = [
-    "errors config config_file atomic",
+    "errors config config_file atomic languages",
     "system",
     "data model",
     "runs",
