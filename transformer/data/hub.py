@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
 import socket
 import sys
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from transformer import languages
 from transformer.config import CorpusConfig
+from transformer.data.lines import read_lines
 from transformer.errors import DataError
 
 PATIENCE = 10.0
@@ -20,28 +23,69 @@ PATIENCE = 10.0
 log = logging.getLogger(__name__)
 
 
-def testset_files(name: str, source: str, target: str) -> tuple[Path, Path]:
-    """Return the files of a sacreBLEU test set, downloaded on first use."""
+def testset_files(name: str, source: str, target: str) -> list[Path]:
+    """Return the files of a sacreBLEU test set, downloaded on first use: the source and each reference.
+
+    `source` and `target` may be codes of any form. Raises DataError with the reason if the set is not to be had.
+    """
     import sacrebleu
 
-    pair = f"{source}-{target}"
     known = sacrebleu.get_available_testsets()
     if name not in known:
-        raise DataError(f"sacreBLEU has no test set {name!r}; see `sacrebleu --list`")
-    if pair not in sacrebleu.get_langpairs_for_testset(name):
-        raise DataError(f"sacreBLEU's test set {name} has no language pair {pair}")
+        close = difflib.get_close_matches(name.lower(), known, n=1)
+        hint = f"did you mean {close[0]}?" if close else "see `sacrebleu --list`"
+        raise DataError(f"sacreBLEU has no test set {name!r}; {hint}")
+    pair = _langpair(sacrebleu.get_langpairs_for_testset(name), source, target)
+    if pair is None:
+        raise DataError(f"sacreBLEU's test set {name} has no language pair {source}-{target}")
+    if "SACREBLEU" not in os.environ and not os.path.isabs(os.path.expanduser("~")):
+        raise DataError(
+            "sacreBLEU keeps test sets in the home directory, which is unknown; set SACREBLEU to a directory"
+        )
     patience = socket.getdefaulttimeout()
     socket.setdefaulttimeout(PATIENCE)  # sacreBLEU sets no timeout
     try:
-        found = sacrebleu.get_source_file(name, pair), sacrebleu.get_reference_files(name, pair)[0]
-    except (OSError, EOFError, SystemExit) as error:
+        files = [sacrebleu.get_source_file(name, pair), *sacrebleu.get_reference_files(name, pair)]
+    except (Exception, SystemExit) as error:  # of networks, proxies, archives and XML, and sacreBLEU's own
+        reason = "its checksum is wrong" if isinstance(error, SystemExit) else _first_line(error)
         raise DataError(
-            f"test set {name} {pair} is not in sacreBLEU's cache and cannot be downloaded ({error}); "
-            "run once with a network connection, or give the text with --source and --reference"
+            f"test set {name} {pair} is not in sacreBLEU's cache and cannot be downloaded ({reason}); "
+            "run once with a network connection, or give the text with --source and --reference; "
+            f"if a download was interrupted, first remove {_testset_folder(name)}"
         ) from None
     finally:
         socket.setdefaulttimeout(patience)
-    return Path(found[0]), Path(found[1])
+    return _check_testset(name, pair, [Path(file) for file in files])
+
+
+def _langpair(known: Iterable[str], source: str, target: str) -> str | None:
+    """Return which of these pairs is that of two languages, whose codes may have another form."""
+    wanted = [languages.parse(code).code for code in (source, target)]
+    same = (pair for pair in known if [languages.parse(code).code for code in pair.split("-")] == wanted)
+    return f"{source}-{target}" if f"{source}-{target}" in known else next(same, None)
+
+
+def _check_testset(name: str, pair: str, files: list[Path]) -> list[Path]:
+    """Return the files of a test set if there is a reference and all are of one length.
+
+    sacreBLEU keeps and uses what an interrupted download has left (sacrebleu#16).
+    """
+    if len(files) < 2:
+        raise DataError(f"sacreBLEU's test set {name} {pair} has no reference; another version of sacreBLEU may have")
+    counts = {file.name: sum(1 for _ in read_lines(file)) for file in files}
+    if len(set(counts.values())) > 1:
+        found = ", ".join(f"{file} has {count}" for file, count in counts.items())
+        raise DataError(
+            f"test set {name} {pair} in sacreBLEU's cache is damaged: its files differ in their numbers of lines "
+            f"({found}); remove {_testset_folder(name)} to download it again"
+        )
+    return files
+
+
+def _testset_folder(name: str) -> str:
+    from sacrebleu.utils import SACREBLEU_DIR
+
+    return os.path.join(SACREBLEU_DIR, name)
 
 
 def load_local_rows(kind: str, files: list[str], title: str) -> Any:
