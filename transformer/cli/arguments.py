@@ -6,7 +6,7 @@ import argparse
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformer.decoding.translator import Translator
@@ -14,6 +14,16 @@ if TYPE_CHECKING:
 
 OVERRIDE = re.compile(r"^[a-z_]+(\.[a-z_]+)+=")
 """The beginning of a KEY=VALUE argument. Any other positional argument is a file."""
+
+
+class Once(argparse.Action):
+    """Stores an option's value and refuses a second one, which would silently replace the first."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        """Store the value."""
+        if getattr(namespace, self.dest) is not None:
+            parser.error(f"{option_string} is given twice")
+        setattr(namespace, self.dest, values)
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 CONFIG, CHECKPOINTS, METRICS, FINISHED = "config.yaml", "checkpoints", "metrics.jsonl", "finished"
 """The configuration, the folder of checkpoints, the log for programs, and the file that says training is complete."""
+EVALUATIONS = "evaluations"
+"""The folder of scores and translations that `evaluate` keeps."""
 STEP, AVERAGE = "step-", "average-"
 """Prefixes of checkpoints that training saved, and of averages of these."""
 
