@@ -93,7 +93,21 @@ def test_whatever_fails_in_a_download_is_one_sentence(
         raise error
 
     monkeypatch.setattr("sacrebleu.get_reference_files", fail)
-    with pytest.raises(DataError, match=r"cannot be downloaded \(.+\); run once .* first remove .*wmt14"):
+    with pytest.raises(DataError, match=r"cannot be downloaded \(.+\); run once with a network connection, or give"):
+        hub.testset_files("wmt14", "en", "de")
+
+
+def test_a_broken_download_is_to_be_removed(files: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """sacreBLEU neither uses it nor replaces it."""
+
+    def fail(*_: Any) -> None:
+        raise tarfile.ReadError("not a gzip file")
+
+    monkeypatch.setattr("sacrebleu.get_reference_files", fail)
+    monkeypatch.setattr("sacrebleu.utils.SACREBLEU_DIR", str(tmp_path))
+    (tmp_path / "wmt14" / "raw").mkdir(parents=True)
+    (tmp_path / "wmt14" / "raw" / "wmt14.tgz").write_text("<html>")
+    with pytest.raises(DataError, match=r"\(ReadError: not a gzip file\).*if a download was interrupted, first"):
         hub.testset_files("wmt14", "en", "de")
 
 

@@ -47,11 +47,12 @@ def testset_files(name: str, source: str, target: str) -> list[Path]:
     try:
         files = [sacrebleu.get_source_file(name, pair), *sacrebleu.get_reference_files(name, pair)]
     except (Exception, SystemExit) as error:  # of networks, proxies, archives and XML, and sacreBLEU's own
-        reason = "its checksum is wrong" if isinstance(error, SystemExit) else _first_line(error)
+        folder = _testset_folder(name)
+        found = any(file.is_file() and file.stat().st_size for file in folder.rglob("*"))
+        rest = f"; if a download was interrupted, first remove {folder}" if found else ""
         raise DataError(
-            f"test set {name} {pair} is not in sacreBLEU's cache and cannot be downloaded ({reason}); "
-            "run once with a network connection, or give the text with --source and --reference; "
-            f"if a download was interrupted, first remove {_testset_folder(name)}"
+            f"test set {name} {pair} is not in sacreBLEU's cache and cannot be downloaded ({_reason(error)}); "
+            f"run once with a network connection, or give the text with --source and --reference{rest}"
         ) from None
     finally:
         socket.setdefaulttimeout(patience)
@@ -82,10 +83,17 @@ def _check_testset(name: str, pair: str, files: list[Path]) -> list[Path]:
     return files
 
 
-def _testset_folder(name: str) -> str:
+def _testset_folder(name: str) -> Path:
     from sacrebleu.utils import SACREBLEU_DIR
 
-    return os.path.join(SACREBLEU_DIR, name)
+    return Path(SACREBLEU_DIR, name)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, SystemExit):  # which is how sacreBLEU ends after a wrong checksum
+        return "what was downloaded is something else"
+    kind = "" if isinstance(error, OSError) or not str(error) else f"{type(error).__name__}: "
+    return kind + _first_line(error)
 
 
 def load_local_rows(kind: str, files: list[str], title: str) -> Any:
