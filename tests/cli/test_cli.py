@@ -361,6 +361,16 @@ def test_several_references_are_all_used(trained_run: Path, tmp_path: Path, caps
     assert (code, err) == (1, f"transformer evaluate: {tmp_path}/x.en has 5 lines but {tmp_path}/short has 1\n")
 
 
+def test_samples_are_different_sentences(trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pairs = toy_pairs(3, 44)
+    write_pairs(tmp_path, "x", pairs)
+    files = ["--source", tmp_path / "x.en", "--reference", tmp_path / "x.de"]
+    for samples, expected in ((2, pairs[:2]), (3, pairs), (5, pairs)):
+        _, out, _ = call("evaluate", trained_run, *files, "--samples", samples, capsys=capsys)
+        assert re.findall(r"  source       (.*)", out) == [pair.source for pair in expected]
+        assert re.findall(r"  reference    (.*)", out) == [pair.target for pair in expected]
+
+
 @pytest.mark.parametrize("option", ["--source", "--testset"])
 def test_an_option_that_counts_once_is_not_replaced_in_silence(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):

@@ -40,6 +40,12 @@ def test_different_counts_are_refused() -> None:
         score_corpus([], [])
 
 
+def test_a_single_string_is_not_a_list() -> None:
+    for translations, references in (("abc", "abc"), (["abc"], "abc"), ("abc", ["a", "b", "c"])):
+        with pytest.raises(TypeError, match="must be lists of strings"):
+            score_corpus(translations, references)
+
+
 SENTENCES = {
     "zh zho chi cmn zho_Hans zh-Hant-TW yue ZH zh_CN wuu nan lzh zh-yue Chinese": "我是学生",
     "ja jpn JA ja_JP jpn_Jpan jpn_Hira": "犬が走る",

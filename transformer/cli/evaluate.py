@@ -68,8 +68,9 @@ def run(args: argparse.Namespace) -> int:
         return 0
     say("\n".join(map(str, found.scores.values())))
     say(f"{len(text.pairs)} sentences of {text.name} in {found.seconds:.1f} s with {used}")
-    for i in range(min(args.samples, len(text.pairs))):
-        pick = i * len(text.pairs) // args.samples
+    samples = min(args.samples, len(text.pairs))
+    for i in range(samples):
+        pick = i * len(text.pairs) // samples
         pair = text.pairs[pick]
         say(f"\n  source       {pair.source}\n  translation  {found.translations[pick]}")
         say("\n".join(f"  reference    {reference}" for reference in pair.references))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,15 +9,12 @@ from tqdm import tqdm
 
 from transformer import __version__
 from transformer.decoding.translator import Translator
+from transformer.evaluation.checks import check_forms, check_text
 from transformer.evaluation.metrics import Scores, score_corpus
 from transformer.evaluation.texts import EvaluationText, reference_columns
 from transformer.runs.checkpoint import weights_digest
 from transformer.runs.run import Run
 from transformer.system.clock import Stopwatch
-
-TOKENIZED = 0.5
-"""Share of references with a blank before the last full stop above which they are said to look tokenized."""
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,8 +54,7 @@ def evaluate(
     `progress` shows a progress bar if standard error is a terminal.
     """
     origin = _origin(run, translator, checkpoint, text)  # first: a training may remove the checkpoint meanwhile
-    references = reference_columns(text.pairs)
-    _warn_if_tokenized(references)
+    check_text(text.pairs)
     watch = Stopwatch()
     found = tqdm(
         translator.translate(pair.source for pair in text.pairs),
@@ -70,7 +65,8 @@ def evaluate(
     )
     translations = [nbest[0].text for nbest in found]
     seconds = watch.seconds
-    scores = score_corpus(translations, references, run.config.data.target, interval=True)
+    check_forms(translations, text.pairs)
+    scores = score_corpus(translations, reference_columns(text.pairs), run.config.data.target, interval=True)
     return Evaluation(text.name, translations, scores, seconds, translator.precision, origin)
 
 
@@ -85,15 +81,3 @@ def _origin(run: Run, translator: Translator, checkpoint: str, text: EvaluationT
         "device": translator.device.type,
         "version": __version__,
     }
-
-
-def _warn_if_tokenized(references: list[list[str | None]]) -> None:
-    lines = [line for column in references for line in column if line]
-    tokenized = sum(line.rstrip().endswith((" .", " 。")) for line in lines)
-    if tokenized > TOKENIZED * len(lines):
-        log.warning(
-            "%d of %d references have a blank before the full stop: they look tokenized, "
-            "and scores against such text cannot be compared with others",
-            tokenized,
-            len(lines),
-        )

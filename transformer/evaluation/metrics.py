@@ -96,6 +96,8 @@ def score_corpus(
 
     `portable` uses only tokenizers that each machine has. Raises DataError if numbers differ or are zero.
     """
+    if isinstance(translations, str) or isinstance(references, str):
+        raise TypeError("translations and references must be lists of strings, not strings")
     several = len(references) > 0 and not isinstance(references[0], str)
     columns: list[list[Any]] = [list(column) for column in references] if several else [list(references)]
     for column in columns:
