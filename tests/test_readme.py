@@ -48,7 +48,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     pairs = toy_pairs(60, 5)
     english = "".join(f"{pair.source}\n" for pair in pairs)
     other = "".join(f"{pair.target}\n" for pair in pairs)
-    for stem in ("a", "book", "dev", "test", "corpus"):
+    for stem in ("a", "a1", "a2", "book", "dev", "test", "corpus"):
         Path(f"{stem}.en").write_text(english, encoding="utf-8")
         Path(f"{stem}.fr").write_text(other, encoding="utf-8")
     Path("begin.fr").write_text("\n" * 60, encoding="utf-8")

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -112,7 +112,7 @@ def evaluate(
     *,
     split: Literal["valid", "test"] = "test",
     source: StrPath | None = None,
-    reference: StrPath | None = None,
+    reference: StrPath | Sequence[StrPath] | None = None,
     testset: str | None = None,
     device: str = "auto",
     checkpoint: str | None = None,
@@ -121,8 +121,10 @@ def evaluate(
     """Translate held-out text and score the translations with BLEU and chrF.
 
     The text is the run's `data.test`, or `data.valid` with `split="valid"`, or the files `source` and `reference`,
-    or a sacreBLEU test set such as `wmt14/full`. `save` also writes translations and scores into the run directory
-    and updates its model card, as the command does. `overrides`, `device` and `checkpoint` are as in `load`.
+    or a sacreBLEU test set such as `wmt14/full`. `reference` may be several files, one for each translation of the
+    source; of a test set all references are used. `save` also writes translations and scores into the run directory
+    and updates its model card, as the command does: no evaluation replaces another, and if they cannot be written, a
+    warning is logged. `overrides`, `device` and `checkpoint` are as in `load`.
 
     >>> evaluation = transformer.evaluate("runs/mine", {"decode.beam": 2}, split="valid")
     >>> evaluation.scores["bleu"].score > 90
@@ -131,16 +133,20 @@ def evaluate(
     50
     """
     from transformer.evaluation import evaluate as evaluation
+    from transformer.evaluation.records import keep_evaluation
+    from transformer.evaluation.texts import read_evaluation_text
 
-    if (source is None) != (reference is None):
+    several = (reference,) if isinstance(reference, (str, os.PathLike)) else reference or ()
+    references = [Path(each).expanduser() for each in several]
+    if (source is None) != (not references):
         raise ConfigError("source and reference must be given together")
     if split not in ("valid", "test"):
         raise ConfigError(f"split must be valid or test, not {split!r}")
-    opened, translator, _ = _load(run, overrides, device, checkpoint)
-    name, pairs = evaluation.read_evaluation_text(opened, split, _path(source), _path(reference), testset)
-    found = evaluation.evaluate(translator, name, pairs, opened.config.data.target)
+    opened, translator, used = _load(run, overrides, device, checkpoint)
+    text = read_evaluation_text(opened, split, _path(source), references, testset)
+    found = evaluation.evaluate(opened, translator, used, text)
     if save:
-        evaluation.save_evaluation(opened, found)
+        keep_evaluation(opened, found)
     return found
 
 

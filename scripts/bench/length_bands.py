@@ -12,9 +12,10 @@ from pathlib import Path
 from transformer.config import TokenizerConfig
 from transformer.data import batching
 from transformer.data.batching import BatchCutter
+from transformer.data.corpus import Pair
 from transformer.data.dataset import Dataset, from_pairs
-from transformer.data.prepare import read_aligned
 from transformer.data.tokenizer import Tokenizer, learn_tokenizer
+from transformer.evaluation.texts import read_parallel
 
 UPDATES, BATCH_TOKENS, LIMIT = 60, 4096, 1178
 """LIMIT is the value of `train.micro_batch_tokens: auto` for such updates and a width of 512."""
@@ -35,7 +36,9 @@ def main() -> None:
     parser.add_argument("--target", type=Path, required=True)
     parser.add_argument("--pairs", type=int, default=29_000)
     args = parser.parse_args()
-    pairs = [p for p in read_aligned(args.source, args.target)[: args.pairs] if p.source.strip() and p.target.strip()]
+    pairs = [
+        Pair(*row) for row in read_parallel(args.source, args.target)[: args.pairs] if row[0].strip() and row[1].strip()
+    ]
     tok = learn_tokenizer(pairs, TokenizerConfig(vocab_size=8000))
     dataset = from_pairs(pairs, tok)
     for factor in (0.5, 1.0, 1.25, 1.5, 2.0, 3.0):

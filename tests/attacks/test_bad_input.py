@@ -8,6 +8,7 @@ import json
 import lzma
 import math
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -122,7 +123,8 @@ def test_evaluate_counts_every_line_or_refuses(trained_run: Path, tmp_path: Path
         else:
             assert found.code == 0
             assert json.loads(found.out)["sentences"] == count(content)
-            kept = (trained_run / "evaluations" / f"{source}.txt").read_bytes()
+            (path,) = re.findall(r"translations written to (.*)", found.err)
+            kept = Path(path).read_bytes()
             assert kept.count(b"\n") == count(content)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import pty
@@ -18,6 +20,7 @@ import pytest
 from support.command import main
 from support.toy import toy_pairs, write_pairs
 
+import transformer
 from transformer.cli import main as cli
 from transformer.cli.commands import COMMANDS
 
@@ -220,12 +223,13 @@ def test_evaluate_prints_the_documented_json(trained_run: Path, capsys: pytest.C
     assert found["bleu"]["score"] > 90
     assert found["bleu"]["signature"].startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
     assert found["chrf"]["score"] > 90
-    code, out, _ = call("evaluate", trained_run, "--samples", 2, "--split", "valid", "decode.beam=2", capsys=capsys)
+    code, out, err = call("evaluate", trained_run, "--samples", 2, "--split", "valid", "decode.beam=2", capsys=capsys)
     assert code == 0
+    (path,) = re.findall(r"translations written to (.*)", err)
     assert out.count("reference ") == 2
     assert "±" in out
     assert "BLEU" in (trained_run / "README.md").read_text()
-    assert len((trained_run / "evaluations" / "valid.txt").read_text().splitlines()) == 50
+    assert len(Path(path).read_text().splitlines()) == 50
 
 
 def test_evaluate_refuses_files_of_different_length(
@@ -269,6 +273,109 @@ def test_scores_are_printed_even_if_they_cannot_be_saved(
     assert code == 0
     assert "BLEU" in out
     assert f"translations and scores cannot be saved in {folder}: " in err
+
+
+class Broken(io.TextIOBase):
+    """A standard output that can be written to no more, or not in this encoding."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def write(self, text: str) -> int:
+        raise self.error
+
+    def fileno(self) -> int:
+        return os.open(os.devnull, os.O_WRONLY)
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), OSError(28, "No space left on device"), ValueError("closed")])
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_evaluations_are_kept_before_they_are_printed(
+    trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, options: list[str]
+) -> None:
+    """Nothing is lost by `evaluate | head -1`, a closed or full output, or a terminal that is not UTF-8."""
+    folder = shutil.copytree(trained_run, tmp_path / "copy", ignore=shutil.ignore_patterns("evaluations"))
+    monkeypatch.setattr(sys, "stdout", Broken(error))
+    with contextlib.suppress(ValueError):
+        cli.main(["evaluate", str(folder), "--split", "valid", "decode.beam=1", *options])
+    kept = json.loads((folder / "evaluations" / "valid.json").read_text())
+    assert kept["bleu"]["score"] > 50
+    assert len((folder / "evaluations" / "valid.txt").read_text().splitlines()) == kept["sentences"] == 50
+    assert "| valid |" in (folder / "README.md").read_text()
+
+
+def test_an_interrupted_evaluation_leaves_nothing(
+    trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(trained_run, tmp_path / "copy", ignore=shutil.ignore_patterns("evaluations"))
+    before = sorted(folder.rglob("*"))
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("transformer.evaluation.metrics._interval", interrupt)
+    assert call("evaluate", folder, "--split", "valid", "decode.beam=1", capsys=capsys)[:2] == (130, "")
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_evaluations_of_equal_names_are_all_kept(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(trained_run, tmp_path / "copy", ignore=shutil.ignore_patterns("evaluations"))
+    first = min((folder / "checkpoints").iterdir()).name
+    files: dict[str, list[object]] = {}
+    for place, seed in (("a", 41), ("b", 42)):
+        (tmp_path / place).mkdir()
+        write_pairs(tmp_path / place, "test", toy_pairs(5, seed))
+        files[place] = ["--source", tmp_path / place / "test.en", "--reference", tmp_path / place / "test.de"]
+    variants = [files["a"], files["b"], [*files["a"], "decode.beam=2"], [*files["a"], "--checkpoint", first]]
+    for _ in range(2):
+        for options in variants:
+            code, out, _ = call("evaluate", folder, "--json", *options, capsys=capsys)
+            assert code == 0
+            printed = json.loads(out)
+            records = [json.loads(path.read_text()) for path in (folder / "evaluations").glob("*.json")]
+            assert [{**found, "time": 0} for found in records].count({**printed, "time": 0}) == 1
+    assert len(list((folder / "evaluations").glob("test.en*.json"))) == len(variants)
+
+
+def test_several_references_are_all_used(trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pairs = toy_pairs(5, 43)
+    write_pairs(tmp_path, "x", pairs)
+    (tmp_path / "other").write_text("".join(f"falsch {pair.target}\n" for pair in pairs))
+    (tmp_path / "short").write_text("eins\n")
+    command = ["evaluate", trained_run, "--json", "--source", tmp_path / "x.en"]
+    right, wrong = ["--reference", tmp_path / "x.de"], ["--reference", tmp_path / "other"]
+    scores = []
+    for references in (right, wrong, [*right, *wrong], [*wrong, *right]):
+        code, out, _ = call(*command, *references, capsys=capsys)
+        assert code == 0
+        assert json.loads(out)["bleu"]["signature"].startswith(f"nrefs:{len(references) // 2}|")
+        scores.append(json.loads(out)["bleu"]["score"])
+    assert scores[1] < scores[0] == scores[2] == scores[3]
+    found = transformer.evaluate(
+        trained_run, source=tmp_path / "x.en", reference=[tmp_path / "other", tmp_path / "x.de"]
+    )
+    assert found.scores["bleu"].score == scores[0]
+    code, _, err = call(*command, *right, "--reference", tmp_path / "short", capsys=capsys)
+    assert (code, err) == (1, f"transformer evaluate: {tmp_path}/x.en has 5 lines but {tmp_path}/short has 1\n")
+
+
+def test_samples_are_different_sentences(trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pairs = toy_pairs(3, 44)
+    write_pairs(tmp_path, "x", pairs)
+    files = ["--source", tmp_path / "x.en", "--reference", tmp_path / "x.de"]
+    for samples, expected in ((2, pairs[:2]), (3, pairs), (5, pairs)):
+        _, out, _ = call("evaluate", trained_run, *files, "--samples", samples, capsys=capsys)
+        assert re.findall(r"  source       (.*)", out) == [pair.source for pair in expected]
+        assert re.findall(r"  reference    (.*)", out) == [pair.target for pair in expected]
+
+
+@pytest.mark.parametrize("option", ["--source", "--testset"])
+def test_an_option_that_counts_once_is_not_replaced_in_silence(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        call("evaluate", "run", option, "a", option, "b", capsys=capsys)
+    assert f"{option} is given twice" in capsys.readouterr().err
 
 
 def test_stopped_at_the_time_limit(tiny_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

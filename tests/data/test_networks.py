@@ -16,7 +16,7 @@ import sacrebleu
 from support import hub as stand_in
 
 from transformer.config import CorpusConfig
-from transformer.data import corpus, hub
+from transformer.data import corpus, hub, testsets
 from transformer.errors import DataError
 from transformer.system import caches
 
@@ -91,7 +91,7 @@ def test_what_a_proxy_does_to_a_test_set_is_a_sentence(
         with pytest.raises(
             DataError, match=r"test set wmt14 en-de is not in sacreBLEU's cache and cannot be down.* \(.+\);"
         ):
-            hub.testset_files("wmt14", "en", "de")
+            testsets.testset_files("wmt14", "en", "de")
     urllib.request._opener = None  # type: ignore[attr-defined]
 
 
@@ -178,7 +178,7 @@ def test_nothing_appears_in_the_working_folder(
     hub._prepare_environment()
     assert Path(os.environ["HF_HOME"]) == private / "huggingface"
     monkeypatch.setattr(sacrebleu.DATASETS["wmt14"], "_outdir", "~/.sacrebleu/wmt14")
-    assert hub._testset_folder(sacrebleu.DATASETS["wmt14"]) == private / "sacrebleu" / "wmt14"
+    assert testsets._folder(sacrebleu.DATASETS["wmt14"]) == private / "sacrebleu" / "wmt14"
     assert not list((homeless / "here").iterdir())
 
 

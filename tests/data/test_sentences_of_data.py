@@ -10,7 +10,7 @@ import pytest
 from support.toy import toy_pairs
 
 from transformer.config import CorpusConfig, TokenizerConfig
-from transformer.data import batching, hub, tokenizer
+from transformer.data import batching, hub, testsets, tokenizer
 from transformer.data.dataset import from_pairs
 from transformer.data.tokenizer import Tokenizer, learn_tokenizer
 from transformer.errors import CheckpointError, DataError
@@ -25,7 +25,7 @@ def test_an_epoch_without_a_pair(tok: Tokenizer) -> None:
 
 def test_a_test_set_in_other_languages() -> None:
     with pytest.raises(DataError, match="sacreBLEU's test set wmt14 has no language pair xx-yy"):
-        hub.testset_files("wmt14", "xx", "yy")
+        testsets.testset_files("wmt14", "xx", "yy")
 
 
 def test_a_test_set_that_cannot_be_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,7 +34,7 @@ def test_a_test_set_that_cannot_be_downloaded(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr("sacrebleu.get_source_file", refuse)
     with pytest.raises(DataError, match=r"test set wmt14 en-de is not in sacreBLEU's cache and cannot be downloaded"):
-        hub.testset_files("wmt14", "en", "de")
+        testsets.testset_files("wmt14", "en", "de")
 
 
 class Failing:

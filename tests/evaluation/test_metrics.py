@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import sacrebleu
 from support.toy import toy_pairs
@@ -38,8 +40,113 @@ def test_different_counts_are_refused() -> None:
         score_corpus([], [])
 
 
-def test_chinese_is_scored_by_character() -> None:
-    assert "tok:zh" in score_corpus(["我 是"], ["我是"], "zh")["bleu"].signature
+def test_a_single_string_is_not_a_list() -> None:
+    for translations, references in (("abc", "abc"), (["abc"], "abc"), ("abc", ["a", "b", "c"])):
+        with pytest.raises(TypeError, match="must be lists of strings"):
+            score_corpus(translations, references)
+
+
+SENTENCES = {
+    "zh zho chi cmn zho_Hans zh-Hant-TW yue ZH zh_CN wuu nan lzh zh-yue Chinese": "我是学生",
+    "ja jpn JA ja_JP jpn_Jpan jpn_Hira": "犬が走る",
+    "ko kor ko-KR kor_Hang": "안녕하세요",
+    "th tha tha_Thai TH": "ฉันไปโรงเรียน",
+    "km khm khm_Khmr": "ខ្ញុំទៅសាលារៀន",
+    "lo lao lao_Laoo": "ຂ້ອຍໄປໂຮງຮຽນ",
+    "my mya bur mya_Mymr": "ကျွန်တော်ကျောင်းသွားတယ်",
+    "bo bod tib bod_Tibt dz dzo dzo_Tibt": "ང་སློབ་གྲྭར་འགྲོ",
+    "shn shn_Mymr": "ၸဝ်ႈၵဝ်ႇၼႆႉ",
+    "jav_Java": "ꦲꦏꦸꦭꦸꦔꦲ",
+    "de deu deu_Latn de-AT": "ein Hund läuft schnell",
+    "hi hin_Deva": "मैं स्कूल जाता हूँ",
+    "ar arb_Arab": "أنا أذهب إلى المدرسة",
+    "vi vie_Latn": "tôi đi học hôm nay",
+}
+
+
+@pytest.mark.parametrize("codes", SENTENCES)
+def test_identical_text_is_perfect_in_each_language_by_each_code(codes: str) -> None:
+    text = SENTENCES[codes]
+    signatures = set()
+    for code in codes.split():
+        found = score_corpus([text, text[:4]], [text, text[:4]], code, portable=True)
+        assert found["bleu"].score == pytest.approx(100), code
+        assert found["chrf"].score == pytest.approx(100), code
+        worse = score_corpus([text[: len(text) // 2], ""], [text, text[:4]], code, portable=True)
+        assert worse["bleu"].score < 60
+        signatures.add(found["bleu"].signature)
+    assert len(signatures) == 1
+
+
+def test_a_code_that_is_not_known_is_judged_by_the_text() -> None:
+    texts = {"犬が走る": "char", "我是学生": "zh", "ฉันไปโรงเรียน": "char", "ein Hund": "13a", "": "13a"}
+    for code in ("", "kr", "xx", "tgt", "de"):
+        for text, tokenizer in texts.items():
+            assert metrics.choose_tokenizer(code, [text], portable=True) == tokenizer, (code, text)
+
+
+def test_the_code_decides_where_it_is_known() -> None:
+    english = ["two words"]
+    assert metrics.choose_tokenizer("zh", english) == "zh"
+    assert metrics.choose_tokenizer("tha_Thai", english) == "char"
+
+
+def test_mecab_is_used_where_it_is_installed_but_not_to_select_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    for language in ("ja", "ko"):
+        monkeypatch.setattr(metrics, "_is_installed", lambda name: True)
+        assert metrics.choose_tokenizer(language, []) == f"{language}-mecab"
+        assert metrics.choose_tokenizer(language, [], portable=True) == "char"
+        monkeypatch.setattr(metrics, "_is_installed", lambda name: False)
+        assert metrics.choose_tokenizer(language, []) == "char"
+
+
+def test_several_references_count() -> None:
+    """The best reference of each sentence counts, as in sacreBLEU. None is a reference that is missing."""
+    other = ["x"] * len(REFERENCES)
+    found = score_corpus(REFERENCES, [other, REFERENCES], "de")
+    assert found["bleu"].score == pytest.approx(100)
+    assert found["chrf"].score == pytest.approx(100)
+    assert found["bleu"].signature.startswith("nrefs:2|")
+    columns: Any = [[*REFERENCES], [None, *TRANSLATIONS[1:]]]
+    partly = score_corpus(TRANSLATIONS, columns, "de", interval=True)
+    expected = sacrebleu.corpus_bleu(TRANSLATIONS, columns)
+    assert partly["bleu"].score == pytest.approx(expected.score)
+    assert partly["bleu"].signature.startswith("nrefs:var|")
+
+
+def test_each_list_of_references_is_as_long_as_the_translations() -> None:
+    with pytest.raises(DataError, match="60 translations cannot be scored against 59 references"):
+        score_corpus(REFERENCES, [REFERENCES, REFERENCES[1:]])
+    with pytest.raises(DataError, match="3 translations cannot be scored against 1 references"):
+        score_corpus(["a", "b", "c"], [["a"], ["b"], ["c"]])  # by sentence instead of by list, as in ragas#2888
+    with pytest.raises(DataError, match="sentence 2 has no reference"):
+        score_corpus(["a", "b"], [["a", None], ["c", None]])
+
+
+def test_confidence_intervals_equal_sacrebleu() -> None:
+    for translations in (TRANSLATIONS, REFERENCES[:1] + TRANSLATIONS[1:][::-1]):
+        found = score_corpus(translations, REFERENCES, "de", interval=True)
+        for name, scorer in (("bleu", sacrebleu.BLEU()), ("chrf", sacrebleu.CHRF())):
+            expected = scorer.corpus_score(translations, [REFERENCES], n_bootstrap=1000)._ci
+            assert found[name].interval == pytest.approx(expected, abs=1e-5)
+
+
+def test_there_is_an_interval_where_some_resamples_score_zero() -> None:
+    """sacreBLEU 2.6 raises a TypeError here."""
+    found = score_corpus(["a b c d e", "x", "y"], ["a b c d e", "p", "q"], interval=True)
+    assert found["bleu"].interval is not None
+    assert found["bleu"].interval > 10
+    assert score_corpus(["a"], ["a"], interval=True)["bleu"].interval is None
+
+
+@pytest.mark.parametrize("text", ["", " ", "\u00a0", "\u2028", "."])
+def test_empty_lines_on_any_side_are_scored(text: str) -> None:
+    for translations, references in ((["a b c d", text], ["a b c d", "e"]), (["a b c d", "e"], ["a b c d", text])):
+        found = score_corpus(translations, references, interval=True)
+        for score in found.values():
+            assert 0 < score.score < 100.1
+    for score in score_corpus([text, text], [text, text]).values():
+        assert 0 <= score.score < 100.1
 
 
 def test_select_by_must_be_a_metric() -> None:

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformer.decoding.translator import Translator
@@ -20,6 +20,16 @@ OVERRIDE = re.compile(r"^[a-z_]+(\.[a-z_]+)+=")
 def is_override(text: str) -> bool:
     """Return whether a positional argument is KEY=VALUE, and not the name of a file."""
     return OVERRIDE.match(text) is not None and not os.path.lexists(text)
+
+
+class Once(argparse.Action):
+    """Stores an option's value and refuses a second one, which would silently replace the first."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        """Store the value."""
+        if getattr(namespace, self.dest) is not None:
+            parser.error(f"{option_string} is given twice")
+        setattr(namespace, self.dest, values)
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 from pathlib import Path
 
-from transformer.cli.arguments import add_checkpoint, add_device, add_json, add_overrides, add_run, open_translator
+from transformer.cli.arguments import (
+    Once,
+    add_checkpoint,
+    add_device,
+    add_json,
+    add_overrides,
+    add_run,
+    open_translator,
+)
 from transformer.cli.terminal import say
-from transformer.errors import ConfigError, TransformerError
+from transformer.errors import ConfigError
 
 HELP = "translate a test set and score the translations"
-log = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,9 +30,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", choices=("valid", "test"), default="test", help="held-out text of the configuration (default: test)"
     )
-    parser.add_argument("--source", type=Path, metavar="FILE", help="text to translate, with --reference")
-    parser.add_argument("--reference", type=Path, metavar="FILE", help="its reference translation, line by line")
-    parser.add_argument("--testset", metavar="NAME", help="a sacreBLEU test set, such as wmt14/full")
+    parser.add_argument("--source", type=Path, metavar="FILE", action=Once, help="text to translate, with --reference")
+    parser.add_argument(
+        "--reference",
+        type=Path,
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="its reference translation, line by line; repeat the option for several",
+    )
+    parser.add_argument(
+        "--testset",
+        metavar="NAME",
+        action=Once,
+        help="a sacreBLEU test set, such as wmt14/full, with all its references",
+    )
     parser.add_argument(
         "--samples", type=int, default=0, metavar="N", help="also print N translations with source and reference"
     )
@@ -34,27 +52,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Translate and score; print the scores and save them with the translations."""
-    if (args.source is None) != (args.reference is None):
+    """Translate and score; save the translations and scores, then print the scores."""
+    if (args.source is None) != (not args.reference):
         raise ConfigError("--source and --reference must be given together")
-    from transformer.evaluation.evaluate import evaluate, read_evaluation_text, save_evaluation
+    from transformer.evaluation.evaluate import evaluate
+    from transformer.evaluation.records import keep_evaluation
+    from transformer.evaluation.texts import read_evaluation_text
 
     opened, translator, used = open_translator(args, args.overrides, args.checkpoint)
-    name, pairs = read_evaluation_text(opened, args.split, args.source, args.reference, args.testset)
-    found = evaluate(translator, name, pairs, opened.config.data.target, progress=True)
+    text = read_evaluation_text(opened, args.split, args.source, args.reference, args.testset)
+    found = evaluate(opened, translator, used, text, progress=True)
+    keep_evaluation(opened, found)  # before anything is printed, which may fail
     if args.json:
         print(json.dumps(found.as_json()))
-    else:
-        say("\n".join(map(str, found.scores.values())))
-        say(f"{len(pairs)} sentences of {name} in {found.seconds:.1f} s with {used}")
-    try:
-        log.info("translations written to %s", save_evaluation(opened, found))
-    except (OSError, TransformerError) as error:
-        log.warning("translations and scores cannot be saved in %s: %s", opened.path, error)
-    if args.json:
         return 0
-    for i in range(min(args.samples, len(pairs))):
-        pick = i * len(pairs) // args.samples
-        sample = (pairs[pick].source, found.translations[pick], pairs[pick].target)
-        say("\n  source       {}\n  translation  {}\n  reference    {}".format(*sample))
+    say("\n".join(map(str, found.scores.values())))
+    say(f"{len(text.pairs)} sentences of {text.name} in {found.seconds:.1f} s with {used}")
+    samples = min(args.samples, len(text.pairs))
+    for i in range(samples):
+        pick = i * len(text.pairs) // samples
+        pair = text.pairs[pick]
+        say(f"\n  source       {pair.source}\n  translation  {found.translations[pick]}")
+        say("\n".join(f"  reference    {reference}" for reference in pair.references))
     return 0

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from transformer.config import CORPUS_KINDS, CorpusConfig
-from transformer.data import hub
+from transformer.data import hub, testsets
 from transformer.data.lines import read_lines, sha256, undecodable
 from transformer.data.tables import read_json, read_parquet
 from transformer.errors import DataError
@@ -21,6 +21,28 @@ class Pair(NamedTuple):
 
     source: str
     target: str
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """All translations of the source that are known; `target` is the first."""
+        return (self.target,)
+
+
+class ReferencedPair(Pair):
+    """A sentence of a test set with several translations. Training and the validation loss know the first only."""
+
+    others: tuple[str, ...]
+
+    def __new__(cls, source: str, target: str, *others: str) -> ReferencedPair:
+        """Return the pair of a sentence and its translations."""
+        pair = super().__new__(cls, source, target)
+        pair.others = others
+        return pair
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """All translations of the source that are known; `target` is the first."""
+        return (self.target, *self.others)
 
 
 class Kind(NamedTuple):
@@ -66,7 +88,7 @@ def identity(corpus: CorpusConfig, source: str, target: str) -> dict[str, Any]:
         return hub.dataset_identity(corpus, title(corpus))
     files: Iterable[str | Path] = _local_files(corpus)
     if corpus.testset is not None:
-        files = hub.testset_files(corpus.testset, source, target)
+        files = testsets.testset_files(corpus.testset, source, target)
     return {"kind": _kind(corpus), "sha256": [sha256(Path(name)) for name in files]}
 
 
@@ -110,7 +132,13 @@ def _read_tsv(corpus: CorpusConfig, _source: str, _target: str, drop: bool) -> I
 
 
 def _read_testset(corpus: CorpusConfig, source: str, target: str, drop: bool) -> Iterator[Pair | None]:
-    return _aligned(*hub.testset_files(corpus.testset or "", source, target), drop)
+    sources, *references = testsets.testset_files(corpus.testset or "", source, target)
+    sides = (_aligned(sources, reference, drop) for reference in references)
+    for pairs in zip(*sides, strict=True):
+        if None in pairs:
+            yield None
+        else:
+            yield ReferencedPair(*pairs[0], *(pair.target for pair in pairs[1:])) if len(pairs) > 1 else pairs[0]
 
 
 def _read_dataset(corpus: CorpusConfig, source: str, target: str, drop: bool) -> Iterator[Pair | None]:

@@ -1,4 +1,4 @@
-"""Downloads: Hugging Face `datasets` and sacreBLEU test sets. No other module uses the network."""
+"""Hugging Face `datasets`, by their names on the Hub or in a local folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import hashlib
 import logging
 import os
 import re
-import socket
 import sys
 import urllib.parse
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from transformer.data.lines import sha256
 from transformer.data.tables import Columns, Texts, arrow_pairs, first_line, read_json, read_parquet, wanted_columns
 from transformer.errors import DataError
 from transformer.paths import expanded
-from transformer.system.caches import can_be_made, temporary_cache, user_cache
+from transformer.system.caches import can_be_made, user_cache
 
 PATIENCE = 10.0
 """Network timeout in seconds."""
@@ -30,68 +29,6 @@ CSV = {"keep_default_na": False}
 log = logging.getLogger(__name__)
 _asked: dict[tuple[str | None, str | None], tuple[str | None, str]] | None = None
 """What the Hub answered about a dataset and a revision, while `fixed_commits` holds."""
-
-
-# ---- sacreBLEU ------------------------------------------------------------------------------------------
-
-
-def testset_files(name: str, source: str, target: str) -> tuple[Path, Path]:
-    """Return the files of a sacreBLEU test set, downloaded on first use."""
-    import sacrebleu
-
-    pair = f"{source}-{target}"
-    known = sacrebleu.get_available_testsets()
-    if name not in known:
-        raise DataError(f"sacreBLEU has no test set {name!r}; see `sacrebleu --list`")
-    if pair not in sacrebleu.get_langpairs_for_testset(name):
-        raise DataError(f"sacreBLEU's test set {name} has no language pair {pair}")
-    folder = _testset_folder(sacrebleu.DATASETS[name])
-    try:
-        with _patience(), _log_of("sacrebleu") as complaints:
-            found = sacrebleu.get_source_file(name, pair), sacrebleu.get_reference_files(name, pair)[0]
-    except (Exception, SystemExit) as error:  # whatever a network does to urllib, and a damaged download
-        reason = first_line(error)
-        if isinstance(error, SystemExit):
-            reason = f"{complaints[0] if complaints else 'it is damaged'} Remove {folder} first"
-        raise DataError(
-            f"test set {name} {pair} is not in sacreBLEU's cache and cannot be downloaded ({reason}); "
-            "run once with a network connection, or give the text with --source and --reference"
-        ) from None
-    return Path(found[0]), Path(found[1])
-
-
-def _testset_folder(dataset: Any) -> Path:
-    """Return the folder in which sacreBLEU keeps a test set, after moving it if it could not be made."""
-    folder = Path(dataset._outdir)
-    if not folder.is_dir() and not can_be_made(folder):
-        folder = temporary_cache() / "sacrebleu" / dataset.name
-        dataset._outdir, dataset._rawdir = str(folder), str(folder / "raw")
-    return folder
-
-
-@contextlib.contextmanager
-def _patience() -> Iterator[None]:
-    """Set the timeout of new sockets, as sacreBLEU sets none."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(PATIENCE)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-@contextlib.contextmanager
-def _log_of(library: str) -> Iterator[list[str]]:
-    """Keep a library's log records off standard error, and yield the list of them."""
-    logger, lines = logging.getLogger(library), []
-    handler = logging.Handler()
-    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
-    before = logger.handlers, logger.propagate
-    logger.handlers, logger.propagate = [handler], False
-    try:
-        yield lines
-    finally:
-        logger.handlers, logger.propagate = before
 
 
 # ---- datasets -------------------------------------------------------------------------------------------

@@ -21,7 +21,6 @@ from transformer.data import corpus, hub
 from transformer.data.corpus import Pair
 from transformer.data.dataset import FORMAT, Dataset, open_dataset
 from transformer.data.encode import encode_corpora, log_unknown, text_hash, with_commas
-from transformer.data.lines import read_text
 from transformer.data.tokenizer import Tokenizer, learn_tokenizer, load_tokenizer
 from transformer.errors import DataError
 
@@ -71,16 +70,6 @@ def read_all_pairs(corpus_cfg: CorpusConfig, data: DataConfig) -> list[Pair]:
     if not pairs:
         raise DataError(f"{corpus.title(corpus_cfg)} is empty")
     return pairs
-
-
-def read_aligned(source: Path, target: Path) -> list[Pair]:
-    """Return two text files as pairs, line by line. Raises DataError if they differ in length or are empty."""
-    sources, targets = read_text(source), read_text(target)
-    if len(sources) != len(targets):
-        raise DataError(f"{source} has {len(sources)} lines but {target} has {len(targets)}")
-    if not sources:
-        raise DataError(f"{source} is empty")
-    return [Pair(s, t) for s, t in zip(sources, targets, strict=True)]
 
 
 def _test_pairs(data: DataConfig) -> list[Pair]:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from tqdm import tqdm
 
-from transformer import atomic
-from transformer.config import CorpusConfig
-from transformer.data.corpus import Pair
-from transformer.data.prepare import read_aligned, read_all_pairs
+from transformer import __version__
 from transformer.decoding.translator import Translator
-from transformer.errors import ConfigError, DataError
+from transformer.evaluation.checks import check_forms, check_text
 from transformer.evaluation.metrics import Scores, score_corpus
-from transformer.evaluation.model_card import write_model_card
-from transformer.runs.run import Run, open_run
+from transformer.evaluation.texts import EvaluationText, reference_columns
+from transformer.runs.checkpoint import weights_digest
+from transformer.runs.run import Run
 from transformer.system.clock import Stopwatch
 
 
@@ -34,61 +30,54 @@ class Evaluation:
     """Time of translating, without loading the model."""
     precision: str
     """Precision of decoding, by its name in the configuration."""
+    origin: dict[str, Any] = field(default_factory=dict)
+    """Text, languages, checkpoint, settings, device and version, by their names in JSON."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the JSON object that `evaluate --json` prints."""
+        """Return the JSON object that `evaluate --json` prints. With the time, it is kept in the run directory."""
         return {
             "name": self.name,
             **{name: score.as_json() for name, score in self.scores.items()},
             "sentences": len(self.translations),
             "seconds": round(self.seconds, 3),
             "precision": self.precision,
+            **self.origin,
         }
 
 
-def read_evaluation_text(
-    run: Run, split: str, source: Path | None, reference: Path | None, testset: str | None
-) -> tuple[str, list[Pair]]:
-    """Return the name and the pairs of the text to evaluate on: two files, a test set, or a split of the run."""
-    data = run.config.data
-    if source is not None and testset is not None:
-        raise ConfigError("--testset and --source exclude each other; give one")
-    if source is not None and reference is not None:
-        return source.name, read_aligned(source, reference)
-    if testset is not None:
-        return testset, read_all_pairs(CorpusConfig(testset=testset), data)
-    chosen = {"valid": data.valid, "test": data.test}[split]
-    if chosen is None:
-        raise DataError(f"this run has no data.{split}; give --source and --reference, or --testset")
-    return split, read_all_pairs(chosen, data)
-
-
-def evaluate(translator: Translator, name: str, pairs: list[Pair], target: str, progress: bool = False) -> Evaluation:
+def evaluate(
+    run: Run, translator: Translator, checkpoint: str, text: EvaluationText, progress: bool = False
+) -> Evaluation:
     """Translate the sources and score the translations, with confidence intervals.
 
-    `target` is the language code. `progress` shows a progress bar if standard error is a terminal.
+    `run` has the settings that are used, `checkpoint` is the name of the one that the translator was loaded from.
+    `progress` shows a progress bar if standard error is a terminal.
     """
+    origin = _origin(run, translator, checkpoint, text)  # first: a training may remove the checkpoint meanwhile
+    check_text(text.pairs)
     watch = Stopwatch()
     found = tqdm(
-        translator.translate(pair.source for pair in pairs),
-        total=len(pairs),
+        translator.translate(pair.source for pair in text.pairs),
+        total=len(text.pairs),
         unit=" lines",
         disable=None if progress else True,
         leave=False,
     )
     translations = [nbest[0].text for nbest in found]
     seconds = watch.seconds
-    scores = score_corpus(translations, [pair.target for pair in pairs], target, interval=True)
-    return Evaluation(name, translations, scores, seconds, translator.precision)
+    check_forms(translations, text.pairs)
+    scores = score_corpus(translations, reference_columns(text.pairs), run.config.data.target, interval=True)
+    return Evaluation(text.name, translations, scores, seconds, translator.precision, origin)
 
 
-def save_evaluation(run: Run, evaluation: Evaluation) -> Path:
-    """Write translations and scores into the run directory and update the model card; return the translations' file."""
-    folder = run.path / "evaluations"
-    folder.mkdir(exist_ok=True)
-    stem = evaluation.name.replace("/", "-")
-    found = {**evaluation.as_json(), "decode": vars(run.config.decode)}
-    atomic.write_text(folder / f"{stem}.json", json.dumps(found, indent=1) + "\n")
-    atomic.write_text(folder / f"{stem}.txt", "".join(line + "\n" for line in evaluation.translations))
-    write_model_card(open_run(run.path))
-    return folder / f"{stem}.txt"
+def _origin(run: Run, translator: Translator, checkpoint: str, text: EvaluationText) -> dict[str, Any]:
+    data = run.config.data
+    return {
+        "text": {"sha256": text.sha256, "files": list(text.files)},
+        "languages": [data.source, data.target],
+        "checkpoint": {"name": checkpoint, "sha256": weights_digest(run.checkpoints / checkpoint)},
+        "decode": dict(vars(run.config.decode)),
+        "max_length": data.max_length,
+        "device": translator.device.type,
+        "version": __version__,
+    }

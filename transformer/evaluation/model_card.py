@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Callable
 from typing import Any
 
 import sacrebleu
@@ -14,10 +15,22 @@ from transformer import __version__, atomic, config_file
 from transformer.errors import CheckpointError
 from transformer.evaluation.metrics import METRICS
 from transformer.runs.checkpoint import load_state
+from transformer.runs.layout import EVALUATIONS
 from transformer.runs.progress import Progress
 from transformer.runs.run import Run
 
 REPORT = "data.json"
+TEXT, CHECKPOINT, DECODING = range(3)
+DETAILS: tuple[tuple[int, Callable[[dict[str, Any]], str]], ...] = (
+    (TEXT, lambda record: record.get("text", {}).get("sha256", "")[:8]),
+    (TEXT, lambda record: "-".join(record.get("languages", ()))),
+    (CHECKPOINT, lambda record: record.get("checkpoint", {}).get("sha256", "")[:8]),
+    (DECODING, lambda record: record.get("device", "")),
+    (DECODING, lambda record: record.get("version", "")),
+    (DECODING, lambda record: record.get("time", "")),
+)
+"""What is added to these columns of the scores: digests to names that stand for several texts or checkpoints, and how
+evaluations were made that would look the same."""
 
 
 def write_model_card(run: Run, dataset_report: dict[str, Any] | None = None) -> None:
@@ -52,19 +65,49 @@ def _use(run: Run) -> str:
 
 
 def _scores(run: Run) -> str:
+    records = [atomic.read_json(file) for file in sorted((run.path / EVALUATIONS).glob("*.json"))]
     rows = []
-    for file in sorted((run.path / "evaluations").glob("*.json")):
-        found = atomic.read_json(file)
-        if not METRICS.keys() & found.keys():
-            raise KeyError(f"{file} has no score")
+    for record, cells in zip(records, _distinguished(run, records), strict=True):
+        if not METRICS.keys() & record.keys():
+            raise KeyError("an evaluation has no score")
         for name, metric in METRICS.items():
-            if score := found.get(name):
+            if score := record.get(name):
                 spread = f" ± {score['confidence']:.2f}" if "confidence" in score else ""
                 text = f"{metric.label} {score['score']:.2f}{spread}"
-                rows.append(f"| {found['name']} | {found['sentences']} | {text} | `{score['signature']}` |")
+                row = (*cells, str(record["sentences"]), text, f"`{score['signature']}`")
+                rows.append(f"| {' | '.join(map(_cell, row))} |")
     valid = _training(run)
-    head = ["## Scores\n", "| text | sentences | score | signature |", "|---|---|---|---|"]
+    columns = ("text", "checkpoint", "decoding", "sentences", "score", "signature")
+    head = ["## Scores\n", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     return "\n".join([*(head + rows if rows else ["## Scores\n"]), "", *([valid, ""] if valid else [])])
+
+
+def _distinguished(run: Run, records: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """Return text, checkpoint and decoding of each evaluation, with those details that tell it from the others."""
+    usual = {**vars(run.config.decode), "max_length": run.config.data.max_length}
+    rows: list[tuple[str, ...]] = []
+    for record in records:
+        used = {**record.get("decode", {}), "max_length": record.get("max_length", usual["max_length"])}
+        changed = (f"{key} {value}" for key, value in used.items() if usual.get(key) != value)
+        decoding = ", ".join([str(record.get("precision", "")), *changed])
+        rows.append((str(record["name"]), str(record.get("checkpoint", {}).get("name", "")), decoding))
+    for column, detail in DETAILS:
+        details = [detail(record) for record in records]
+        keys = [row if column == DECODING else row[column : column + 1] for row in rows]
+        alike: dict[tuple[str, ...], set[str]] = {key: set() for key in keys}
+        for key, each in zip(keys, details, strict=True):
+            alike[key] |= {each} if each else set()
+        rows = [
+            (*row[:column], f"{row[column]}, {each}", *row[column + 1 :]) if each and len(alike[key]) > 1 else row
+            for row, key, each in zip(rows, keys, details, strict=True)
+        ]
+    return rows
+
+
+def _cell(text: str) -> str:
+    """Return text that stays in its cell of a Markdown table."""
+    plain = text.encode("utf-8", "backslashreplace").decode()  # the name of a file may have bytes that are not UTF-8
+    return " ".join(plain.split()).replace("|", "\\|")
 
 
 def _training(run: Run) -> str:

@@ -76,6 +76,11 @@ def load_state(path: Path) -> dict[str, Any]:
     return state
 
 
+def weights_digest(path: Path) -> str:
+    """Return the SHA-256 of a checkpoint's weights, as its manifest has it."""
+    return str(atomic.read_json(path / atomic.MANIFEST)["files"][WEIGHTS]["sha256"])
+
+
 def load_tensors(path: Path, expected: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, Tensor]:
     """Return the tensors of a file. With `expected`, check names, shapes, and that all are finite float32."""
     try:

@@ -12,6 +12,8 @@ CONFIG, CHECKPOINTS, METRICS, FINISHED = "config.yaml", "checkpoints", "metrics.
 TOKENIZERS = ("tokenizer.model", "source.model", "target.model")
 STARTED = {CHECKPOINTS, METRICS, "tensorboard", *TOKENIZERS}
 """What may be in a run directory whose first start was killed before it wrote the configuration."""
+EVALUATIONS = "evaluations"
+"""The folder of scores and translations that `evaluate` keeps."""
 STEP, AVERAGE = "step-", "average-"
 """Prefixes of checkpoints that training saved, and of averages of these."""
 

@@ -15,6 +15,7 @@ from transformer.data.dataset import from_pairs
 from transformer.data.tokenizer import Tokenizer
 from transformer.decoding.translator import greedy, make_translator
 from transformer.evaluation import metrics
+from transformer.evaluation.texts import reference_columns
 from transformer.runs.layout import step_name
 from transformer.runs.progress import Progress
 from transformer.training.log import perplexity
@@ -37,7 +38,10 @@ class Validator:
 
     @torch.no_grad()
     def measure(self, step: int) -> dict[str, float]:
-        """Return loss, perplexity and, with `train.validate_text`, every metric of greedy translations."""
+        """Return loss, perplexity and, with `train.validate_text`, every metric of greedy translations.
+
+        The loss is that of the first reference. Metrics take all, and are the same on each machine.
+        """
         model = self.trainer.model
         model.eval()
         model.compute_dtype = self.trainer.dtype
@@ -46,8 +50,8 @@ class Validator:
             values = {"loss": loss, "ppl": perplexity(loss)}
             if self.trainer.cfg.train.validate_text:
                 texts = self._translate()
-                references = [pair.target for pair in self.pairs]
-                scores = metrics.score_corpus(texts, references, self.trainer.cfg.data.target)
+                references = reference_columns(self.pairs)
+                scores = metrics.score_corpus(texts, references, self.trainer.cfg.data.target, portable=True)
                 values |= {name: score.score for name, score in scores.items()}
                 self._log_samples(texts, step)
         return values

@@ -1,0 +1,142 @@
+"""Each evaluation is kept: another text, checkpoint, setting, device or version replaces nothing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from transformer.config import Config
+from transformer.data.tokenizer import Tokenizer
+from transformer.evaluation.evaluate import Evaluation
+from transformer.evaluation.metrics import score_corpus
+from transformer.evaluation.model_card import write_model_card
+from transformer.evaluation.records import keep_evaluation
+from transformer.runs.run import Run, write_run
+
+ORIGIN = {
+    "text": {"sha256": "a" * 64, "files": []},
+    "languages": ["en", "de"],
+    "checkpoint": {"name": "step-00000600", "sha256": "c" * 64},
+    "decode": {"beam": 4},
+    "max_length": 256,
+    "device": "cpu",
+    "version": "0.2.0",
+}
+TEXTS = ["eins zwei drei vier", "fünf"]
+FIRST = Evaluation("test", TEXTS, score_corpus(TEXTS, TEXTS), 1.0, "float32", ORIGIN)
+CHANGES: dict[str, Any] = {
+    "text": {"sha256": "b" * 64, "files": []},
+    "languages": ["en", "nl"],
+    "checkpoint": {"name": "average-00000600", "sha256": "c" * 64},
+    "decode": {"beam": 5},
+    "max_length": 30,
+    "device": "cuda",
+    "version": "0.3.0",
+}
+OTHERS = [replace(FIRST, origin={**ORIGIN, key: value}) for key, value in CHANGES.items()] + [
+    replace(FIRST, origin={**ORIGIN, "checkpoint": {"name": "step-00000600", "sha256": "d" * 64}}),
+    replace(FIRST, precision="int8"),
+    replace(FIRST, scores=score_corpus(TEXTS, TEXTS, "zh")),
+]
+
+
+@pytest.fixture
+def run(tiny: Config, tok: Tokenizer, tmp_path: Path) -> Run:
+    """Return a run without checkpoints."""
+    return write_run(tmp_path / "run", tiny, tok)
+
+
+def content(run: Run) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (run.path / "evaluations").iterdir() if path.name != ".lock"}
+
+
+def test_no_evaluation_replaces_another(run: Run) -> None:
+    for count, each in enumerate([FIRST, *OTHERS], 1):
+        before = content(run) if count > 1 else {}
+        path = keep_evaluation(run, each)
+        assert path is not None
+        kept = json.loads(path.with_suffix(".json").read_text())
+        assert datetime.fromisoformat(kept.pop("time")).tzinfo is not None
+        assert kept == each.as_json()
+        assert path.read_text().splitlines() == TEXTS
+        assert len(content(run)) == 2 * count
+        assert before.items() <= content(run).items()
+    assert (run.path / "evaluations" / "test.json").exists()
+
+
+def test_the_same_evaluation_replaces_its_own_record(run: Run) -> None:
+    for each in (FIRST, OTHERS[0]):
+        keep_evaluation(run, each)
+        before = content(run)
+        path = keep_evaluation(run, replace(each, seconds=2.0))
+        assert path is not None
+        assert json.loads(path.with_suffix(".json").read_text())["seconds"] == 2.0
+        assert content(run).keys() == before.keys()
+
+
+def test_what_is_no_evaluation_is_not_replaced(run: Run) -> None:
+    """It may be a record of version 0.2.0, which does not say what it is of, or a file of the user."""
+    folder = run.path / "evaluations"
+    folder.mkdir()
+    old = {key: value for key, value in FIRST.as_json().items() if key not in ORIGIN or key == "decode"}
+    (folder / "test.json").write_text(json.dumps(old))
+    (folder / "test.txt").write_text("old\n")
+    (folder / "mine.txt").write_text("mine\n")
+    (folder / "list.json").write_text("[]")
+    before = content(run)
+    for name in ("test", "mine", "list"):
+        assert keep_evaluation(run, replace(FIRST, name=name)) is not None
+    assert before.items() <= content(run).items()
+    assert len(content(run)) == len(before) + 6
+
+
+def test_the_card_tells_evaluations_apart(run: Run) -> None:
+    for each in (FIRST, *OTHERS):
+        keep_evaluation(run, each)
+    rows = [line for line in (run.path / "README.md").read_text().splitlines() if "BLEU" in line]
+    assert len(set(rows)) == len(rows) == 1 + len(OTHERS)
+    assert any("beam 5" in row for row in rows)
+    assert any("average-00000600" in row for row in rows)
+    assert all(row.replace("\\|", "").count("|") == 7 for row in rows)
+
+
+def test_a_card_with_a_record_of_version_0_2_0(run: Run) -> None:
+    """It has neither text nor checkpoint."""
+    folder = run.path / "evaluations"
+    folder.mkdir()
+    old = {key: value for key, value in FIRST.as_json().items() if key not in ORIGIN or key == "decode"}
+    (folder / "test.json").write_text(json.dumps(old))
+    write_model_card(run)
+    assert "| test |  | float32 | 2 | BLEU 100.00 |" in (run.path / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "name", ["wmt14/full", "../up", "a\nb", "a\\b|c", ".hidden", "...", "ü" * 300, "\udcff", "CON: x"]
+)
+def test_a_text_of_any_name(run: Run, name: str) -> None:
+    path = keep_evaluation(run, replace(FIRST, name=name))
+    assert path is not None
+    assert path.parent == run.path / "evaluations"
+    assert json.loads(path.with_suffix(".json").read_text())["name"] == name
+    rows = [line for line in (run.path / "README.md").read_bytes().splitlines() if b"BLEU" in line]
+    assert len(rows) == 1
+    assert rows[0].replace(b"\\|", b"").count(b"|") == 7
+
+
+def test_evaluations_that_cannot_be_written_are_said(run: Run, said: list[str]) -> None:
+    (run.path / "evaluations").write_text("a file where the folder should be")
+    assert keep_evaluation(run, FIRST) is None
+    assert any("translations and scores cannot be saved in" in line for line in said)
+
+
+def test_a_card_that_cannot_be_written_loses_no_evaluation(run: Run, said: list[str]) -> None:
+    (run.path / "README.md").mkdir()
+    path = keep_evaluation(run, FIRST)
+    assert path is not None
+    assert path.exists()
+    assert any("README.md was not written: " in line for line in said)

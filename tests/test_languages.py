@@ -1,0 +1,57 @@
+"""A language is known by each of its codes, and a text without blanks between words by its letters."""
+
+from __future__ import annotations
+
+import pytest
+
+from transformer import languages
+
+FORMS = {
+    "zh": "zh ZH zho chi cmn zho_Hans zho_Hant cmn-Hans-CN zh-cmn-Hans zh-Hant-TW zh_CN zh_CN.UTF-8 zh-TW cn Chinese",
+    "yue": "yue YUE yue_Hant zh-yue yue-HK Cantonese",
+    "nan": "nan nan_Hant zh-min-nan zh-nan",
+    "lzh": "lzh lzh_Hant zh-classical",
+    "ja": "ja JA jpn jpn_Jpan ja_XX ja-JP ja_JP.eucJP jp Japanese",
+    "ko": "ko kor kor_Hang ko-KR ko_KR Korean",
+    "th": "th tha tha_Thai th_TH Thai",
+    "my": "my mya bur mya_Mymr my_MM Burmese",
+    "bo": "bo bod tib bod_Tibt Tibetan",
+    "de": "de deu ger deu_Latn de-AT de_DE@euro DE",
+    "ar": "ar ara arb arb_Arab ar-EG",
+    "no": "no nor",
+    "nb": "nb nob nob_Latn",
+    "tw": "tw twi",
+    "xx": "xx",
+}
+
+
+@pytest.mark.parametrize("code", FORMS)
+def test_all_codes_of_a_language_mean_the_same(code: str) -> None:
+    assert {languages.parse(form).code for form in FORMS[code].split()} == {code}
+
+
+def test_the_script_is_that_of_the_code_or_the_customary_one() -> None:
+    known = {"zh": "Hani", "zh-Hant": "Hani", "ja": "Jpan", "jpn_Hira": "Jpan", "ko": "Kore", "dz": "Tibt"}
+    named = {"zh-Latn": "Latn", "srp_Cyrl": "Cyrl", "jav_Java": "Java", "vi_Hani": "Hani", "de": "", "": ""}
+    for code, script in (known | named).items():
+        assert languages.parse(code).script == script, code
+
+
+def test_a_text_without_blanks_is_known_by_its_letters() -> None:
+    texts = {
+        "犬が走る": "Jpan",
+        "我是学生，你呢？": "Hani",
+        "𠮶𨋢𡃁": "Hani",
+        "ฉันไปโรงเรียน": "Thai",
+        "ខ្ញុំទៅសាលារៀន": "Khmr",
+        "ຂ້ອຍໄປໂຮງຮຽນ": "Laoo",
+        "ကျွန်တော်ကျောင်းသွားတယ်": "Mymr",
+        "ང་སློབ་གྲྭར་འགྲོ": "Tibt",
+        "나는 학교에 간다": "",
+        "मैं स्कूल जाता हूँ": "",
+        "I go to 東京 by train": "",
+        "123 %": "",
+        "": "",
+    }
+    for text, script in texts.items():
+        assert languages.script_without_blanks([text]) == script, text
