@@ -7,13 +7,14 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 MANIFEST = "manifest.json"
 TEMPORARY = ".tmp-"
+LOCK = ".lock"
 LARGEST_JSON = 16 << 20
 """Size in bytes above which a JSON file is refused. The files that this package writes are far smaller."""
 REPLACED = ".tmp-replaced-"
@@ -21,14 +22,15 @@ REPLACED = ".tmp-replaced-"
 
 
 @contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
+def new_folder(path: Path, keep: Collection[str] = ()) -> Iterator[Path]:
     """Yield a temporary folder to fill. It becomes `path` when the block succeeds and is removed when it fails.
 
     Each file is flushed to disk, then a manifest with their sizes and SHA-256, then the rename. So `path` never exists
     half written. An existing folder at `path` is replaced; if the process is killed in between, `clean_up` restores it.
+    `keep` names files of the existing folder that stay; they are neither written nor read again.
     An OSError, such as that of a full disk, has `path` as its file name.
     """
-    with _naming_the_path(path), _filled(path) as temporary:
+    with _naming_the_path(path), _filled(path, keep) as temporary:
         yield temporary
 
 
@@ -42,17 +44,21 @@ def _naming_the_path(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _filled(path: Path) -> Iterator[Path]:
+def _filled(path: Path, keep: Collection[str]) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=path.parent))
     old = path.with_name(REPLACED + path.name)
     try:
         temporary.chmod(0o777 & ~_umask())
-        yield temporary
         files = {}
+        for name in keep:
+            files[name] = read_json(path / MANIFEST)["files"][name]
+            _link(path / name, temporary / name)
+        yield temporary
         for file in sorted(temporary.iterdir()):
-            _sync(file)
-            files[file.name] = {"bytes": file.stat().st_size, "sha256": sha256(file)}
+            if file.name not in keep:
+                _sync(file)
+                files[file.name] = {"bytes": file.stat().st_size, "sha256": sha256(file)}
         (temporary / MANIFEST).write_text(json.dumps({"files": files}, indent=1) + "\n")
         _sync(temporary / MANIFEST)
         _sync(temporary)
@@ -64,6 +70,15 @@ def _filled(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def _link(old: Path, new: Path) -> None:
+    """Make a file appear under a second name, or copy it where the file system has no such links."""
+    try:
+        os.link(old, new)
+    except OSError:
+        shutil.copyfile(old, new)
+        _sync(new)
 
 
 def damage(folder: Path, deep: bool = True) -> str | None:
@@ -135,7 +150,7 @@ def only_writer(folder: Path, wait: bool = False) -> Iterator[bool]:
     except ImportError:  # a system without such locks
         yield True
         return
-    with open(os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "w") as file:
+    with open(os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:

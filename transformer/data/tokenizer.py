@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from transformer import atomic
 from transformer.config import TokenizerConfig
+from transformer.data.learning import learn_model
 from transformer.data.subword_sampling import SubwordSampler
 from transformer.data.word_cache import SentenceEncoder, WordCache, splits_at_spaces
 from transformer.errors import CheckpointError, DataError
@@ -173,29 +173,26 @@ def _learn(texts: list[str], cfg: TokenizerConfig) -> bytes:
         raise DataError(
             f"no text to learn a vocabulary from: every training line is empty or longer than {LONGEST_TEXT} characters"
         )
-    model = io.BytesIO()
+    settings = {
+        "model_type": cfg.kind,
+        "vocab_size": cfg.vocab_size,
+        "hard_vocab_limit": False,
+        "byte_fallback": cfg.byte_fallback,
+        "character_coverage": cfg.character_coverage,
+        "max_sentence_length": 1 << 20,
+        "pad_id": 0,
+        "unk_id": 1,
+        "bos_id": 2,
+        "eos_id": 3,
+        "num_threads": 1,  # the bytes of the model depend on the number of threads
+        "minloglevel": 2,
+    }
     try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(texts),
-            model_writer=model,
-            model_type=cfg.kind,
-            vocab_size=cfg.vocab_size,
-            hard_vocab_limit=False,
-            byte_fallback=cfg.byte_fallback,
-            character_coverage=cfg.character_coverage,
-            max_sentence_length=1 << 20,
-            pad_id=0,
-            unk_id=1,
-            bos_id=2,
-            eos_id=3,
-            num_threads=1,  # the bytes of the model depend on the number of threads
-            minloglevel=2,
-        )
+        return learn_model(texts, settings)
     except RuntimeError as error:
         raise DataError(
             f"cannot learn a vocabulary of {cfg.vocab_size} pieces from this text: {_reason(error)}"
         ) from None
-    return model.getvalue()
 
 
 def _reason(error: RuntimeError) -> str:

@@ -11,7 +11,7 @@ is its number of tokens. Both include eos.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -79,6 +79,8 @@ class SearchTask:
     """Number of hypotheses to return for each sentence."""
     device: torch.device = torch.device("cpu")
     """The device of the logits."""
+    check: Callable[[], None] = lambda: None
+    """Called at each position; it may raise an exception to end the search."""
 
 
 def length_penalty(tokens: int, alpha: float) -> float:
@@ -101,6 +103,7 @@ def beam_search(state: State | SelectingState, beams: int, task: SearchTask) -> 
     beam = _Beam(len(task.limits), beams, task)
     state = state if isinstance(state, SelectingState) else _SelectFromLogits(state)
     for position in range(max(task.limits, default=0)):
+        task.check()
         kept_B = beam.advance(*beam.continuations(state, position), position)
         if kept_B is not None and not len(kept_B):
             break

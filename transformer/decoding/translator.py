@@ -6,7 +6,7 @@ Shape letters: B sentences, S source positions, T target positions, R rows (samp
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, repeat
 from typing import Any, Protocol
@@ -142,6 +142,8 @@ class Translator:
         self.backend, self.workers = backend, workers
         self.splitter = DecodingSplitter(device, tokenizer, cfg.batch_tokens)
         self.warned_unknown = False
+        self.check_interruption: Callable[[], None] = lambda: None
+        """Called at each position of a search, by the thread that searches; it may raise an exception to end it."""
 
     @property
     def precision(self) -> str:
@@ -275,6 +277,7 @@ class Translator:
             alpha=cfg.length_penalty,
             nbest=batch.nbest,
             device=self.device,
+            check=self.check_interruption,
         )
         state = self.backend.start(self._tensor([piece.source for piece in pieces], last=tokenizer.eos), batch.beams)
         if not cfg.sampling:

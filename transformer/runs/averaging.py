@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor
@@ -17,11 +18,15 @@ from transformer.runs.run import Run, write_run
 log = logging.getLogger(__name__)
 
 
-def average_weights(run: Run, paths: list[Path]) -> dict[str, Tensor]:
-    """Return the mean of the weights of several checkpoints. Raises CheckpointError if one is damaged."""
+def average_weights(run: Run, paths: list[Path], check: Callable[[], None] = lambda: None) -> dict[str, Tensor]:
+    """Return the mean of the weights of several checkpoints. Raises CheckpointError if one is damaged.
+
+    `check` is called before each checkpoint is read, and may raise an exception to end the work.
+    """
     total: dict[str, Tensor] = {}
     shapes = {name: tuple(part.shape) for name, part in outline(run.config, run.tokenizer).state_dict().items()}
     for path in paths:
+        check()
         if fault := atomic.damage(path):
             raise CheckpointError(f"{path} cannot be averaged: {fault}")
         for name, tensor in load_tensors(path / WEIGHTS, shapes).items():

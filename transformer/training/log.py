@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transformer import atomic
 from transformer.data.batching import Batch
 from transformer.errors import ConfigError
 from transformer.evaluation import metrics
 from transformer.runs.layout import METRICS
+from transformer.runs.progress import Progress
 from transformer.system.clock import duration
 
 log = logging.getLogger(__name__)
@@ -70,21 +72,45 @@ class MetricsLog:
             self.board.close()
 
 
-def open_log(folder: Path, tensorboard: bool) -> MetricsLog:
-    """Open the metrics log of a run. Raises ConfigError if TensorBoard is requested but not installed."""
-    board = _open_tensorboard(folder / "tensorboard") if tensorboard else None
+def open_log(folder: Path, board: BoardMaker | None, progress: Progress, finished: bool) -> MetricsLog:
+    """Open the metrics log of a run at its present progress. Records of what will be done again are removed.
+
+    `finished` says whether all updates are done. `board` is what `tensorboard` returned.
+    """
     path = folder / METRICS
     before = path.read_bytes() if path.exists() else b""
-    torn = before != b"" and not before.endswith(b"\n")
-    return MetricsLog(path.open("ab", buffering=0), torn, board)
+    lines = before.splitlines(keepends=True)
+    kept = b"".join(line for line in lines if not _comes_again(line, progress, finished))
+    if kept != before:
+        atomic.write_bytes(path, kept)
+    torn = kept != b"" and not kept.endswith(b"\n")
+    made = board and board(str(folder / "tensorboard"), purge_step=progress.step + 1)
+    return MetricsLog(path.open("ab", buffering=0), torn, made)
 
 
-def _open_tensorboard(folder: Path) -> Any:
+def _comes_again(line: bytes, progress: Progress, finished: bool) -> bool:
+    """Return whether a record is of an update, a validation or an average that is yet to be done."""
+    try:
+        record = json.loads(line)
+        kind, step = record["kind"], int(record["step"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return False  # not a record of ours, or torn
+    done = progress.validated_at if kind == "valid" else progress.step
+    return step > done or (kind == "average" and finished and step == done)
+
+
+BoardMaker = Callable[..., Any]
+"""Makes TensorBoard's writer."""
+
+
+def tensorboard() -> BoardMaker:
+    """Return what writes for TensorBoard. Raises ConfigError if it is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise ConfigError("train.tensorboard needs the package tensorboard: pip install tensorboard") from None
-    return SummaryWriter(str(folder))
+    maker: BoardMaker = SummaryWriter
+    return maker
 
 
 def _finite(value: Any) -> Any:
