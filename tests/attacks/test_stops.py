@@ -20,8 +20,9 @@ from support.toy import CPU, assert_same, toy_pairs, write_pairs
 from transformer import config_file
 from transformer.config import Config
 from transformer.data.corpus import Pair
+from transformer.decoding.translator import Translator
 from transformer.errors import ConfigError, DataError, DeviceError, TransformerError
-from transformer.runs.checkpoint import TENSORS, WEIGHTS, load_state, load_tensors
+from transformer.runs.checkpoint import TENSORS, WEIGHTS, load_state, load_tensors, save_checkpoint
 from transformer.runs.run import open_run
 from transformer.system.clock import Stopwatch
 from transformer.system.distributed import Ranks, join_ranks
@@ -47,7 +48,7 @@ def second_nursery() -> Iterator[Nursery]:
 
 
 def results(run: Path) -> dict[str, Any]:
-    """Return what training made of a run: all tensors, the scores, the best checkpoint, and the steps in the metrics."""
+    """Return what training made of a run besides tensors: the scores, the best checkpoint, the steps in the metrics."""
     newest = open_run(run).steps()[-1]
     progress = load_state(newest)["progress"]
     scores = {k: v for k, v in progress.items() if "seconds" not in k and k != "slowest_validation"}
@@ -138,10 +139,13 @@ def test_a_kill_during_validation_loses_nothing(
 
 def test_a_validation_is_not_saved_twice(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The result of a validation is added to the checkpoint; its tensors are written once."""
-    from transformer.training import saving
+    written: list[str] = []
 
-    original, written = saving.save_checkpoint, []
-    monkeypatch.setattr(saving, "save_checkpoint", lambda path, *a: (written.append(path.name), original(path, *a)))
+    def noted(path: Path, *args: Any) -> None:
+        written.append(path.name)
+        save_checkpoint(path, *args)
+
+    monkeypatch.setattr("transformer.training.saving.save_checkpoint", noted)
     train(config_file.override(tiny, ["train.save_every=3", "train.validate_every=3"]), tmp_path / "run", CPU)
     assert written == [f"step-{step:08d}" for step in (3, 6, 9, 12)]
     state = load_state(tmp_path / "run/checkpoints/step-00000009")
@@ -354,6 +358,7 @@ def test_waiting_for_processes_that_never_start_is_said_and_can_be_ended(
     assert "Traceback" not in child.log()
 
 
+@pytest.mark.slow
 def test_waiting_for_a_frozen_process_is_said_and_can_be_ended(
     nursery: Nursery, second_nursery: Nursery, tiny_file: Path, tmp_path: Path
 ) -> None:
@@ -392,15 +397,187 @@ def test_a_signal_to_all_processes_ends_a_validation(
     assert (tmp_path / "run/last").read_text() == "step-00000006\n"
 
 
+@pytest.mark.slow
 def test_saves_that_fail_end_all_processes(
     nursery: Nursery, second_nursery: Nursery, tiny_file: Path, tmp_path: Path
 ) -> None:
-    settings = ["train.validate_every=1000000", "train.save_every=2", "train.max_steps=100000", "train.log_every=1"]
-    both = start_together(
-        [nursery, second_nursery], tmp_path / "log", "train", tiny_file, *settings, "--run", tmp_path / "run",
-        limits={"RLIMIT_FSIZE": 150_000},
-    )  # fmt: skip
+    argv = ["train", tiny_file, *QUIET, "train.save_every=2", "--run", tmp_path / "run"]
+    assert nursery.run(tmp_path / "log", *argv, "train.max_steps=1")[0] == 0
+    limits = {"RLIMIT_FSIZE": 150_000}  # state.safetensors is larger
+    both = start_together([nursery, second_nursery], tmp_path / "log", *argv, limits=limits)
     assert [child.wait() for child in both] == [1, 1]
     assert both[0].log().count("was NOT saved") == 3
     assert "cannot write state.safetensors of a checkpoint" in both[0].log().splitlines()[-1]
     assert "the first training process cannot save its checkpoints; its log says why" in both[1].log()
+
+
+# ---- starts that fail ----------------------------------------------------------------------------------
+
+
+REFUSED = {
+    "float16 needs a CUDA device": ["train.precision=float16"],
+    "decode.precision=int8 is not possible here": ["model.width=34", "decode.precision=int8"],
+    "GiB for the weights alone": ["model.width=16384", "model.feed_forward=65536", "model.encoder_layers=256"],
+    "has a different shape; give this run the same `model` settings": ["model.width=16", "train.init_from=whole"],
+    "nowhere has no tokenizer": ["train.init_from=nowhere"],
+}
+
+
+@pytest.mark.parametrize("sentence", REFUSED)
+def test_a_start_that_failed_binds_nothing(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sentence: str
+) -> None:
+    """Nothing is written into the run directory, and the mended command runs."""
+    monkeypatch.chdir(tmp_path)
+    few = ["train.max_steps=1", "train.validate_text=false"]
+    if "whole" in str(REFUSED[sentence]):
+        train(config_file.override(tiny, few), tmp_path / "whole", CPU)
+    with pytest.raises(TransformerError, match=sentence):
+        train(config_file.override(tiny, [*few, *REFUSED[sentence]]), tmp_path / "run", CPU)
+    assert not (tmp_path / "run").exists()
+    assert train(config_file.override(tiny, few), tmp_path / "run", CPU) == "all 1 steps are done"
+
+
+def test_a_refused_resumption_changes_nothing(tiny: Config, tmp_path: Path) -> None:
+    train(config_file.override(tiny, ["train.max_steps=3"]), tmp_path / "run", CPU)
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    odd = ["train.max_steps=6", "decode.sampling=true", "decode.precision=int8"]
+    with pytest.raises(ConfigError, match="decode.precision=int8 is not possible here"):
+        train(config_file.override(tiny, odd), tmp_path / "run", CPU)
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+
+
+# ---- held-out text -------------------------------------------------------------------------------------
+
+
+def test_long_held_out_pairs_are_left_out_and_counted(tiny: Config, tmp_path: Path, said: list[str]) -> None:
+    """A line of 80,000 words; training leaves out such a pair as well (fairseq#257, #2998)."""
+    pairs = toy_pairs(10, 2)
+    long = " ".join(["one two"] * 40_000)
+    settings = ["train.max_steps=3", "train.validate_every=3"]
+    both = [*settings, f"data.valid={{files: {write_pairs(tmp_path, 'both', [Pair(long, 'eins'), *pairs])}}}"]
+    assert train(config_file.override(tiny, both), tmp_path / "run", CPU) == "all 3 steps are done"
+    what = "pairs of data.valid have a side of more than data.max_length: 256 tokens"
+    assert f"1 of 11 {what}; validation leaves them out" in said
+    train(config_file.override(tiny, settings), tmp_path / "whole", CPU)
+    assert results(tmp_path / "whole") == results(tmp_path / "run")
+    alone = [f"data.valid={{files: {write_pairs(tmp_path, 'alone', [Pair('one', long)])}}}"]
+    with pytest.raises(DataError, match=f"all 1 {what}, so there is nothing to validate on"):
+        train(config_file.override(tiny, alone), tmp_path / "other", CPU)
+
+
+# ---- memory --------------------------------------------------------------------------------------------
+
+ERRORS = [
+    torch.OutOfMemoryError("CUDA out of memory."),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes."),
+    RuntimeError("CUDA error: out of memory"),
+    RuntimeError("can't start new thread"),
+    MemoryError(),
+]
+PLACES = {
+    "the state of the optimizer does not fit; make the model smaller": (
+        "transformer.training.trainer",
+        "step_if_finite",
+    ),
+    "the sums of the weights to be averaged do not fit": ("transformer.runs.averaging", "load_tensors"),
+    "training does not fit; make the model smaller, or lower": ("transformer.training.session", "make_trainer"),
+}
+
+
+@pytest.mark.parametrize("sentence", PLACES)
+def test_lack_of_memory_anywhere_is_one_sentence(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sentence: str
+) -> None:
+    module, name = PLACES[sentence]
+    cfg = config_file.override(tiny, ["train.max_steps=6", "train.validate_text=false", "train.average_last=2"])
+    for i, error in enumerate(ERRORS):
+
+        def fails(*_: Any, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr(f"{module}.{name}", fails)
+        with pytest.raises(TransformerError, match=f"out of memory: {sentence}"):
+            train(cfg, tmp_path / ("run" if "averaged" in sentence else str(i)), CPU)
+    monkeypatch.setattr(f"{module}.{name}", lambda *_: (_ for _ in ()).throw(RuntimeError("another fault")))
+    with pytest.raises(RuntimeError, match="another fault"):
+        train(cfg, tmp_path / "run", CPU)
+    monkeypatch.undo()
+    assert train(cfg, tmp_path / "run", CPU) == "all 6 steps are done"
+
+
+def test_validation_is_split_where_memory_is_short(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = ["train.max_steps=3", "train.validate_every=3", "train.micro_batch_tokens=1000"]
+    train(config_file.override(tiny, few), tmp_path / "whole", CPU)
+    loss, search = Trainer.loss, Translator._search
+
+    def small_loss(self: Any, batch: Any) -> Any:
+        if not torch.is_grad_enabled() and batch.size > 30:
+            raise ERRORS[1]
+        return loss(self, batch)
+
+    def small_search(self: Any, batch: Any) -> Any:
+        if len(batch.pieces) > 3:
+            raise ERRORS[1]
+        return search(self, batch)
+
+    monkeypatch.setattr(Trainer, "loss", small_loss)
+    monkeypatch.setattr(Translator, "_search", small_search)
+    train(config_file.override(tiny, few), tmp_path / "run", CPU)
+    one, other = (results(tmp_path / name)["scores"]["last_validation"] for name in ("whole", "run"))
+    assert one == pytest.approx(other, rel=1e-5)
+
+
+# ---- what resuming says --------------------------------------------------------------------------------
+
+
+def test_a_jump_of_the_learning_rate_is_said(tiny: Config, tmp_path: Path, said: list[str]) -> None:
+    cfg = config_file.override(tiny, ["train.schedule=linear", "train.warmup_steps=2", "train.validate_text=false"])
+    train(config_file.override(cfg, ["train.max_steps=9"]), tmp_path / "run", CPU)
+    assert train(config_file.override(cfg, ["train.max_steps=18"]), tmp_path / "run", CPU) == "all 18 steps are done"
+    (line,) = [line for line in said if "jumps from" in line]
+    assert line.startswith(
+        "train.max_steps was 9 and is 18: with train.schedule: linear the learning rate jumps from 6.25e-04 to 2.65e-03"
+    )
+    train(config_file.override(cfg, ["train.max_steps=19"]), tmp_path / "run", CPU)
+    noam = config_file.override(tiny, ["train.validate_text=false"])
+    train(noam, tmp_path / "noam", CPU)
+    train(config_file.override(noam, ["train.max_steps=24"]), tmp_path / "noam", CPU)
+    assert len([line for line in said if "jumps from" in line]) == 1
+
+
+def test_metrics_have_no_step_twice(tiny: Config, tmp_path: Path) -> None:
+    """A killed run had logged more than it had saved, and the end of a line."""
+    cfg = config_file.override(tiny, ["train.log_every=1", "train.validate_text=false"])
+    train(cfg, tmp_path / "whole", CPU)
+    train(config_file.override(cfg, ["train.max_steps=9"]), tmp_path / "run", CPU)
+    with (tmp_path / "run/metrics.jsonl").open("a") as file:
+        file.write('{"kind": "train", "step": 10, "loss": 1.0}\n{"kind": "train", "step": 11, "lo')
+    train(cfg, tmp_path / "run", CPU)
+    lines = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
+    logged = [(line["kind"], line["step"]) for line in map(json.loads, lines)]
+    assert [step for kind, step in logged if kind == "train"] == list(range(1, 13))
+    assert len(set(logged)) == len(logged)
+
+
+def test_an_average_asked_for_later_is_made(tiny: Config, tmp_path: Path) -> None:
+    cfg = config_file.override(tiny, ["train.validate_text=false"])
+    train(cfg, tmp_path / "run", CPU)
+    assert not list((tmp_path / "run/checkpoints").glob("average-*"))
+    later = config_file.override(cfg, ["train.average_last=2"])
+    assert train(later, tmp_path / "run", CPU) == "all 12 steps are done"
+    assert (tmp_path / "run/checkpoints/average-00000012").is_dir()
+
+
+def test_patience_that_ends_with_the_time_limit_is_the_reason(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter([1.0, 2.0])
+    monkeypatch.setattr(Validator, "measure", lambda self, step, check: {"loss": next(losses), "ppl": 1.0})
+    cfg = config_file.override(tiny, ["train.patience=1", "train.validate_every=2", "train.max_steps=100"])
+    assert train(config_file.override(cfg, ["train.time_limit=0"]), tmp_path / "run", CPU) == "time limit"
+    assert train(config_file.override(cfg, ["train.time_limit=0"]), tmp_path / "run", CPU) == (
+        "no better loss in 1 validations"
+    )

@@ -74,9 +74,10 @@ class Nursery:
     def start(self, log: Path, *argv: object, **how: Any) -> Child:
         """Start a command whose standard error goes to `log`.
 
-        `limits` are resource limits, and `ignore` names of signals to ignore. `env` is added to the environment. `threads` is the number of torch's
-        threads, by default one. `stdout` is a file for standard output, by default the log. `record` is a file that
-        gets a line for each batch trained on: the number of the update and the ids of the pairs.
+        `limits` are resource limits, and `ignore` names of signals to ignore. `env` is added to the environment.
+        `threads` is the number of torch's threads, by default one. `stdout` is a file for standard output, by default
+        the log. `record` is a file that gets a line for each batch trained on: the number of the update and the ids of
+        the pairs.
         """
         log.write_bytes(b"")
         return Child(self, self.ask(argv=[str(arg) for arg in argv], log=str(log), **how), log)

@@ -28,6 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TransformerError as error:
         terminal.complain(args.command, str(error))
         return error.exit_code
+    except MemoryError as error:
+        terminal.complain(args.command, f"out of memory {error}".strip())
+        return 1
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:

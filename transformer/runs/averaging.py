@@ -14,6 +14,7 @@ from transformer.runs.checkpoint import WEIGHTS, load_state, load_tensors, save_
 from transformer.runs.layout import average_name, step_of
 from transformer.runs.models import outline
 from transformer.runs.run import Run, write_run
+from transformer.system.memory import enough_memory
 
 log = logging.getLogger(__name__)
 
@@ -25,13 +26,14 @@ def average_weights(run: Run, paths: list[Path], check: Callable[[], None] = lam
     """
     total: dict[str, Tensor] = {}
     shapes = {name: tuple(part.shape) for name, part in outline(run.config, run.tokenizer).state_dict().items()}
-    for path in paths:
-        check()
-        if fault := atomic.damage(path):
-            raise CheckpointError(f"{path} cannot be averaged: {fault}")
-        for name, tensor in load_tensors(path / WEIGHTS, shapes).items():
-            total[name] = total[name] + tensor.double() if name in total else tensor.double()
-    return {name: (tensor / len(paths)).float() for name, tensor in total.items()}
+    with enough_memory("the sums of the weights to be averaged do not fit"):
+        for path in paths:
+            check()
+            if fault := atomic.damage(path):
+                raise CheckpointError(f"{path} cannot be averaged: {fault}")
+            for name, tensor in load_tensors(path / WEIGHTS, shapes).items():
+                total[name] = total[name] + tensor.double() if name in total else tensor.double()
+        return {name: (tensor / len(paths)).float() for name, tensor in total.items()}
 
 
 def average_run(run: Run, last: int, output: Path | None = None) -> tuple[Path, list[str]]:

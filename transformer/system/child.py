@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import struct
@@ -47,6 +48,9 @@ def run_child(module: str, argument: str, texts: Iterable[str], work: str) -> by
     finally:
         process.kill()  # if it still runs
         process.wait()
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
     if code == FAILED:
         raise ChildError(answer.decode())
     if code == -getattr(signal, "SIGKILL", 9):

@@ -15,7 +15,7 @@ import torch.distributed
 from transformer.errors import ConfigError, DeviceError, TransformerError
 from transformer.system.signals import watchdog
 
-SAID_AFTER, GRACE = 10.0, 3.0
+SAID_AFTER, GRACE = 5.0, 3.0
 """Seconds of waiting for another process until that is logged, and until a signal ends the wait."""
 WORK_SAID_AFTER, WORK_GRACE = 60.0, 30.0
 """The same where the first process validates or saves."""

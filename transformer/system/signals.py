@@ -124,6 +124,7 @@ class Watchdog:
         self._saving = False
         self._wait: _Wait | None = None
         self._pipe: tuple[int, int] | None = None
+        self._lock = threading.RLock()  # a handler may run while its own thread holds it
 
     def start(self, patience: float | None = None) -> None:
         """Start the thread, unless it runs. With `patience`, a signal ends the process after that many seconds.
@@ -151,7 +152,11 @@ class Watchdog:
 
     def saving(self, saving: bool) -> None:
         """Say whether a signal is to be answered by saving, which takes as long as it takes."""
-        self._saving, self._asked, self._again = saving, None, False
+        with self._lock:
+            if self._pipe is not None:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self._pipe[0], 4096)  # signals that have been answered
+            self._saving, self._asked, self._again = saving, None, False
 
     @contextlib.contextmanager
     def waiting(self, what: str, said_after: float, grace: float) -> Iterator[None]:
@@ -168,10 +173,10 @@ class Watchdog:
     def _look(self, pipe: int) -> None:
         open_end = [pipe]
         while open_end or self._asked:
-            ready, _, _ = select.select(open_end, [], [], 0.25)  # seconds between two looks
-            if ready and not (numbers := os.read(pipe, 64)):
-                open_end = []
-            elif ready:
+            select.select(open_end, [], [], 0.25)  # seconds between two looks
+            with self._lock, contextlib.suppress(BlockingIOError):
+                numbers = os.read(pipe, 64)
+                open_end = open_end if numbers else []
                 for number in numbers:
                     self.note(number, again=True)
             self._end_if_asked()

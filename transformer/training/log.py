@@ -46,9 +46,10 @@ class WindowStatistics:
 class MetricsLog:
     """Appends to `metrics.jsonl` in a run directory and, on request, to TensorBoard. Created by `open_log`."""
 
-    def __init__(self, file: Any, torn: bool, board: Any) -> None:
-        """`torn` is whether the file ends in the middle of a line, as after a kill."""
-        self.file, self.torn, self.board = file, torn, board
+    def __init__(self, file: Any, board: Any) -> None:
+        self.file, self.board = file, board
+        self.torn = False
+        """Whether the file ends in the middle of a line, as after a disk was full."""
 
     def write(self, kind: str, values: Mapping[str, Any]) -> None:
         """Append one JSON object, or log a warning if that fails. `kind` is `train`, `valid` or another event."""
@@ -74,6 +75,7 @@ class MetricsLog:
 
 def open_log(folder: Path, board: BoardMaker | None, progress: Progress, finished: bool) -> MetricsLog:
     """Open the metrics log of a run at its present progress. Records of what will be done again are removed.
+    So is a record that a kill has cut short.
 
     `finished` says whether all updates are done. `board` is what `tensorboard` returned.
     """
@@ -81,11 +83,11 @@ def open_log(folder: Path, board: BoardMaker | None, progress: Progress, finishe
     before = path.read_bytes() if path.exists() else b""
     lines = before.splitlines(keepends=True)
     kept = b"".join(line for line in lines if not _comes_again(line, progress, finished))
+    kept += b"\n" * (kept != b"" and not kept.endswith(b"\n"))
     if kept != before:
         atomic.write_bytes(path, kept)
-    torn = kept != b"" and not kept.endswith(b"\n")
     made = board and board(str(folder / "tensorboard"), purge_step=progress.step + 1)
-    return MetricsLog(path.open("ab", buffering=0), torn, made)
+    return MetricsLog(path.open("ab", buffering=0), made)
 
 
 def _comes_again(line: bytes, progress: Progress, finished: bool) -> bool:
@@ -94,7 +96,7 @@ def _comes_again(line: bytes, progress: Progress, finished: bool) -> bool:
         record = json.loads(line)
         kind, step = record["kind"], int(record["step"])
     except (ValueError, TypeError, KeyError, RecursionError):
-        return False  # not a record of ours, or torn
+        return not line.endswith(b"\n")  # torn; any other line is not ours
     done = progress.validated_at if kind == "valid" else progress.step
     return step > done or (kind == "average" and finished and step == done)
 

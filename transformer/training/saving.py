@@ -62,7 +62,7 @@ class CheckpointWriter:
             try:
                 self._write(path, progress, best)
                 self.failures.clear()
-            except (OSError, CheckpointError) as error:
+            except (OSError, CheckpointError, MemoryError) as error:
                 self.failures[progress.step] = error
                 failed = len(self.failures)
                 log.warning("step %d was NOT saved; the checkpoints before it are intact: %s", progress.step, error)

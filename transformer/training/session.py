@@ -74,7 +74,7 @@ def train(cfg: Config, folder: Path, device: torch.device, fresh: bool = False, 
         if checkpoints and (reason := _already_finished(cfg, folder, checkpoints, ranks)):
             return reason
         board = tensorboard() if cfg.train.tensorboard else None
-        with enough_memory("training"):
+        with enough_memory("training does not fit", "make the model smaller, or lower train.batch_tokens"):
             loop = build_loop(cfg, folder, device, ranks, watch, resume=bool(checkpoints))
             return _train(loop, checkpoints, board, progress_bar and ranks.first)
 
