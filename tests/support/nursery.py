@@ -135,6 +135,9 @@ def become(request: dict[str, Any]) -> int:
 
     os.environ.update(request.get("env", {}))
     torch.set_num_threads(request.get("threads", 1))
+    for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGXCPU):  # the tests may have been started with nohup
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # or in the background
     for name in request.get("ignore", ()):
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     for name, most in request.get("limits", {}).items():

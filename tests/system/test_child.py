@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.toy import toy_pairs
@@ -32,8 +33,12 @@ def odd_pairs() -> list[tuple[str, str]]:
 def test_a_child_learns_the_same_bytes(monkeypatch: pytest.MonkeyPatch, kind: str, joint: bool) -> None:
     cfg = TokenizerConfig(kind=kind, joint=joint, vocab_size=330)  # type: ignore[arg-type]
     asked: list[str] = []
-    run_child = learning.run_child
-    monkeypatch.setattr(learning, "run_child", lambda *args: (asked.append(args[0]), run_child(*args))[1])  # type: ignore[func-returns-value]
+
+    def noted(*args: Any) -> bytes:
+        asked.append(args[0])
+        return child.run_child(*args)
+
+    monkeypatch.setattr(learning, "run_child", noted)
     made = learn_tokenizer(odd_pairs(), cfg)
     assert asked
     monkeypatch.setattr(learning, "SMALL", 1 << 30)
@@ -56,5 +61,5 @@ def test_a_child_that_is_killed_is_one_sentence(monkeypatch: pytest.MonkeyPatch,
     """As by the kernel when memory runs out."""
     (tmp_path / "dies.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(TransformerError, match="learning was ended by SIGKILL, which is what a system does that is out"):
+    with pytest.raises(TransformerError, match="learning was ended by SIGKILL, probably because memory ran out; lower"):
         child.run_child("dies", "", ["text"] * 10, "learning")

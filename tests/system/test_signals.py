@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,10 @@ with exit_on_signals():
 @pytest.mark.parametrize("code", [STUCK, LINGERING], ids=["a C function", "a thread that Python waits for"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_a_process_that_has_nothing_to_save(code: str, number: signal.Signals) -> None:
-    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-c", f"import signal\nsignal.signal({int(number)}, signal.SIG_DFL)\n{code}"]
+    if number == signal.SIGINT:
+        command[-1] = command[-1].replace("SIG_DFL", "default_int_handler")
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         time.sleep(0.2)  # until it is inside the function
@@ -44,6 +48,15 @@ def test_a_signal_ends_a_process_that_has_nothing_to_save(code: str, number: sig
         assert time.monotonic() - asked < 3.5
 
 
+@pytest.fixture
+def not_ignored() -> Iterator[None]:
+    """Restore what nohup changes."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("not_ignored")
 def test_handlers_are_put_back() -> None:
     before = {number: signal.getsignal(number) for number in REASONS}
     wakeup = signal.set_wakeup_fd(-1)

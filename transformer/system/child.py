@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import NoReturn
 
 from transformer.errors import TransformerError
+from transformer.system.signals import STOPPING
 
 FRAME, END = struct.Struct("<I"), 0xFFFFFFFF
 """The length before each text that a child reads, and what follows the last one."""
@@ -53,9 +54,9 @@ def run_child(module: str, argument: str, texts: Iterable[str], work: str) -> by
             process.stdin.close()
     if code == FAILED:
         raise ChildError(answer.decode())
-    if code == -getattr(signal, "SIGKILL", 9):
+    if code < 0:
         raise TransformerError(
-            f"{work} was ended by SIGKILL, which is what a system does that is out of memory; lower tokenizer.sample"
+            f"{work} was ended by {signal.Signals(-code).name}, probably because memory ran out; lower tokenizer.sample"
         )
     if code:
         raise NoChildError(f"exit code {code}")
@@ -80,7 +81,9 @@ def _ask(process: subprocess.Popen[bytes], texts: Iterable[str]) -> bytes:
 
 def texts_sent() -> Iterator[str]:
     """Yield, in a child, the texts that its parent sends. From then on the end of the parent ends this process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the parent decides
+    for name in (*STOPPING, "SIGUSR1"):  # they may be sent to all processes of a terminal or job; the parent decides
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     stream = sys.stdin.buffer
     while (size := FRAME.unpack(stream.read(FRAME.size))[0]) != END:
         yield stream.read(size).decode()

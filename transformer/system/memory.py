@@ -65,7 +65,7 @@ def enough_memory(work: str, advice: str = "") -> Iterator[None]:
     raise TransformerError(f"out of memory: {work}{advice and f'; {advice}'}" + (f" ({said[0]})" if said else ""))
 
 
-def memory_of_this_machine() -> int | None:
+def memory_of_this_machine(cgroups: Path = Path("/sys/fs/cgroup")) -> int | None:
     """Return the bytes of memory that this process may use, or None if that is unknown.
 
     A limit of a container or of `ulimit -v` counts as well.
@@ -73,9 +73,9 @@ def memory_of_this_machine() -> int | None:
     found: list[int] = []
     with contextlib.suppress(ValueError, OSError, AttributeError):  # no such call on Windows
         found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+    for file in ("memory.max", "memory/memory.limit_in_bytes"):
         with contextlib.suppress(ValueError, OSError):  # "max" is no limit
-            found.append(int(Path(file).read_text()))
+            found.append(int((cgroups / file).read_text()))
     with contextlib.suppress(ImportError):
         import resource
 
