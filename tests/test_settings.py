@@ -219,7 +219,7 @@ def validations(monkeypatch: pytest.MonkeyPatch, **scores: list[float]) -> None:
     """Let the validations of a run have these scores, one after the other."""
     count = len(next(iter(scores.values())))
     each = iter([{name: values[i] for name, values in scores.items()} | {"ppl": 1.0} for i in range(count)])
-    monkeypatch.setattr(Validator, "measure", lambda self, step: next(each))
+    monkeypatch.setattr(Validator, "measure", lambda self, step, check: next(each))
 
 
 @pytest.mark.parametrize(("count", "kept"), [(1, [6]), (2, [4, 6]), (3, [4, 6, 8])])

@@ -175,8 +175,8 @@ def train(
     `config` is a YAML file; `overrides` replaces some of its settings. `run` is the run directory, by default
     `runs/<name of the config>`. `fresh` moves an existing run directory aside and starts over.
 
-    In the main thread, SIGINT and SIGTERM first save a checkpoint and then have their usual effect: Ctrl-C raises
-    KeyboardInterrupt.
+    In the main thread, SIGINT, SIGTERM, SIGHUP, SIGUSR2 and SIGXCPU first save a checkpoint and then have their usual
+    effect: Ctrl-C raises KeyboardInterrupt.
 
     >>> result = transformer.train("config.yaml", {"train.max_steps": 4}, run="runs/short", device="cpu")
     >>> result.finished, result.reason
@@ -185,15 +185,17 @@ def train(
     """
     from transformer import config_file
     from transformer.system.device import resolve_device
-    from transformer.training import loop, session
+    from transformer.system.signals import signal_of
+    from transformer.training import session
+    from transformer.training.stopping import UNFINISHED
 
     path = expanded(config)
     folder = _path(run) or default_run(path)
     cfg = config_file.load(path, _texts(overrides))
     reason = session.train(cfg, folder, resolve_device(device), fresh)
-    if reason in (loop.INTERRUPTED, loop.TERMINATED):
-        signal.raise_signal(signal.SIGINT if reason == loop.INTERRUPTED else signal.SIGTERM)
-    return TrainingResult(folder, reason, reason not in loop.UNFINISHED)
+    if (number := signal_of(reason)) is not None:
+        signal.raise_signal(number)
+    return TrainingResult(folder, reason, reason not in UNFINISHED)
 
 
 def default_run(config: Path) -> Path:

@@ -11,7 +11,7 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -34,14 +34,15 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
+def new_folder(path: Path, keep: Collection[str] = ()) -> Iterator[Path]:
     """Yield a temporary folder to fill. It becomes `path` when the block succeeds and is removed when it fails.
 
     Each file is flushed to disk, then a manifest with their sizes and SHA-256, then the rename. So `path` never exists
     half written. An existing folder at `path` is replaced; if the process is killed in between, `clean_up` restores it.
+    `keep` names files of the existing folder that stay; they are neither written nor read again.
     An OSError, such as that of a full disk, has `path` as its file name.
     """
-    with naming(path), _filled(path) as temporary:
+    with naming(path), _filled(path, keep) as temporary:
         yield temporary
 
 
@@ -57,16 +58,20 @@ def naming(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _filled(path: Path) -> Iterator[Path]:
+def _filled(path: Path, keep: Collection[str]) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path.parent)
     try:
         temporary.mkdir()  # unlike tempfile, with the mode, group and ACL that umask and parent ask for
-        yield temporary
         files = {}
+        for name in keep:
+            files[name] = read_json(path / MANIFEST)["files"][name]
+            _link(path / name, temporary / name)
+        yield temporary
         for file in sorted(temporary.iterdir()):
-            sync(file)
-            files[file.name] = {"bytes": file.stat().st_size, "sha256": sha256(file)}
+            if file.name not in keep:
+                sync(file)
+                files[file.name] = {"bytes": file.stat().st_size, "sha256": sha256(file)}
         (temporary / MANIFEST).write_text(json.dumps({"files": files}, indent=1) + "\n")
         sync(temporary / MANIFEST)
         _same_modes(temporary, stat.S_IMODE((temporary / MANIFEST).stat().st_mode))
@@ -75,6 +80,15 @@ def _filled(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def _link(old: Path, new: Path) -> None:
+    """Make a file appear under a second name, or copy it where the file system has no such links."""
+    try:
+        os.link(old, new)
+    except OSError:
+        shutil.copyfile(old, new)
+        sync(new)
 
 
 def _same_modes(folder: Path, mode: int) -> None:

@@ -10,8 +10,8 @@ Each message is one sentence that says what is wrong, where, and what to do. Any
 package and is shown with its traceback.
 """
 
-EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
-"""Exit codes after SIGINT and SIGTERM, by the shell's convention of 128 plus the signal's number."""
+EXIT_INTERRUPTED = 130
+"""Exit code after SIGINT, by the shell's convention of 128 plus the signal's number."""
 
 
 class TransformerError(Exception):

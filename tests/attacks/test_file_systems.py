@@ -397,10 +397,10 @@ def test_a_tensorboard_that_cannot_be_written_does_not_stop_training(tmp_path: P
         def close(self) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    metrics = MetricsLog((tmp_path / "m").open("ab"), False, Board())
+    metrics = MetricsLog((tmp_path / "m").open("ab"), Board())
     for step in (1, 2):
         metrics.write("train", {"step": step, "loss": 1.0})
     assert said == ["TensorBoard gets no more values from step 1 on: No space left on device"]
     metrics.close()
-    MetricsLog((tmp_path / "m").open("ab"), False, Board()).close()
+    MetricsLog((tmp_path / "m").open("ab"), Board()).close()
     assert (tmp_path / "m").read_text().count("loss") == 2

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -73,9 +74,10 @@ class Nursery:
     def start(self, log: Path, *argv: object, **how: Any) -> Child:
         """Start a command whose standard error goes to `log`.
 
-        `limits` are resource limits. `env` is added to the environment. `threads` is the number of torch's
-        threads, by default one. `stdout` is a file for standard output, by default the log. `record` is a file that
-        gets a line for each batch trained on: the number of the update and the ids of the pairs.
+        `limits` are resource limits, and `ignore` names of signals to ignore. `env` is added to the environment.
+        `threads` is the number of torch's threads, by default one. `stdout` is a file for standard output, by default
+        the log. `record` is a file that gets a line for each batch trained on: the number of the update and the ids of
+        the pairs.
         """
         log.write_bytes(b"")
         return Child(self, self.ask(argv=[str(arg) for arg in argv], log=str(log), **how), log)
@@ -133,6 +135,11 @@ def become(request: dict[str, Any]) -> int:
 
     os.environ.update(request.get("env", {}))
     torch.set_num_threads(request.get("threads", 1))
+    for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGXCPU):  # the tests may have been started with nohup
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # or in the background
+    for name in request.get("ignore", ()):
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
     for name, most in request.get("limits", {}).items():
         resource.setrlimit(getattr(resource, name), (most, most))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

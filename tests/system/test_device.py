@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from transformer.errors import DeviceError
-from transformer.system.device import resolve_device, resolve_dtype
+from transformer.system.device import cores_granted, resolve_device, resolve_dtype
 
 
 def test_a_missing_gpu_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,3 +26,34 @@ def test_float16_on_a_cpu() -> None:
 def test_int8_applies_to_products_only() -> None:
     cpu = torch.device("cpu")
     assert resolve_dtype("int8", cpu) == resolve_dtype("auto", cpu)
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu.max": "200000 100000\n"}, 2),
+        ({"cpu.max": "50000 100000\n"}, 1),
+        ({"cpu.max": "max 100000\n"}, 1 << 16),
+        ({"cpu/cpu.cfs_quota_us": "150000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1 << 16),
+        ({}, 1 << 16),
+    ],
+)
+def test_a_container_is_granted_so_many_cores(tmp_path: Path, files: dict[str, str], cores: int) -> None:
+    """As in onyx#12351: torch took a thread for each core of the machine."""
+    (tmp_path / "cpu").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert cores_granted(tmp_path) == cores
+
+
+def test_torch_takes_no_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_to: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", set_to.append)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
+    monkeypatch.setattr("transformer.system.device.cores_granted", lambda: 2)
+    monkeypatch.setenv("OMP_NUM_THREADS", "64")
+    resolve_device("cpu")
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    resolve_device("cpu")
+    assert set_to == [2]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 
 from transformer.errors import TransformerError
-from transformer.system.memory import MemorySplitter
+from transformer.system.memory import MemorySplitter, memory_of_this_machine
 
 
 class Ranges(MemorySplitter[range]):
@@ -66,3 +69,16 @@ def test_each_size_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(2):
         list(splitter.run(range(8), fitting(4, [])))
     assert [record.getMessage() for record in caplog.records] == ["8 did not fit"]
+
+
+def test_the_memory_of_this_machine_counts_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = memory_of_this_machine(tmp_path)
+    assert whole is not None
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory_of_this_machine(tmp_path) == whole
+    (tmp_path / "memory.max").write_text("1048576\n")
+    assert memory_of_this_machine(tmp_path) == 1048576
+    (tmp_path / "memory.max").unlink()
+    monkeypatch.delattr(os, "sysconf")  # Windows has no such function
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert memory_of_this_machine(tmp_path) is None

@@ -376,7 +376,7 @@ def test_init_from_is_not_needed_when_resuming(tiny: Config, tmp_path: Path) -> 
 def test_a_signal_in_the_last_validation_loses_nothing(
     tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def measure(self: Any, step: int) -> dict[str, float]:
+    def measure(self: Any, step: int, check: object = None) -> dict[str, float]:
         os.kill(os.getpid(), signal.SIGTERM)
         assert (tmp_path / "run" / "checkpoints" / "step-00000004").is_dir()
         return {"loss": 1.0, "ppl": 1.0}
@@ -393,7 +393,7 @@ def test_time_limit(tiny: Config, tmp_path: Path) -> None:
 
 def test_patience(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = iter([3.0, 2.0, 2.5, 2.2, 2.1])
-    monkeypatch.setattr(Validator, "measure", lambda self, step: {"loss": next(losses), "ppl": 1.0})
+    monkeypatch.setattr(Validator, "measure", lambda self, step, check: {"loss": next(losses), "ppl": 1.0})
     cfg = config_file.override(
         tiny, ["train.patience=2", "train.validate_every=2", "train.max_steps=100", "train.keep_last=1"]
     )

@@ -30,6 +30,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TransformerError as error:
         terminal.complain(args.command, str(error))
         return error.exit_code
+    except ImportError as error:
+        if (error.name or "").startswith("transformer"):
+            raise
+        terminal.complain(args.command, f"a library cannot be loaded: {error}")
+        return 1
+    except MemoryError as error:
+        terminal.complain(args.command, f"out of memory {error}".strip())
+        return 1
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from transformer.cli.arguments import add_device, add_overrides
 from transformer.cli.terminal import command_line, is_utf8, say
-from transformer.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
-from transformer.system.signals import exit_on_sigterm
+from transformer.system.signals import exit_on_signals, signal_of
 
 HELP = "train a model, or resume a run"
 log = logging.getLogger(__name__)
@@ -43,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         say(config_file.dump(cfg, ascii_only=not is_utf8()).removesuffix("\n"))
         return 0
     folder = args.folder or default_run(args.config)
-    with exit_on_sigterm():
+    with exit_on_signals():
         from transformer.system.device import resolve_device
         from transformer.training.dry_run import dry_run
         from transformer.training.session import train
@@ -59,16 +58,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _report(reason: str, folder: Path, args: argparse.Namespace) -> int:
     """Log why training stopped and the command to run next; return the exit code."""
-    from transformer.training import loop
+    from transformer.training.stopping import TIME_LIMIT
 
-    match reason:
-        case loop.INTERRUPTED | loop.TERMINATED:
-            log.info("%s and saved; resume with: %s", reason, resume_command(folder, args))
-            return EXIT_INTERRUPTED if reason == loop.INTERRUPTED else EXIT_TERMINATED
-        case loop.TIME_LIMIT:
-            log.info("stopped at the time limit and saved; resume with: %s", resume_command(folder, args))
-        case _:
-            log.info("finished: %s; next: %s", reason, command_line("evaluate", folder))
+    if (number := signal_of(reason)) is not None:
+        log.info("%s and saved; resume with: %s", reason, resume_command(folder, args))
+        return 128 + number
+    if reason == TIME_LIMIT:
+        log.info("stopped at the time limit and saved; resume with: %s", resume_command(folder, args))
+    else:
+        log.info("finished: %s; next: %s", reason, command_line("evaluate", folder))
     return 0
 
 

@@ -25,7 +25,7 @@ from transformer.cli.output import open_output, refuse_to_overwrite, status_of
 from transformer.cli.terminal import hint, shown
 from transformer.errors import ConfigError
 from transformer.runs.layout import own_files
-from transformer.system.signals import exit_on_sigterm
+from transformer.system.signals import exit_on_signals
 
 if TYPE_CHECKING:
     from transformer.decoding.translator import Translation, Translator
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     source = _standard_input() if path is None else _open(path)
     try:
         refuse_to_overwrite(output, _files_read(source, path, args))
-        with exit_on_sigterm() if output is not None else contextlib.nullcontext():
+        with exit_on_signals() if output is not None else contextlib.nullcontext():
             return _translate(source, path, overrides, output, args)
     finally:
         if path is not None and not path.is_fifo():  # closing a pipe would wait for its writer

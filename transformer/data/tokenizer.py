@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from transformer import atomic
 from transformer.config import Config, Normalization, TokenizerConfig
+from transformer.data.learning import learn_model
 from transformer.data.model_file import Outline, mark_cleaned, read_outline
 from transformer.data.subword_sampling import SubwordSampler
 from transformer.data.text import reveal_reserved, text_rule
@@ -196,30 +196,28 @@ def _learn(texts: list[str], cfg: TokenizerConfig) -> bytes:
         raise DataError(
             f"no text to learn a vocabulary from: every training line is empty or longer than {LONGEST_TEXT} characters"
         )
-    model = io.BytesIO()
+    settings = {
+        "model_type": cfg.kind,
+        "vocab_size": cfg.vocab_size,
+        "hard_vocab_limit": False,
+        "byte_fallback": cfg.byte_fallback,
+        "character_coverage": cfg.character_coverage,
+        "normalization_rule_name": "identity" if cfg.normalization == "nfc" else cfg.normalization,
+        "max_sentence_length": 1 << 20,
+        "pad_id": 0,
+        "unk_id": 1,
+        "bos_id": 2,
+        "eos_id": 3,
+        "num_threads": 1,  # the bytes of the model depend on the number of threads
+        "minloglevel": 2,
+    }
     try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(texts),
-            model_writer=model,
-            model_type=cfg.kind,
-            vocab_size=cfg.vocab_size,
-            hard_vocab_limit=False,
-            byte_fallback=cfg.byte_fallback,
-            character_coverage=cfg.character_coverage,
-            normalization_rule_name="identity" if cfg.normalization == "nfc" else cfg.normalization,
-            max_sentence_length=1 << 20,
-            pad_id=0,
-            unk_id=1,
-            bos_id=2,
-            eos_id=3,
-            num_threads=1,  # the bytes of the model depend on the number of threads
-            minloglevel=2,
-        )
+        model = learn_model(texts, settings)
     except RuntimeError as error:
         raise DataError(
             f"cannot learn a vocabulary of {cfg.vocab_size} pieces from this text: {_in_our_words(_reason(error))}"
         ) from None
-    return mark_cleaned(model.getvalue(), cfg.normalization)
+    return mark_cleaned(model, cfg.normalization)
 
 
 def _in_our_words(reason: str) -> str:

@@ -13,6 +13,7 @@ from transformer.decoding.translator import Translator, make_translator
 from transformer.errors import ConfigError
 from transformer.runs.models import load_model
 from transformer.runs.run import Run, open_run
+from transformer.system.memory import enough_memory
 
 
 def load_translator(
@@ -24,8 +25,9 @@ def load_translator(
     """
     run = open_run(path)
     cfg = _override(run.config, overrides)
-    model, used = load_model(run, checkpoint)
-    translator = make_translator(model.to(device), run.tokenizer, cfg.decode, cfg.data.max_length, device)
+    with enough_memory(f"the model in {path} does not fit"):
+        model, used = load_model(run, checkpoint)
+        translator = make_translator(model.to(device), run.tokenizer, cfg.decode, cfg.data.max_length, device)
     return Run(run.path, cfg, run.tokenizer), translator, used.name
 
 

@@ -103,6 +103,8 @@ class SearchTask:
     """Returns what the ids of a hypothesis are read as. Of those that are read as the same, the best is returned."""
     device: torch.device = torch.device("cpu")
     """The device of the logits."""
+    check: Callable[[], None] = lambda: None
+    """Called at each position; it may raise an exception to end the search."""
 
 
 def length_penalty(tokens: int, alpha: float) -> float:
@@ -126,6 +128,7 @@ def beam_search(state: State | SelectingState, beams: int, task: SearchTask) -> 
     beam = _Beam(len(task.limits), beams, task)
     state = state if isinstance(state, SelectingState) else _SelectFromLogits(state, task.device)
     for position in range(max(task.limits, default=0)):
+        task.check()
         rows_R, kept_B = beam.advance(*beam.continuations(state), position)
         if not len(rows_R):
             break

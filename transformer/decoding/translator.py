@@ -6,7 +6,7 @@ Shape letters: B sentences, S source positions, T target positions, R rows (samp
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice, repeat
@@ -146,6 +146,8 @@ class Translator:
         self.backend, self.workers = backend, workers
         self.splitter = DecodingSplitter(device, tokenizer, cfg.batch_tokens)
         self.warned_unknown = False
+        self.check_interruption: Callable[[], None] = lambda: None
+        """Called at each position of a search, by the thread that searches; it may raise an exception to end it."""
 
     @property
     def precision(self) -> str:
@@ -303,6 +305,7 @@ class Translator:
             nbest=batch.nbest,
             read=tuple if batch.nbest == 1 else lambda ids: tokenizer.decode([ids])[0],
             device=self.device,
+            check=self.check_interruption,
         )
         state = self.backend.start(self._tensor([piece.source for piece in pieces], last=tokenizer.eos), batch.beams)
         if not cfg.sampling:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor
@@ -14,20 +15,26 @@ from transformer.runs.checkpoint import WEIGHTS, load_state, load_tensors, save_
 from transformer.runs.layout import average_name, step_of
 from transformer.runs.models import outline
 from transformer.runs.run import Run, write_run
+from transformer.system.memory import enough_memory
 
 log = logging.getLogger(__name__)
 
 
-def average_weights(run: Run, paths: list[Path]) -> dict[str, Tensor]:
-    """Return the mean of the weights of several checkpoints. Raises CheckpointError if one is damaged."""
+def average_weights(run: Run, paths: list[Path], check: Callable[[], None] = lambda: None) -> dict[str, Tensor]:
+    """Return the mean of the weights of several checkpoints. Raises CheckpointError if one is damaged.
+
+    `check` is called before each checkpoint is read, and may raise an exception to end the work.
+    """
     total: dict[str, Tensor] = {}
     shapes = {name: tuple(part.shape) for name, part in outline(run.config, run.tokenizer).state_dict().items()}
-    for path in paths:
-        if fault := atomic.damage(path):
-            raise CheckpointError(f"{path} cannot be averaged: {fault}")
-        for name, tensor in load_tensors(path / WEIGHTS, shapes).items():
-            total[name] = total[name] + tensor.double() if name in total else tensor.double()
-    return {name: (tensor / len(paths)).float() for name, tensor in total.items()}
+    with enough_memory("the sums of the weights to be averaged do not fit"):
+        for path in paths:
+            check()
+            if fault := atomic.damage(path):
+                raise CheckpointError(f"{path} cannot be averaged: {fault}")
+            for name, tensor in load_tensors(path / WEIGHTS, shapes).items():
+                total[name] = total[name] + tensor.double() if name in total else tensor.double()
+        return {name: (tensor / len(paths)).float() for name, tensor in total.items()}
 
 
 def average_run(run: Run, last: int, output: Path | None = None) -> tuple[Path, list[str]]:

@@ -50,7 +50,17 @@ def save_checkpoint(
         _save_tensors(weights, folder / WEIGHTS)
         if tensors is not None:
             _save_tensors(tensors, folder / TENSORS)
-        (folder / STATE).write_text(json.dumps({"format": FORMAT, **state}, indent=1) + "\n")
+        _write_state(folder, state)
+
+
+def update_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Replace the plain values of a checkpoint atomically. Its tensors are not written again."""
+    with atomic.new_folder(path, keep=(WEIGHTS, TENSORS)) as folder:
+        _write_state(folder, state)
+
+
+def _write_state(folder: Path, state: Mapping[str, Any]) -> None:
+    (folder / STATE).write_text(json.dumps({"format": FORMAT, **state}, indent=1) + "\n")
 
 
 def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import torch
@@ -15,27 +14,20 @@ from transformer.errors import CheckpointError, ConfigError
 from transformer.model.network import Transformer
 from transformer.runs.checkpoint import WEIGHTS, first_usable, load_state, load_tensors
 from transformer.runs.run import Run
+from transformer.system.memory import memory_of_this_machine
 
 
 def build_model(cfg: Config, tok: Tokenizer) -> Transformer:
     """Return the network with initial weights. Raises ConfigError if it does not fit into this machine's memory."""
     parts = outline(cfg, tok)
     needed = sum(part.numel() for part in (*parts.parameters(), *parts.buffers())) * 4
-    memory = machine_memory()
+    memory = memory_of_this_machine()
     if memory is not None and needed > memory:
         raise ConfigError(
             f"these `model` settings need {needed / 2**30:,.0f} GiB for the weights alone, "
             f"but this machine has {memory / 2**30:,.0f} GiB of memory"
         )
     return _network(cfg, tok)
-
-
-def machine_memory() -> int | None:
-    """Return the bytes of memory of this machine, or None where the system does not say."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
-        return None
 
 
 def outline(cfg: Config, tok: Tokenizer) -> Transformer:

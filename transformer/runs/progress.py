@@ -51,6 +51,8 @@ class Progress:
     """The scores of the last validation."""
     validated_at: int = -1
     """The step of the last validation."""
+    slowest_validation: float = 0.0
+    """Seconds of the slowest validation. Training stops that much before the time limit."""
     skipped_in_a_row: int = 0
     """Number of newest updates that were skipped because their loss or gradient was not finite."""
     last_good: str = ""

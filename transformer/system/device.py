@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import math
+import os
+from pathlib import Path
 
 import torch
 
@@ -12,7 +16,12 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def resolve_device(name: str = "auto") -> torch.device:
-    """Return the device that `auto`, `cpu`, `cuda` or `cuda:N` means. Raises DeviceError if it is not available."""
+    """Return the device that `auto`, `cpu`, `cuda` or `cuda:N` means. Raises DeviceError if it is not available.
+
+    torch takes no more threads than a container has cores, unless OMP_NUM_THREADS says how many.
+    """
+    if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > (cores := cores_granted()):
+        torch.set_num_threads(cores)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -27,6 +36,23 @@ def resolve_device(name: str = "auto") -> torch.device:
     if found.type not in ("cpu", "cuda"):
         raise DeviceError(f"device {name} is not supported; use cpu or cuda")
     return found
+
+
+def cores_granted(root: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the number of cores whose time the container of this process is granted, or many if there is no limit.
+
+    torch sees only how many cores the machine has. On 64 cores of which a container is granted the time of 2, its 64
+    threads would stop each other.
+    """
+    for read in (
+        lambda: (root / "cpu.max").read_text().split(),
+        lambda: [(root / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period")],
+    ):
+        with contextlib.suppress(OSError, ValueError):  # there is no such file, or "max"
+            quota, period = map(int, read())
+            if quota > 0 and period > 0:
+                return math.ceil(quota / period)
+    return 1 << 16
 
 
 def resolve_dtype(name: str, on: torch.device) -> torch.dtype:

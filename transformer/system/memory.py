@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
+import os
 import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Generic, TypeVar
 
 import torch
@@ -16,6 +19,17 @@ from transformer.errors import TransformerError
 
 B = TypeVar("B")
 R = TypeVar("R")
+
+NO_MEMORY = (
+    "allocate memory",
+    "enough memory",
+    "out of memory",
+    "ALLOC_FAILED",
+    "bad_alloc",
+    "bad allocation",
+    "can't start new thread",
+)
+"""Parts of the messages of torch, CUDA, C++ and the system, for data and for threads."""
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +46,42 @@ def peak_memory(device: torch.device) -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Return whether an error means that a device is out of memory."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error)
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error means that a device or this machine is out of memory."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(each in str(error) for each in NO_MEMORY)
+
+
+@contextlib.contextmanager
+def enough_memory(work: str, advice: str = "") -> Iterator[None]:
+    """Report lack of memory in the block as one sentence, which says what the memory was for and what to do."""
+    try:
+        yield
+    except (RuntimeError, MemoryError, OSError) as error:
+        if not is_out_of_memory(error):
+            raise
+        said = str(error).strip().splitlines()
+    else:
+        return
+    raise TransformerError(f"out of memory: {work}{advice and f'; {advice}'}" + (f" ({said[0]})" if said else ""))
+
+
+def memory_of_this_machine(cgroups: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Return the bytes of memory that this process may use, or None if that is unknown.
+
+    A limit of a container or of `ulimit -v` counts as well.
+    """
+    found: list[int] = []
+    with contextlib.suppress(ValueError, OSError, AttributeError):  # no such call on Windows
+        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    for file in ("memory.max", "memory/memory.limit_in_bytes"):
+        with contextlib.suppress(ValueError, OSError):  # "max" is no limit
+            found.append(int((cgroups / file).read_text()))
+    with contextlib.suppress(ImportError):
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        found += [limit] if limit != resource.RLIM_INFINITY else []
+    return min(found, default=None)
 
 
 def release_cached_memory(device: torch.device) -> None:

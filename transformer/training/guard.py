@@ -33,9 +33,11 @@ log = logging.getLogger(__name__)
 class Guard:
     """Reads the losses of pending updates, reports skipped updates and spikes, and decides when to roll back."""
 
-    def __init__(self, run: Run, metrics_log: MetricsLog | None, first: bool = True) -> None:
-        """`metrics_log` gets the events. `first` says whether this is the process that reports."""
-        self.run, self.metrics_log, self.first = run, metrics_log, first
+    def __init__(self, run: Run, first: bool = True) -> None:
+        """`first` says whether this is the process that reports."""
+        self.run, self.first = run, first
+        self.metrics_log: MetricsLog | None = None
+        """Gets the events."""
         self.norm = math.nan
         """Norm of the last gradient read."""
         self._pending: list[PendingUpdate] = []

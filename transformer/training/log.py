@@ -6,15 +6,17 @@ import contextlib
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transformer import atomic
 from transformer.data.batching import Batch
 from transformer.errors import ConfigError
 from transformer.evaluation import metrics
 from transformer.runs.layout import METRICS
+from transformer.runs.progress import Progress
 from transformer.system.clock import duration
 
 log = logging.getLogger(__name__)
@@ -45,9 +47,10 @@ class WindowStatistics:
 class MetricsLog:
     """Appends to `metrics.jsonl` in a run directory and, on request, to TensorBoard. Created by `open_log`."""
 
-    def __init__(self, file: Any, torn: bool, board: Any) -> None:
-        """`torn` is whether the file ends in the middle of a line, as after a kill."""
-        self.file, self.torn, self.board = file, torn, board
+    def __init__(self, file: Any, board: Any) -> None:
+        self.file, self.board = file, board
+        self.torn = False
+        """Whether the file ends in the middle of a line, as after a disk was full."""
 
     def write(self, kind: str, values: Mapping[str, Any]) -> None:
         """Append one JSON object, or log a warning if that fails. `kind` is `train`, `valid` or another event."""
@@ -75,21 +78,46 @@ class MetricsLog:
                 self.board.close()
 
 
-def open_log(folder: Path, tensorboard: bool) -> MetricsLog:
-    """Open the metrics log of a run. Raises ConfigError if TensorBoard is requested but not installed."""
-    board = _open_tensorboard(folder / "tensorboard") if tensorboard else None
+def open_log(folder: Path, board: BoardMaker | None, progress: Progress, finished: bool) -> MetricsLog:
+    """Open the metrics log of a run at its present progress. Records of what will be done again are removed.
+    So is a record that a kill has cut short.
+
+    `finished` says whether all updates are done. `board` is what `tensorboard` returned.
+    """
     path = folder / METRICS
     before = path.read_bytes() if path.exists() else b""
-    torn = before != b"" and not before.endswith(b"\n")
-    return MetricsLog(path.open("ab", buffering=0), torn, board)
+    lines = before.splitlines(keepends=True)
+    kept = b"".join(line for line in lines if not _comes_again(line, progress, finished))
+    kept += b"\n" * (kept != b"" and not kept.endswith(b"\n"))
+    if kept != before:
+        atomic.write_bytes(path, kept)
+    made = board and board(str(folder / "tensorboard"), purge_step=progress.step + 1)
+    return MetricsLog(path.open("ab", buffering=0), made)
 
 
-def _open_tensorboard(folder: Path) -> Any:
+def _comes_again(line: bytes, progress: Progress, finished: bool) -> bool:
+    """Return whether a record is of an update, a validation or an average that is yet to be done."""
+    try:
+        record = json.loads(line)
+        kind, step = record["kind"], int(record["step"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return not line.endswith(b"\n")  # torn; any other line is not ours
+    done = progress.validated_at if kind == "valid" else progress.step
+    return step > done or (kind == "average" and finished and step == done)
+
+
+BoardMaker = Callable[..., Any]
+"""Makes TensorBoard's writer."""
+
+
+def tensorboard() -> BoardMaker:
+    """Return what writes for TensorBoard. Raises ConfigError if it is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise ConfigError("train.tensorboard needs the package tensorboard: pip install tensorboard") from None
-    return SummaryWriter(str(folder))
+    maker: BoardMaker = SummaryWriter
+    return maker
 
 
 def _finite(value: Any) -> Any:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tqdm import tqdm
@@ -15,24 +14,18 @@ from transformer.config import Config
 from transformer.data import batching
 from transformer.data.batching import Batch, BatchCutter, Update
 from transformer.data.prepare import Data
-from transformer.evaluation.metrics import merit
 from transformer.runs.progress import Progress
 from transformer.runs.run import Run
 from transformer.system.clock import Stopwatch
-from transformer.system.signals import StopSignals
 from transformer.system.threads import prefetch
 from transformer.training.guard import Guard
-from transformer.training.log import MetricsLog, WindowStatistics, perplexity, train_line, valid_line
+from transformer.training.log import MetricsLog, WindowStatistics, perplexity, train_line
 from transformer.training.optimizer import learning_rate
 from transformer.training.saving import CheckpointWriter
+from transformer.training.selection import Selector
+from transformer.training.stopping import SAVE, SIGNALLED, TIME_LIMIT, UNFINISHED, Requests
 from transformer.training.trainer import Trainer
-from transformer.training.validation import Validator, rank
-
-SAVE, TIME_LIMIT, INTERRUPTED, TERMINATED = "save", "time limit", "interrupted", "terminated"
-ACTIONS = ("", SAVE, TIME_LIMIT, INTERRUPTED, TERMINATED)
-"""Actions that signals and the time limit can request, the most urgent last."""
-UNFINISHED = (TIME_LIMIT, INTERRUPTED, TERMINATED)
-"""Reasons to stop before training is complete. Any other reason means that it is."""
+from transformer.training.validation import Validator
 
 log = logging.getLogger(__name__)
 
@@ -46,19 +39,25 @@ class TrainingLoop:
         data: Data,
         trainer: Trainer,
         micro_batch_tokens: int,
-        metrics_log: MetricsLog | None,
         watch: Stopwatch,
     ) -> None:
-        """`micro_batch_tokens` is per side of a batch. `metrics_log` is None in processes that do not write."""
+        """`micro_batch_tokens` is per side of a batch."""
         self.run, self.cfg, self.data, self.trainer = run, run.config, data, trainer
-        self.micro_batch_tokens, self.metrics_log, self.watch = micro_batch_tokens, metrics_log, watch
+        self.micro_batch_tokens, self.watch = micro_batch_tokens, watch
+        self.metrics_log: MetricsLog | None = None  # in processes that do not write
         self.progress = Progress()
         self.updates_per_epoch = batching.updates_per_epoch(data.train, self.cfg.train.batch_tokens)
-        self.guard, self.window = Guard(run, metrics_log, trainer.ranks.first), WindowStatistics()
+        self.guard, self.window = Guard(run, trainer.ranks.first), WindowStatistics()
         self.writer = CheckpointWriter(run, trainer, data.fingerprints, data.train.report.get("former_fingerprint"))
+        self.requests = Requests(self.cfg.train.time_limit, watch, trainer.ranks, trainer.device)
         self.validator = (
             None if data.valid is None else Validator(trainer, run.tokenizer, data.valid, micro_batch_tokens)
         )
+        self.selector = Selector(self.cfg.train, self.validator, self.writer, self.requests, self._log)
+
+    def write_metrics_to(self, metrics_log: MetricsLog | None) -> None:
+        """Set the metrics log, which is None in processes that do not write."""
+        self.metrics_log = self.guard.metrics_log = metrics_log
 
     # ---- updates ----------------------------------------------------------------------------------------
 
@@ -101,15 +100,20 @@ class TrainingLoop:
     def fit(self, progress_bar: bool = False) -> str:
         """Train until a reason to stop, and return that reason. Saves a checkpoint before it returns.
 
-        `progress_bar` shows a progress bar if standard error is a terminal.
+        A validation that a stop has ended is done again at the start, so that the result of the run does not depend on
+        the stop. `progress_bar` shows a progress bar if standard error is a terminal.
         """
-        cfg = self.cfg.train
         updates = prefetch(self.cut_updates())
         try:
-            with StopSignals() as signals, _bar(self.progress, self.cfg, progress_bar) as bar:
-                while (reason := self.progress.finished(self.cfg)) is None:
+            with self.requests.signals, _bar(self.progress, self.cfg, progress_bar) as bar:
+                reason = self.progress.finished(self.cfg)
+                if reason is None and self.selector.owes(self.progress):
+                    self.selector.validate(self.progress, owed=True)
+                    reason = self._requested_stop()
+                while reason is None:
                     self.take_and_update(updates)
                     bar.update()
+                    cfg = self.cfg.train
                     if _due(self.progress.step, cfg.log_every, cfg.validate_every, cfg.save_every):
                         self.guard.check(self.progress, self.window)
                     if self.guard.must_roll_back(self.progress):
@@ -118,43 +122,34 @@ class TrainingLoop:
                         updates = prefetch(self.cut_updates())
                         continue
                     self._do_what_is_due()
-                    action = self._requested_action(signals)
-                    if action == SAVE:
-                        self._save()
-                    elif action:
-                        reason = action
-                        break
-                self._finish(reason)
+                    reason = self._requested_stop() or self.progress.finished(self.cfg)
+                return self._finish(reason)
         finally:
             updates.close()
-        return reason
 
     def _do_what_is_due(self) -> None:
         cfg, step = self.cfg.train, self.progress.step
         if _due(step, cfg.log_every):
             values = self.take_statistics()
             self._log("train", values, train_line(values))
-        if _due(step, cfg.validate_every) and self.validator is not None:
-            self._validate(self.validator)
+        if self.selector.owes(self.progress):
+            self._save()
+            self.selector.validate(self.progress)
         elif _due(step, cfg.save_every):
             self._save()
 
-    def _log(self, kind: str, values: dict[str, Any], line: str) -> None:
+    def _log(self, kind: str, values: Mapping[str, Any], line: str) -> None:
         """Write a log line and the metrics, in the process that writes."""
         if self.metrics_log is not None:
             log.info("%s", line)
             self.metrics_log.write(kind, values)
 
-    def _requested_action(self, signals: StopSignals) -> str:
-        """Return the action that signals or the time limit request. All processes agree on the most urgent."""
-        limit = self.cfg.train.time_limit
-        late = limit is not None and self.watch.seconds + self.writer.slowest >= limit
-        action = TIME_LIMIT if late else ""
-        if signals.stop is not None:
-            action = INTERRUPTED if signals.stop == signal.SIGINT else TERMINATED
-        action = action or (SAVE if signals.save else "")
-        signals.save = False
-        return ACTIONS[self.trainer.ranks.largest(ACTIONS.index(action), self.trainer.device)]
+    def _requested_stop(self) -> str | None:
+        """Return the reason to stop that signals or the time limit give. Saves if only that is requested."""
+        action = self.requests.agree(self.progress.slowest_validation if self.validator is not None else 0.0)
+        if action == SAVE:
+            self._save()
+        return action if action in UNFINISHED else None
 
     def _roll_back(self) -> None:
         """Restore the checkpoint from before the skipped updates and halve the learning rate. Allowed once."""
@@ -186,53 +181,30 @@ class TrainingLoop:
             "seconds_left": left,
         }
 
-    # ---- validation and saving --------------------------------------------------------------------------
+    # ---- saving and the end -----------------------------------------------------------------------------
 
-    def _save(self, best: bool = False) -> None:
+    def _save(self) -> None:
         self.guard.check(self.progress, self.window)
-        self.writer.save(self.progress, best)
+        self.writer.save(self.progress)
+        self.requests.save_seconds = self.writer.slowest
 
-    def _validate(self, validator: Validator) -> None:
-        """Validate (in the first process), save, and record whether this is the best score so far."""
-        progress, better = self.progress, False
-        progress.validated_at = progress.step
-        if self.trainer.ranks.first:
-            values = {"step": progress.step, **validator.measure(progress.step)}
-            better = rank(progress, values, self.cfg.train.select_by, self.cfg.train.keep_best)
-            self._log("valid", values, valid_line(values, better))
-        if self.trainer.ranks.largest(int(better), self.trainer.device):
-            progress.since_best = 0
-        else:
-            progress.since_best += 1
-        self._save(best=better)
-
-    def _finish(self, reason: str) -> None:
-        """Save the last step. If training is complete, validate and average as configured."""
-        progress, ranks = self.progress, self.trainer.ranks
-        finished = progress.finished(self.cfg) is not None
+    def _finish(self, reason: str) -> str:
+        """Save the last step. If training is complete, validate and average as configured. Return the final reason."""
+        progress, ranks, average_last = self.progress, self.trainer.ranks, self.cfg.train.average_last
         unsaved = self.writer.saved_at != progress.step or bool(self.writer.failures)
         if ranks.largest(int(unsaved), self.trainer.device):
             self._save()
-        complete = finished or reason == TIME_LIMIT
-        if self.validator is not None and complete and progress.validated_at != progress.step:
-            self._validate(self.validator)
-        if self.writer.failures:
-            raise self.writer.failures[-1]
-        if self.cfg.train.average_last is not None and progress.finished(self.cfg) is not None and ranks.first:
-            self._average(self.cfg.train.average_last)
-
-    def _average(self, count: int) -> None:
-        """Average the newest checkpoints. The average becomes `best` unless it validates worse than the best."""
-        path, averaged = self.writer.save_average(self.progress, count)
-        better = True
-        if self.validator is not None:
-            self.writer.load_average(path)
-            values = {"step": self.progress.step, **self.validator.measure(self.progress.step)}
-            best = self.progress.best_score
-            better = best is None or merit(values, self.cfg.train.select_by) > best
-            self._log("average", values, f"average of {averaged}: {valid_line(values, better)}")
-        if better:
-            self.run.point("best", path)
+        done = True
+        if reason not in SIGNALLED and self.validator is not None and progress.validated_at != progress.step:
+            done = self.selector.validate(progress)
+        if ranks.largest(len(self.writer.failures), self.trainer.device):
+            self.writer.raise_failure()
+        finished = progress.finished(self.cfg)
+        if reason in SIGNALLED or (done and finished is None):
+            return reason
+        if done and average_last is not None:
+            done = self.selector.average(progress, average_last)
+        return str(finished) if done else (self._requested_stop() or TIME_LIMIT)
 
 
 def _due(step: int, *periods: int) -> bool:

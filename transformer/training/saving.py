@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from transformer.runs.checkpoint import (
     load_tensors,
     prune,
     save_checkpoint,
+    update_state,
 )
 from transformer.runs.layout import average_name, step_name, step_of
 from transformer.runs.progress import Progress
@@ -46,47 +47,64 @@ class CheckpointWriter:
         """The step of the last save or restore."""
         self.slowest = 0.0
         """Seconds of the slowest save. Training stops that much before the time limit."""
-        self.failures: list[Exception] = []
-        """Errors of the saves since the last successful one."""
+        self.failures: dict[int, Exception] = {}
+        """The steps since the last successful save that could not be saved, with the errors."""
 
     def save(self, progress: Progress, best: bool = False) -> None:
         """Write a checkpoint of this step and point `last` to it, and `best` if `best` is set.
 
-        If that fails, training continues. The third error in a row is raised here, and one at the end of training by
-        the loop. All processes call this; the first one writes.
+        The tensors are not written again if this step was saved before. If that fails, training continues. The error of
+        the third step in a row is raised here, and one at the end of training by the loop. All processes call this; the
+        first one writes.
         """
         started, path = time.monotonic(), self.run.checkpoints / step_name(progress.step)
-        before, failed = progress.last_good, False
+        before, failed = progress.last_good, 0
         if not progress.skipped_in_a_row:
             progress.last_good = path.name
         if self.trainer.ranks.first:
             try:
                 self._write(path, progress, best)
                 self.failures.clear()
-            except (OSError, CheckpointError) as error:
-                failed = True
-                self.failures.append(error)
+            except (OSError, CheckpointError, MemoryError) as error:
+                self.failures[progress.step] = error
+                failed = len(self.failures)
                 state = "was NOT saved; the checkpoints before it are intact"
                 if atomic.damage(path, deep=False) is None:
                     state = "was saved, but `last` and `best` may still name checkpoints before it"
                 log.warning("step %d %s: %s", progress.step, state, error)
-                if len(self.failures) == FAILURES_IN_A_ROW:
-                    raise
         self.saved_at = progress.step
         self.slowest = max(self.slowest, time.monotonic() - started)
-        if self.trainer.ranks.largest(int(failed), self.trainer.device):
+        failed = self.trainer.ranks.largest(failed, self.trainer.device, work=True)
+        if failed:
             progress.last_good = before
+        if failed >= FAILURES_IN_A_ROW:
+            self.raise_failure()
+
+    def raise_failure(self) -> NoReturn:
+        """Raise the error of the last save, in all processes."""
+        for error in reversed(self.failures.values()):
+            raise error
+        raise CheckpointError("the first training process cannot save its checkpoints; its log says why")
 
     def _write(self, path: Path, progress: Progress, best: bool) -> None:
-        with self.trainer.averaged():
-            weights = {name: p.detach() for name, p in self._parameters().items()}
-            save_checkpoint(path, weights, self._state_tensors(), self._state_values(progress))
+        if self.saved_at != progress.step or self.failures or not self._update(path, progress):
+            with self.trainer.averaged():
+                weights = {name: p.detach() for name, p in self._parameters().items()}
+                save_checkpoint(path, weights, self._state_tensors(), self._state_values(progress))
         self.run.point("last", path)
         if best:
             self.run.point("best", path)
         newest = self._scheduled(progress.step)[-self.run.config.train.keep_last :]
         needed = {path.name, progress.last_good, *(name for _, name in progress.ranking), *(p.name for p in newest)}
         prune(self.run, path, needed)
+
+    def _update(self, path: Path, progress: Progress) -> bool:
+        """Replace the plain values of a checkpoint that has the tensors of this step. Return whether that succeeded."""
+        try:
+            update_state(path, self._state_values(progress))
+        except (OSError, ValueError, KeyError, TypeError):  # someone has removed or damaged it
+            return False
+        return True
 
     def _scheduled(self, now: int) -> list[Path]:
         """Return the checkpoints so far that were due by the configuration, and that of this step.
@@ -161,13 +179,16 @@ class CheckpointWriter:
         if has_optimizer:
             write_state(self.trainer.optimizer, parameters, tensors)
 
-    def save_average(self, progress: Progress, count: int) -> tuple[Path, int]:
-        """Write the average of the newest checkpoints' weights as a checkpoint. Return it and the number averaged."""
+    def save_average(self, progress: Progress, count: int, check: Callable[[], None]) -> tuple[Path, int]:
+        """Write the average of the newest checkpoints' weights as a checkpoint. Return it and the number averaged.
+
+        `check` is called before each checkpoint is read, and may raise an exception to end the work.
+        """
         steps = undamaged(self._scheduled(progress.step)[-count:])
         if not steps:
             raise CheckpointError(f"no checkpoint in {self.run.checkpoints} can be averaged: all are damaged")
         path = self.run.checkpoints / average_name(progress.step)
-        weights = average_weights(self.run, steps)
+        weights = average_weights(self.run, steps, check)
         save_checkpoint(path, weights, None, {**self._state_values(progress), "averaged": [s.name for s in steps]})
         return path, len(steps)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,16 +23,19 @@ from transformer.evaluation.model_card import write_model_card
 from transformer.model.network import Transformer
 from transformer.paths import expanded
 from transformer.runs.checkpoint import first_usable, load_state
-from transformer.runs.layout import CHECKPOINTS, FINISHED, is_run
+from transformer.runs.layout import CHECKPOINTS, CONFIG, FINISHED, is_run
 from transformer.runs.models import build_model, load_model
 from transformer.runs.progress import Progress
 from transformer.runs.run import Run, check_destination, open_run, refuse_links, write_run
 from transformer.system.clock import Stopwatch
-from transformer.system.device import device_name
+from transformer.system.device import device_name, resolve_dtype
 from transformer.system.distributed import Ranks, join_ranks
-from transformer.training.log import MetricsLog, open_log
+from transformer.system.memory import enough_memory
+from transformer.training.log import BoardMaker, open_log, tensorboard
 from transformer.training.loop import TrainingLoop
 from transformer.training.microbatch import disk_in_words, disk_space, micro_batch_tokens
+from transformer.training.optimizer import learning_rate
+from transformer.training.stopping import UNFINISHED
 from transformer.training.trainer import make_trainer
 
 CHANGEABLE = (
@@ -41,6 +45,8 @@ CHANGEABLE = (
     *("data.test", "data.prepared_dir", "decode"),
 )
 """Settings and sections that may change when a run is resumed."""
+JUMP = 2.0
+"""Factor by which the learning rate must rise for a warning."""
 
 log = logging.getLogger(__name__)
 
@@ -72,21 +78,31 @@ def train(cfg: Config, folder: Path, device: torch.device, fresh: bool = False, 
         checkpoints = _checkpoints_to_resume(cfg, folder)
         if checkpoints and (reason := _already_finished(cfg, folder, checkpoints, ranks)):
             return reason
-        with _metrics_log(cfg, folder, ranks) as metrics_log:
-            loop = build_loop(cfg, folder, device, ranks, watch, metrics_log, resume=bool(checkpoints))
-            return _train(loop, checkpoints, progress_bar and ranks.first)
+        board = tensorboard() if cfg.train.tensorboard else None
+        with enough_memory("training does not fit", "make the model smaller, or lower train.batch_tokens"):
+            loop = build_loop(cfg, folder, device, ranks, watch, resume=bool(checkpoints))
+            return _train(loop, checkpoints, board, progress_bar and ranks.first)
 
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Lock the folder while the block runs. Raises CheckpointError if another training holds the lock."""
+    """Lock the folder while the block runs. Raises CheckpointError if another training holds the lock.
+
+    A folder that did not exist is removed again if the block fails before it has written anything there.
+    """
+    existed = folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     with atomic.only_writer(folder) as alone:
         if not alone:
             raise CheckpointError(
                 f"another training is writing to {folder}; wait for it, or choose another directory with --run"
             )
-        yield
+        try:
+            yield
+        except BaseException:
+            if not existed and [each.name for each in folder.iterdir()] == [atomic.LOCK]:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
 
 
 def _checkpoints_to_resume(cfg: Config, folder: Path) -> list[Path]:
@@ -102,42 +118,59 @@ def _checkpoints_to_resume(cfg: Config, folder: Path) -> list[Path]:
 
 
 def _already_finished(cfg: Config, folder: Path, checkpoints: list[Path], ranks: Ranks) -> str | None:
-    """Return why the run is complete, or None if it is not. Updates the run's configuration if it is."""
+    """Return why the run is complete, or None if it is not. Updates the run's configuration if it is.
+
+    It is not if other checkpoints are to be averaged than before.
+    """
     if not (folder / FINISHED).exists():
         return None
     run = open_run(folder)
     _, state = first_usable(run, checkpoints, load_state)
     reason = Progress.from_state(state).finished(cfg)
+    if cfg.train.average_last not in (None, run.config.train.average_last):
+        return None
     if reason and ranks.first and run.config != cfg:
         write_run(folder, cfg, run.tokenizer)
     return reason
 
 
-def _train(loop: TrainingLoop, checkpoints: list[Path], progress_bar: bool) -> str:
-    """Resume from the first usable checkpoint, or start if there are none. Train and write the model card."""
-    run, first = loop.run, loop.trainer.ranks.first
+def _train(loop: TrainingLoop, checkpoints: list[Path], board: BoardMaker | None, progress_bar: bool) -> str:
+    """Resume from the first usable checkpoint, or start if there are none. Train and write the model card.
+
+    Nothing is written into the run directory before the run can be trained.
+    """
+    run, first, cfg = loop.run, loop.trainer.ranks.first, loop.cfg
     if checkpoints:
         path, loop.progress = first_usable(run, checkpoints, loop.writer.restore)
         log.info("resuming from %s", path)
-    if first:
-        (run.path / FINISHED).unlink(missing_ok=True)
-    _log_start(loop)
-    reason = loop.fit(progress_bar)
+        _warn_of_a_jump(config_file.load(run.path / CONFIG), loop)
+    with contextlib.ExitStack() as stack:
+        if first:
+            (run.path / FINISHED).unlink(missing_ok=True)
+            write_run(run.path, cfg, run.tokenizer)
+            finished = loop.progress.finished(cfg) is not None
+            metrics_log = open_log(run.path, board, loop.progress, finished)
+            loop.write_metrics_to(stack.enter_context(contextlib.closing(metrics_log)))
+        _log_start(loop)
+        reason = loop.fit(progress_bar)
     if first:
         write_model_card(run, dataset_report=loop.data.train.report)
-        if loop.progress.finished(loop.cfg):
+        if reason not in UNFINISHED:
             atomic.write_text(run.path / FINISHED, reason + "\n")
     return reason
 
 
-@contextlib.contextmanager
-def _metrics_log(cfg: Config, folder: Path, ranks: Ranks) -> Iterator[MetricsLog | None]:
-    """Open the metrics log in the first process, which writes. Yield None in the others."""
-    if not ranks.first:
-        yield None
-        return
-    with contextlib.closing(open_log(folder, cfg.train.tensorboard)) as metrics_log:
-        yield metrics_log
+def _warn_of_a_jump(before: Config, loop: TrainingLoop) -> None:
+    """Log a warning if a changed `train.max_steps` raises the learning rate of a schedule that falls to zero."""
+    step = loop.progress.step + 1
+    old = learning_rate(min(step, before.train.max_steps), before.train, before.model.width)
+    new = learning_rate(step, loop.cfg.train, loop.cfg.model.width)
+    if new > JUMP * old:
+        log.warning(
+            "train.max_steps was %d and is %d: with train.schedule: %s the learning rate jumps from %.2e to %.2e at "
+            "step %d; a new run with train.init_from and a lower train.peak_rate would warm up instead",
+            before.train.max_steps, loop.cfg.train.max_steps, loop.cfg.train.schedule, old, new, step,
+        )  # fmt: skip
 
 
 def build_loop(
@@ -146,20 +179,20 @@ def build_loop(
     device: torch.device,
     ranks: Ranks,
     watch: Stopwatch,
-    metrics_log: MetricsLog | None = None,
     keep: bool = True,
     resume: bool = False,
 ) -> TrainingLoop:
-    """Return the loop of a training at step 0, with its data and model.
+    """Return the loop of a training at step 0, with its data and model. Writes nothing into the run directory.
 
-    Without `keep`, no run directory is written. With `resume`, the weights will be restored from a checkpoint, so those
-    of `train.init_from` are not loaded.
+    Without `keep`, a run in this directory is not looked at. With `resume`, the weights will be restored from a
+    checkpoint, so those of `train.init_from` are not loaded.
     """
+    resolve_dtype(cfg.train.precision, device)  # now, instead of after the data have been prepared
     if not ranks.first:
         ranks.wait()  # the first process prepares the data, the others read it from the cache
     cache = expanded(cfg.data.prepared_dir) if cfg.data.prepared_dir else folder.parent / "prepared"
     data = prepare(cfg, cache, _known_tokenizer(cfg, folder if keep else None))
-    run = write_run(folder, cfg, data.tokenizer) if keep and ranks.first else Run(folder, cfg, data.tokenizer)
+    run = Run(folder, cfg, data.tokenizer)
     if ranks.first:
         ranks.wait()
     torch.manual_seed(cfg.train.seed)
@@ -170,7 +203,7 @@ def build_loop(
         _warm_start(model, expanded(cfg.train.init_from))
     trainer = make_trainer(model, cfg, device, ranks)
     tokens = ranks.smallest(micro_batch_tokens(cfg, device, ranks.count), device)  # of the memory that the model leaves
-    return TrainingLoop(run, data, trainer, tokens, metrics_log, watch)
+    return TrainingLoop(run, data, trainer, tokens, watch)
 
 
 def _known_tokenizer(cfg: Config, folder: Path | None) -> Tokenizer | None:

@@ -21,6 +21,7 @@ from transformer.model.loss import LossSum, label_smoothed
 from transformer.model.network import Transformer
 from transformer.system.device import resolve_dtype
 from transformer.system.distributed import Ranks
+from transformer.system.memory import enough_memory
 from transformer.system.threads import Workers, start_workers
 from transformer.training.microbatch import SeededBatch, TrainingSplitter
 from transformer.training.optimizer import (
@@ -151,11 +152,12 @@ class Trainer:
         norm = gradient_norm(self.parameters) + 0 * nll
         if self.cfg.train.clip_norm is not None:
             clip_gradients(self.parameters, norm, self.cfg.train.clip_norm)
-        if self.scaler is not None:
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-        else:
-            step_if_finite(self.optimizer, norm)
+        with enough_memory("the state of the optimizer does not fit", "make the model smaller"):  # at the first step
+            if self.scaler is not None:
+                self.scaler.step(self.optimizer)
+                self.scaler.update()
+            else:
+                step_if_finite(self.optimizer, norm)
         torch.autograd.graph.increment_version(self.parameters)  # the fused kernel does not; PackedWeights relies on it
         self.optimizer.zero_grad(set_to_none=True)
         return norm

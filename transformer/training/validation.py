@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,64 +15,77 @@ from transformer.data.corpus import Pair
 from transformer.data.dataset import from_pairs
 from transformer.data.tokenizer import Tokenizer
 from transformer.decoding.translator import greedy, make_translator
+from transformer.errors import DataError
 from transformer.evaluation import metrics
 from transformer.evaluation.texts import reference_columns
+from transformer.model.loss import LossSum
 from transformer.runs.layout import step_name
 from transformer.runs.progress import Progress
 from transformer.training.log import perplexity
+from transformer.training.microbatch import SeededBatch
 from transformer.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
 
 class Validator:
-    """Measures a model on the validation text."""
+    """Measures a model on the validation text, without the pairs that are longer than `data.max_length`."""
 
     def __init__(self, trainer: Trainer, tokenizer: Tokenizer, pairs: list[Pair], micro_batch_tokens: int) -> None:
-        """Take how many tokens of a side go through the network at once."""
-        self.trainer, self.tokenizer, self.pairs, self.micro_batch_tokens = (
-            trainer,
-            tokenizer,
-            pairs,
-            micro_batch_tokens,
-        )
+        """Take how many tokens of a side go through the network at once. Raises DataError if no pair is left."""
+        self.trainer, self.tokenizer, self.micro_batch_tokens = trainer, tokenizer, micro_batch_tokens
+        whole = from_pairs(pairs, tokenizer)
+        longest = trainer.cfg.data.max_length
+        short = np.flatnonzero(np.maximum(*whole.lengths()) <= longest)
+        if left_out := len(pairs) - len(short):
+            what = f"pairs of data.valid have a side of more than data.max_length: {longest} tokens"
+            if not len(short):
+                raise DataError(f"all {len(pairs):,} {what}, so there is nothing to validate on")
+            if trainer.ranks.first:
+                log.warning("%s of %s %s; validation leaves them out", f"{left_out:,}", f"{len(pairs):,}", what)
+        self.pairs = [pairs[i] for i in short]
+        self.dataset = replace(whole, rows=whole.rows[short])
 
     @torch.no_grad()
-    def measure(self, step: int) -> dict[str, float]:
+    def measure(self, step: int, check: Callable[[], None] = lambda: None) -> dict[str, float]:
         """Return loss, perplexity and, with `train.validate_text`, every metric of greedy translations.
 
         The loss is that of the first reference. Metrics take all, and are the same on each machine.
+        `check` is called often, from several threads, and may raise an exception to end the validation.
         """
         model = self.trainer.model
         model.eval()
         model.compute_dtype = self.trainer.dtype
         with self.trainer.averaged():
-            loss = self._mean_loss()
+            loss = self._mean_loss(check)
             values = {"loss": loss, "ppl": perplexity(loss)}
             if self.trainer.cfg.train.validate_text:
-                texts = self._translate()
-                references = reference_columns(self.pairs)
-                scores = metrics.score_corpus(texts, references, self.trainer.cfg.data.target, portable=True)
+                texts = self._translate(check)
+                references, language = reference_columns(self.pairs), self.trainer.cfg.data.target
+                scores = metrics.score_corpus(_Checked(texts, check), references, language, portable=True)
                 values |= {name: score.score for name, score in scores.items()}
                 self._log_samples(texts, step)
         return values
 
-    def _mean_loss(self) -> float:
+    def _mean_loss(self, check: Callable[[], None]) -> float:
         """Return the mean negative log-likelihood per target token, in nats."""
         trainer, count = self.trainer, len(self.pairs)
-        dataset = from_pairs(self.pairs, self.tokenizer)
-        cutter = BatchCutter(dataset, self.tokenizer, trainer.model.start_id, self.micro_batch_tokens, 0.0, 0)
+        cutter = BatchCutter(self.dataset, self.tokenizer, trainer.model.start_id, self.micro_batch_tokens, 0.0, 0)
         batches = cutter.cut(Update(0, 0, True, np.arange(count)))
-        sums = [
-            loss for batch in batches for loss in trainer.splitter.run((batch, 0), lambda part: trainer.loss(part[0]))
-        ]
+
+        def loss_of(part: SeededBatch) -> LossSum:
+            check()
+            return trainer.loss(part[0])
+
+        sums = [loss for batch in batches for loss in trainer.splitter.run((batch, 0), loss_of)]
         return sum(float(loss.nll) for loss in sums) / sum(loss.tokens for loss in sums)
 
-    def _translate(self) -> list[str]:
+    def _translate(self, check: Callable[[], None]) -> list[str]:
         cfg, trainer = self.trainer.cfg, self.trainer
         translator = make_translator(
             trainer.model, self.tokenizer, greedy(cfg.decode), cfg.data.max_length, trainer.device
         )
+        translator.check_interruption = check
         return [found[0].text for found in translator.translate(pair.source for pair in self.pairs)]
 
     def _log_samples(self, texts: list[str], step: int) -> None:
@@ -86,6 +100,19 @@ class Validator:
                 reference,
                 texts[pick],
             )
+
+
+class _Checked(list[str]):
+    """Texts that call a function before each of them is scored."""
+
+    def __init__(self, texts: Iterable[str], check: Callable[[], None]) -> None:
+        super().__init__(texts)
+        self.check = check
+
+    def __iter__(self) -> Iterator[str]:
+        for text in super().__iter__():
+            self.check()
+            yield text
 
 
 def rank(progress: Progress, values: Mapping[str, float], select_by: str, keep_best: int) -> bool:

@@ -1,0 +1,50 @@
+"""Learns a SentencePiece model: a long one in a child process, which a signal ends at once. The bytes are the same."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import sentencepiece
+
+from transformer.system.child import FAILED, ChildError, NoChildError, end_child, run_child, texts_sent
+
+SMALL = 1 << 18
+"""Characters from which a model is learned in well under a second, in this process."""
+
+
+def learn_model(texts: Sequence[str], settings: Mapping[str, Any]) -> bytes:
+    """Return the serialized model that SentencePiece learns from these texts. `settings` are plain values.
+
+    Raises RuntimeError with SentencePiece's reason if it cannot.
+    """
+    if sum(map(len, texts)) <= SMALL:
+        return _learn(texts, settings)
+    try:
+        return run_child("transformer.data.learning", json.dumps(settings), texts, "learning the vocabulary")
+    except ChildError as error:
+        raise RuntimeError(str(error)) from None
+    except NoChildError:
+        return _learn(texts, settings)
+
+
+def _learn(texts: Iterable[str], settings: Mapping[str, Any]) -> bytes:
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(texts), model_writer=model, **settings)
+    return model.getvalue()
+
+
+def _answer() -> None:
+    """Learn in the child process and write the model to standard output."""
+    try:
+        model = _learn(texts_sent(), json.loads(sys.argv[1]))
+    except RuntimeError as error:
+        end_child(str(error).encode(errors="replace"), FAILED)
+    end_child(model)
+
+
+if __name__ == "__main__":
+    _answer()
