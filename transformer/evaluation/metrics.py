@@ -108,7 +108,7 @@ def score_corpus(
     for number, row in enumerate(zip(*columns, strict=True), 1):
         if all(text is None for text in row):
             raise DataError(f"sentence {number} has no reference")
-    tokenizer = choose_tokenizer(target, [text for column in columns for text in column if text], portable)
+    tokenizer = choose_tokenizer(target, (text for column in columns for text in column if text), portable)
     return {
         name: _score(metric, metric.make(tokenizer), list(translations), columns, interval)
         for name, metric in METRICS.items()

@@ -39,7 +39,8 @@ def keep_evaluation(run: Run, evaluation: Evaluation) -> Path | None:
         return None
     log.info("translations written to %s", path)
     try:
-        write_model_card(open_run(run.path))
+        with atomic.only_writer(path.parent, wait=True):  # so that the last of several writers sees all records
+            write_model_card(open_run(run.path))
     except OSError as error:
         log.warning("README.md was not written: %s", error)
     except TransformerError as error:
