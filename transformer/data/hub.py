@@ -48,7 +48,7 @@ def testset_files(name: str, source: str, target: str) -> list[Path]:
         files = [sacrebleu.get_source_file(name, pair), *sacrebleu.get_reference_files(name, pair)]
     except (Exception, SystemExit) as error:  # of networks, proxies, archives and XML, and sacreBLEU's own
         folder = _testset_folder(name)
-        found = any(file.is_file() and file.stat().st_size for file in folder.rglob("*"))
+        found = any(not name.endswith(".lock") for _, _, names in os.walk(folder) for name in names)
         rest = f"; if a download was interrupted, first remove {folder}" if found else ""
         raise DataError(
             f"test set {name} {pair} is not in sacreBLEU's cache and cannot be downloaded ({_reason(error)}); "
