@@ -34,7 +34,7 @@ def keep_evaluation(run: Run, evaluation: Evaluation) -> Path | None:
     """
     try:
         path = _write(run, evaluation)
-    except OSError as error:
+    except (OSError, TransformerError) as error:
         log.warning("translations and scores cannot be saved in %s: %s", run.path, error)
         return None
     log.info("translations written to %s", path)
