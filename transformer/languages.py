@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import islice
 from typing import NamedTuple
 
 
@@ -90,6 +91,8 @@ ISO_639 = """
 CANONICAL = {
     other: code for entry in ISO_639.split() for code, _, rest in [entry.partition(":")] for other in rest.split(",")
 }
+SAMPLE, LONGEST = 10_000, 1 << 20
+"""Lines and characters that are looked at to find the script of a text."""
 GRANDFATHERED = {"zh-min-nan": "nan", "zh-min": "nan", "zh-classical": "lzh", "zh-guoyu": "zh", "zh-hakka": "hak"}
 """Tags whose second part is no region, script or extended language."""
 
@@ -107,8 +110,11 @@ def parse(code: str) -> Language:
 
 
 def script_without_blanks(texts: Iterable[str]) -> str:
-    """Return the script of most letters of these texts if it is written without blanks between words, else ""."""
-    joined = "".join(texts)
+    """Return the script of most letters of these texts if it is written without blanks between words, else "".
+
+    Only the beginning of a long text is looked at.
+    """
+    joined = "".join(islice(texts, SAMPLE))[:LONGEST]
     counts = {script: len(re.findall(f"[{ranges}]", joined)) for script, ranges in WITHOUT_BLANKS.items()}
     if 2 * sum(counts.values()) <= sum(map(str.isalpha, joined)):
         return ""

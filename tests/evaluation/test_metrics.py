@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -169,3 +170,23 @@ def test_a_new_metric_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "TER 33.33" in metrics.in_words({"ter": scores["ter"].score})
     metrics.check_select_by("ter")
     assert metrics.merit({"ter": 40.0}, "ter") < metrics.merit({"ter": 30.0}, "ter")
+
+
+def test_a_caller_can_stop_the_scoring(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Translations are not copied but read while they are scored."""
+    scored: list[str] = []
+    real = sacrebleu.BLEU._preprocess_segment
+
+    def record(self: sacrebleu.BLEU, text: str) -> str:
+        scored.append(text)
+        return real(self, text)
+
+    class Stopping(list[str]):
+        def __iter__(self) -> Iterator[str]:
+            yield from self[:2]
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sacrebleu.BLEU, "_preprocess_segment", record)
+    with pytest.raises(KeyboardInterrupt):
+        score_corpus(Stopping(TRANSLATIONS), REFERENCES, "de")
+    assert scored == REFERENCES + TRANSLATIONS[:2]

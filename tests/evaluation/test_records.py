@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -67,6 +68,15 @@ def test_no_evaluation_replaces_another(run: Run) -> None:
         assert len(content(run)) == 2 * count
         assert before.items() <= content(run).items()
     assert (run.path / "evaluations" / "test.json").exists()
+
+
+def test_evaluations_at_the_same_time_are_all_kept(run: Run) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(lambda each: keep_evaluation(run, each), [FIRST, *OTHERS]))
+    assert None not in paths
+    assert len(set(paths)) == 1 + len(OTHERS)
+    assert len(content(run)) == 2 * len(paths)
+    assert (run.path / "README.md").read_text().count("| BLEU ") == len(paths)
 
 
 def test_the_same_evaluation_replaces_its_own_record(run: Run) -> None:

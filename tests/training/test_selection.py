@@ -23,10 +23,10 @@ class Fixed(Validator):
         trainer: Any = SimpleNamespace(model=model, dtype=None, cfg=cfg, averaged=contextlib.nullcontext)
         self.trainer, self.pairs, self.texts = trainer, pairs, texts
 
-    def _mean_loss(self, _: Any) -> float:
+    def _mean_loss(self, *_: Any) -> float:
         return 1.0
 
-    def _translate(self, _: Any) -> list[str]:
+    def _translate(self, *_: Any) -> list[str]:
         return self.texts
 
 

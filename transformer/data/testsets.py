@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import logging
+import os
 import socket
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -40,7 +41,7 @@ def testset_files(name: str, source: str, target: str) -> list[Path]:
         with _patience(), _log_of("sacrebleu") as complaints:
             files = [sacrebleu.get_source_file(name, pair), *sacrebleu.get_reference_files(name, pair)]
     except (Exception, SystemExit) as error:  # of networks, proxies, archives and XML, and sacreBLEU's own
-        found = any(file.is_file() and file.stat().st_size for file in folder.rglob("*"))
+        found = any(not file.endswith(".lock") for _, _, names in os.walk(folder) for file in names)
         rest = f"; if a download was interrupted, first remove {folder}" if found else ""
         raise DataError(
             f"test set {name} {pair} is not in sacreBLEU's cache and cannot be downloaded "

@@ -108,9 +108,9 @@ def score_corpus(
     for number, row in enumerate(zip(*columns, strict=True), 1):
         if all(text is None for text in row):
             raise DataError(f"sentence {number} has no reference")
-    tokenizer = choose_tokenizer(target, [text for column in columns for text in column if text], portable)
+    tokenizer = choose_tokenizer(target, (text for column in columns for text in column if text), portable)
     return {
-        name: _score(metric, metric.make(tokenizer), list(translations), columns, interval)
+        name: _score(metric, metric.make(tokenizer), translations, columns, interval)
         for name, metric in METRICS.items()
     }
 
@@ -139,7 +139,9 @@ def _is_installed(tokenizer: str) -> bool:
     return True
 
 
-def _score(metric: Metric, scorer: Any, translations: list[str], references: list[list[Any]], interval: bool) -> Score:
+def _score(
+    metric: Metric, scorer: Any, translations: Sequence[str], references: list[list[Any]], interval: bool
+) -> Score:
     stats = scorer._extract_corpus_statistics(translations, references)
     plain = scorer._aggregate_and_compute(stats)
     signature = str(scorer.get_signature().format(short=False))

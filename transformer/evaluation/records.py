@@ -34,12 +34,13 @@ def keep_evaluation(run: Run, evaluation: Evaluation) -> Path | None:
     """
     try:
         path = _write(run, evaluation)
-    except OSError as error:
+    except (OSError, TransformerError) as error:
         log.warning("translations and scores cannot be saved in %s: %s", run.path, error)
         return None
     log.info("translations written to %s", path)
     try:
-        write_model_card(open_run(run.path))
+        with atomic.only_writer(path.parent, wait=True):  # so that the last of several writers sees all records
+            write_model_card(open_run(run.path))
     except OSError as error:
         log.warning("README.md was not written: %s", error)
     except TransformerError as error:
