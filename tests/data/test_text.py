@@ -158,6 +158,7 @@ def test_meaningful_ones_stay(line: str) -> None:
         ("ab\ufe0f 1\ufe0f \u200d😀\u200d \u263a\ufe0f\ufe0f", "ab 1 😀 \u263a\ufe0f"),
         ("\U000e0067 x\U000e0100 \U0001f3f4\U000e0067", "x \U0001f3f4"),
         ("e\u00ad\u0301", "\u00e9"),
+        ("a\ud83d\udc4db \udc4d\ud83d c", "a\U0001f44db c"),
     ],
 )
 def test_they_go_where_they_mean_nothing(text: str, expected: str) -> None:
@@ -204,6 +205,13 @@ def test_training_text_is_read_by_the_same_rule(tok: Tokenizer) -> None:
     assert (
         learn_tokenizer([(odd[0], odd[1])] * 9, cfg).models == learn_tokenizer([(plain[0], plain[1])] * 9, cfg).models
     )
+
+
+def test_text_that_is_read_as_equal_is_a_duplicate_and_overlaps(tiny: Config, tok: Tokenizer, tmp_path: Path) -> None:
+    pairs = [Pair("one two", "eins"), Pair("\ufeffo\u00adne\u3000 two", "eins\u200b"), Pair("three", "dre\u2060i")]
+    cfg = config_file.override(tiny, [f"data.train={{files: {write_pairs(tmp_path, 'own', pairs)}}}"])
+    (count,) = prepare_pairs(cfg, tok, [Pair("x", "drei")], tmp_path / "prepared").report["corpora"]
+    assert (count["duplicates"], count["overlap"]) == (1, 1)
 
 
 # ---- what the model has never seen -----------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from copy import copy
 from typing import Any
 
 import pytest
@@ -148,20 +149,13 @@ def test_a_prefix_too_long_is_refused(translator: Translator) -> None:
 
 
 def test_unknown_characters_are_reported_once(translator: Translator, caplog: pytest.LogCaptureFixture) -> None:
-    class NoBytes:
-        """A tokenizer without byte fallback."""
-
-        unk, pad, eos = translator.tokenizer.unk, translator.tokenizer.pad, translator.tokenizer.eos
-        never_chosen, decode = translator.tokenizer.never_chosen, staticmethod(translator.tokenizer.decode)
-
-        def encode_source(self, lines: list[str]) -> list[list[int]]:
-            return [[self.unk] for _ in lines]
-
+    without_bytes = copy(translator.tokenizer)
+    without_bytes.encode_source = lambda texts: [[without_bytes.unk] for _ in texts]  # type: ignore[method-assign]
     ours = changed(translator)
-    ours.tokenizer = NoBytes()  # type: ignore[assignment]
-    list(ours.translate(["ab", "cd"]))
+    ours.tokenizer = without_bytes
+    list(ours.translate(["жaж", "я"]))
     warnings = [record.getMessage() for record in caplog.records]
-    assert warnings == ["line 1 has characters that are not in this model's vocabulary"]
+    assert warnings == ["line 1 has characters that are not in this model's vocabulary: ж"]
 
 
 def test_a_translator_takes_any_backend(translator: Translator) -> None:

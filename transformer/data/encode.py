@@ -11,7 +11,7 @@ import json
 import logging
 import os
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -35,9 +35,12 @@ Ints = NDArray[Any]
 log = logging.getLogger(__name__)
 
 
-def text_hash(text: str) -> int:
-    """Return a 64-bit hash that is the same for equal texts within this process. Python's hash is the cheapest."""
-    return hash(text.strip())
+def text_hashes(pairs: Sequence[corpus.Pair], clean: tuple[list[str], list[str]], tok: Tokenizer) -> list[int]:
+    """Return 64-bit hashes of the sides of pairs, given raw and clean. Texts that the model reads as equal have equal
+    ones, within this process. Python's hash is the cheapest."""
+    if tok.outlines[-1].cleaned:
+        return [hash(side) for pair in zip(*clean, strict=True) for side in pair]
+    return [hash(side.strip()) for pair in pairs for side in pair]
 
 
 class _Encoded(NamedTuple):
@@ -141,7 +144,8 @@ def _encoded(each: CorpusConfig, data: DataConfig, tok: Tokenizer) -> Iterator[_
 
 def _encode(chunk: list[corpus.Pair | None], data: DataConfig, tok: Tokenizer) -> _Encoded:
     pairs = [pair for pair in chunk if pair is not None]
-    source, target = tok.encode_pairs([pair.source for pair in pairs], [pair.target for pair in pairs])
+    clean = tok.clean_pairs([pair.source for pair in pairs], [pair.target for pair in pairs])
+    source, target = tok.encode_clean(*clean)
     short, long = np.minimum(source.lengths, target.lengths), np.maximum(source.lengths, target.lengths)
     dropped = Counter(undecodable=len(chunk) - len(pairs))
     good = np.ones(len(pairs), bool)
@@ -156,7 +160,7 @@ def _encode(chunk: list[corpus.Pair | None], data: DataConfig, tok: Tokenizer) -
     for name, side, lacking in zip(("source", "target"), (source, target), tok.lacking, strict=True):
         used = side.ids[np.repeat(good, side.lengths)]
         pieces[f"{name} pieces"], pieces[f"{name} unknown"] = len(used), int(lacking[used].sum())
-    hashes = np.fromiter((text_hash(side) for pair in pairs for side in pair), np.int64, 2 * len(pairs))
+    hashes = np.array(text_hashes(pairs, clean, tok), np.int64)
     dtype = np.uint16 if max(tok.sizes) <= 1 << 16 else np.uint32
     left, right = (
         offsets(Flat(side.ids[np.repeat(good, side.lengths)].astype(dtype), side.lengths[good]))

@@ -41,8 +41,8 @@ class Outline(NamedTuple):
 def read_outline(model: bytes) -> Outline:
     """Return what a serialized model says about itself, without loading it. Raises IndexError if it is cut short."""
     pieces, cleaned, trainer, normalizer = 0, False, b"", b""
-    for number, value in _fields(model):
-        if number == 1 and isinstance(value, bytes):
+    for number, value in _fields(model, skipped=1):
+        if number == 1:
             pieces += 1
         elif number == TRAINER and isinstance(value, bytes):
             trainer += value  # which is how repeated messages are merged
@@ -68,10 +68,14 @@ def mark_cleaned(model: bytes, normalization: str) -> bytes:
     return model + bytes([NORMALIZER << 3 | 2, len(normalizer)]) + normalizer + b"\xc0\x0c\x01"  # 200 << 3, then 1
 
 
-def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Yield the number and the value of each field of a protocol buffer."""
-    place = 0
-    while place < len(message):
+def _fields(message: bytes, skipped: int = 0) -> Iterator[tuple[int, int | bytes]]:
+    """Yield the number and the value of each field of a protocol buffer, without the value of one that is `skipped`."""
+    place, short, end = 0, skipped << 3 | 2, len(message)
+    while place < end:
+        if message[place] == short and place + 1 < end and message[place + 1] < 0x80:  # most of a model
+            place += 2 + message[place + 1]
+            yield skipped, 0
+            continue
         tag, place = _varint(message, place)
         if tag & 7 == 0:
             value, place = _varint(message, place)

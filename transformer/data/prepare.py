@@ -20,7 +20,7 @@ from transformer.config import Config, CorpusConfig, DataConfig
 from transformer.data import corpus, hub
 from transformer.data.corpus import Pair
 from transformer.data.dataset import FORMAT, Dataset, open_dataset
-from transformer.data.encode import encode_corpora, log_unknown, text_hash, with_commas
+from transformer.data.encode import encode_corpora, log_unknown, text_hashes, with_commas
 from transformer.data.tokenizer import Tokenizer, learn_tokenizer, load_tokenizer
 from transformer.errors import DataError
 
@@ -124,7 +124,8 @@ def prepare_pairs(cfg: Config, tokenizer: Tokenizer, held_out: Iterable[Pair], c
     with _must_be_made(folder, "training pairs") as missing:
         if missing:
             with atomic.new_folder(folder) as temporary:
-                encode_corpora(cfg, tokenizer, {text_hash(side) for pair in held_out for side in pair}, temporary)
+                clean = tokenizer.clean_pairs((pair.source for pair in held_out), (pair.target for pair in held_out))
+                encode_corpora(cfg, tokenizer, set(text_hashes(held_out, clean, tokenizer)), temporary)
             tokenizer.forget_words()
         dataset = open_dataset(folder, [each.weight for each in data.train], fingerprints)
         log_unknown(dataset.report, byte_fallback=int(tokenizer.lacking[1].sum()) > 1)

@@ -15,6 +15,8 @@ from unicodedata import normalize
 CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 """Line ends, control characters and lone surrogates: the model never reads or writes them."""
 TABS_AND_CONTROLS = re.compile(CONTROLS.pattern.replace(r"\x08\x0a-", ""))
+SURROGATE_PAIRS = re.compile(r"[\ud800-\udbff][\udc00-\udfff]")
+"""A character beyond the first plane, as UTF-16 and JSON write it. Python's strings can contain it so too."""
 
 # Sets of characters, to be put between the brackets of a regular expression.
 JOINERS, SELECTORS = r"\u200b-\u200d", r"\ufe00-\ufe0f\U000e0100-\U000e01ef"
@@ -97,6 +99,7 @@ def clean(text: str, nfc: bool = True) -> str:
         return " ".join(text.split()) if "  " in text else text.strip()
     printable = text.isprintable()  # which some invisible characters are too
     if not printable:
+        text = SURROGATE_PAIRS.sub(_character, text)
         text = TABS_AND_CONTROLS.sub(" ", text)
     if INVISIBLE.search(text) or FAR.search(text):
         text = JOINING.sub(r"\1", REPEATED.sub("", SELECTING.sub(r"\1", DROPPED.sub("", text))))
@@ -104,6 +107,10 @@ def clean(text: str, nfc: bool = True) -> str:
         text = normalize("NFC", text)
     text = text.strip()
     return text if printable and "  " not in text else BLANKS.sub(_one_blank, text)
+
+
+def _character(pair: re.Match[str]) -> str:
+    return pair[0].encode("utf-16", "surrogatepass").decode("utf-16")
 
 
 def _one_blank(run: re.Match[str]) -> str:

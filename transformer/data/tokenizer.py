@@ -49,7 +49,8 @@ class Tokenizer:
         self.source, self.target = opened[0][0], opened[-1][0]
         self.outlines = [outline for _, outline in opened]
         rules = [text_rule(outline.cleaned, outline.normalization == "nfc") for outline in self.outlines]
-        self._source_rule, self._target_rule = rules[0], rules[-1]
+        self.rules = rules[0], rules[-1]
+        """For each side, what is done to text besides what SentencePiece does."""
         self.lacking = [_lacking(processor) for processor, _ in (opened[0], opened[-1])]
         """For each side, which ids stand for characters that the vocabulary lacks: the unknown piece, and bytes."""
         self._coders: list[WordCache | SentenceEncoder] = []
@@ -80,11 +81,15 @@ class Tokenizer:
 
     def encode_source(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text."""
-        return [self.source.encode(self._source_rule.given(text)) for text in texts]
+        return [self.source.encode(self.rules[0].given(text)) for text in texts]
 
     def encode_target(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text."""
-        return [self.target.encode(self._target_rule.given(text)) for text in texts]
+        return [self.target.encode(self.rules[1].given(text)) for text in texts]
+
+    def clean_pairs(self, sources: Iterable[str], targets: Iterable[str]) -> tuple[list[str], list[str]]:
+        """Return the texts of both sides as SentencePiece learns them, by the model's rule."""
+        return list(map(self.rules[0].learned, sources)), list(map(self.rules[1].learned, targets))
 
     def ends_in_blank(self, text: str) -> bool:
         """Return whether a target text ends in a blank, so that what follows is a new word."""
@@ -93,18 +98,17 @@ class Tokenizer:
 
     def encode_pairs(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[Flat, Flat]:
         """Return the ids of both sides. The fastest way to encode many texts."""
+        return self.encode_clean(*self.clean_pairs(sources, targets))
+
+    def encode_clean(self, sources: list[str], targets: list[str]) -> tuple[Flat, Flat]:
+        """Return the ids of both sides, given what `clean_pairs` returned."""
         if not self._coders:
             made = [
                 WordCache(side, outline.plain) if splits_at_spaces(side) else SentenceEncoder(side)
                 for side, outline in ((self.source, self.outlines[0]), (self.target, self.outlines[-1]))
             ]
             self._coders = made[:1] * 2 if self.joint else made
-        rows = [
-            coder.encode([rule.learned(text) for text in texts])
-            for coder, rule, texts in zip(
-                self._coders, (self._source_rule, self._target_rule), (sources, targets), strict=True
-            )
-        ]
+        rows = [coder.encode(texts) for coder, texts in zip(self._coders, (sources, targets), strict=True)]
         left, right = (
             Flat(np.frombuffer(b"".join(side), np.int32), np.fromiter(map(len, side), np.int64, len(side)) // 4)
             for side in rows
@@ -127,10 +131,8 @@ class Tokenizer:
             made = [SubwordSampler(side, strength) for side in (self.source, self.target)[: len(self.models)]]
             self._samplers[strength] = made[0], made[-1]
         source, target = self._samplers[strength]
-        return (
-            source.sample([self._source_rule.learned(text) for text in sources], seed, 0),
-            target.sample([self._target_rule.learned(text) for text in targets], seed, 1),
-        )
+        clean_sources, clean_targets = self.clean_pairs(sources, targets)
+        return source.sample(clean_sources, seed, 0), target.sample(clean_targets, seed, 1)
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Return the text of each list of target ids, as one line without control characters.
@@ -139,16 +141,9 @@ class Tokenizer:
         `tokenizer.normalization`, if no character was unknown.
         """
         try:
-            return [self._target_rule.decoded(self.target.decode(list(row))) for row in ids]
+            return [self.rules[1].decoded(self.target.decode(list(row))) for row in ids]
         except UnicodeDecodeError:
             raise CheckpointError("the tokenizer turns ids into bytes that are not UTF-8") from None
-
-    def unseen(self, text: str, ids: Sequence[int]) -> str:
-        """Return the characters that the source vocabulary has no piece for, of a text and its ids, each once."""
-        if not self.lacking[0][list(ids)].any():
-            return ""
-        normal = self.source.normalize(self._source_rule.given(text)).replace("\ufffd", "")
-        return reveal_reserved("".join(c for c in dict.fromkeys(normal) if self.source.piece_to_id(c) == self.unk))
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """Return the pieces of a list of target ids."""
@@ -228,6 +223,14 @@ def _in_our_words(reason: str) -> str:
         f"its characters and the special pieces alone are {found[1]}; raise tokenizer.vocab_size, "
         "or lower tokenizer.character_coverage (not below 0.98), so that rare characters have no pieces"
     )
+
+
+def unseen_characters(tok: Tokenizer, text: str, ids: Sequence[int]) -> str:
+    """Return the characters that the source vocabulary has no piece for, of a text and its ids, each once."""
+    if not tok.lacking[0][list(ids)].any():
+        return ""
+    normal = tok.source.normalize(tok.rules[0].given(text)).replace("\ufffd", "")
+    return reveal_reserved("".join(c for c in dict.fromkeys(normal) if tok.source.piece_to_id(c) == tok.unk))
 
 
 def tokenizer_in_use(cfg: Config, tok: Tokenizer) -> Config:

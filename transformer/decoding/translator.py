@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from transformer.config import DecodeConfig
 from transformer.data.batching import rectangle
-from transformer.data.tokenizer import Tokenizer
+from transformer.data.tokenizer import Tokenizer, unseen_characters
 from transformer.decoding import search
 from transformer.decoding.batches import DecodingSplitter, Piece, PieceBatch, cut_batches
 from transformer.decoding.int8.engine import make_engine, obstacle
@@ -264,7 +264,7 @@ class Translator:
 
     def _warn_of_unseen(self, line: str, ids: list[int], number: int) -> None:
         """Log the first line with characters that are not in the vocabulary."""
-        if self.warned_unknown or not (unseen := self.tokenizer.unseen(line, ids)):
+        if self.warned_unknown or not (unseen := unseen_characters(self.tokenizer, line, ids)):
             return
         self.warned_unknown = True
         spelled = "" if self.tokenizer.unk in ids else "; they are spelled in bytes, which training has hardly seen"
