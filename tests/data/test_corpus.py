@@ -132,3 +132,26 @@ def test_every_kind_of_corpus_is_in_the_table() -> None:
     assert corpus.KINDS.keys() == set(CORPUS_KINDS)
     fields = {field.name for field in dataclasses.fields(CorpusConfig)}
     assert fields - {"name", "split", "revision", "weight"} == set(CORPUS_KINDS)
+
+
+def test_tables_of_spreadsheets(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "x.tsv"
+
+    def refused(text: str, sentence: str) -> None:
+        path.write_text(text, encoding="utf-8-sig")
+        with pytest.raises(DataError, match=sentence):
+            read(tsv=str(path))
+
+    refused("one;eins\r\n", "line 1 has 1 columns; expected .* by one tab; if it is CSV, save it with tabs")
+    refused('a\tb\n"one\r\n two"\teins\r\n', "line 2 has 1 columns; .*; a field in quotes seems to have a line break")
+    refused("de\ten\neins\tone\n", "by its first line it has de before en; swap its columns")
+    refused("a\tb\tc\n", "line 1 has 3 columns; expected source and target, separated by one tab$")
+    path.write_text('EN\tDE\n"say ""hi"""\tb\n', encoding="utf-8-sig")
+    for _ in range(2):
+        assert read(tsv=str(path)) == [("EN", "DE"), ('"say ""hi"""', "b")]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path}: its first line names the columns, and is read as a pair; remove it",
+        f"{path} has fields in quotes, as spreadsheets write them; the quotes are read as text",
+    ]
+    path.write_text('"one\t"eins\n', encoding="utf-8")  # quotes have no meaning (pytorch/text#612)
+    assert read(tsv=str(path)) == [('"one', '"eins')]

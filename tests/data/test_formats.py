@@ -8,6 +8,7 @@ import gzip
 import io
 import lzma
 import os
+import re
 import sqlite3
 import tarfile
 import threading
@@ -119,7 +120,9 @@ FORMATS: dict[str, tuple[bytes, str]] = {
         for encoding in ("utf-16le", "utf-16be", "utf-32le", "utf-32be")
     },
     "UTF-16 in gz": (gzip.compress(TEXT.encode("utf-16")), "UTF-16 text"),
-    "gz, 4 times": (functools.reduce(lambda x, _: gzip.compress(x), range(4), b"a\n"), "compressed more than 3 times"),
+    "gz in gz in gz in gz": (
+        functools.reduce(lambda content, _: gzip.compress(content), range(4), b"a\n"), "compressed more than 3 times",
+    ),
 }  # fmt: skip
 PLAIN = {
     **{script: text.encode() for script, text in SCRIPTS.items()},
@@ -247,3 +250,26 @@ def test_lines_that_end_with_cr_alone_are_refused(tmp_path: Path) -> None:
 def test_marks_of_joined_files_do_not_pile_up(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"\xef\xbb\xbf\xef\xbb\xbfone\n")
     assert read_text(tmp_path / "x") == ["one"]
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (
+            b'<?xml version="1.0"?>\n<tmx version="1.4">\n',
+            "an XML document (perhaps TMX); convert it to two text files",
+        ),
+        (b"\xef\xbb\xbf\n<!DOCTYPE html>\n", "an HTML page, perhaps the answer of a web site instead of the file"),
+        (b'{"en": "one", "de": "eins"}\n', "a table of JSON; give it with data.*.json"),
+    ],
+)
+def test_markup_is_no_training_text(tmp_path: Path, content: bytes, sentence: str) -> None:
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(DataError, match=f"x is {re.escape(sentence)}"):
+        read_text(tmp_path / "x")
+
+
+def test_text_with_brackets_is_text(tmp_path: Path) -> None:
+    text = ['{"%s" is a variable}', "<b>bold</b>", "[1]"]
+    (tmp_path / "x").write_text("\n".join(text))
+    assert read_text(tmp_path / "x") == text

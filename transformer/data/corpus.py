@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import logging
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from itertools import zip_longest
@@ -14,6 +17,10 @@ from transformer.data.lines import read_lines, sha256, undecodable
 from transformer.data.tables import read_json, read_parquet
 from transformer.errors import DataError
 from transformer.paths import expanded, matching
+
+SPREADSHEET = re.compile(r'"(?:[^"]|"")*"')
+"""A field with quotes in it, as spreadsheets write it."""
+log = logging.getLogger(__name__)
 
 
 class Pair(NamedTuple):
@@ -115,7 +122,7 @@ def _read_files(corpus: CorpusConfig, _source: str, _target: str, drop: bool) ->
     return _aligned(Path(corpus.files[0]), Path(corpus.files[1]), drop)
 
 
-def _read_tsv(corpus: CorpusConfig, _source: str, _target: str, drop: bool) -> Iterator[Pair | None]:
+def _read_tsv(corpus: CorpusConfig, source: str, target: str, drop: bool) -> Iterator[Pair | None]:
     path = Path(corpus.tsv or "")
     for number, line in enumerate(read_lines(path), 1):
         if line is None:
@@ -127,8 +134,36 @@ def _read_tsv(corpus: CorpusConfig, _source: str, _target: str, drop: bool) -> I
         if len(columns) != 2:
             raise DataError(
                 f"{path}, line {number} has {len(columns)} columns; expected source and target, separated by one tab"
+                f"{_advice(line, number)}"
             )
+        if number == 1:
+            _check_header(path, columns, source, target)
+        if '""' in line and any(SPREADSHEET.fullmatch(column) for column in columns):
+            _warn_once(f"{path} has fields in quotes, as spreadsheets write them; the quotes are read as text")
         yield Pair(*columns)
+
+
+def _advice(line: str, number: int) -> str:
+    """Return advice for a line that has not two columns."""
+    if "\t" not in line and number == 1:
+        return "; if it is CSV, save it with tabs"
+    if line.count('"') % 2:
+        return "; a field in quotes seems to have a line break or a tab in it"
+    return ""
+
+
+def _check_header(path: Path, columns: list[str], source: str, target: str) -> None:
+    """Warn of a first line that names the columns. Raises DataError if it names them the other way round."""
+    names = [column.strip().lower() for column in columns]
+    if names == [target, source]:
+        raise DataError(f"{path}: by its first line it has {target} before {source}; swap its columns")
+    if names in ([source, target], ["source", "target"], ["src", "tgt"], ["src", "trg"]):
+        _warn_once(f"{path}: its first line names the columns, and is read as a pair; remove it")
+
+
+@functools.cache
+def _warn_once(sentence: str) -> None:
+    log.warning("%s", sentence)
 
 
 def _read_testset(corpus: CorpusConfig, source: str, target: str, drop: bool) -> Iterator[Pair | None]:

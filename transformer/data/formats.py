@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import bz2
 import codecs
+import contextlib
 import gzip
 import io
+import json
 import lzma
 import unicodedata
 import zlib
@@ -146,6 +148,21 @@ def what_it_is(head: bytes) -> tuple[str, str] | None:
     controls = _controls(head)
     if len(controls) > MOST_CONTROLS * len(head) and len(set(controls)) >= KINDS_OF_CONTROLS:
         return "not text in any encoding", "give plain text in UTF-8"
+    return None
+
+
+def markup(head: bytes) -> tuple[str, str] | None:
+    """Return the name of a format that is text but does not hold a sentence a line, with advice; else None."""
+    start = head.removeprefix(codecs.BOM_UTF8).lstrip().lower()
+    if start.startswith((b"<?xml", b"<tmx", b"<!doctype tmx")):
+        return "an XML document (perhaps TMX)", "convert it to two text files or a table"
+    if start.startswith((b"<!doctype html", b"<html")):
+        return "an HTML page, perhaps the answer of a web site instead of the file", "download it anew"
+    first = head.split(b"\n")[0]
+    if first.startswith(b'{"') and first.rstrip().endswith(b"}"):
+        with contextlib.suppress(ValueError, RecursionError):
+            json.loads(first)
+            return "a table of JSON", "give it with data.*.json"
     return None
 
 

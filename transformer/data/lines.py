@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
+import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from transformer.data.formats import DAMAGE, HEAD, in_another_encoding, open_text, unreadable
+from transformer.data.formats import DAMAGE, HEAD, in_another_encoding, markup, open_text, unreadable
 from transformer.errors import DataError
 from transformer.paths import expanded
 
 LONGEST_LINE = 1 << 24
 """Bytes of a decompressed line above which a file is refused: it is not text, and the line could fill the memory."""
+BLOCK = 16
+"""Lines that are decoded at once, which is faster than one by one."""
 MARK = b"\xef\xbb\xbf"
 """The byte-order mark of UTF-8."""
 
@@ -23,15 +27,17 @@ def raw_lines(stream: IO[bytes], name: str) -> Iterator[bytes]:
 
     Lines end at LF only. A CR before the LF is removed, and so are byte-order marks at the start of the file.
     """
+    read = functools.partial(stream.readline, LONGEST_LINE + 1)
     try:
-        for number, raw in enumerate(iter(lambda: stream.readline(LONGEST_LINE + 1), b"")):
+        lines = iter(read, b"")
+        for raw in itertools.islice(lines, 1):
+            while raw.startswith(MARK):
+                raw = raw.removeprefix(MARK)
+            lines = itertools.chain((raw,), lines)
+        for number, raw in enumerate(lines, 1):
             if len(raw) > LONGEST_LINE:
-                raise DataError(f"{name}, line {number + 1} is longer than {LONGEST_LINE >> 20} MiB, so it is not text")
-            raw = raw.removesuffix(b"\n").removesuffix(b"\r")
-            if number == 0:
-                while raw.startswith(MARK):
-                    raw = raw.removeprefix(MARK)
-            yield raw
+                raise DataError(f"{name}, line {number} is longer than {LONGEST_LINE >> 20} MiB, so it is not text")
+            yield raw.removesuffix(b"\n").removesuffix(b"\r")
     except DAMAGE as error:
         raise unreadable(name, error) from None
 
@@ -42,16 +48,25 @@ def decode_lines(raw_lines: Iterable[bytes], name: str) -> Iterator[str | None]:
     Raises DataError at the end if most lines have a NUL byte.
     """
     number = with_nul = 0
-    for raw in raw_lines:
-        number += 1
-        if b"\0" in raw:
-            with_nul += 1
+    lines = iter(raw_lines)
+    while block := list(itertools.islice(lines, BLOCK)):
+        number += len(block)
+        whole = b"\n".join(block)
+        if b"\0" in whole:
+            with_nul += sum(b"\0" in raw for raw in block)
         try:
-            yield raw.decode("utf-8")
+            yield from whole.decode("utf-8").split("\n")
         except UnicodeDecodeError:
-            yield None
+            yield from map(_text, block)
     if 2 * with_nul > number:
         raise DataError(f"{name} is not text: {with_nul} of {number} lines have NUL bytes")
+
+
+def _text(raw: bytes) -> str | None:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
 
 
 def lenient_lines(stream: IO[bytes], name: str) -> Iterator[tuple[str, bool]]:
@@ -65,9 +80,14 @@ def lenient_lines(stream: IO[bytes], name: str) -> Iterator[tuple[str, bool]]:
 
 
 def read_lines(path: Path) -> Iterator[str | None]:
-    """Yield the lines of a plain or compressed text file, or None for a line that is not UTF-8."""
+    """Yield the lines of a plain or compressed text file, or None for a line that is not UTF-8.
+
+    Raises DataError if it is not text with a sentence a line.
+    """
     with open_bytes(path) as stream:
         head = stream.peek(HEAD)[:HEAD]
+        if found := markup(head):
+            raise DataError(f"{path} is {found[0]}; {found[1]}")
         if b"\n" not in head and head.count(b"\r") > 1:
             raise DataError(f"{path}: its lines end with CR alone; convert it, for example with: tr '\\r' '\\n'")
         yield from decode_lines(raw_lines(stream, str(path)), str(path))
