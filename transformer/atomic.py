@@ -58,7 +58,7 @@ def naming(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _filled(path: Path) -> Iterator[Path]:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = temporary_name(path.parent)
     try:
         temporary.mkdir()  # unlike tempfile, with the mode, group and ACL that umask and parent ask for
@@ -121,7 +121,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     If the block fails, it is removed. `path` must not exist.
     """
     with naming(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         temporary = temporary_name(path.parent)
         try:
             temporary.mkdir()
@@ -130,6 +130,14 @@ def whole_folder(path: Path) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, unless it exists. Raises NotADirectoryError if it is a file."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
 
 
 def temporary_name(parent: Path) -> Path:

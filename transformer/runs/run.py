@@ -62,7 +62,7 @@ class Run:
 
 def write_run(path: Path, cfg: Config, tok: Tokenizer) -> Run:
     """Create a run directory, or update the configuration of an existing one."""
-    path.mkdir(parents=True, exist_ok=True)
+    atomic.make_folder(path)
     (path / CHECKPOINTS).mkdir(exist_ok=True)
     tok.save(path)
     atomic.write_text(path / CONFIG, config_file.dump(cfg))
@@ -74,7 +74,10 @@ def check_destination(path: Path) -> None:
 
     Nothing is written. A directory may be missing, empty, a run, or one in which a run was about to start.
     """
+    _check_name(path)
     try:
+        if path.exists() and not path.is_dir():
+            raise CheckpointError(f"{path} is not a directory; choose another with --run")
         strange = foreign(path)
     except PermissionError as error:
         raise atomic.unreadable(path, error) from None
@@ -86,6 +89,7 @@ def check_destination(path: Path) -> None:
 
 def open_run(path: Path) -> Run:
     """Return the run at `path`. Raises CheckpointError if there is none."""
+    _check_name(path)
     try:
         (path / CONFIG).stat()
     except PermissionError as error:
@@ -100,6 +104,14 @@ def open_run(path: Path) -> Run:
     if cfg.model.tied == "all" and not tok.joint:
         raise CheckpointError(f"{path} has two vocabularies, but model.tied: all needs one")
     return Run(path, cfg, tok)
+
+
+def _check_name(path: Path) -> None:
+    """Raise CheckpointError for a name that safetensors cannot open."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise CheckpointError(f"the name of {path} is not UTF-8, so it cannot hold a run; rename it") from None
 
 
 def refuse_links(path: Path) -> None:

@@ -77,7 +77,7 @@ def train(cfg: Config, folder: Path, device: torch.device, fresh: bool = False, 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Lock the folder while the block runs. Raises CheckpointError if another training holds the lock."""
-    folder.mkdir(parents=True, exist_ok=True)
+    atomic.make_folder(folder)
     with atomic.only_writer(folder) as alone:
         if not alone:
             raise CheckpointError(
@@ -155,6 +155,7 @@ def build_loop(
     if not ranks.first:
         ranks.wait()  # the first process prepares the data, the others read it from the cache
     cache = Path(cfg.data.prepared_dir).expanduser() if cfg.data.prepared_dir else folder.parent / "prepared"
+    _make_cache(cache)
     data = prepare(cfg, cache, _known_tokenizer(cfg, folder if keep else None))
     run = write_run(folder, cfg, data.tokenizer) if keep and ranks.first else Run(folder, cfg, data.tokenizer)
     if ranks.first:
@@ -168,6 +169,16 @@ def build_loop(
     trainer = make_trainer(model, cfg, device, ranks)
     tokens = ranks.smallest(micro_batch_tokens(cfg, device, ranks.count), device)  # of the memory that the model leaves
     return TrainingLoop(run, data, trainer, tokens, metrics_log, watch)
+
+
+def _make_cache(folder: Path) -> None:
+    """Make the directory of prepared text. Raises ConfigError if that is impossible, as next to a mounted run."""
+    try:
+        atomic.make_folder(folder)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot make {folder}, the directory of prepared text: {error.strerror}; set data.prepared_dir to another"
+        ) from None
 
 
 def _known_tokenizer(cfg: Config, folder: Path | None) -> Tokenizer | None:
@@ -213,7 +224,9 @@ def _move_aside(folder: Path) -> Path:
     try:
         atomic.move(folder, old)
     except OSError as error:
-        raise TransformerError(f"cannot move {folder} to {old}: {error.strerror}") from None
+        raise TransformerError(
+            f"cannot move {folder} to {old}: {error.strerror}; choose another directory with --run"
+        ) from None
     return old
 
 
