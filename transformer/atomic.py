@@ -52,7 +52,7 @@ def naming(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.filename is None or TEMPORARY in str(error.filename):
-            error.filename, error.filename2 = str(path), None
+            raise OSError(error.errno, error.strerror or str(error), str(path)) from None
         raise
 
 
