@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "transformer"
 ROWS = [
-    "errors config config_file atomic",
+    "errors file_system config config_file atomic",
     "system",
     "data model",
     "runs",

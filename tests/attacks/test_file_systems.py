@@ -195,6 +195,30 @@ def test_folders_on_another_layer_are_copied_or_removed(
     assert not list(tmp_path.rglob(".transformer-*"))
 
 
+@pytest.mark.parametrize("number", [errno.ENOTSUP, errno.ENOSYS, errno.EXDEV])
+def test_a_file_system_without_renames_is_written_to(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """gcsfuse#2570, gcsfuse#11: buckets of an object store, mounted. The manifest is copied last."""
+    for name in ("rename", "replace"):
+        monkeypatch.setattr(os, name, failing(getattr(os, name), number))
+    cfg = config_file.override(tiny, [*QUICK, "train.save_every=1", "train.keep_last=1"])
+    train(cfg, tmp_path / "run", CPU)
+    train(config_file.override(cfg, ["train.max_steps=4"]), tmp_path / "run", CPU)
+    run = open_run(tmp_path / "run")
+    assert [path.name for path in run.steps()] == ["step-00000004"]
+    assert run.pointer("last") == run.steps()[-1]
+    assert atomic.damage(run.steps()[-1]) is None
+    assert main("average", run.path, "--last", "1").code == 0
+    assert not list(tmp_path.rglob(".transformer-*"))
+    monkeypatch.setattr(
+        "shutil.copyfile", failing(shutil.copyfile, errno.ENOSPC, lambda path, *_: path.name == "state.json")
+    )
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(tmp_path / "step-00000005", {}, None, {})
+    assert atomic.damage(tmp_path / "step-00000005") == "it has no manifest.json"
+
+
 def test_a_folder_that_cannot_be_replaced_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_checkpoint(tmp_path / "step-00000001", {}, None, {"first": True})
     temporary = lambda path, *_: Path(path).name.startswith(atomic.TEMPORARY)  # noqa: E731

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformer import atomic, config_file
+from transformer import atomic, config_file, file_system
 from transformer.config import Config
 from transformer.data.tokenizer import Tokenizer, load_tokenizer
 from transformer.errors import CheckpointError
@@ -62,7 +62,7 @@ class Run:
 
 def write_run(path: Path, cfg: Config, tok: Tokenizer) -> Run:
     """Create a run directory, or update the configuration of an existing one."""
-    atomic.make_folder(path)
+    file_system.make_folder(path)
     (path / CHECKPOINTS).mkdir(exist_ok=True)
     tok.save(path)
     atomic.write_text(path / CONFIG, config_file.dump(cfg))
@@ -80,7 +80,7 @@ def check_destination(path: Path) -> None:
             raise CheckpointError(f"{path} is not a directory; choose another with --run")
         strange = foreign(path)
     except PermissionError as error:
-        raise atomic.unreadable(path, error) from None
+        raise file_system.unreadable(path, error) from None
     if strange is not None:
         raise CheckpointError(
             f"{path} is not a run directory, but it contains {strange}; choose a new or an empty directory with --run"
@@ -93,7 +93,7 @@ def open_run(path: Path) -> Run:
     try:
         (path / CONFIG).stat()
     except PermissionError as error:
-        raise atomic.unreadable(path / CONFIG, error) from None
+        raise file_system.unreadable(path / CONFIG, error) from None
     except OSError:  # said below
         pass
     if not is_run(path):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from transformer import atomic, config_file
+from transformer import atomic, config_file, file_system
 from transformer.config import Config
 from transformer.data.prepare import check_corpora, prepare
 from transformer.data.tokenizer import Tokenizer, load_tokenizer
@@ -77,7 +77,7 @@ def train(cfg: Config, folder: Path, device: torch.device, fresh: bool = False, 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Lock the folder while the block runs. Raises CheckpointError if another training holds the lock."""
-    atomic.make_folder(folder)
+    file_system.make_folder(folder)
     with atomic.only_writer(folder) as alone:
         if not alone:
             raise CheckpointError(
@@ -174,7 +174,7 @@ def build_loop(
 def _make_cache(folder: Path) -> None:
     """Make the directory of prepared text. Raises ConfigError if that is impossible, as next to a mounted run."""
     try:
-        atomic.make_folder(folder)
+        file_system.make_folder(folder)
     except OSError as error:
         raise ConfigError(
             f"cannot make {folder}, the directory of prepared text: {error.strerror}; set data.prepared_dir to another"
@@ -222,7 +222,7 @@ def _move_aside(folder: Path) -> Path:
     stamp = time.strftime("%Y%m%d-%H%M%S")
     old = folder.with_name(f"{folder.name}.old-{stamp}")
     try:
-        atomic.move(folder, old)
+        file_system.move(folder, old)
     except OSError as error:
         raise TransformerError(
             f"cannot move {folder} to {old}: {error.strerror}; choose another directory with --run"
