@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import logging
@@ -17,8 +16,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from transformer.errors import TransformerError
+from transformer.file_system import MANIFEST as MANIFEST
+from transformer.file_system import UNKNOWN_CALL, make_folder, move, owner, put, set_aside, sync, unreadable
 
-MANIFEST, LOCK = "manifest.json", ".lock"
+LOCK = ".lock"
 TEMPORARY, REPLACED = ".transformer-tmp-", ".transformer-replaced-"
 """Prefixes that nothing else uses: of a file or folder while it is written or removed, and of a folder while it is
 being replaced. If the new folder never appeared, `clean_up` restores the old one."""
@@ -27,9 +28,6 @@ LARGEST_JSON = 16 << 20
 OLD_NAME = re.compile(r"\.tmp-(?P<kind>replaced-|removed-\d+-)?(?P<name>(step|average)-\d{8}|[a-z0-9_]{8})")
 OLD_FILES = {"model.safetensors", "state.safetensors", "state.json", MANIFEST}
 """What the temporary folders of version 0.2.0 and before are called in `checkpoints`, and what is in them."""
-UNKNOWN_CALL = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY, errno.EBADF, errno.EISDIR}
-UNKNOWN_CALL |= {errno.EPERM, errno.EACCES, errno.EROFS}
-"""Errors of a file system or an operating system that has no fsync, or none for folders. No data is lost by them."""
 log = logging.getLogger(__name__)
 
 
@@ -53,13 +51,13 @@ def naming(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.filename is None or TEMPORARY in str(error.filename):
-            error.filename, error.filename2 = str(path), None
+            raise OSError(error.errno, error.strerror or str(error), str(path)) from None
         raise
 
 
 @contextmanager
 def _filled(path: Path, keep: Collection[str]) -> Iterator[Path]:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = temporary_name(path.parent)
     try:
         temporary.mkdir()  # unlike tempfile, with the mode, group and ACL that umask and parent ask for
@@ -107,25 +105,15 @@ def _replace(temporary: Path, path: Path) -> None:
     old = path.with_name(REPLACED + path.name)
     if path.exists():
         shutil.rmtree(old, ignore_errors=True)
-        _set_aside(path, old)
+        set_aside(path, old)
     try:
-        temporary.rename(path)
+        move(temporary, path)
     except OSError:
         if old.exists() and not path.exists():
             old.rename(path)
         raise
     sync(path.parent)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _set_aside(path: Path, name: Path) -> None:
-    """Rename a folder that is no longer needed, or remove it if it is on another layer of an overlay (moby#25409)."""
-    try:
-        path.rename(name)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        shutil.rmtree(path)
 
 
 @contextmanager
@@ -135,12 +123,12 @@ def whole_folder(path: Path) -> Iterator[Path]:
     If the block fails, it is removed. `path` must not exist.
     """
     with naming(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         temporary = temporary_name(path.parent)
         try:
             temporary.mkdir()
             yield temporary
-            temporary.rename(path)
+            move(temporary, path)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
@@ -149,19 +137,6 @@ def whole_folder(path: Path) -> Iterator[Path]:
 def temporary_name(parent: Path) -> Path:
     """Return a new name for a temporary file or folder. `clean_up` removes it if its writer was killed."""
     return parent / f"{TEMPORARY}{secrets.token_hex(6)}"
-
-
-def move(folder: Path, target: Path) -> None:
-    """Rename a folder. Across the layers of an overlay file system it is copied."""
-    try:
-        folder.rename(target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        copy = temporary_name(target.parent)
-        shutil.copytree(folder, copy, symlinks=True)
-        copy.rename(target)
-        shutil.rmtree(folder)
 
 
 def damage(folder: Path, deep: bool = True) -> str | None:
@@ -201,26 +176,6 @@ def _damage(folder: Path, deep: bool) -> str | None:
     return None
 
 
-def unreadable(path: Path, error: OSError) -> TransformerError:
-    """Return the error for a file or folder that exists, but that this user may not read."""
-    return TransformerError(f"{path}{_owner(path)} may not be read: {error.strerror or error}")
-
-
-def _owner(path: Path) -> str:
-    """Return whose a file is, as an apposition, or nothing if it is this user's or cannot be known."""
-    try:
-        import pwd
-
-        user = path.lstat().st_uid
-        if user == os.geteuid():
-            return ""
-        with suppress(KeyError):
-            return f", which belongs to {pwd.getpwuid(user).pw_name},"
-        return f", which belongs to user {user},"
-    except (ImportError, OSError):
-        return ""
-
-
 def read_json(path: Path) -> Any:
     """Return the content of a JSON file. Raises OSError or ValueError if it is too large, not JSON, or a link."""
     if path.is_symlink():
@@ -249,7 +204,7 @@ def write_bytes(path: Path, content: bytes) -> None:
             with temporary.open("xb") as file:
                 file.write(content)
             sync(temporary)
-            temporary.replace(path)
+            put(temporary, path)
         except BaseException:
             with suppress(OSError):
                 temporary.unlink()
@@ -298,7 +253,7 @@ def _open_lock(path: Path) -> IO[bytes]:
             refused = error
     if not os.path.lexists(path):
         raise OSError(refused.errno, refused.strerror, str(path.parent)) if refused else AssertionError
-    raise TransformerError(f"the lock {path}{_owner(path)} may not be opened; ask for permission, or remove it")
+    raise TransformerError(f"the lock {path}{owner(path)} may not be opened; ask for permission, or remove it")
 
 
 def remove(folder: Path) -> None:
@@ -307,7 +262,7 @@ def remove(folder: Path) -> None:
     Where an overlay file system cannot rename it, a half removed one lacks files of its manifest.
     """
     removed = temporary_name(folder.parent)
-    _set_aside(folder, removed)
+    set_aside(folder, removed)
     shutil.rmtree(removed, ignore_errors=True)
 
 
@@ -342,16 +297,3 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def sync(path: Path) -> None:
-    """Flush a file or folder to disk. A file system that cannot do that for a folder, or at all, is passed over."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        if error.errno not in UNKNOWN_CALL:
-            raise

@@ -132,7 +132,7 @@ def test_killed_at_each_call_of_a_save(tmp_path: Path, existing: bool) -> None:
         parent = tmp_path / str(place)
         if existing:
             fill(parent / "x", "old")
-        if subprocess.run(["python3", "-c", DYING, str(parent), str(place)], check=False).returncode == 0:
+        if subprocess.run([sys.executable, "-c", DYING, str(parent), str(place)], check=False).returncode == 0:
             break
         crashes += 1
         atomic.clean_up(parent)
@@ -145,9 +145,9 @@ def test_killed_at_each_call_of_a_save(tmp_path: Path, existing: bool) -> None:
 
 
 DYING = f"""
-import os, sys, importlib.util
-spec = importlib.util.spec_from_file_location("atomic", {atomic.__file__!r})
-durable = importlib.util.module_from_spec(spec); spec.loader.exec_module(durable)
+import os, sys
+sys.path.insert(0, {str(Path(atomic.__file__).parents[1])!r})
+from transformer import atomic
 left = int(sys.argv[2])
 def counted(original):
     def call(*args, **kwargs):
@@ -158,7 +158,7 @@ def counted(original):
     return call
 for name in {CALLS}: setattr(os, name, counted(getattr(os, name)))
 from pathlib import Path
-with durable.new_folder(Path(sys.argv[1]) / "x") as folder:
+with atomic.new_folder(Path(sys.argv[1]) / "x") as folder:
     (folder / "a").write_text("new"); (folder / "b").write_text("b")
 """
 

@@ -195,6 +195,30 @@ def test_folders_on_another_layer_are_copied_or_removed(
     assert not list(tmp_path.rglob(".transformer-*"))
 
 
+@pytest.mark.parametrize("number", [errno.ENOTSUP, errno.ENOSYS, errno.EXDEV])
+def test_a_file_system_without_renames_is_written_to(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """gcsfuse#2570, gcsfuse#11: buckets of an object store, mounted. The manifest is copied last."""
+    for name in ("rename", "replace"):
+        monkeypatch.setattr(os, name, failing(getattr(os, name), number))
+    cfg = config_file.override(tiny, [*QUICK, "train.save_every=1", "train.keep_last=1"])
+    train(cfg, tmp_path / "run", CPU)
+    train(config_file.override(cfg, ["train.max_steps=4"]), tmp_path / "run", CPU)
+    run = open_run(tmp_path / "run")
+    assert [path.name for path in run.steps()] == ["step-00000004"]
+    assert run.pointer("last") == run.steps()[-1]
+    assert atomic.damage(run.steps()[-1]) is None
+    assert main("average", run.path, "--last", "1").code == 0
+    assert not list(tmp_path.rglob(".transformer-*"))
+    monkeypatch.setattr(
+        "shutil.copyfile", failing(shutil.copyfile, errno.ENOSPC, lambda path, *_: path.name == "state.json")
+    )
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(tmp_path / "step-00000005", {}, None, {})
+    assert atomic.damage(tmp_path / "step-00000005") == "it has no manifest.json"
+
+
 def test_a_folder_that_cannot_be_replaced_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_checkpoint(tmp_path / "step-00000001", {}, None, {"first": True})
     temporary = lambda path, *_: Path(path).name.startswith(atomic.TEMPORARY)  # noqa: E731
@@ -304,7 +328,8 @@ def test_what_may_not_be_read_is_not_called_damaged(
                 found = summarize(open_run(folder))
                 assert found["checkpoints"][-1]["damage"] is None
                 assert f"{path}{sentence}" == found["checkpoints"][-1]["unreadable"]
-                assert f"step-00000003  (best, last)  {path}{sentence}" in format_summary(found)
+                assert f"  {path}{sentence}" in format_summary(found)
+                assert "DAMAGED" not in format_summary(found)
         assert not any("damaged" in line or "trying another" in line for line in said)
 
 
@@ -404,3 +429,35 @@ def test_a_tensorboard_that_cannot_be_written_does_not_stop_training(tmp_path: P
     metrics.close()
     MetricsLog((tmp_path / "m").open("ab"), Board()).close()
     assert (tmp_path / "m").read_text().count("loss") == 2
+
+
+def test_names_that_cannot_be_used_are_refused(tiny_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    found = main("train", tiny_file, "--run", tmp_path / "file")
+    assert found.err == f"transformer train: {tmp_path}/file is not a directory; choose another with --run\n"
+    odd = os.fsdecode(bytes(tmp_path) + b"/\xff")
+    for args in (["train", tiny_file, "--run", odd], ["info", odd]):
+        found = main(*args)
+        assert found.code == 1
+        assert "is not UTF-8, so it cannot hold a run; rename it" in found.err
+    (tmp_path / "prepared").write_text("mine")
+    found = main("train", tiny_file, "--run", tmp_path / "run")
+    assert found.code == 2
+    assert found.err.endswith(
+        f"cannot make {tmp_path}/prepared, the directory of prepared text: Not a directory; "
+        "set data.prepared_dir to another\n"
+    )
+    assert not (tmp_path / os.fsdecode(b"\xff")).exists()
+
+
+def test_a_mounted_run_directory_cannot_be_moved_aside(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """findajob#860: a volume of a container."""
+    train(config_file.override(tiny, QUICK), tmp_path / "run", CPU)
+    mounted = failing(os.rename, errno.EBUSY, lambda path, *_: Path(path) == tmp_path / "run")
+    monkeypatch.setattr(os, "rename", mounted)
+    sentence = r"cannot move .*run to .*run\.old-[0-9-]+: Device or resource busy; choose another directory with --run"
+    with pytest.raises(TransformerError, match=sentence):
+        train(config_file.override(tiny, QUICK), tmp_path / "run", CPU, fresh=True)
+    assert open_run(tmp_path / "run").steps()

@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformer import config_file
 from transformer.config import Config
 from transformer.data import batching
-from transformer.errors import CheckpointError, ConfigError, DataError, TransformerError
+from transformer.errors import CheckpointError, ConfigError, DataError
 from transformer.model.dropout import keep_mask
 from transformer.runs.checkpoint import WEIGHTS, load_state, load_tensors, save_checkpoint
 from transformer.runs.layout import step_name
@@ -526,19 +526,6 @@ def test_dry_run_writes_no_run_directory(tiny: Config, tmp_path: Path) -> None:
         assert word in text
     assert not (tmp_path / "run").exists()
     assert threading.active_count() < 10
-
-
-def test_a_run_that_cannot_be_moved_aside_is_reported(
-    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "run").mkdir()
-
-    def refuse(*_: Any) -> None:
-        raise OSError(18, "Invalid cross-device link")
-
-    monkeypatch.setattr(Path, "rename", refuse)
-    with pytest.raises(TransformerError, match=r"cannot move .*run to .*run\.old-[0-9-]+: Invalid cross-device link"):
-        train(tiny, tmp_path / "run", CPU, fresh=True)
 
 
 def test_an_average_of_damaged_checkpoints_is_refused(

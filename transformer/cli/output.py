@@ -15,12 +15,12 @@ from itertools import count
 from pathlib import Path
 from typing import IO
 
-from transformer import atomic
+from transformer import atomic, file_system
 from transformer.errors import ConfigError
 
 NOT_HERE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG}
 """Errors of a folder in which this user may make no file, although he may write to a file in it."""
-IN_PLACE = {errno.EXDEV, errno.EBUSY, errno.EPERM, errno.EACCES}
+IN_PLACE = file_system.NO_RENAME | {errno.EBUSY, errno.EPERM, errno.EACCES}
 """Errors of a rename to a file that can only be written in place, such as one that is mounted into a container."""
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def _partial(path: Path, target: Path, status: os.stat_result | None) -> Iterato
                 with contextlib.suppress(OSError):
                     os.chmod(partial, stat.S_IMODE(status.st_mode))
             yield file
-        atomic.sync(partial)
+        file_system.sync(partial)
         _put_in_place(partial, target)
     except BaseException:
         if partial.exists():
@@ -126,7 +126,7 @@ def _put_in_place(partial: Path, target: Path) -> None:
     try:
         partial.replace(target)
     except OSError as error:
-        if error.errno not in IN_PLACE or not target.exists():
+        if error.errno not in IN_PLACE:
             raise
         shutil.copyfile(partial, target)
         partial.unlink()

@@ -93,7 +93,7 @@ class Tokenizer:
 
     def ends_in_blank(self, text: str) -> bool:
         """Return whether a target text ends in a blank, so that what follows is a new word."""
-        longer = self.target.normalize(self._target_rule.given(f"{text}x"))
+        longer = self.target.normalize(self.rules[1].given(f"{text}x"))
         return bool(text.strip()) and longer.endswith(f"{SPACE}x")
 
     def encode_pairs(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[Flat, Flat]:

@@ -10,7 +10,7 @@ from transformer.atomic import LOCK
 CONFIG, CHECKPOINTS, METRICS, FINISHED = "config.yaml", "checkpoints", "metrics.jsonl", "finished"
 """The configuration, the folder of checkpoints, the log for programs, and the file that says training is complete."""
 TOKENIZERS = ("tokenizer.model", "source.model", "target.model")
-STARTED = {CHECKPOINTS, METRICS, "tensorboard", *TOKENIZERS}
+STARTED = {CHECKPOINTS, METRICS, "tensorboard", "data.json", *TOKENIZERS}
 """What may be in a run directory whose first start was killed before it wrote the configuration."""
 EVALUATIONS = "evaluations"
 """The folder of scores and translations that `evaluate` keeps."""

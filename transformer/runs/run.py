@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformer import atomic, config_file
+from transformer import atomic, config_file, file_system
 from transformer.config import Config
 from transformer.data.tokenizer import Tokenizer, load_tokenizer, tokenizer_in_use
 from transformer.errors import CheckpointError
@@ -62,7 +62,7 @@ class Run:
 
 def write_run(path: Path, cfg: Config, tok: Tokenizer) -> Run:
     """Create a run directory, or update the configuration of an existing one."""
-    path.mkdir(parents=True, exist_ok=True)
+    file_system.make_folder(path)
     (path / CHECKPOINTS).mkdir(exist_ok=True)
     tok.save(path)
     atomic.write_text(path / CONFIG, config_file.dump(cfg))
@@ -74,10 +74,13 @@ def check_destination(path: Path) -> None:
 
     Nothing is written. A directory may be missing, empty, a run, or one in which a run was about to start.
     """
+    _check_name(path)
     try:
+        if path.exists() and not path.is_dir():
+            raise CheckpointError(f"{path} is not a directory; choose another with --run")
         strange = foreign(path)
     except PermissionError as error:
-        raise atomic.unreadable(path, error) from None
+        raise file_system.unreadable(path, error) from None
     if strange is not None:
         raise CheckpointError(
             f"{path} is not a run directory, but it contains {strange}; choose a new or an empty directory with --run"
@@ -89,10 +92,11 @@ def open_run(path: Path) -> Run:
 
     Raises CheckpointError if there is none.
     """
+    _check_name(path)
     try:
         (path / CONFIG).stat()
     except PermissionError as error:
-        raise atomic.unreadable(path / CONFIG, error) from None
+        raise file_system.unreadable(path / CONFIG, error) from None
     except OSError:  # said below
         pass
     if not is_run(path):
@@ -103,6 +107,14 @@ def open_run(path: Path) -> Run:
     if cfg.model.tied == "all" and not tok.joint:
         raise CheckpointError(f"{path} has two vocabularies, but model.tied: all needs one")
     return Run(path, tokenizer_in_use(cfg, tok), tok)
+
+
+def _check_name(path: Path) -> None:
+    """Raise CheckpointError for a name that safetensors cannot open."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise CheckpointError(f"the name of {path} is not UTF-8, so it cannot hold a run; rename it") from None
 
 
 def refuse_links(path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from transformer import atomic, config_file
+from transformer import atomic, config_file, file_system
 from transformer.config import Config, TokenizerConfig, contradiction
 from transformer.data.prepare import check_corpora, prepare
 from transformer.data.tokenizer import Tokenizer, load_tokenizer, tokenizer_in_use
@@ -91,7 +91,7 @@ def _locked(folder: Path) -> Iterator[None]:
     A folder that did not exist is removed again if the block fails before it has written anything there.
     """
     existed = folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
+    file_system.make_folder(folder)
     with atomic.only_writer(folder) as alone:
         if not alone:
             raise CheckpointError(
@@ -191,6 +191,7 @@ def build_loop(
     if not ranks.first:
         ranks.wait()  # the first process prepares the data, the others read it from the cache
     cache = expanded(cfg.data.prepared_dir) if cfg.data.prepared_dir else folder.parent / "prepared"
+    _make_cache(cache)
     data = prepare(cfg, cache, _known_tokenizer(cfg, folder if keep else None))
     run = Run(folder, cfg, data.tokenizer)
     if ranks.first:
@@ -204,6 +205,16 @@ def build_loop(
     trainer = make_trainer(model, cfg, device, ranks)
     tokens = ranks.smallest(micro_batch_tokens(cfg, device, ranks.count), device)  # of the memory that the model leaves
     return TrainingLoop(run, data, trainer, tokens, watch)
+
+
+def _make_cache(folder: Path) -> None:
+    """Make the directory of prepared text. Raises ConfigError if that is impossible, as next to a mounted run."""
+    try:
+        file_system.make_folder(folder)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot make {folder}, the directory of prepared text: {error.strerror}; set data.prepared_dir to another"
+        ) from None
 
 
 def _known_tokenizer(cfg: Config, folder: Path | None) -> Tokenizer | None:
@@ -278,9 +289,11 @@ def _move_aside(folder: Path) -> Path:
     stamp = time.strftime("%Y%m%d-%H%M%S")
     old = folder.with_name(f"{folder.name}.old-{stamp}")
     try:
-        atomic.move(folder, old)
+        file_system.move(folder, old)
     except OSError as error:
-        raise TransformerError(f"cannot move {folder} to {old}: {error.strerror}") from None
+        raise TransformerError(
+            f"cannot move {folder} to {old}: {error.strerror}; choose another directory with --run"
+        ) from None
     return old
 
 
