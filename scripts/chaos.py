@@ -26,8 +26,14 @@ from transformer.runs.run import open_run
 from transformer.system.clock import duration
 
 COMMAND = [sys.executable, "-m", "transformer"]
-SIGNALS = {"kill -9": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT, "SIGUSR1": signal.SIGUSR1}
-LEADS_TO = {"SIGTERM": (143, -signal.SIGTERM), "SIGINT": (130, -signal.SIGINT)}
+SIGNALS = {
+    "kill -9": signal.SIGKILL,
+    "SIGTERM": signal.SIGTERM,
+    "SIGINT": signal.SIGINT,
+    "SIGHUP": signal.SIGHUP,
+    "SIGUSR1": signal.SIGUSR1,
+}
+LEADS_TO = {name: (128 + SIGNALS[name], -SIGNALS[name]) for name in ("SIGTERM", "SIGINT", "SIGHUP")}
 """Expected exit codes; the negative one if Python was still starting."""
 FAULTS = (*SIGNALS, "disk full", "file cut", "bit flipped")
 
@@ -69,13 +75,14 @@ def train(args: argparse.Namespace, run: Path, limit: int | None = None) -> subp
     """Start or resume a training on one thread. No file that it writes may exceed the limit in bytes."""
     command = [*COMMAND, "train", str(args.config), *args.overrides, "--run", str(run), "--device", args.device]
 
-    def starve() -> None:
+    def prepare() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # even under nohup
         if limit is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     with run.with_suffix(".log").open("ab") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log, env=environment, preexec_fn=starve)
+        return subprocess.Popen(command, stdout=log, stderr=log, env=environment, preexec_fn=prepare)
 
 
 def disturb(args: argparse.Namespace, run: Path) -> Counter[str]:

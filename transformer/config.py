@@ -53,7 +53,8 @@ class DataConfig:
     test: CorpusConfig | None = None
     """Held-out text for `evaluate`."""
     max_length: Annotated[int, (2, 16_384)] = 256
-    """Longest sentence, in tokens. Longer training pairs are dropped; longer input is translated in pieces."""
+    """Longest sentence, in tokens. Longer training and validation pairs are left out; longer input is translated in
+    pieces."""
     max_ratio: Annotated[float, (1.0, 10**6)] | None = None
     """Largest ratio of the two sides' lengths, in tokens. Training pairs above it are dropped."""
     duplicates: Literal["keep", "drop"] = "keep"
@@ -132,7 +133,8 @@ class TrainConfig:
     micro_batch_tokens: Annotated[int, (1, 10**8)] | Literal["auto"] = "auto"
     """Most tokens per side of a micro-batch, counting padding. Changes speed, memory and the draws of dropout."""
     time_limit: Annotated[float, (0.0, 10**9)] | None = None
-    """Wall-clock limit in seconds. Training then saves and stops with exit code 0."""
+    """Wall-clock limit in seconds, for all from the start of the command. Training saves and stops with exit code 0
+    before it: by as much as the slowest save and validation so far took. A validation that takes longer is ended."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Precision of the network's arithmetic. Weights and optimizer state stay float32. `auto` is bfloat16 if the
     hardware multiplies matrices in it, else float32."""

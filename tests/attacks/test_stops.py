@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.command import main
 from support.nursery import Child, Nursery, open_nursery, wait_until
 from support.toy import CPU, assert_same, toy_pairs, write_pairs
 
@@ -201,7 +202,14 @@ def test_a_validation_longer_than_the_limit_does_not_hold_up_a_run(
 # ---- signals -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGHUP, 129), (signal.SIGUSR2, 140), (signal.SIGXCPU, 152)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (signal.SIGHUP, 129),
+        pytest.param(signal.SIGUSR2, 140, marks=pytest.mark.slow),
+        pytest.param(signal.SIGXCPU, 152, marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_of_a_terminal_or_batch_system_saves_and_stops(
     nursery: Nursery, tiny_file: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
@@ -241,6 +249,8 @@ def test_a_signal_ends_the_learning_of_a_vocabulary(
     child.wait_for("tokenizer: learning")
     wait_until(lambda: children(child.pid), 10, "no child process")
     learners = children(child.pid)
+    for pid in (child.pid, *learners):  # batch systems send it to all processes of a job (EgoVerse#621)
+        os.kill(pid, signal.SIGUSR1)
     time.sleep(0.5)
     assert children(child.pid) == learners
     asked = time.monotonic()
@@ -504,6 +514,23 @@ def test_lack_of_memory_anywhere_is_one_sentence(
         train(cfg, tmp_path / "run", CPU)
     monkeypatch.undo()
     assert train(cfg, tmp_path / "run", CPU) == "all 6 steps are done"
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=str)
+def test_lack_of_memory_in_another_command_is_one_sentence(
+    trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fails(*_: Any) -> None:
+        raise error
+
+    (tmp_path / "text").write_text("one\n")
+    monkeypatch.setattr(Translator, "score", fails)
+    found = main("score", trained_run, "--source", tmp_path / "text", "--target", tmp_path / "text")
+    assert found.code == 1
+    assert found.err.splitlines()[-1].startswith("transformer score: out of memory")
+    monkeypatch.setattr("transformer.decoding.loading.make_translator", fails)
+    found = main("score", trained_run, "--source", tmp_path / "text", "--target", tmp_path / "text")
+    assert f"transformer score: out of memory: the model in {trained_run} does not fit" in found.err
 
 
 def test_validation_is_split_where_memory_is_short(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
 import torch
 
 from transformer.errors import DeviceError
-from transformer.system.device import cores_granted, resolve_device, resolve_dtype
+from transformer.system.device import cores_granted, missing_here, resolve_device, resolve_dtype
 
 
 def test_a_missing_gpu_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,3 +58,13 @@ def test_torch_takes_no_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv("OMP_NUM_THREADS")
     resolve_device("cpu")
     assert set_to == [2]
+
+
+def test_what_a_system_lacks_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows has neither module."""
+    assert missing_here() == []
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert missing_here() == [
+        "run directories are not locked: start only one training in each",
+        "the memory that is used is not measured",
+    ]

@@ -35,8 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         terminal.complain(args.command, f"a library cannot be loaded: {error}")
         return 1
-    except MemoryError as error:
-        terminal.complain(args.command, f"out of memory {error}".strip())
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        terminal.complain(args.command, f"out of memory {str(error).partition(chr(10))[0]}".strip())
         return 1
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -58,6 +60,14 @@ def _check_working_directory() -> None:
         os.getcwd()
     except OSError as error:
         raise TransformerError(f"the working directory is gone: {error.strerror}; change to one that exists") from None
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError):
+        return True
+    from transformer.system.memory import is_out_of_memory
+
+    return is_out_of_memory(error)
 
 
 def command(argv: Sequence[str] | None = None) -> NoReturn:

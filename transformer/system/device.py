@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import math
 import os
 from pathlib import Path
@@ -53,6 +54,15 @@ def cores_granted(root: Path = Path("/sys/fs/cgroup")) -> int:
             if quota > 0 and period > 0:
                 return math.ceil(quota / period)
     return 1 << 16
+
+
+def missing_here() -> list[str]:
+    """Return what this system cannot do for a training, as sentences. On Linux and macOS it can do all."""
+    lacks = {
+        "fcntl": "run directories are not locked: start only one training in each",
+        "resource": "the memory that is used is not measured",
+    }
+    return [what for module, what in lacks.items() if importlib.util.find_spec(module) is None]
 
 
 def resolve_dtype(name: str, on: torch.device) -> torch.dtype:

@@ -28,7 +28,7 @@ from transformer.runs.models import build_model, load_model
 from transformer.runs.progress import Progress
 from transformer.runs.run import Run, check_destination, open_run, refuse_links, write_run
 from transformer.system.clock import Stopwatch
-from transformer.system.device import device_name, resolve_dtype
+from transformer.system.device import device_name, missing_here, resolve_dtype
 from transformer.system.distributed import Ranks, join_ranks
 from transformer.system.memory import enough_memory
 from transformer.training.log import BoardMaker, open_log, tensorboard
@@ -60,6 +60,8 @@ def train(cfg: Config, folder: Path, device: torch.device, fresh: bool = False, 
     watch = Stopwatch()
     check_select_by(cfg.train.select_by)
     check_corpora(cfg.data)
+    for each in missing_here():
+        log.warning("on this system %s", each)
     ranks, device = join_ranks(device)
     folder = folder.resolve()
     if ranks.first:
