@@ -107,6 +107,18 @@ def test_every_character_comes_out_again() -> None:
     assert tok.decode(tok.encode_target(texts)) == [unicodedata.normalize("NFC", text) for text in texts]
 
 
+def test_targets_in_another_form_than_translations_are_a_warning(said: list[str]) -> None:
+    """undertheseanlp/underthesea#161, Clear-Bible/macula-hebrew#138, google-research/bert#135."""
+    pairs = [(line, unicodedata.normalize("NFD", line)) for line in ("một người bệnh", "한국어 각", "plain")]
+    for normalization, form in (("nfc", "NFC"), ("identity", "NFD")):
+        cfg = TokenizerConfig(vocab_size=300, normalization=normalization)  # type: ignore[arg-type]
+        tok = learn_tokenizer(pairs, cfg)
+        expected = [unicodedata.normalize(form, target) for _, target in pairs]
+        assert tok.decode(tok.encode_target([target for _, target in pairs])) == expected
+    (warning,) = said
+    assert warning.startswith("2 of 3 target texts are not in Unicode's composed form (NFC), but translations will be")
+
+
 @pytest.mark.parametrize(
     ("normalization", "out"),
     [

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
+from unicodedata import is_normalized
 
 import numpy as np
 import sentencepiece
@@ -25,11 +27,15 @@ from transformer.errors import CheckpointError, DataError
 Ints = NDArray[Any]
 LARGEST_MODEL, MOST_PIECES = 64 << 20, 1_000_000
 """Bytes and pieces of a SentencePiece model. A larger file is refused before it is loaded."""
+OTHER_FORMS = 0.01
+"""Share of target texts that are not in NFC above which there is a warning. Not measured."""
 LONGEST_TEXT = 1 << 16
 """Characters of a line. Longer lines are skipped when a vocabulary is learned."""
 SPECIAL = re.compile("<(?=(?:pad|unk|/?s|0x[0-9A-F]{2})>)")
 """The beginning of what looks like a special piece. SentencePiece learns nothing from the characters of one."""
 TOO_MANY = re.compile(r"smaller than required_chars\. \d+ vs (\d+)")
+
+log = logging.getLogger(__name__)
 
 
 class Flat(NamedTuple):
@@ -179,10 +185,25 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 def learn_tokenizer(sample: Iterable[tuple[str, str]], cfg: TokenizerConfig) -> Tokenizer:
     """Learn a tokenizer from raw sentence pairs. The same pairs in the same order give the same bytes."""
     clean = text_rule(True, cfg.normalization == "nfc").learned
-    pairs = [(clean(source), clean(target)) for source, target in sample]
+    raw = list(sample)
+    pairs = [(clean(source), clean(target)) for source, target in raw]
+    if cfg.normalization == "nfc":
+        _warn_of_other_forms([target for _, target in raw])
     if cfg.joint:
         return Tokenizer(_learn([text for pair in pairs for text in pair], cfg))
     return Tokenizer(_learn([source for source, _ in pairs], cfg), _learn([target for _, target in pairs], cfg))
+
+
+def _warn_of_other_forms(targets: list[str]) -> None:
+    """Log a warning if many target texts are not in the form in which the model will write."""
+    other = sum(not is_normalized("NFC", text) for text in targets)
+    if other > OTHER_FORMS * len(targets):
+        log.warning(
+            "%d of %d target texts are not in Unicode's composed form (NFC), but translations will be, and so differ "
+            "from such references; tokenizer.normalization=identity keeps text as it is",
+            other,
+            len(targets),
+        )
 
 
 def _learn(texts: list[str], cfg: TokenizerConfig) -> bytes:
