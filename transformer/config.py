@@ -201,7 +201,8 @@ class DecodeConfig:
     """Most source tokens, counting padding, times the beam size, to decode at once. Changes speed only."""
     precision: Literal["auto", "float32", "bfloat16", "float16", "int8"] = "auto"
     """Precision of the network's arithmetic. `auto` is int8 if possible (beam search on a CPU with AVX-512 VNNI, on
-    Linux, with a C compiler), else bfloat16 if the hardware multiplies matrices in it, else float32."""
+    Linux, with a C compiler), else bfloat16 if the hardware multiplies matrices in it, else float32. For sampling it is
+    float32, so that samples do not depend on the batch."""
 
 
 @dataclass(frozen=True, kw_only=True)

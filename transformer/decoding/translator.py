@@ -22,7 +22,7 @@ from transformer.decoding import search
 from transformer.decoding.batches import DecodingSplitter, Piece, PieceBatch, cut_batches
 from transformer.decoding.int8.engine import make_engine, obstacle
 from transformer.decoding.long_lines import cut_line, join_pieces
-from transformer.decoding.sampling import Sampling, sample, uniform_numbers
+from transformer.decoding.sampling import Sampling, sample, random_bits
 from transformer.errors import ConfigError, DataError
 from transformer.model.decoder_state import DecoderState
 from transformer.model.network import Transformer
@@ -107,7 +107,8 @@ def make_translator(
     """
     check_precision(model, cfg, device)
     int8 = not cfg.sampling and cfg.precision in ("auto", "int8") and obstacle(model.cfg, cfg.beam, device) is None
-    backend = make_engine(model) if int8 else TorchBackend(model, resolve_dtype(cfg.precision, device))
+    precision = "float32" if cfg.sampling and cfg.precision == "auto" else cfg.precision
+    backend = make_engine(model) if int8 else TorchBackend(model, resolve_dtype(precision, device))
     workers = start_workers(device, most=torch.get_num_threads() if int8 else TORCH_WORKERS)
     return Translator(model, tokenizer, cfg, max_length, device, backend, workers)
 
@@ -281,10 +282,10 @@ class Translator:
             return search.beam_search(state, batch.beams, task)
         assert not isinstance(state, search.SelectingState), "sampling needs logits"
         count = max(task.limits)
-        rows = [uniform_numbers(piece.source, k, cfg.seed, count) for piece in pieces for k in range(batch.nbest)]
-        uniform_RT = torch.from_numpy(np.stack(rows)).to(self.device)
+        rows = [random_bits(piece.source, k, cfg.seed, count) for piece in pieces for k in range(batch.nbest)]
+        bits_RT = torch.from_numpy(np.stack(rows)).to(self.device)
         sampling = Sampling(temperature=cfg.temperature, top_k=cfg.top_k, top_p=cfg.top_p)
-        return sample(state, uniform_RT, sampling, task)
+        return sample(state, bits_RT, sampling, task)
 
     def _tensor(self, rows: Sequence[Any], first: int | None = None, last: int | None = None) -> torch.Tensor:
         """Return rows of ids as one padded tensor, with the token `first` before and `last` after each row if given."""
