@@ -116,14 +116,15 @@ def _stream(
     """Translate the lines read so far while more are being read, so that a pipe gets translations before it ends."""
     from tqdm import tqdm
 
+    from transformer.decoding.limits import Warnings
     from transformer.decoding.translator import WINDOW
     from transformer.system.threads import prefetch
 
-    ahead, done = prefetch(lines, WINDOW), 0
+    ahead, done, warnings = prefetch(lines, WINDOW), 0, Warnings(translator.limits)
     with tqdm(unit=" lines", disable=None, leave=False) as bar:
         while ready := ahead.take(WINDOW):
             begin = prefixes[done : done + len(ready)] if prefixes is not None else None
-            for found in translator.translate(ready, nbest, begin, first=done + 1):
+            for found in translator.translate(ready, nbest, begin, first=done + 1, warnings=warnings):
                 yield found
                 bar.update()
             done += len(ready)

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, repeat
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,14 +17,16 @@ from numpy.typing import NDArray
 
 from transformer.config import DecodeConfig
 from transformer.data.batching import rectangle
+from transformer.data.lengths import Lengths
 from transformer.data.tokenizer import Tokenizer
 from transformer.decoding import search
+from transformer.decoding.backend import Backend, TorchBackend
 from transformer.decoding.batches import DecodingSplitter, Piece, PieceBatch, cut_batches
 from transformer.decoding.int8.engine import make_engine, obstacle
-from transformer.decoding.long_lines import cut_line, join_pieces
-from transformer.decoding.sampling import Sampling, sample, random_bits
+from transformer.decoding.limits import Warnings, make_limits
+from transformer.decoding.long_lines import Part, cut_line, join_pieces
+from transformer.decoding.sampling import Sampling, random_bits, sample
 from transformer.errors import ConfigError, DataError
-from transformer.model.decoder_state import DecoderState
 from transformer.model.network import Transformer
 from transformer.system.device import resolve_dtype
 from transformer.system.threads import Workers, start_workers
@@ -67,41 +69,19 @@ EMPTY = Translation("", 0.0, 0.0, ())
 """The translation of an empty line."""
 
 
-class Backend(Protocol):
-    """Runs the network: torch or the 8-bit kernels."""
-
-    precision: str
-    """The precision, by its name in the configuration."""
-
-    def start(self, source_BS: torch.Tensor, beams: int) -> search.State | search.SelectingState:
-        """Encode the sources and return the state from which `beams` hypotheses each are decoded."""
-        ...
-
-
-class TorchBackend:
-    """Runs a model in torch, in one precision."""
-
-    def __init__(self, model: Transformer, dtype: torch.dtype) -> None:
-        self.model, self.dtype = model, dtype
-        self.precision = str(dtype).removeprefix("torch.")
-
-    def start(self, source_BS: torch.Tensor, beams: int) -> DecoderState:
-        """Encode the sources and return the state from which `beams` hypotheses each are decoded."""
-        return self.ready().start(source_BS, beams)
-
-    def ready(self) -> Transformer:
-        """Return the model, which may be shared, set to this precision and without dropout."""
-        if self.model.training:
-            self.model.eval()
-        self.model.compute_dtype = self.dtype
-        return self.model
-
-
 def make_translator(
-    model: Transformer, tokenizer: Tokenizer, cfg: DecodeConfig, max_length: int, device: torch.device
+    model: Transformer,
+    tokenizer: Tokenizer,
+    cfg: DecodeConfig,
+    max_length: int,
+    device: torch.device,
+    lengths: Lengths | None = None,
+    language: str = "",
 ) -> Translator:
-    """Return a translator for a model on its device. Lines of more than `max_length` tokens are cut into pieces.
+    """Return a translator for a model on its device.
 
+    Lines of more than `max_length` tokens, or longer than the `lengths` of the training pairs if known, are translated
+    sentence by sentence. `language` is the code of the source language, which helps to find sentences.
     For 8-bit decoding it quantizes the model and, if necessary, compiles the kernels. It also starts threads.
     Raises ConfigError or DeviceError if `cfg` is not possible here.
     """
@@ -110,7 +90,7 @@ def make_translator(
     precision = "float32" if cfg.sampling and cfg.precision == "auto" else cfg.precision
     backend = make_engine(model) if int8 else TorchBackend(model, resolve_dtype(precision, device))
     workers = start_workers(device, most=torch.get_num_threads() if int8 else TORCH_WORKERS)
-    return Translator(model, tokenizer, cfg, max_length, device, backend, workers)
+    return Translator(model, tokenizer, cfg, max_length, device, backend, workers, lengths, language)
 
 
 def check_precision(model: Transformer, cfg: DecodeConfig, device: torch.device) -> None:
@@ -138,9 +118,12 @@ class Translator:
         device: torch.device,
         backend: Backend,
         workers: Workers,
+        lengths: Lengths | None = None,
+        language: str = "",
     ) -> None:
         self.model, self.tokenizer, self.cfg, self.max_length, self.device = model, tokenizer, cfg, max_length, device
-        self.backend, self.workers = backend, workers
+        self.backend, self.workers, self.language = backend, workers, language
+        self.limits = make_limits(cfg, max_length, lengths)
         self.splitter = DecodingSplitter(device, tokenizer, cfg.batch_tokens)
         self.warned_unknown = False
 
@@ -155,20 +138,27 @@ class Translator:
             raise ConfigError(f"{nbest} translations need a beam of at least {nbest}, not {self.cfg.beam}")
 
     def translate(
-        self, lines: Iterable[str], nbest: int = 1, prefixes: Iterable[str] | None = None, first: int = 1
+        self,
+        lines: Iterable[str],
+        nbest: int = 1,
+        prefixes: Iterable[str] | None = None,
+        first: int = 1,
+        warnings: Warnings | None = None,
     ) -> Iterator[list[Translation]]:
         """Yield the `nbest` best translations of each line, in order. An empty line has one, empty, with score 0.
 
         `prefixes` are the forced beginnings of the translations. `first` is the number of the first line, for warnings.
+        Each warning is given once, for the first line; `warnings` has those given so far, for a text in many calls.
         """
         self.check(nbest)
+        warnings = warnings or Warnings(self.limits)
         lines = iter(lines)
         all_prefixes = iter(prefixes) if prefixes is not None else repeat("")
         while window := _take_window(lines):
             window_prefixes = list(islice(all_prefixes, len(window)))
             if len(window_prefixes) < len(window):
                 raise ConfigError(f"there are fewer prefixes than lines: line {first + len(window_prefixes)} has none")
-            yield from self._translate_window(window, window_prefixes, nbest, first)
+            yield from self._translate_window(window, window_prefixes, nbest, first, warnings)
             first += len(window)
 
     def score(self, sources: Sequence[str], targets: Sequence[str]) -> list[Translation]:
@@ -177,10 +167,11 @@ class Translator:
         `translate` gives the same score for the same ids if it decodes in float32.
         """
         ids = self.tokenizer.encode_source(sources), self.tokenizer.encode_target(targets)
-        limit = max(self.max_length, MOST_SCORED)
+        limit, warnings = max(self.max_length, MOST_SCORED), Warnings(self.limits)
         for number, row in enumerate(zip(*ids, strict=True), 1):
             if (length := max(map(len, row))) > limit:
                 raise DataError(f"line {number} has {length} tokens, more than the {limit} that can be scored")
+            warnings.long_line(number, len(row[0]), "scored whole, unlike in `translate`")
         scored = self.score_ids(*ids)
         return [one if source.strip() or one.ids else EMPTY for source, one in zip(sources, scored, strict=True)]
 
@@ -213,38 +204,64 @@ class Translator:
         return found
 
     def _translate_window(
-        self, lines: list[str], prefixes: list[str], nbest: int, first: int
+        self, lines: list[str], prefixes: list[str], nbest: int, first: int, warnings: Warnings
     ) -> list[list[Translation]]:
         """Translate lines. `first` is the number of the first line."""
         pieces: list[Piece] = []
-        pieces_of_line: list[range] = []
+        parts_of_line: list[list[Part]] = []
         sources = self.tokenizer.encode_source(lines)
         for number, (line, ids, prefix) in enumerate(zip(lines, sources, prefixes, strict=True), first):
-            new = self._pieces(line, ids, prefix, number)
-            pieces_of_line.append(range(len(pieces), len(pieces) + len(new)))
-            pieces += new
+            parts_of_line.append(self._parts(line, ids, number, warnings))
+            begin = self._prefix(prefix, number)
+            pieces += [Piece(part.ids, begin if i == 0 else []) for i, part in enumerate(parts_of_line[-1])]
         hypotheses = self._decode(pieces, nbest)
-        translations = []
-        for numbers in pieces_of_line:
-            joined = join_pieces([hypotheses[i] for i in numbers], self.tokenizer)
+        translations, end = [], 0
+        for number, parts in enumerate(parts_of_line, first):
+            start, end = end, end + len(parts)
+            self._warn_of_cuts(number, pieces[start:end], hypotheses[start:end], warnings)
+            joined = join_pieces(hypotheses[start:end], self.tokenizer, parts)
             ways = [Translation(text, whole.score, whole.log_prob, whole.ids) for text, whole in joined] or [EMPTY]
             translations.append(ways + ways[-1:] * (nbest - len(ways)))  # an empty line has only one translation
         return translations
 
-    def _pieces(self, line: str, ids: list[int], prefix: str, number: int) -> list[Piece]:
-        """Return the pieces of a line to decode: one, several for a long line, none for an empty line."""
+    def _parts(self, line: str, ids: list[int], number: int, warnings: Warnings) -> list[Part]:
+        """Return the parts of a line to decode: one, several for a long line, none for an empty line."""
         if self.tokenizer.unk in ids and not self.warned_unknown:
             self.warned_unknown = True
             log.warning("line %d has characters that are not in this model's vocabulary", number)
+        limits = self.limits
+        if len(ids) <= limits.longest_line:
+            return [Part(ids)] if ids else []
+        parts = cut_line(line, self.tokenizer, limits.longest_line, self.language, limits.longest_sentence)
+        if len(parts) > 1:
+            warnings.long_line(number, len(ids), "translated sentence by sentence")
+        return parts
+
+    def _prefix(self, prefix: str, number: int) -> list[int]:
+        """Return the ids of the forced beginning of a translation."""
         begin = self.tokenizer.encode_target([prefix])[0] if prefix else []
         if len(begin) > self.max_length:
             raise DataError(f"the prefix of line {number} has {len(begin)} tokens, more than {self.max_length}")
-        pieces = [ids] if ids else []
-        if len(ids) > self.max_length:
-            message = "line %d has %d tokens, more than the model's limit of %d: translated in pieces"
-            log.warning(message, number, len(ids), self.max_length)
-            pieces = cut_line(line, self.tokenizer, self.max_length)
-        return [Piece(piece, begin if i == 0 else []) for i, piece in enumerate(pieces)]
+        return begin
+
+    def _warn_of_cuts(
+        self, number: int, pieces: list[Piece], hypotheses: list[list[search.Hypothesis]], warnings: Warnings
+    ) -> None:
+        """Warn if a translation of a line had to end at its limit."""
+        for piece, found in zip(pieces, hypotheses, strict=True):
+            most = self.limits.most_tokens(piece)
+            for each in found:
+                at_limit = len(each.ids) + 1 >= most and "cut translation" not in warnings.given
+                if at_limit and not self._ends_itself(piece, each):
+                    warnings.cut_translation(number, most)
+
+    @torch.inference_mode()
+    def _ends_itself(self, piece: Piece, found: search.Hypothesis) -> bool:
+        """Return whether eos is the most probable token after a translation."""
+        backend = self.backend if isinstance(self.backend, TorchBackend) else TorchBackend(self.model, torch.float32)
+        model, eos = backend.ready(), self.tokenizer.eos
+        logits_BTV = model(self._tensor([piece.source], last=eos), self._tensor([found.ids], first=model.start_id))
+        return int(logits_BTV[0, -1].argmax()) == eos
 
     @torch.inference_mode()
     def _decode(self, pieces: list[Piece], nbest: int) -> list[list[search.Hypothesis]]:
@@ -271,7 +288,7 @@ class Translator:
             start_id=self.model.start_id,
             eos=tokenizer.eos,
             banned=tokenizer.never_chosen,
-            limits=[len(piece.source) + max(cfg.max_extra, 1) + len(piece.prefix) for piece in pieces],
+            limits=[self.limits.most_tokens(piece) for piece in pieces],
             prefixes=[piece.prefix for piece in pieces] if any(piece.prefix for piece in pieces) else None,
             alpha=cfg.length_penalty,
             nbest=batch.nbest,

@@ -6,6 +6,8 @@ from pathlib import Path
 
 CONFIG, CHECKPOINTS, METRICS, FINISHED = "config.yaml", "checkpoints", "metrics.jsonl", "finished"
 """The configuration, the folder of checkpoints, the log for programs, and the file that says training is complete."""
+REPORT = "data.json"
+"""What was read and left out, and the lengths of the training pairs."""
 STEP, AVERAGE = "step-", "average-"
 """Prefixes of checkpoints that training saved, and of averages of these."""
 

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from transformer.config import Config
 from transformer.data import batching
 from transformer.data.batching import Batch, BatchCutter, Update
+from transformer.data.lengths import measure_lengths
 from transformer.data.prepare import Data
 from transformer.evaluation.metrics import merit
 from transformer.runs.progress import Progress
@@ -57,7 +58,9 @@ class TrainingLoop:
         self.guard, self.window = Guard(run, metrics_log, trainer.ranks.first), WindowStatistics()
         self.writer = CheckpointWriter(run, trainer, data.train.report.get("fingerprint"))
         self.validator = (
-            None if data.valid is None else Validator(trainer, run.tokenizer, data.valid, micro_batch_tokens)
+            None
+            if data.valid is None
+            else Validator(trainer, run.tokenizer, data.valid, micro_batch_tokens, measure_lengths(data.train))
         )
 
     # ---- updates ----------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import torch
 
 from transformer import atomic, config_file
 from transformer.config import Config
+from transformer.data.lengths import with_lengths
 from transformer.data.prepare import check_corpora, prepare
 from transformer.data.tokenizer import Tokenizer, load_tokenizer
 from transformer.decoding.translator import check_precision
@@ -20,7 +22,7 @@ from transformer.evaluation.metrics import check_select_by
 from transformer.evaluation.model_card import write_model_card
 from transformer.model.network import Transformer
 from transformer.runs.checkpoint import first_usable, load_state
-from transformer.runs.layout import CHECKPOINTS, FINISHED, is_run
+from transformer.runs.layout import CHECKPOINTS, FINISHED, REPORT, is_run
 from transformer.runs.models import build_model, load_model
 from transformer.runs.progress import Progress
 from transformer.runs.run import Run, open_run, refuse_links, write_run
@@ -119,7 +121,7 @@ def _train(loop: TrainingLoop, checkpoints: list[Path], progress_bar: bool) -> s
     _log_start(loop)
     reason = loop.fit(progress_bar)
     if first:
-        write_model_card(run, dataset_report=loop.data.train.report)
+        write_model_card(run)
         if loop.progress.finished(loop.cfg):
             atomic.write_text(run.path / FINISHED, reason + "\n")
     return reason
@@ -155,6 +157,9 @@ def build_loop(
     cache = Path(cfg.data.prepared_dir).expanduser() if cfg.data.prepared_dir else folder.parent / "prepared"
     data = prepare(cfg, cache, _known_tokenizer(cfg, folder if keep else None))
     run = write_run(folder, cfg, data.tokenizer) if keep and ranks.first else Run(folder, cfg, data.tokenizer)
+    if keep and ranks.first:
+        report = with_lengths(data.train.report, data.train)
+        atomic.write_text(folder / REPORT, json.dumps(report, indent=1) + "\n")  # a run that is stopped has it too
     if ranks.first:
         ranks.wait()
     torch.manual_seed(cfg.train.seed)

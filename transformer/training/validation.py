@@ -12,6 +12,7 @@ import torch
 from transformer.data.batching import BatchCutter, Update
 from transformer.data.corpus import Pair
 from transformer.data.dataset import from_pairs
+from transformer.data.lengths import Lengths
 from transformer.data.tokenizer import Tokenizer
 from transformer.decoding.translator import greedy, make_translator
 from transformer.evaluation import metrics
@@ -26,8 +27,16 @@ log = logging.getLogger(__name__)
 class Validator:
     """Measures a model on the validation text."""
 
-    def __init__(self, trainer: Trainer, tokenizer: Tokenizer, pairs: list[Pair], micro_batch_tokens: int) -> None:
-        """Take how many tokens of a side go through the network at once."""
+    def __init__(
+        self,
+        trainer: Trainer,
+        tokenizer: Tokenizer,
+        pairs: list[Pair],
+        micro_batch_tokens: int,
+        lengths: Lengths | None = None,
+    ) -> None:
+        """Take how many tokens of a side go through the network at once, and the lengths of the training pairs."""
+        self.lengths = lengths
         self.trainer, self.tokenizer, self.pairs, self.micro_batch_tokens = (
             trainer,
             tokenizer,
@@ -65,8 +74,9 @@ class Validator:
 
     def _translate(self) -> list[str]:
         cfg, trainer = self.trainer.cfg, self.trainer
+        data, decode = cfg.data, greedy(cfg.decode)
         translator = make_translator(
-            trainer.model, self.tokenizer, greedy(cfg.decode), cfg.data.max_length, trainer.device
+            trainer.model, self.tokenizer, decode, data.max_length, trainer.device, self.lengths, data.source
         )
         return [found[0].text for found in translator.translate(pair.source for pair in self.pairs)]
 
