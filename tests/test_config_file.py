@@ -35,7 +35,7 @@ def test_defaults_are_those_of_the_paper(tmp_path: Path) -> None:
     assert (model.dropout, cfg.train.label_smoothing, cfg.train.warmup_steps) == (0.1, 0.1, 4000)
     assert cfg.train.adam_betas == (0.9, 0.98)
     assert (cfg.train.adam_epsilon, cfg.train.max_steps, cfg.train.batch_tokens) == (1e-9, 100_000, 25_000)
-    assert (cfg.decode.beam, cfg.decode.length_penalty, cfg.decode.max_extra) == (4, 0.6, 50)
+    assert (cfg.decode.beam, cfg.decode.length_penalty, cfg.decode.max_extra) == (4, 0.6, "auto")
 
 
 def test_a_dumped_configuration_loads_to_an_equal_one(tmp_path: Path) -> None:

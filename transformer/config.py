@@ -53,8 +53,9 @@ class DataConfig:
     test: CorpusConfig | None = None
     """Held-out text for `evaluate`."""
     max_length: Annotated[int, (2, 16_384)] = 256
-    """Longest sentence, in tokens. Longer training and validation pairs are left out; longer input is translated in
-    pieces."""
+    """Longest sentence, in tokens. Longer training and validation pairs are left out. Input longer than that, or than
+    999 in 1,000 training sentences, is translated sentence by sentence; given to `translate`, this setting alone
+    decides."""
     max_ratio: Annotated[float, (1.0, 10**6)] | None = None
     """Largest ratio of the two sides' lengths, in tokens. Training pairs above it are dropped."""
     duplicates: Literal["keep", "drop"] = "keep"
@@ -195,8 +196,9 @@ class DecodeConfig:
     """Hypotheses kept at each step; 1 is greedy."""
     length_penalty: Annotated[float, (0.0, 10.0)] = 0.6
     """alpha in ((5 + n) / 6) ** alpha, by which the log-probability of a translation of n tokens is divided."""
-    max_extra: Annotated[int, (0, 16_384)] = 50
-    """Most tokens of a translation, eos counted, beyond those of its source without eos."""
+    max_extra: Annotated[int, (0, 16_384)] | Literal["auto"] = "auto"
+    """Most tokens of a translation, eos counted, beyond those of its source without eos. `auto` is 50, or 10 more than
+    the targets of 999 in 1,000 training pairs have, if that is more."""
     sampling: bool = False
     """Draw translations at random instead of searching for the most probable one."""
     temperature: Annotated[float, (0.001, 1000.0)] = 1.0
@@ -211,7 +213,8 @@ class DecodeConfig:
     """Most source tokens, counting padding, times the beam size, to decode at once. Changes speed only."""
     precision: Literal["auto", "float32", "bfloat16", "float16", "int8"] = "auto"
     """Precision of the network's arithmetic. `auto` is int8 if possible (beam search on a CPU with AVX-512 VNNI, on
-    Linux, with a C compiler), else bfloat16 if the hardware multiplies matrices in it, else float32."""
+    Linux, with a C compiler), else bfloat16 if the hardware multiplies matrices in it, else float32. For sampling it is
+    float32, so that samples do not depend on the batch."""
 
 
 @dataclass(frozen=True, kw_only=True)

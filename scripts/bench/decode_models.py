@@ -17,6 +17,7 @@ from transformer import atomic
 from transformer.config import Config, CorpusConfig, DataConfig, ModelConfig, TokenizerConfig
 from transformer.data import corpus
 from transformer.data.tokenizer import learn_tokenizer
+from transformer.decoding.limits import make_limits
 from transformer.errors import TransformerError
 from transformer.interchange.ctranslate2 import write_ctranslate2
 from transformer.interchange.hugging_face import write_hugging_face
@@ -135,6 +136,6 @@ def write_sentences(subject: Subject, text: Text, path: Path) -> dict[str, Any]:
     found = {"text": [text.sources[i] for i in chosen], "ids": ids, "pieces": pieces}
     path.write_text(json.dumps(found), encoding="utf-8")
     path.with_suffix(".references").write_text(json.dumps([text.references[i] for i in chosen]), encoding="utf-8")
-    longest = max(map(len, ids)) + subject.run.config.decode.max_extra
+    longest = max(map(len, ids)) + make_limits(subject.run.config.decode, 1, None).max_extra
     shared = {"sentences": str(path), "longest": longest, "fixed": subject.fixed, "pad": tok.pad, "eos": tok.eos}
     return {**shared, "warm": WARM, "left_out": len(all_ids) - len(ids), "count": len(ids)}

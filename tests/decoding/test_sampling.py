@@ -12,15 +12,15 @@ import torch
 from support.toy_language import EOS, START, Language, log_prob, logits, searched, task
 
 from transformer.decoding import search
-from transformer.decoding.sampling import Sampling, sample, uniform_numbers
+from transformer.decoding.sampling import Sampling, draw, exponential_numbers, random_bits, sample
 
 PLAIN = Sampling(temperature=1.0, top_k=0, top_p=1.0)
 
 
 def sampled(sentences: Sequence[int], how: Sampling, seed: int = 1, nbest: int = 1) -> list[list[search.Hypothesis]]:
     generator = torch.Generator().manual_seed(seed)
-    uniform = torch.rand(len(sentences) * nbest, 6, generator=generator)
-    return sample(Language(sentences, nbest), uniform, how, task([5] * len(sentences), nbest=nbest))
+    bits = torch.randint(-(2**63), 2**63 - 1, (len(sentences) * nbest, 6), generator=generator)
+    return sample(Language(sentences, nbest), bits, how, task([5] * len(sentences), nbest=nbest))
 
 
 def test_samples_follow_the_distribution() -> None:
@@ -60,14 +60,30 @@ def test_top_k_samples_only_the_top_k() -> None:
 
 
 def test_the_numbers_depend_on_sentence_seed_and_sample_alone() -> None:
-    numbers = uniform_numbers([5, 6], 0, 1, 1000)
-    assert numbers.min() >= 0
-    assert numbers.max() < 1
-    assert numbers.mean() == pytest.approx(0.5, abs=0.05)
-    assert (uniform_numbers([5, 6], 0, 1, 10) == numbers[:10]).all()
-    for other in (
-        uniform_numbers([5, 7], 0, 1, 10),
-        uniform_numbers([5, 6], 1, 1, 10),
-        uniform_numbers([5, 6], 0, 2, 10),
-    ):
-        assert not np.isin(other, numbers[:10]).any()
+    bits = random_bits([5, 6], 0, 1, 1000)
+    assert (random_bits([5, 6], 0, 1, 10) == bits[:10]).all()
+    for other in (random_bits([5, 7], 0, 1, 10), random_bits([5, 6], 1, 1, 10), random_bits([5, 6], 0, 2, 10)):
+        assert not np.isin(other, bits[:10]).any()
+
+
+def test_the_numbers_of_the_ids_are_independent_and_exponential() -> None:
+    """An exponential distribution has mean 1, variance 1 and median ln 2."""
+    rows = torch.from_numpy(random_bits([5, 6], 0, 1, 40))
+    numbers = exponential_numbers(rows, 5000).double()
+    assert numbers.min() > 0
+    assert numbers.mean().item() == pytest.approx(1, abs=0.015)
+    assert numbers.var().item() == pytest.approx(1, abs=0.04)
+    assert (numbers < math.log(2)).double().mean().item() == pytest.approx(0.5, abs=0.01)
+    assert (torch.corrcoef(numbers) - torch.eye(len(numbers))).abs().max() < 0.08
+    neighbors = numbers[:, 1:] - 1, numbers[:, :-1] - 1
+    assert (neighbors[0] * neighbors[1]).mean().item() == pytest.approx(0, abs=0.015)
+
+
+def test_rounding_hardly_changes_what_is_drawn() -> None:
+    """With 5,000 almost equally improbable ids, noise of 1e-5 must not move all borders between them."""
+    generator = torch.Generator().manual_seed(1)
+    logits_RV = torch.randn(500, 5000, generator=generator) * 0.01
+    noise_RV = torch.randn(500, 5000, generator=generator) * 1e-5
+    bits_R = torch.from_numpy(random_bits([1], 0, 1, 500))
+    one, other = (draw(each, bits_R, PLAIN) for each in (logits_RV, logits_RV + noise_RV))
+    assert (one != other).sum() <= 1

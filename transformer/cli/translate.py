@@ -132,11 +132,11 @@ def _stream(
     from transformer.decoding.translator import WINDOW
     from transformer.system.threads import prefetch
 
-    ahead, done = prefetch(lines, WINDOW), 0
+    ahead, done, warnings = prefetch(lines, WINDOW), 0, translator.warnings()
     with tqdm(unit=" lines", disable=None, leave=False) as bar:
         while ready := ahead.take(WINDOW):
             begin = prefixes[done : done + len(ready)] if prefixes is not None else None
-            for found in translator.translate(ready, nbest, begin, first=done + 1):
+            for found in translator.translate(ready, nbest, begin, first=done + 1, warnings=warnings):
                 yield found
                 bar.update()
             done += len(ready)

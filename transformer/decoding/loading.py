@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from transformer import config_file
+from transformer import atomic, config_file
 from transformer.config import Config
+from transformer.data.lengths import Lengths, read_lengths
 from transformer.decoding.translator import Translator, make_translator
-from transformer.errors import ConfigError
+from transformer.errors import CheckpointError, ConfigError
+from transformer.runs.layout import REPORT
 from transformer.runs.models import load_model
 from transformer.runs.run import Run, open_run
 from transformer.system.memory import enough_memory
+
+log = logging.getLogger(__name__)
 
 
 def load_translator(
@@ -23,16 +29,32 @@ def load_translator(
 
     `checkpoint` is the name of one, by default the best usable one. Raises ConfigError or CheckpointError.
     """
-    run = open_run(path)
+    run, overrides = open_run(path), list(overrides)
     cfg = _override(run.config, overrides)
     with enough_memory(f"the model in {path} does not fit"):
         model, used = load_model(run, checkpoint)
-        translator = make_translator(model.to(device), run.tokenizer, cfg.decode, cfg.data.max_length, device)
+        lengths, data = trained_lengths(run), cfg.data
+        if lengths and any(text.startswith("data.max_length=") for text in overrides):
+            lengths = replace(lengths, source=data.max_length)
+        translator = make_translator(
+            model.to(device), run.tokenizer, cfg.decode, data.max_length, device, lengths, data.source
+        )
     return Run(run.path, cfg, run.tokenizer), translator, used.name
 
 
-def _override(cfg: Config, overrides: Iterable[str]) -> Config:
-    overrides = list(overrides)
+def trained_lengths(run: Run) -> Lengths | None:
+    """Return the lengths that a run was trained on, or None if its report does not have them."""
+    file = run.path / REPORT
+    if not file.is_file():
+        return None
+    try:
+        return read_lengths(atomic.read_json(file))
+    except (CheckpointError, ValueError):
+        log.warning("%s is damaged: the lengths of the training text are unknown", file)
+        return None
+
+
+def _override(cfg: Config, overrides: list[str]) -> Config:
     for text in overrides:
         if not text.startswith(("decode.", "data.")):
             raise ConfigError(f"{text} cannot be changed after training; only decode.* and data.* can be set here")

@@ -1,50 +1,110 @@
-"""Lines longer than the model's limit: cut into pieces, whose translations are joined."""
+"""Lines longer than the model has learned: cut into pieces, whose translations are joined."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from functools import reduce
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
 from transformer.data.tokenizer import Tokenizer
+from transformer.decoding.prefix import TextPrefix
 from transformer.decoding.search import Hypothesis
+from transformer.decoding.sentences import (
+    CLAUSES,
+    WORDS,
+    has_rare_blanks,
+    joins_without_blank,
+    place_to_cut,
+    sentence_ends,
+)
 
-SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’»)\]]*\s+|(?<=[。！？])\s*")
-"""The boundary between two sentences: after punctuation and closing quotes, at a space, which Chinese does not need."""
-
-
-def cut_line(line: str, tokenizer: Tokenizer, limit: int) -> list[list[int]]:
-    """Return a line's source ids in pieces of at most `limit`, cut between sentences, else words, else anywhere."""
-    cuts = [0, *(match.end() for match in SENTENCE_END.finditer(line)), len(line)]
-    sentences = tokenizer.encode_source([text for a, b in pairwise(cuts) if (text := line[a:b]).strip()])
-    units: list[list[int]] = []
-    for sentence in sentences:
-        units.extend([sentence] if len(sentence) <= limit else _cut_sentence(sentence, tokenizer, limit))
-    return _fill(units, limit)
+WHOLE_WORD = 20
+"""Tokens up to which a word is not cut, even if all training text was shorter. Not measured."""
 
 
-def _cut_sentence(ids: list[int], tokenizer: Tokenizer, limit: int) -> list[list[int]]:
-    """Cut a sentence before SentencePiece pieces that begin a word."""
-    starts = [i for i, t in enumerate(ids) if i == 0 or tokenizer.source.id_to_piece(t).startswith("▁")]
-    words = [ids[a:b] for a, b in zip(starts, [*starts[1:], len(ids)], strict=True)]
-    return _fill([word[i : i + limit] for word in words for i in range(0, len(word), limit)], limit)
+@dataclass(frozen=True)
+class Part:
+    """A part of a line, translated alone."""
+
+    ids: list[int]
+    """The source ids."""
+    seam: str = " "
+    """The blank that a translation into a script with blanks needs before this part: a space, or nothing."""
+    tight: bool = False
+    """Whether the source has no blank before this part."""
 
 
-def _fill(units: list[list[int]], limit: int) -> list[list[int]]:
-    """Join neighboring units into pieces of at most `limit` ids."""
-    pieces: list[list[int]] = []
-    for unit in units:
-        if pieces and len(pieces[-1]) + len(unit) <= limit:
-            pieces[-1] = pieces[-1] + unit
+def cut_line(line: str, tokenizer: Tokenizer, limit: int, language: str = "", whole: int = 0) -> list[Part]:
+    """Return a line in sentences. A sentence of more than `limit` tokens is cut at clauses, else words, else anywhere.
+
+    `language` is the code of the source language, if known. A sentence of at most `whole` tokens is not cut.
+    """
+
+    def sentences(text: str) -> list[int]:
+        return sentence_ends(text, language)
+
+    texts: list[str] = []
+    for sentence, length in _units(line, tokenizer, sentences):
+        fits = length <= max(limit, whole)
+        texts += [sentence] if fits else _cut(sentence, tokenizer, limit, [_ends_of(CLAUSES), _ends_of(WORDS)])
+    parts: list[Part] = []
+    before = " "
+    for text in texts:
+        if text.strip():
+            tight = not (before[-1:].isspace() or text[:1].isspace() or before[-1:] == "\u200b")
+            spaced = not any(has_rare_blanks(c) or joins_without_blank(c) for c in (before[-1:], text[:1]))
+            parts.append(Part(tokenizer.encode_source([text.strip()])[0], "" if tight and spaced else " ", tight))
+        before = text or before
+    return [part for part in parts if part.ids]
+
+
+def _ends_of(pattern: re.Pattern[str]) -> Callable[[str], list[int]]:
+    return lambda text: [found.end() for found in pattern.finditer(text) if 0 < found.end() < len(text)]
+
+
+def _units(text: str, tokenizer: Tokenizer, ends: Callable[[str], list[int]]) -> list[tuple[str, int]]:
+    """Return the text between these ends, each unit with its number of tokens."""
+    units = [text[a:b] for a, b in pairwise([0, *ends(text), len(text)])]
+    return list(zip(units, map(len, tokenizer.encode_source(units)), strict=True))
+
+
+def _cut(text: str, tokenizer: Tokenizer, limit: int, ways: Sequence[Callable[[str], list[int]]]) -> list[str]:
+    """Return a sentence cut in the first of these ways, joined while it fits, and what is too long in the next ones."""
+    if not ways:
+        return _halve(text, tokenizer, limit)
+    cut, filled = list[str](), limit + 1
+    for unit, length in _units(text, tokenizer, ways[0]):
+        if length > limit:
+            cut += _cut(unit, tokenizer, limit, ways[1:])
+            filled = limit + 1
+        elif filled + length <= limit:
+            cut[-1] += unit
+            filled += length
         else:
-            pieces.append(unit)
-    return pieces
+            cut.append(unit)
+            filled = length
+    return cut
+
+
+def _halve(text: str, tokenizer: Tokenizer, limit: int) -> list[str]:
+    """Cut a word, or text without blanks, between characters."""
+    if not any(joins_without_blank(c) or has_rare_blanks(c) for c in text):
+        limit = max(limit, WHOLE_WORD)
+    done, waiting = list[str](), [text]
+    while waiting:
+        text = waiting.pop()
+        place = place_to_cut(text) if len(tokenizer.encode_source([text])[0]) > limit else None
+        if place is None:
+            done.append(text)
+        else:
+            waiting += [text[place:], text[:place]]
+    return done
 
 
 class Joined(NamedTuple):
-    """A translation of a line, joined from those of its pieces."""
+    """A translation of a line, joined from those of its parts."""
 
     text: str
     score: float
@@ -53,32 +113,74 @@ class Joined(NamedTuple):
 
 
 Ways = Sequence[tuple[str, Hypothesis]]
-"""The translations of a piece, with their texts."""
+"""The translations of a part, with their texts."""
 
 
-def join_best(pieces: Sequence[Ways], count: int) -> list[Joined]:
-    """Return the `count` best different translations of a line: those with the largest sums of its pieces' scores."""
-    joined = [Joined("", 0.0, 0.0, ())] if pieces else []
-    for ways in pieces:  # each of the best joins one of the best of the pieces before
-        best: dict[str, Joined] = {}
-        for one in sorted((_join(before, *way) for before in joined for way in ways), key=lambda one: -one.score):
-            best.setdefault(one.text, one)
-        joined = list(best.values())[:count]
-    return joined
+def join_best(ways_of_parts: Sequence[Ways], parts: Sequence[Part], count: int) -> list[Joined]:
+    """Return the `count` best different translations of a line: those with the largest sums of its parts' scores."""
+    combined: list[Ways] = [[]] if parts else []
+    for number, ways in enumerate(ways_of_parts, 1):  # each of the best joins one of the best of the parts before
+        longer: list[Ways] = [[*before, way] for before in combined for way in ways]
+        longer.sort(key=lambda combination: -sum(found.score for _, found in combination))
+        best: dict[str, Ways] = {}
+        for combination in longer:
+            best.setdefault(join_texts([text for text, _ in combination], parts[:number]), combination)
+        combined = list(best.values())[:count]
+    return [_join(combination, parts) for combination in combined]
 
 
-def join_samples(pieces: Sequence[Ways], _: int) -> list[Joined]:
-    """Return the samples of a line: the n-th joins the n-th of each piece."""
+def join_samples(ways_of_parts: Sequence[Ways], parts: Sequence[Part], _: int) -> list[Joined]:
+    """Return the samples of a line: the n-th joins the n-th of each part."""
+    return [_join(combination, parts) for combination in zip(*ways_of_parts, strict=True)]
+
+
+def _join(combination: Ways, parts: Sequence[Part]) -> Joined:
+    found = [each for _, each in combination]
+    return Joined(
+        join_texts([text for text, _ in combination], parts),
+        sum(each.score for each in found),
+        sum(each.log_prob for each in found),
+        tuple(i for each in found for i in each.ids),
+    )
+
+
+def restore_beginning(
+    joined: list[Joined], prefix: str, begins: Sequence[TextPrefix | None], parts: Sequence[Part]
+) -> list[Joined]:
+    """Return translations of several parts with their beginning exactly as given: joining may change its blanks."""
+    if not prefix or len(parts) < 2:
+        return joined
+    begun = [begin.given for begin in begins if begin is not None]
+    changed = join_texts(begun, parts[: len(begun)])
     return [
-        reduce(lambda before, way: _join(before, *way), ways, Joined("", 0.0, 0.0, ()))
-        for ways in zip(*pieces, strict=True)
+        one._replace(text=prefix + one.text.removeprefix(changed)) if one.text.startswith(changed) else one
+        for one in joined
     ]
 
 
-def _join(before: Joined, text: str, found: Hypothesis) -> Joined:
-    return Joined(
-        " ".join(filter(None, (before.text, text))),
-        before.score + found.score,
-        before.log_prob + found.log_prob,
-        before.ids + found.ids,
-    )
+def join_texts(texts: Sequence[str], parts: Sequence[Part]) -> str:
+    """Return the translations of parts as one text.
+
+    There is no blank between two of them where both characters at the seam belong to a script without blanks, where
+    the source has none inside a word, or where neither the source nor the script of both, such as Thai, has one.
+    """
+    joined, seam, tight = "", "", True
+    for text, part in zip(texts, parts, strict=True):
+        seam, tight = seam or part.seam, tight and part.tight
+        if not text:
+            continue
+        if joined:
+            left, right = joined[-1], text[0]
+            rare = tight and has_rare_blanks(left) and has_rare_blanks(right)
+            joined += "" if rare or _no_blank(joined, text) else seam
+        joined, seam, tight = joined + text, "", True
+    return joined
+
+
+def _no_blank(left: str, right: str) -> bool:
+    """Return whether a script without blanks is on both sides of a seam. Common marks and digits are on no side."""
+    if joins_without_blank(left[-1]) and not left[-1].isalpha():
+        return True  # after 。
+    before = next((c for c in reversed(left[-20:]) if c.isalpha()), left[-1])
+    after = next((c for c in right[:20] if c.isalpha()), right[0])
+    return joins_without_blank(before) and joins_without_blank(after)

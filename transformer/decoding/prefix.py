@@ -10,11 +10,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import pairwise, takewhile
 
 from transformer.data.text import reveal_reserved
 from transformer.data.tokenizer import Tokenizer
 from transformer.data.word_cache import SPACE
+from transformer.decoding.sentences import sentence_ends
 
 
 class PieceTable:
@@ -54,11 +55,13 @@ class TextPrefix:
     """The ids of its complete words."""
     rest: str
     """What follows them, as SentencePiece writes it."""
+    whole: bool = False
+    """Whether the translation must end with it."""
 
     @property
     def longest(self) -> int:
         """Most ids that the beginning takes."""
-        return len(self.ids) + len(self.rest)
+        return len(self.ids) + len(self.rest) + self.whole
 
     def allowed(self, ids: Sequence[int]) -> Sequence[int]:
         """Return the ids that may follow these, or none if all may, since the beginning is complete."""
@@ -66,7 +69,7 @@ class TextPrefix:
             return self.ids[len(ids) : len(ids) + 1]
         spelled = "".join(self.table.tokenizer.pieces(ids[len(self.ids) :]))
         if not (left := self.rest[len(spelled) :]):
-            return ()
+            return (self.table.tokenizer.eos,) if self.whole else ()
         found = self.table.spelling(left)
         return [*found, self.table.tokenizer.eos] if left == SPACE else found  # a blank may be the end
 
@@ -82,7 +85,20 @@ class TextPrefix:
         return self.given + extra + blank + tokenizer.decode([after])[0]
 
 
-def text_prefix(given: str, table: PieceTable) -> TextPrefix:
+def spread_prefix(given: str, parts: int, table: PieceTable) -> list[TextPrefix | None]:
+    """Return the forced beginnings of the translations of a line's parts.
+
+    If there are several, those of the first sentences of the prefix are translations of the first parts.
+    """
+    if parts == 1:
+        return [text_prefix(given, table)]
+    ends = sentence_ends(given)[: parts - 1]
+    sentences = [given[a:b] for a, b in pairwise([0, *ends, len(given)])]
+    begins = [text_prefix(text.strip(), table, whole=True) for text in sentences[:-1]]
+    return [*begins, text_prefix(sentences[-1], table), *[None] * (parts - len(sentences))]
+
+
+def text_prefix(given: str, table: PieceTable, whole: bool = False) -> TextPrefix:
     """Return the forced beginning for a text."""
     tokenizer = table.tokenizer
     ids = tokenizer.encode_target([given])[0]
@@ -94,4 +110,4 @@ def text_prefix(given: str, table: PieceTable) -> TextPrefix:
     else:
         complete = max([complete, *(i for i, piece in enumerate(pieces) if piece.startswith(SPACE))])
         rest = "".join(pieces[complete:])
-    return TextPrefix(table, given, tuple(ids[:complete]), rest)
+    return TextPrefix(table, given, tuple(ids[:complete]), rest, whole)

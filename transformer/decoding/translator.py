@@ -5,12 +5,11 @@ Shape letters: B sentences, S source positions, T target positions, R rows (samp
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice, repeat
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,15 +17,17 @@ from numpy.typing import NDArray
 
 from transformer.config import DecodeConfig
 from transformer.data.batching import rectangle
-from transformer.data.tokenizer import Tokenizer, unseen_characters
+from transformer.data.lengths import Lengths
+from transformer.data.tokenizer import Tokenizer
 from transformer.decoding import search
+from transformer.decoding.backend import Backend, TorchBackend
 from transformer.decoding.batches import DecodingSplitter, Piece, PieceBatch, cut_batches
 from transformer.decoding.int8.engine import make_engine, obstacle
-from transformer.decoding.long_lines import cut_line, join_best, join_samples
-from transformer.decoding.prefix import PieceTable, text_prefix
-from transformer.decoding.sampling import Sampling, sample, uniform_numbers
+from transformer.decoding.limits import Warnings, make_limits
+from transformer.decoding.long_lines import Part, cut_line, join_best, join_samples, restore_beginning
+from transformer.decoding.prefix import PieceTable, TextPrefix, spread_prefix
+from transformer.decoding.sampling import Sampling, random_bits, sample
 from transformer.errors import ConfigError, DataError
-from transformer.model.decoder_state import DecoderState
 from transformer.model.network import Transformer
 from transformer.system.device import resolve_dtype
 from transformer.system.threads import Workers, start_workers
@@ -35,13 +36,10 @@ WINDOW = 2000
 """Number of lines that are sorted by length together. Not measured."""
 WINDOW_CHARACTERS = 1 << 22
 """Characters that end a window early, so that long lines do not fill the memory."""
-MOST_NAMED = 10
-"""Most characters that a warning names."""
 MOST_SCORED = 4096
 """Tokens of a line that can always be scored, even if `data.max_length` is less."""
 TORCH_WORKERS = 2
 """Batches decoded in parallel by torch on a CPU; `start_workers` says why two. More were not measured."""
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -71,49 +69,28 @@ EMPTY = Translation("", 0.0, 0.0, ())
 """The translation of an empty line."""
 
 
-class Backend(Protocol):
-    """Runs the network: torch or the 8-bit kernels."""
-
-    precision: str
-    """The precision, by its name in the configuration."""
-
-    def start(self, source_BS: torch.Tensor, beams: int) -> search.State | search.SelectingState:
-        """Encode the sources and return the state from which `beams` hypotheses each are decoded."""
-        ...
-
-
-class TorchBackend:
-    """Runs a model in torch, in one precision."""
-
-    def __init__(self, model: Transformer, dtype: torch.dtype) -> None:
-        self.model, self.dtype = model, dtype
-        self.precision = str(dtype).removeprefix("torch.")
-
-    def start(self, source_BS: torch.Tensor, beams: int) -> DecoderState:
-        """Encode the sources and return the state from which `beams` hypotheses each are decoded."""
-        return self.ready().start(source_BS, beams)
-
-    def ready(self) -> Transformer:
-        """Return the model, which may be shared, set to this precision and without dropout."""
-        if self.model.training:
-            self.model.eval()
-        self.model.compute_dtype = self.dtype
-        return self.model
-
-
 def make_translator(
-    model: Transformer, tokenizer: Tokenizer, cfg: DecodeConfig, max_length: int, device: torch.device
+    model: Transformer,
+    tokenizer: Tokenizer,
+    cfg: DecodeConfig,
+    max_length: int,
+    device: torch.device,
+    lengths: Lengths | None = None,
+    language: str = "",
 ) -> Translator:
-    """Return a translator for a model on its device. Lines of more than `max_length` tokens are cut into pieces.
+    """Return a translator for a model on its device.
 
+    Lines of more than `max_length` tokens, or longer than the `lengths` of the training pairs if known, are translated
+    sentence by sentence. `language` is the code of the source language, which helps to find sentences.
     For 8-bit decoding it quantizes the model and, if necessary, compiles the kernels. It also starts threads.
     Raises ConfigError or DeviceError if `cfg` is not possible here.
     """
     check_precision(model, cfg, device)
     int8 = not cfg.sampling and cfg.precision in ("auto", "int8") and obstacle(model.cfg, cfg.beam, device) is None
-    backend = make_engine(model) if int8 else TorchBackend(model, resolve_dtype(cfg.precision, device))
+    precision = "float32" if cfg.sampling and cfg.precision == "auto" else cfg.precision
+    backend = make_engine(model) if int8 else TorchBackend(model, resolve_dtype(precision, device))
     workers = start_workers(device, most=torch.get_num_threads() if int8 else TORCH_WORKERS)
-    return Translator(model, tokenizer, cfg, max_length, device, backend, workers)
+    return Translator(model, tokenizer, cfg, max_length, device, backend, workers, lengths, language)
 
 
 def check_precision(model: Transformer, cfg: DecodeConfig, device: torch.device) -> None:
@@ -141,11 +118,13 @@ class Translator:
         device: torch.device,
         backend: Backend,
         workers: Workers,
+        lengths: Lengths | None = None,
+        language: str = "",
     ) -> None:
         self.model, self.tokenizer, self.cfg, self.max_length, self.device = model, tokenizer, cfg, max_length, device
-        self.backend, self.workers = backend, workers
+        self.backend, self.workers, self.language = backend, workers, language
+        self.limits = make_limits(cfg, max_length, lengths)
         self.splitter = DecodingSplitter(device, tokenizer, cfg.batch_tokens)
-        self.warned_unknown = False
         self.check_interruption: Callable[[], None] = lambda: None
         """Called at each position of a search, by the thread that searches; it may raise an exception to end it."""
 
@@ -165,22 +144,33 @@ class Translator:
             raise ConfigError(f"{nbest} translations need a beam of at least {nbest}, not {self.cfg.beam}")
 
     def translate(
-        self, lines: Iterable[str], nbest: int = 1, prefixes: Iterable[str] | None = None, first: int = 1
+        self,
+        lines: Iterable[str],
+        nbest: int = 1,
+        prefixes: Iterable[str] | None = None,
+        first: int = 1,
+        warnings: Warnings | None = None,
     ) -> Iterator[list[Translation]]:
         """Yield the best translations of each line, in order: `nbest` different ones, or fewer if there are fewer.
 
         An empty line has one, empty, with score 0. Samples are `nbest` independent ones, which may be the same.
         `prefixes` are the forced beginnings of the translations. `first` is the number of the first line, for warnings.
+        Each warning is given once, for the first line; `warnings` has those given so far, for a text in many calls.
         """
         self.check(nbest)
+        warnings = warnings or self.warnings()
         lines = iter(lines)
         all_prefixes = iter(prefixes) if prefixes is not None else repeat("")
         while window := _take_window(lines):
             window_prefixes = list(islice(all_prefixes, len(window)))
             if len(window_prefixes) < len(window):
                 raise ConfigError(f"there are fewer prefixes than lines: line {first + len(window_prefixes)} has none")
-            yield from self._translate_window(window, window_prefixes, nbest, first)
+            yield from self._translate_window(window, window_prefixes, nbest, first, warnings)
             first += len(window)
+
+    def warnings(self) -> Warnings:
+        """Return the warnings of a text, of which none has been given."""
+        return Warnings(self.limits, self.tokenizer)
 
     def score(self, sources: Sequence[str], targets: Sequence[str]) -> list[Translation]:
         """Return the given translations with their scores, computed in float32 whatever `decode.precision` is.
@@ -188,11 +178,12 @@ class Translator:
         `translate` gives the same score for the same ids if it decodes in float32.
         """
         ids = self.tokenizer.encode_source(sources), self.tokenizer.encode_target(targets)
-        limit = max(self.max_length, MOST_SCORED)
-        for number, row in enumerate(zip(*ids, strict=True), 1):
-            self._warn_of_unseen(sources[number - 1], row[0], number)
+        limit, warnings = max(self.max_length, MOST_SCORED), self.warnings()
+        for number, (source, *row) in enumerate(zip(sources, *ids, strict=True), 1):
             if (length := max(map(len, row))) > limit:
                 raise DataError(f"line {number} has {length} tokens, more than the {limit} that can be scored")
+            warnings.unseen(number, source, row[0])
+            warnings.long_line(number, len(row[0]), "scored whole, unlike in `translate`")
         scored = self.score_ids(*ids)
         return [one if source or one.ids else EMPTY for source, one in zip(ids[0], scored, strict=True)]
 
@@ -225,51 +216,47 @@ class Translator:
         return found
 
     def _translate_window(
-        self, lines: list[str], prefixes: list[str], nbest: int, first: int
+        self, lines: list[str], prefixes: list[str], nbest: int, first: int, warnings: Warnings
     ) -> list[list[Translation]]:
         """Translate lines. `first` is the number of the first line."""
         pieces: list[Piece] = []
-        pieces_of_line: list[range] = []
+        parts_of_line: list[list[Part]] = []
         sources = self.tokenizer.encode_source(lines)
         for number, (line, ids, prefix) in enumerate(zip(lines, sources, prefixes, strict=True), first):
-            new = self._pieces(line, ids, prefix, number)
-            pieces_of_line.append(range(len(pieces), len(pieces) + len(new)))
-            pieces += new
+            parts = self._parts(line, ids, number, warnings)
+            begins = self._begins(prefix, len(parts), number)
+            parts_of_line.append(parts)
+            pieces += [Piece(part.ids, begin) for part, begin in zip(parts, begins, strict=True)]
         hypotheses = self._decode(pieces, nbest)
-        translations = []
-        for numbers in pieces_of_line:
-            join = join_samples if self.cfg.sampling else join_best
-            joined = join([self._texts(pieces[i], hypotheses[i]) for i in numbers], nbest)
+        translations, end = [], 0
+        join = join_samples if self.cfg.sampling else join_best
+        for number, (parts, prefix) in enumerate(zip(parts_of_line, prefixes, strict=True), first):
+            start, end = end, end + len(parts)
+            found = list(zip(pieces[start:end], hypotheses[start:end], strict=True))
+            _warn_of_cuts(self, number, found, warnings)
+            joined = join([_with_texts(*each, self.tokenizer) for each in found], parts, nbest)
+            joined = restore_beginning(joined, prefix, [piece.prefix for piece, _ in found], parts)
             translations.append([Translation(*way) for way in joined] or [EMPTY])
         return translations
 
-    def _texts(self, piece: Piece, hypotheses: list[search.Hypothesis]) -> list[tuple[str, search.Hypothesis]]:
-        """Return the translations of a piece with their texts."""
-        if piece.prefix is not None:
-            return [(piece.prefix.text(each.ids), each) for each in hypotheses]
-        return list(zip(self.tokenizer.decode([each.ids for each in hypotheses]), hypotheses, strict=True))
+    def _parts(self, line: str, ids: list[int], number: int, warnings: Warnings) -> list[Part]:
+        """Return the parts of a line to decode: one, several for a long line, none for an empty line."""
+        warnings.unseen(number, line, ids)
+        limits = self.limits
+        if len(ids) <= limits.longest_line:
+            return [Part(ids)] if ids else []
+        parts = cut_line(line, self.tokenizer, limits.longest_line, self.language, limits.longest_sentence)
+        if len(parts) > 1:
+            warnings.long_line(number, len(ids), "translated sentence by sentence")
+        return parts
 
-    def _pieces(self, line: str, ids: list[int], prefix: str, number: int) -> list[Piece]:
-        """Return the pieces of a line to decode: one, several for a long line, none for an empty line."""
-        self._warn_of_unseen(line, ids, number)
-        begin = text_prefix(prefix, self.piece_table) if prefix else None
-        if begin is not None and (length := len(self.tokenizer.encode_target([prefix])[0])) > self.max_length:
+    def _begins(self, prefix: str, parts: int, number: int) -> Sequence[TextPrefix | None]:
+        """Return the forced beginnings of the translations of a line's parts."""
+        if not prefix or not parts:
+            return [None] * parts
+        if (length := len(self.tokenizer.encode_target([prefix])[0])) > self.max_length:
             raise DataError(f"the prefix of line {number} has {length} tokens, more than {self.max_length}")
-        pieces = [ids] if ids else []
-        if len(ids) > self.max_length:
-            message = "line %d has %d tokens, more than the model's limit of %d: translated in pieces"
-            log.warning(message, number, len(ids), self.max_length)
-            pieces = cut_line(line, self.tokenizer, self.max_length)
-        return [Piece(piece, begin if i == 0 else None) for i, piece in enumerate(pieces)]
-
-    def _warn_of_unseen(self, line: str, ids: list[int], number: int) -> None:
-        """Log the first line with characters that are not in the vocabulary."""
-        if self.warned_unknown or not (unseen := unseen_characters(self.tokenizer, line, ids)):
-            return
-        self.warned_unknown = True
-        spelled = "" if self.tokenizer.unk in ids else "; they are spelled in bytes, which training has hardly seen"
-        text = "line %d has characters that are not in this model's vocabulary: %s%s"
-        log.warning(text, number, " ".join(unseen[:MOST_NAMED]), spelled)
+        return spread_prefix(prefix, parts, self.piece_table)
 
     @torch.inference_mode()
     def _decode(self, pieces: list[Piece], nbest: int) -> list[list[search.Hypothesis]]:
@@ -296,10 +283,7 @@ class Translator:
             start_id=self.model.start_id,
             eos=tokenizer.eos,
             banned=tokenizer.never_chosen,
-            limits=[
-                len(piece.source) + max(cfg.max_extra, 1) + (piece.prefix.longest if piece.prefix else 0)
-                for piece in pieces
-            ],
+            limits=[self.limits.most_tokens(piece) for piece in pieces],
             prefixes=[piece.prefix for piece in pieces] if any(piece.prefix for piece in pieces) else None,
             alpha=cfg.length_penalty,
             nbest=batch.nbest,
@@ -312,14 +296,45 @@ class Translator:
             return search.beam_search(state, batch.beams, task)
         assert not isinstance(state, search.SelectingState), "sampling needs logits"
         count = max(task.limits)
-        rows = [uniform_numbers(piece.source, k, cfg.seed, count) for piece in pieces for k in range(batch.nbest)]
-        uniform_RT = torch.from_numpy(np.stack(rows)).to(self.device)
+        rows = [random_bits(piece.source, k, cfg.seed, count) for piece in pieces for k in range(batch.nbest)]
+        bits_RT = torch.from_numpy(np.stack(rows)).to(self.device)
         sampling = Sampling(temperature=cfg.temperature, top_k=cfg.top_k, top_p=cfg.top_p)
-        return sample(state, uniform_RT, sampling, task)
+        return sample(state, bits_RT, sampling, task)
 
     def _tensor(self, rows: Sequence[Any], first: int | None = None, last: int | None = None) -> torch.Tensor:
         """Return rows of ids as one padded tensor, with the token `first` before and `last` after each row if given."""
         return torch.from_numpy(rectangle(rows, self.tokenizer.pad, first, last)).to(self.device)
+
+
+def _warn_of_cuts(
+    translator: Translator, number: int, found: list[tuple[Piece, list[search.Hypothesis]]], warnings: Warnings
+) -> None:
+    """Warn if a translation of a line had to end at its limit."""
+    for piece, hypotheses in found:
+        most = translator.limits.most_tokens(piece)
+        for each in hypotheses:
+            at_limit = len(each.ids) + 1 >= most and "cut translation" not in warnings.given
+            if at_limit and not _ends_itself(translator, piece, each):
+                warnings.cut_translation(number, most)
+
+
+@torch.inference_mode()
+def _ends_itself(translator: Translator, piece: Piece, found: search.Hypothesis) -> bool:
+    """Return whether eos is the most probable token after a translation."""
+    backend, eos = translator.backend, translator.tokenizer.eos
+    model = (backend if isinstance(backend, TorchBackend) else TorchBackend(translator.model, torch.float32)).ready()
+    source_BS = translator._tensor([piece.source], last=eos)
+    logits_BTV = model(source_BS, translator._tensor([found.ids], first=model.start_id))
+    return int(logits_BTV[0, -1].argmax()) == eos
+
+
+def _with_texts(
+    piece: Piece, hypotheses: list[search.Hypothesis], tokenizer: Tokenizer
+) -> list[tuple[str, search.Hypothesis]]:
+    """Return the translations of a piece with their texts."""
+    if piece.prefix is not None:
+        return [(piece.prefix.text(each.ids), each) for each in hypotheses]
+    return list(zip(tokenizer.decode([each.ids for each in hypotheses]), hypotheses, strict=True))
 
 
 def _take_window(lines: Iterator[str]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Callable
 from typing import Any
@@ -15,11 +14,10 @@ from transformer import __version__, atomic, config_file
 from transformer.errors import CheckpointError
 from transformer.evaluation.metrics import METRICS
 from transformer.runs.checkpoint import load_state
-from transformer.runs.layout import EVALUATIONS
+from transformer.runs.layout import EVALUATIONS, REPORT
 from transformer.runs.progress import Progress
 from transformer.runs.run import Run
 
-REPORT = "data.json"
 TEXT, CHECKPOINT, DECODING = range(3)
 DETAILS: tuple[tuple[int, Callable[[dict[str, Any]], str]], ...] = (
     (TEXT, lambda record: record.get("text", {}).get("sha256", "")[:8]),
@@ -33,10 +31,8 @@ DETAILS: tuple[tuple[int, Callable[[dict[str, Any]], str]], ...] = (
 evaluations were made that would look the same."""
 
 
-def write_model_card(run: Run, dataset_report: dict[str, Any] | None = None) -> None:
+def write_model_card(run: Run) -> None:
     """Write README.md from the run's configuration, data counts and evaluations."""
-    if dataset_report is not None:
-        atomic.write_text(run.path / REPORT, json.dumps(dataset_report, indent=1) + "\n")
     try:
         sections = [_head(run), _use(run), _scores(run), _data(run), _versions(), _settings(run)]
     except (ValueError, KeyError, TypeError, AttributeError):

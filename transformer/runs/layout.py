@@ -9,8 +9,10 @@ from transformer.atomic import LOCK
 
 CONFIG, CHECKPOINTS, METRICS, FINISHED = "config.yaml", "checkpoints", "metrics.jsonl", "finished"
 """The configuration, the folder of checkpoints, the log for programs, and the file that says training is complete."""
+REPORT = "data.json"
+"""What was read and left out, and the lengths of the training pairs."""
 TOKENIZERS = ("tokenizer.model", "source.model", "target.model")
-STARTED = {CHECKPOINTS, METRICS, "tensorboard", "data.json", *TOKENIZERS}
+STARTED = {CHECKPOINTS, METRICS, "tensorboard", REPORT, *TOKENIZERS}
 """What may be in a run directory whose first start was killed before it wrote the configuration."""
 EVALUATIONS = "evaluations"
 """The folder of scores and translations that `evaluate` keeps."""

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from transformer.config import Config
 from transformer.data import batching
 from transformer.data.batching import Batch, BatchCutter, Update
+from transformer.data.lengths import measure_lengths
 from transformer.data.prepare import Data
 from transformer.runs.progress import Progress
 from transformer.runs.run import Run
@@ -51,7 +52,9 @@ class TrainingLoop:
         self.writer = CheckpointWriter(run, trainer, data.fingerprints, data.train.report.get("former_fingerprint"))
         self.requests = Requests(self.cfg.train.time_limit, watch, trainer.ranks, trainer.device)
         self.validator = (
-            None if data.valid is None else Validator(trainer, run.tokenizer, data.valid, micro_batch_tokens)
+            None
+            if data.valid is None
+            else Validator(trainer, run.tokenizer, data.valid, micro_batch_tokens, measure_lengths(data.train))
         )
         self.selector = Selector(self.cfg.train, self.validator, self.writer, self.requests, self._log)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import shutil
 import time
@@ -14,6 +15,7 @@ import torch
 
 from transformer import atomic, config_file, file_system
 from transformer.config import Config, TokenizerConfig, contradiction
+from transformer.data.lengths import with_lengths
 from transformer.data.prepare import check_corpora, prepare
 from transformer.data.tokenizer import Tokenizer, load_tokenizer, tokenizer_in_use
 from transformer.decoding.translator import check_precision
@@ -23,7 +25,7 @@ from transformer.evaluation.model_card import write_model_card
 from transformer.model.network import Transformer
 from transformer.paths import expanded
 from transformer.runs.checkpoint import first_usable, load_state
-from transformer.runs.layout import CHECKPOINTS, CONFIG, FINISHED, is_run
+from transformer.runs.layout import CHECKPOINTS, CONFIG, FINISHED, REPORT, is_run
 from transformer.runs.models import build_model, load_model
 from transformer.runs.progress import Progress
 from transformer.runs.run import Run, check_destination, open_run, refuse_links, write_run
@@ -150,13 +152,15 @@ def _train(loop: TrainingLoop, checkpoints: list[Path], board: BoardMaker | None
         if first:
             (run.path / FINISHED).unlink(missing_ok=True)
             write_run(run.path, cfg, run.tokenizer)
+            report = with_lengths(loop.data.train.report, loop.data.train)  # now: a run that is stopped has it too
+            atomic.write_text(run.path / REPORT, json.dumps(report, indent=1) + "\n")
             finished = loop.progress.finished(cfg) is not None
             metrics_log = open_log(run.path, board, loop.progress, finished)
             loop.write_metrics_to(stack.enter_context(contextlib.closing(metrics_log)))
         _log_start(loop)
         reason = loop.fit(progress_bar)
     if first:
-        write_model_card(run, dataset_report=loop.data.train.report)
+        write_model_card(run)
         if reason not in UNFINISHED:
             atomic.write_text(run.path / FINISHED, reason + "\n")
     return reason

@@ -13,6 +13,7 @@ import torch
 from transformer.data.batching import BatchCutter, Update
 from transformer.data.corpus import Pair
 from transformer.data.dataset import from_pairs
+from transformer.data.lengths import Lengths
 from transformer.data.tokenizer import Tokenizer
 from transformer.decoding.translator import greedy, make_translator
 from transformer.errors import DataError
@@ -31,9 +32,20 @@ log = logging.getLogger(__name__)
 class Validator:
     """Measures a model on the validation text, without the pairs that are longer than `data.max_length`."""
 
-    def __init__(self, trainer: Trainer, tokenizer: Tokenizer, pairs: list[Pair], micro_batch_tokens: int) -> None:
-        """Take how many tokens of a side go through the network at once. Raises DataError if no pair is left."""
+    def __init__(
+        self,
+        trainer: Trainer,
+        tokenizer: Tokenizer,
+        pairs: list[Pair],
+        micro_batch_tokens: int,
+        lengths: Lengths | None = None,
+    ) -> None:
+        """Take how many tokens of a side go through the network at once, and the lengths of the training pairs.
+
+        Raises DataError if no pair is left.
+        """
         self.trainer, self.tokenizer, self.micro_batch_tokens = trainer, tokenizer, micro_batch_tokens
+        self.lengths = lengths
         whole = from_pairs(pairs, tokenizer)
         longest = trainer.cfg.data.max_length
         short = np.flatnonzero(np.maximum(*whole.lengths()) <= longest)
@@ -82,8 +94,9 @@ class Validator:
 
     def _translate(self, check: Callable[[], None]) -> list[str]:
         cfg, trainer = self.trainer.cfg, self.trainer
+        data, decode = cfg.data, greedy(cfg.decode)
         translator = make_translator(
-            trainer.model, self.tokenizer, greedy(cfg.decode), cfg.data.max_length, trainer.device
+            trainer.model, self.tokenizer, decode, data.max_length, trainer.device, self.lengths, data.source
         )
         translator.check_interruption = check
         return [found[0].text for found in translator.translate(pair.source for pair in self.pairs)]

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from transformer import config_file
 from transformer.config import Config, ModelConfig
 from transformer.decoding import search
+from transformer.decoding.backend import TorchBackend
 from transformer.decoding.int8.build import library
 from transformer.decoding.int8.engine import Engine, make_engine, obstacle
 from transformer.decoding.int8.structures import PAGE
-from transformer.decoding.translator import TorchBackend, Translator, make_translator
+from transformer.decoding.translator import Translator, make_translator
 from transformer.errors import ConfigError, TransformerError
 from transformer.model.network import Transformer
 from transformer.training.session import train
