@@ -21,7 +21,7 @@ from transformer.data.learning import learn_model
 from transformer.data.model_file import Outline, mark_cleaned, read_outline
 from transformer.data.subword_sampling import SubwordSampler
 from transformer.data.text import reveal_reserved, text_rule
-from transformer.data.word_cache import SPACE, SentenceEncoder, WordCache, splits_at_spaces
+from transformer.data.word_cache import SentenceEncoder, WordCache, splits_at_spaces
 from transformer.errors import CheckpointError, DataError
 
 Ints = NDArray[Any]
@@ -96,11 +96,6 @@ class Tokenizer:
     def clean_pairs(self, sources: Iterable[str], targets: Iterable[str]) -> tuple[list[str], list[str]]:
         """Return the texts of both sides as SentencePiece learns them, by the model's rule."""
         return list(map(self.rules[0].learned, sources)), list(map(self.rules[1].learned, targets))
-
-    def ends_in_blank(self, text: str) -> bool:
-        """Return whether a target text ends in a blank, so that what follows is a new word."""
-        longer = self.target.normalize(self.rules[1].given(f"{text}x"))
-        return bool(text.strip()) and longer.endswith(f"{SPACE}x")
 
     def encode_pairs(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[Flat, Flat]:
         """Return the ids of both sides. The fastest way to encode many texts."""

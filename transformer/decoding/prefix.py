@@ -105,9 +105,15 @@ def text_prefix(given: str, table: PieceTable, whole: bool = False) -> TextPrefi
     pieces = tokenizer.pieces(ids)
     # Ids of characters that cannot be spelled otherwise are forced, such as unknown ones and bytes.
     complete = max((i + 1 for i, piece in enumerate(pieces) if not table.knows(piece)), default=0)
-    if tokenizer.ends_in_blank(given):
+    if _ends_in_blank(given, tokenizer):
         complete, rest = len(ids), SPACE
     else:
         complete = max([complete, *(i for i, piece in enumerate(pieces) if piece.startswith(SPACE))])
         rest = "".join(pieces[complete:])
     return TextPrefix(table, given, tuple(ids[:complete]), rest, whole)
+
+
+def _ends_in_blank(text: str, tokenizer: Tokenizer) -> bool:
+    """Return whether a target text ends in a blank, so that what follows is a new word."""
+    longer = tokenizer.target.normalize(tokenizer.rules[1].given(f"{text}x"))
+    return bool(text.strip()) and longer.endswith(f"{SPACE}x")
