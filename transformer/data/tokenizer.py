@@ -226,18 +226,19 @@ def _learn(texts: list[str], cfg: TokenizerConfig) -> bytes:
         model = learn_model(texts, settings)
     except RuntimeError as error:
         raise DataError(
-            f"cannot learn a vocabulary of {cfg.vocab_size} pieces from this text: {_in_our_words(_reason(error))}"
+            f"cannot learn a vocabulary of {cfg.vocab_size} pieces from this text: {_in_our_words(_reason(error), cfg)}"
         ) from None
     return mark_cleaned(model, cfg.normalization)
 
 
-def _in_our_words(reason: str) -> str:
+def _in_our_words(reason: str, cfg: TokenizerConfig) -> str:
     """Return SentencePiece's reason, with our settings if it is that there are more characters than pieces."""
     if not (found := TOO_MANY.search(reason)):
         return reason
     return (
-        f"its characters and the special pieces alone are {found[1]}; raise tokenizer.vocab_size, "
-        "or lower tokenizer.character_coverage (not below 0.98), so that rare characters have no pieces"
+        f"its characters and the special pieces{' and bytes' if cfg.byte_fallback else ''} alone are {found[1]}; raise "
+        "tokenizer.vocab_size, or lower tokenizer.character_coverage (not below 0.98), so that rare characters have no "
+        f"pieces{', or set tokenizer.byte_fallback: false, which saves 256' if cfg.byte_fallback else ''}"
     )
 
 
