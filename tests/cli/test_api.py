@@ -286,4 +286,4 @@ def test_messages_go_to_the_logger(model: transformer.Model) -> None:
     seen: list[str] = []
     with listening(seen.append):
         model.translate(["one " * 100])
-    assert any("translated in pieces" in message for message in seen)
+    assert any("translated sentence by sentence" in message for message in seen)

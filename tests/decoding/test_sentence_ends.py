@@ -44,7 +44,7 @@ WHOLE = """
     Herr Prof. Dr. med. Müller kam am 3. Mai um 3.14 Uhr.
     The U.S. President is in No. 5, Nr. 7 and fig. 3.
     Ludwig XIV. war König, 300 v. Chr. geboren.
-    Visit www.example.com/a.b?c=d now
+    Visit www.example.com/a.b?c=d and me@Example.Com or http://a.b/some.Page now
     "Why?" she asked.
     Well... perhaps.
     「行く。」と言った。
@@ -68,6 +68,11 @@ def test_sentences_end_at_marks_and_keep_their_quotes(line: str) -> None:
     assert " ".join(found) == line
     assert [sentences(one) for one in found] == [[one] for one in found]
     assert all(one[-1:].isalnum() is False or one is found[-1] for one in found)
+
+
+def test_a_missing_blank_does_not_hide_the_end() -> None:
+    assert sentences("The end.The next one!Really?Yes.") == ["The end.", "The next one!", "Really?", "Yes."]
+    assert sentences("Version 3.14 of e.g.This") == ["Version 3.14 of e.g.This"]
 
 
 def test_the_number_of_sentences() -> None:
@@ -100,3 +105,4 @@ def test_a_place_to_cut_is_between_characters() -> None:
     assert place_to_cut("👩\u200d🚀") is None
     assert place_to_cut("🇩🇪") is None
     assert place_to_cut("का") is None
+    assert place_to_cut("o" + "\u0301" * 500) == 250

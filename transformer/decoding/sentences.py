@@ -53,6 +53,8 @@ BEFORE_SMALL = frozenset(_BEFORE_SMALL.split())
 """Abbreviations before a small letter or a digit. Before a capital letter they end the sentence."""
 ORDINALS = frozenset(_ORDINALS.split())
 """Codes of languages that write 3. for third. Without a code, a number may be one."""
+LONGEST_CHARACTER = 32
+"""Code points. An emoji of a family has up to eleven."""
 
 
 def language_of(code: str) -> str:
@@ -75,7 +77,9 @@ def _is_end(text: str, start: int, found: re.Match[str], language: str) -> bool:
     mark, close, blank = found["mark"], found["close"].strip(INVISIBLE), found["blank"]
     following = text[found.end() : found.end() + 9].lstrip(OPENERS)[:1] or text[found.end()]
     if mark.isascii() or mark[0] in "….;":
-        if not blank or (close and following.islower()):  # "Why?" she asked.
+        if not blank:
+            return _lacks_a_blank(text, found)
+        if close and following.islower():  # "Why?" she asked.
             return False
         if len(mark) > 3 and set(mark) == {"."} and text[found.start() - 1].isspace():  # the Kingdom of ........ shall
             return False
@@ -85,6 +89,13 @@ def _is_end(text: str, start: int, found: re.Match[str], language: str) -> bool:
     if not blank and found.start() and text[found.start() - 1].isdigit() and following.isdigit():
         return False
     return not (close and not blank and "\u3040" <= following <= "\u309f")  # 「行く。」と言った
+
+
+def _lacks_a_blank(text: str, found: re.Match[str]) -> bool:
+    """Return whether the next sentence follows without a blank, as in `the end.The next`, unlike in an address."""
+    before = re.split(BLANK, text[max(0, found.start() - 40) : found.start()])[-1]
+    after = text[found.end() : found.end() + 2]
+    return before[-2:].isalpha() and before[-2:].islower() and not re.search("[/@\\\\]|www", before) and after.istitle()
 
 
 def _is_abbreviation(text: str, start: int, stop: int, following: str, language: str) -> bool:
@@ -123,13 +134,16 @@ def has_rare_blanks(character: str) -> bool:
 
 
 def place_to_cut(text: str) -> int | None:
-    """Return the place nearest the middle where text may be cut without splitting a character, or None."""
+    """Return the place nearest the middle where text may be cut without splitting a character, or None.
+
+    A character may have many marks. One of more than 2 * LONGEST_CHARACTER code points is cut in the middle.
+    """
     middle = len(text) // 2
-    for distance in range(len(text)):
+    for distance in range(min(len(text), LONGEST_CHARACTER)):
         for place in (middle + distance, middle - distance):
             if 0 < place < len(text) and not _continues(text, place):
                 return place
-    return None
+    return middle if len(text) > 2 * LONGEST_CHARACTER else None
 
 
 def _continues(text: str, place: int) -> bool:
