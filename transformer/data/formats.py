@@ -95,6 +95,8 @@ SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"version https://git-lfs.github.com/spec/", "a pointer of Git LFS, not the file itself", "run `git lfs pull`"),
 )
 """Place and bytes of a format, its name, and advice. Letters and digits alone could be text, unless a NUL follows."""
+BLANKS, FEWEST_BLANKS = " \n", 0.6
+"""In UTF-16 and UTF-32, more than this share of the bytes of blanks and line feeds have NUL bytes beside them."""
 MARKS = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
     (codecs.BOM_UTF32_BE, "UTF-32"),
@@ -213,14 +215,14 @@ def _unmarked(head: bytes) -> str | None:
     if sum(b"\0" in line for line in lines) * 2 < len(lines):
         return None  # in these encodings the line ends have NUL bytes
     for encoding, width, zero in (("UTF-32LE", 4, 3), ("UTF-32BE", 4, 0), ("UTF-16LE", 2, 1), ("UTF-16BE", 2, 0)):
-        if head[zero::width].count(0) * 4 < head.count(0) * (1 if width == 4 else 2):
+        if head[zero::width].count(0) * 2 < head.count(0) * (1 if width == 2 else 0.5):
             continue
         try:
             text = codecs.getincrementaldecoder(encoding)().decode(head)
         except UnicodeDecodeError:
             continue
-        ends = head.count(b"\n") / 2 if _is_utf8(head) else min(1, head.count(b"\n"))
-        if text.count("\n") >= ends and all(map(_plausible, text)):
+        blanks = sum(text.count(blank) for blank in BLANKS) / max(1, sum(head.count(ord(blank)) for blank in BLANKS))
+        if blanks > FEWEST_BLANKS and all(map(_plausible, text)):
             return encoding
     return None
 
