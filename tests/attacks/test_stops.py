@@ -457,6 +457,22 @@ def test_a_refused_resumption_changes_nothing(tiny: Config, tmp_path: Path) -> N
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
 
 
+def test_a_refused_fresh_start_leaves_the_run_where_it_is(tiny: Config, tmp_path: Path, said: list[str]) -> None:
+    few = ["train.max_steps=3", "train.validate_text=false"]
+    train(config_file.override(tiny, few), tmp_path / "run", CPU)
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    with pytest.raises(TransformerError, match="nowhere has no tokenizer"):
+        train(config_file.override(tiny, [*few, "train.init_from=nowhere"]), tmp_path / "run", CPU, fresh=True)
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+    assert not list(tmp_path.glob("run.old-*"))
+    train(config_file.override(tiny, [*few, "train.seed=2"]), tmp_path / "run", CPU, fresh=True)
+    (old,) = tmp_path.glob("run.old-*")
+    assert f"moved the contents of {tmp_path / 'run'} to {old}" in said
+    assert {path: path.read_bytes() for path in old.rglob("*") if path.is_file()} == {
+        old / path.relative_to(tmp_path / "run"): content for path, content in before.items()
+    }
+
+
 # ---- held-out text -------------------------------------------------------------------------------------
 
 

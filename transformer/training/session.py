@@ -62,23 +62,21 @@ def train(cfg: Config, folder: Path, device: torch.device, fresh: bool = False, 
         log.warning("on this system %s", each)
     ranks, device = join_ranks(device)
     folder = folder.resolve()
-    if fresh and ranks.first and folder.exists():
-        with _locked(folder):
-            log.info("moved the contents of %s to %s", folder, _move_aside(folder))
-    ranks.wait()
+    aside = fresh and folder.exists()
     with _locked(folder) if ranks.first else contextlib.nullcontext():
-        if ranks.first:
+        if ranks.first and not aside:
             refuse_links(folder)
             atomic.clean_up(folder)
             atomic.clean_up(folder / CHECKPOINTS)
         ranks.wait()
-        checkpoints = _checkpoints_to_resume(cfg, folder)
+        checkpoints = [] if fresh else _checkpoints_to_resume(cfg, folder)
         if checkpoints and (reason := _already_finished(cfg, folder, checkpoints, ranks)):
             return reason
         board = tensorboard() if cfg.train.tensorboard else None
         with enough_memory("training does not fit", "make the model smaller, or lower train.batch_tokens"):
-            loop = build_loop(cfg, folder, device, ranks, watch, resume=bool(checkpoints))
-            return _train(loop, checkpoints, board, progress_bar and ranks.first)
+            loop = build_loop(cfg, folder, device, ranks, watch, keep=not fresh, resume=bool(checkpoints))
+            with _moved_aside(folder) if aside and ranks.first else contextlib.nullcontext():
+                return _train(loop, checkpoints, board, progress_bar and ranks.first)
 
 
 @contextlib.contextmanager
@@ -238,6 +236,14 @@ def _check_unchanged(before: Config, now: Config, folder: Path) -> None:
         )
     if changed:
         log.info("resuming with changed settings: %s", ", ".join(words.values()))
+
+
+@contextlib.contextmanager
+def _moved_aside(folder: Path) -> Iterator[None]:
+    """Rename a run directory, and lock the new one that takes its place while the block runs."""
+    log.info("moved the contents of %s to %s", folder, _move_aside(folder))
+    with _locked(folder):
+        yield
 
 
 def _move_aside(folder: Path) -> Path:
