@@ -457,6 +457,22 @@ def test_a_refused_resumption_changes_nothing(tiny: Config, tmp_path: Path) -> N
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
 
 
+def test_a_refused_fresh_start_leaves_the_run_where_it_is(tiny: Config, tmp_path: Path, said: list[str]) -> None:
+    few = ["train.max_steps=3", "train.validate_text=false"]
+    train(config_file.override(tiny, few), tmp_path / "run", CPU)
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    with pytest.raises(TransformerError, match="nowhere has no tokenizer"):
+        train(config_file.override(tiny, [*few, "train.init_from=nowhere"]), tmp_path / "run", CPU, fresh=True)
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+    assert not list(tmp_path.glob("run.old-*"))
+    train(config_file.override(tiny, [*few, "train.seed=2"]), tmp_path / "run", CPU, fresh=True)
+    (old,) = tmp_path.glob("run.old-*")
+    assert f"moved the contents of {tmp_path / 'run'} to {old}" in said
+    assert {path: path.read_bytes() for path in old.rglob("*") if path.is_file()} == {
+        old / path.relative_to(tmp_path / "run"): content for path, content in before.items()
+    }
+
+
 # ---- held-out text -------------------------------------------------------------------------------------
 
 
@@ -555,6 +571,20 @@ def test_validation_is_split_where_memory_is_short(
     train(config_file.override(tiny, few), tmp_path / "run", CPU)
     one, other = (results(tmp_path / name)["scores"]["last_validation"] for name in ("whole", "run"))
     assert one == pytest.approx(other, rel=1e-5)
+
+
+def test_a_step_is_saved_even_if_an_old_one_cannot_be_removed(
+    tiny: Config, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("transformer.atomic.remove", refused)
+    few = ["train.validate_text=false", "train.keep_last=1", "train.save_every=6"]
+    assert train(config_file.override(tiny, few), tmp_path / "run", CPU) == "all 12 steps are done"
+    assert [line for line in said if "step 12 is saved, but an old checkpoint cannot be removed: [Errno 13]" in line]
+    assert not [line for line in said if "NOT saved" in line]
+    assert (tmp_path / "run/last").read_text() == "step-00000012\n"
 
 
 # ---- what resuming says --------------------------------------------------------------------------------

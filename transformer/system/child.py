@@ -35,7 +35,7 @@ def run_child(module: str, argument: str, texts: Iterable[str], work: str) -> by
     Any exception here, such as that of a signal handler, ends the child, and so does the end of this process. Raises
     ChildError, NoChildError, or TransformerError if the child is killed; `work` then says what it was doing.
     """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
     try:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", module, argument],

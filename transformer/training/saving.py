@@ -96,7 +96,10 @@ class CheckpointWriter:
             self.run.point("best", path)
         newest = self._scheduled(progress.step)[-self.run.config.train.keep_last :]
         needed = {path.name, progress.last_good, *(name for _, name in progress.ranking), *(p.name for p in newest)}
-        prune(self.run, path, needed)
+        try:
+            prune(self.run, path, needed)
+        except OSError as error:
+            log.warning("step %d is saved, but an old checkpoint cannot be removed: %s", progress.step, error)
 
     def _update(self, path: Path, progress: Progress) -> bool:
         """Replace the plain values of a checkpoint that has the tensors of this step. Return whether that succeeded."""

@@ -8,26 +8,23 @@ import logging
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from transformer import atomic, config_file, file_system
-from transformer.config import Config, TokenizerConfig, contradiction
+from transformer.config import Config
 from transformer.data.lengths import with_lengths
 from transformer.data.prepare import check_corpora, prepare
-from transformer.data.tokenizer import Tokenizer, load_tokenizer, tokenizer_in_use
 from transformer.decoding.translator import check_precision
 from transformer.errors import CheckpointError, ConfigError, TransformerError
 from transformer.evaluation.metrics import check_select_by
 from transformer.evaluation.model_card import write_model_card
 from transformer.model.network import Transformer
 from transformer.paths import expanded
-from transformer.runs.checkpoint import first_usable, load_state
+from transformer.runs.checkpoint import first_usable
 from transformer.runs.layout import CHECKPOINTS, CONFIG, FINISHED, REPORT, is_run
 from transformer.runs.models import build_model, load_model
-from transformer.runs.progress import Progress
 from transformer.runs.run import Run, check_destination, open_run, refuse_links, write_run
 from transformer.system.clock import Stopwatch
 from transformer.system.device import device_name, missing_here, resolve_dtype
@@ -36,19 +33,15 @@ from transformer.system.memory import enough_memory
 from transformer.training.log import BoardMaker, open_log, tensorboard
 from transformer.training.loop import TrainingLoop
 from transformer.training.microbatch import disk_in_words, disk_space, micro_batch_tokens
-from transformer.training.optimizer import learning_rate
+from transformer.training.resuming import (
+    already_finished,
+    checkpoints_to_resume,
+    known_tokenizer,
+    warn_of_a_jump,
+    with_known_tokenizer,
+)
 from transformer.training.stopping import UNFINISHED
 from transformer.training.trainer import make_trainer
-
-CHANGEABLE = (
-    *(f"train.{key}" for key in ("max_steps", "time_limit", "micro_batch_tokens", "tensorboard")),
-    *(f"train.{key}" for key in ("average_last", "samples", "validate_text", "patience")),
-    *(f"train.{key}" for key in ("log_every", "validate_every", "save_every", "keep_last", "keep_best")),
-    *("data.test", "data.prepared_dir", "decode"),
-)
-"""Settings and sections that may change when a run is resumed."""
-JUMP = 2.0
-"""Factor by which the learning rate must rise for a warning."""
 
 log = logging.getLogger(__name__)
 
@@ -68,24 +61,22 @@ def train(cfg: Config, folder: Path, device: torch.device, fresh: bool = False, 
     folder = folder.resolve()
     if ranks.first:
         check_destination(folder)
-    if fresh and ranks.first and is_run(folder):
-        with _locked(folder):
-            log.info("moved the contents of %s to %s", folder, _move_aside(folder))
-    ranks.wait()
+    aside = fresh and is_run(folder)
     with _locked(folder) if ranks.first else contextlib.nullcontext():
-        if ranks.first:
+        if ranks.first and not aside:
             refuse_links(folder)
             atomic.clean_up(folder)
             atomic.clean_up(folder / CHECKPOINTS)
         ranks.wait()
-        cfg = _with_known_tokenizer(cfg, folder)
-        checkpoints = _checkpoints_to_resume(cfg, folder)
-        if checkpoints and (reason := _already_finished(cfg, folder, checkpoints, ranks)):
+        cfg = with_known_tokenizer(cfg, None if fresh else folder)
+        checkpoints = [] if fresh else checkpoints_to_resume(cfg, folder)
+        if checkpoints and (reason := already_finished(cfg, folder, checkpoints, ranks)):
             return reason
         board = tensorboard() if cfg.train.tensorboard else None
         with enough_memory("training does not fit", "make the model smaller, or lower train.batch_tokens"):
-            loop = build_loop(cfg, folder, device, ranks, watch, resume=bool(checkpoints))
-            return _train(loop, checkpoints, board, progress_bar and ranks.first)
+            loop = build_loop(cfg, folder, device, ranks, watch, keep=not fresh, resume=bool(checkpoints))
+            with _moved_aside(folder) if aside and ranks.first else contextlib.nullcontext():
+                return _train(loop, checkpoints, board, progress_bar and ranks.first)
 
 
 @contextlib.contextmanager
@@ -109,35 +100,6 @@ def _locked(folder: Path) -> Iterator[None]:
             raise
 
 
-def _checkpoints_to_resume(cfg: Config, folder: Path) -> list[Path]:
-    """Return the run's checkpoints, newest first, none for a new run. Raises ConfigError if settings have changed."""
-    if not is_run(folder):
-        return []
-    run = open_run(folder)
-    _check_unchanged(run.config, cfg, folder)
-    checkpoints = run.steps()[::-1]
-    if not checkpoints and (folder / "last").exists():
-        raise CheckpointError(f"{folder} has been trained, but its checkpoints are gone; start over with --fresh")
-    return checkpoints
-
-
-def _already_finished(cfg: Config, folder: Path, checkpoints: list[Path], ranks: Ranks) -> str | None:
-    """Return why the run is complete, or None if it is not. Updates the run's configuration if it is.
-
-    It is not if other checkpoints are to be averaged than before.
-    """
-    if not (folder / FINISHED).exists():
-        return None
-    run = open_run(folder)
-    _, state = first_usable(run, checkpoints, load_state)
-    reason = Progress.from_state(state).finished(cfg)
-    if cfg.train.average_last not in (None, run.config.train.average_last):
-        return None
-    if reason and ranks.first and run.config != cfg:
-        write_run(folder, cfg, run.tokenizer)
-    return reason
-
-
 def _train(loop: TrainingLoop, checkpoints: list[Path], board: BoardMaker | None, progress_bar: bool) -> str:
     """Resume from the first usable checkpoint, or start if there are none. Train and write the model card.
 
@@ -147,7 +109,7 @@ def _train(loop: TrainingLoop, checkpoints: list[Path], board: BoardMaker | None
     if checkpoints:
         path, loop.progress = first_usable(run, checkpoints, loop.writer.restore)
         log.info("resuming from %s", path)
-        _warn_of_a_jump(config_file.load(run.path / CONFIG), loop)
+        warn_of_a_jump(config_file.load(run.path / CONFIG), cfg, loop.progress.step + 1)
     with contextlib.ExitStack() as stack:
         if first:
             (run.path / FINISHED).unlink(missing_ok=True)
@@ -164,19 +126,6 @@ def _train(loop: TrainingLoop, checkpoints: list[Path], board: BoardMaker | None
         if reason not in UNFINISHED:
             atomic.write_text(run.path / FINISHED, reason + "\n")
     return reason
-
-
-def _warn_of_a_jump(before: Config, loop: TrainingLoop) -> None:
-    """Log a warning if a changed `train.max_steps` raises the learning rate of a schedule that falls to zero."""
-    step = loop.progress.step + 1
-    old = learning_rate(min(step, before.train.max_steps), before.train, before.model.width)
-    new = learning_rate(step, loop.cfg.train, loop.cfg.model.width)
-    if new > JUMP * old:
-        log.warning(
-            "train.max_steps was %d and is %d: with train.schedule: %s the learning rate jumps from %.2e to %.2e at "
-            "step %d; a new run with train.init_from and a lower train.peak_rate would warm up instead",
-            before.train.max_steps, loop.cfg.train.max_steps, loop.cfg.train.schedule, old, new, step,
-        )  # fmt: skip
 
 
 def build_loop(
@@ -198,7 +147,7 @@ def build_loop(
         ranks.wait()  # the first process prepares the data, the others read it from the cache
     cache = expanded(cfg.data.prepared_dir) if cfg.data.prepared_dir else folder.parent / "prepared"
     _make_cache(cache)
-    data = prepare(cfg, cache, _known_tokenizer(cfg, folder if keep else None))
+    data = prepare(cfg, cache, known_tokenizer(cfg, folder if keep else None))
     run = Run(folder, cfg, data.tokenizer)
     if ranks.first:
         ranks.wait()
@@ -223,37 +172,6 @@ def _make_cache(folder: Path) -> None:
         ) from None
 
 
-def _known_tokenizer(cfg: Config, folder: Path | None) -> Tokenizer | None:
-    """Return the tokenizer of the run, or of `train.init_from`, or None if it is yet to be learned."""
-    if folder is not None and is_run(folder):
-        return load_tokenizer(folder)
-    if cfg.train.init_from is not None:
-        return load_tokenizer(expanded(cfg.train.init_from))
-    return None
-
-
-def _with_known_tokenizer(cfg: Config, folder: Path) -> Config:
-    """Return the configuration with what is true of the tokenizer, where the configuration cannot choose it.
-
-    That is the one of `train.init_from`, and `tokenizer.normalization` of a run of version 0.1.0.
-    """
-    tokenizer = _known_tokenizer(cfg, folder)
-    if tokenizer is None:
-        return cfg
-    used = tokenizer_in_use(cfg, tokenizer).tokenizer
-    if cfg.train.init_from is None:
-        old = not tokenizer.outlines[-1].cleaned and cfg.tokenizer.normalization == TokenizerConfig.normalization
-        used = replace(cfg.tokenizer, normalization=used.normalization) if old else cfg.tokenizer
-    asked = vars(cfg.tokenizer)
-    if differing := [f"{key}={value}" for key, value in vars(used).items() if value != asked[key]]:
-        origin = "its tokenizer" if is_run(folder) else f"the tokenizer of {cfg.train.init_from}"
-        log.info("this run uses %s, so tokenizer.* is: %s", origin, ", ".join(differing))
-    cfg = replace(cfg, tokenizer=used)
-    if complaint := contradiction(cfg, ""):
-        raise ConfigError(complaint)
-    return cfg
-
-
 def _warm_start(model: Transformer, folder: Path) -> None:
     """Copy the weights of another run."""
     donor, path = load_model(open_run(folder))
@@ -266,29 +184,12 @@ def _warm_start(model: Transformer, folder: Path) -> None:
     log.info("initial weights loaded from %s", path)
 
 
-def _check_unchanged(before: Config, now: Config, folder: Path) -> None:
-    """Raise ConfigError if settings have changed that must not change when a run is resumed."""
-    old, new = config_file.flat(before), config_file.flat(now)
-    changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
-    changeable = (*CHANGEABLE, *_may_have_moved(before, now))
-    safe = [key for key in changed if any(key == one or key.startswith(f"{one}.") for one in changeable)]
-    words = {key: f"{key} (was {old.get(key)}, is {new.get(key)})" for key in changed}
-    if unsafe := ", ".join(words[key] for key in changed if key not in safe):
-        fine = f"; these changes are fine: {', '.join(safe)}" if safe else ""
-        raise ConfigError(
-            f"{folder} was started with other settings: {unsafe}; "
-            f"change them back, choose another directory with --run, or start over with --fresh{fine}"
-        )
-    if changed:
-        log.info("resuming with changed settings: %s", ", ".join(words.values()))
-
-
-def _may_have_moved(before: Config, now: Config) -> Iterator[str]:
-    """Yield the sections whose text may be found elsewhere. That it is the same is checked with the checkpoint."""
-    if [each.weight for each in before.data.train] == [each.weight for each in now.data.train]:
-        yield "data.train"
-    if before.data.valid is not None and now.data.valid is not None:
-        yield "data.valid"
+@contextlib.contextmanager
+def _moved_aside(folder: Path) -> Iterator[None]:
+    """Rename a run directory, and lock the new one that takes its place while the block runs."""
+    log.info("moved the contents of %s to %s", folder, _move_aside(folder))
+    with _locked(folder):
+        yield
 
 
 def _move_aside(folder: Path) -> Path:

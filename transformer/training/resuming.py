@@ -1,0 +1,130 @@
+"""What decides whether and how a run is resumed: its settings, its tokenizer, its checkpoints."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from transformer import config_file
+from transformer.config import Config, TokenizerConfig, contradiction
+from transformer.data.tokenizer import Tokenizer, load_tokenizer, tokenizer_in_use
+from transformer.errors import CheckpointError, ConfigError
+from transformer.paths import expanded
+from transformer.runs.checkpoint import first_usable, load_state
+from transformer.runs.layout import FINISHED, is_run
+from transformer.runs.progress import Progress
+from transformer.runs.run import open_run, write_run
+from transformer.system.distributed import Ranks
+from transformer.training.optimizer import learning_rate
+
+CHANGEABLE = (
+    *(f"train.{key}" for key in ("max_steps", "time_limit", "micro_batch_tokens", "tensorboard")),
+    *(f"train.{key}" for key in ("average_last", "samples", "validate_text", "patience")),
+    *(f"train.{key}" for key in ("log_every", "validate_every", "save_every", "keep_last", "keep_best")),
+    *("data.test", "data.prepared_dir", "decode"),
+)
+"""Settings and sections that may change when a run is resumed."""
+JUMP = 2.0
+"""Factor by which the learning rate must rise for a warning."""
+
+
+log = logging.getLogger(__name__)
+
+
+def checkpoints_to_resume(cfg: Config, folder: Path) -> list[Path]:
+    """Return the run's checkpoints, newest first, none for a new run. Raises ConfigError if settings have changed."""
+    if not is_run(folder):
+        return []
+    run = open_run(folder)
+    _check_unchanged(run.config, cfg, folder)
+    checkpoints = run.steps()[::-1]
+    if not checkpoints and (folder / "last").exists():
+        raise CheckpointError(f"{folder} has been trained, but its checkpoints are gone; start over with --fresh")
+    return checkpoints
+
+
+def already_finished(cfg: Config, folder: Path, checkpoints: list[Path], ranks: Ranks) -> str | None:
+    """Return why the run is complete, or None if it is not. Updates the run's configuration if it is.
+
+    It is not if other checkpoints are to be averaged than before.
+    """
+    if not (folder / FINISHED).exists():
+        return None
+    run = open_run(folder)
+    _, state = first_usable(run, checkpoints, load_state)
+    reason = Progress.from_state(state).finished(cfg)
+    if cfg.train.average_last not in (None, run.config.train.average_last):
+        return None
+    if reason and ranks.first and run.config != cfg:
+        write_run(folder, cfg, run.tokenizer)
+    return reason
+
+
+def _check_unchanged(before: Config, now: Config, folder: Path) -> None:
+    """Raise ConfigError if settings have changed that must not change when a run is resumed."""
+    old, new = config_file.flat(before), config_file.flat(now)
+    changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    changeable = (*CHANGEABLE, *_may_have_moved(before, now))
+    safe = [key for key in changed if any(key == one or key.startswith(f"{one}.") for one in changeable)]
+    words = {key: f"{key} (was {old.get(key)}, is {new.get(key)})" for key in changed}
+    if unsafe := ", ".join(words[key] for key in changed if key not in safe):
+        fine = f"; these changes are fine: {', '.join(safe)}" if safe else ""
+        raise ConfigError(
+            f"{folder} was started with other settings: {unsafe}; "
+            f"change them back, choose another directory with --run, or start over with --fresh{fine}"
+        )
+    if changed:
+        log.info("resuming with changed settings: %s", ", ".join(words.values()))
+
+
+def _may_have_moved(before: Config, now: Config) -> Iterator[str]:
+    """Yield the sections whose text may be found elsewhere. That it is the same is checked with the checkpoint."""
+    if [each.weight for each in before.data.train] == [each.weight for each in now.data.train]:
+        yield "data.train"
+    if before.data.valid is not None and now.data.valid is not None:
+        yield "data.valid"
+
+
+def known_tokenizer(cfg: Config, folder: Path | None) -> Tokenizer | None:
+    """Return the tokenizer of the run, or of `train.init_from`, or None if it is yet to be learned."""
+    if folder is not None and is_run(folder):
+        return load_tokenizer(folder)
+    if cfg.train.init_from is not None:
+        return load_tokenizer(expanded(cfg.train.init_from))
+    return None
+
+
+def with_known_tokenizer(cfg: Config, folder: Path | None) -> Config:
+    """Return the configuration with what is true of the tokenizer, where the configuration cannot choose it.
+
+    That is the one of `train.init_from`, and `tokenizer.normalization` of a run of version 0.1.0.
+    """
+    tokenizer = known_tokenizer(cfg, folder)
+    if tokenizer is None:
+        return cfg
+    used = tokenizer_in_use(cfg, tokenizer).tokenizer
+    if cfg.train.init_from is None:
+        old = not tokenizer.outlines[-1].cleaned and cfg.tokenizer.normalization == TokenizerConfig.normalization
+        used = replace(cfg.tokenizer, normalization=used.normalization) if old else cfg.tokenizer
+    asked = vars(cfg.tokenizer)
+    if differing := [f"{key}={value}" for key, value in vars(used).items() if value != asked[key]]:
+        origin = "its tokenizer" if folder is not None and is_run(folder) else f"the tokenizer of {cfg.train.init_from}"
+        log.info("this run uses %s, so tokenizer.* is: %s", origin, ", ".join(differing))
+    cfg = replace(cfg, tokenizer=used)
+    if complaint := contradiction(cfg, ""):
+        raise ConfigError(complaint)
+    return cfg
+
+
+def warn_of_a_jump(before: Config, now: Config, step: int) -> None:
+    """Log a warning if a changed `train.max_steps` raises the learning rate at this step, after it fell to zero."""
+    old = learning_rate(min(step, before.train.max_steps), before.train, before.model.width)
+    new = learning_rate(step, now.train, now.model.width)
+    if new > JUMP * old:
+        log.warning(
+            "train.max_steps was %d and is %d: with train.schedule: %s the learning rate jumps from %.2e to %.2e at "
+            "step %d; a new run with train.init_from and a lower train.peak_rate would warm up instead",
+            before.train.max_steps, now.train.max_steps, now.train.schedule, old, new, step,
+        )  # fmt: skip
