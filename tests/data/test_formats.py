@@ -119,6 +119,7 @@ FORMATS: dict[str, tuple[bytes, str]] = {
         for script, text in SCRIPTS.items()
         for encoding in ("utf-16le", "utf-16be", "utf-32le", "utf-32be")
     },
+    "a word in UTF-16": ("Hallo".encode("utf-16-le"), "UTF-16LE text"),
     "UTF-16 in gz": (gzip.compress(TEXT.encode("utf-16")), "UTF-16 text"),
     "gz in gz in gz in gz": (
         functools.reduce(lambda content, _: gzip.compress(content), range(4), b"a\n"), "compressed more than 3 times",

@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from support.toy import CPU, toy_pairs, write_pairs
@@ -169,3 +171,37 @@ def test_an_old_checkpoint_knows_a_dataset_by_its_name(tiny: Config, caches: Pat
         (checkpoint / "manifest.json").write_text(json.dumps({"files": files}))
     again = config_file.override(cfg, ["train.max_steps=3"])
     assert session.train(again, caches / "run", CPU) == "all 3 steps are done"
+
+
+class Library:
+    """A stand-in for `datasets` whose `load_dataset` fails, as if the files of a dataset had different columns."""
+
+    class DatasetGenerationError(Exception):
+        pass
+
+    def __init__(self, module: str, files: list[str]) -> None:
+        kind = type("Builder", (), {"__module__": f"datasets.packaged_modules.{module}.{module}"})
+        self.builder: Any = kind()
+        self.builder.config = SimpleNamespace(data_files={"train": files})
+
+    def load_dataset(self, *_: object, **__: object) -> None:
+        raise self.DatasetGenerationError("Couldn't cast")
+
+    def load_dataset_builder(self, *_: object, **__: object) -> object:
+        return self.builder
+
+    def DownloadManager(self, **_: object) -> object:  # noqa: N802
+        return SimpleNamespace(download=lambda files: files)
+
+
+def test_files_of_a_dataset_by_name_may_have_different_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, row in (("a", {"en": "one", "de": "eins"}), ("b", {"x": [1], "de": "zwei", "en": "2020-01-01"})):
+        (tmp_path / name).write_text(json.dumps(row))
+    monkeypatch.setattr(hub, "_commit", lambda *_: ("f" * 40, ""))
+    each = CorpusConfig(dataset="some/corpus")
+    files = [str(tmp_path / "a"), str(tmp_path / "b")]
+    monkeypatch.setattr(hub, "_datasets", lambda: Library("json", files))
+    assert read(each) == [("one", "eins"), ("2020-01-01", "zwei")]
+    monkeypatch.setattr(hub, "_datasets", lambda: Library("csv", files))
+    with pytest.raises(DataError, match="cannot load some/corpus train: its files have different columns"):
+        read(each)

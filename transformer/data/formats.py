@@ -221,8 +221,12 @@ def _unmarked(head: bytes) -> str | None:
             text = codecs.getincrementaldecoder(encoding)().decode(head)
         except UnicodeDecodeError:
             continue
-        blanks = sum(text.count(blank) for blank in BLANKS) / max(1, sum(head.count(ord(blank)) for blank in BLANKS))
-        if blanks > FEWEST_BLANKS and all(map(_plausible, text)):
+        blanks = sum(head.count(ord(blank)) for blank in BLANKS)
+        if blanks:
+            certain = sum(text.count(blank) for blank in BLANKS) > FEWEST_BLANKS * blanks
+        else:
+            certain = len(text) > 2 and head.count(0) > len(head) / 3
+        if certain and all(map(_plausible, text)):
             return encoding
     return None
 

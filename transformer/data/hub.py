@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from transformer.config import CorpusConfig
+from transformer.data import tables
 from transformer.data.lines import sha256
-from transformer.data.tables import Columns, Texts, arrow_pairs, first_line, read_json, read_parquet, wanted_columns
+from transformer.data.tables import Texts
 from transformer.errors import DataError
 from transformer.paths import expanded
 from transformer.system.caches import can_be_made, user_cache
@@ -37,20 +38,51 @@ _asked: dict[tuple[str | None, str | None], tuple[str | None, str]] | None = Non
 def read_dataset(corpus: CorpusConfig, title: str, source: str, target: str, drop: bool) -> Iterator[Texts]:
     """Yield the pairs of a Hugging Face dataset, by its name on the Hub or by a local folder."""
     assert corpus.dataset is not None
-    columns = Columns(title, source, target, drop)
+    columns = tables.Columns(title, source, target, drop)
+    files: list[str] = []
+    rows = None
     if folder := local_folder(corpus):
         builder, files = _local_files(corpus, folder)
-        read = {"json": read_json, "parquet": read_parquet}.get(builder.dataset_name and _module(builder))
-        if read is not None and corpus.split.isidentifier():
-            for file in files:
-                yield from read(Path(file), source, target, drop)
-            return
-        rows = _load_local(corpus, folder, builder, files)
+        if _reader(builder) is None or not corpus.split.isidentifier():
+            rows = _load_local(corpus, folder, builder, files)
     else:
-        rows = load_rows(corpus, title, source, target)
-    wanted_columns(rows.features.arrow_schema, columns)
+        with contextlib.suppress(_UnlikeFilesError):
+            rows = load_rows(corpus, title, source, target)
+        if rows is None or tables.has_dates(rows.features.arrow_schema, columns.languages):
+            builder, files = _downloaded(corpus, title)
+            rows = None
+    if rows is None:
+        read = _reader(builder)
+        assert read is not None
+        for file in files:
+            yield from read(Path(file), source, target, drop)
+        return
+    tables.wanted_columns(rows.features.arrow_schema, columns)
     for table in rows.with_format("arrow").iter(batch_size=1000):
-        yield from arrow_pairs(table.to_batches(), columns)
+        yield from tables.arrow_pairs(table.to_batches(), columns)
+
+
+class _UnlikeFilesError(DataError):
+    """Files of one dataset have columns that `datasets` cannot read as one table."""
+
+
+def _downloaded(corpus: CorpusConfig, title: str) -> tuple[Any, list[str]]:
+    """Return the builder of a dataset on the Hub and the files of its split, downloaded, to be read one by one."""
+    datasets, commit = _datasets(), _commit(corpus, title)[0]
+    try:
+        builder = datasets.load_dataset_builder(corpus.dataset, corpus.name, revision=commit or corpus.revision)
+        names = [str(file) for file in (builder.config.data_files or {})[corpus.split]]
+        files = datasets.DownloadManager(dataset_name=corpus.dataset).download(names)
+    except Exception as error:
+        raise _cannot_load(corpus, title, error, "", "") from None
+    if _reader(builder) is None:
+        raise DataError(f"cannot load {title}: its files have different columns")
+    return builder, files
+
+
+def _reader(builder: Any) -> tables.Reader | None:
+    """Return the reader for files of the format that the module of `datasets` is for, or None."""
+    return tables.READERS.get(type(builder).__module__.rpartition(".")[2])
 
 
 def dataset_identity(corpus: CorpusConfig, title: str) -> dict[str, Any]:
@@ -88,17 +120,12 @@ def _local_files(corpus: CorpusConfig, folder: Path) -> tuple[Any, list[str]]:
     return builder, sorted(map(str, files[split]))
 
 
-def _module(builder: Any) -> str:
-    """Return the name of the module of `datasets` that reads these files, such as `json`."""
-    return type(builder).__module__.rpartition(".")[2]
-
-
 def _load_local(corpus: CorpusConfig, folder: Path, builder: Any, files: list[str]) -> Any:
     """Return the rows of a local dataset of another format, cached by the digest of its files."""
     datasets = _datasets()
     digest = hashlib.sha256("".join(sha256(Path(file)) for file in files).encode()).hexdigest()[:16]
     cache = Path(datasets.config.HF_DATASETS_CACHE) / f"transformer-{digest}"
-    more = CSV if _module(builder) == "csv" else {}
+    more = CSV if type(builder).__module__.endswith(".csv") else {}
     try:
         with _offline(datasets):
             return datasets.load_dataset(str(folder), corpus.name, split=corpus.split, cache_dir=str(cache), **more)
@@ -118,12 +145,13 @@ def load_rows(corpus: CorpusConfig, title: str, source: str, target: str) -> Any
     except Exception as error:
         if unreachable and not isinstance(error, ValueError):
             raise DataError(f"cannot download {title}: {unreachable}; {OFFLINE}") from None
-        raise _cannot_load(corpus, title, error, source, target) from None
-    found = _commit_of(rows)
-    if revision is not None and COMMIT.fullmatch(revision) and found != revision:
+        found = _cannot_load(corpus, title, error, source, target)
+        raise _UnlikeFilesError(str(found)) if type(error).__name__.startswith("DatasetGeneration") else found from None
+    used = _commit_of(rows)
+    if revision is not None and COMMIT.fullmatch(revision) and used != revision:
         # offline, `datasets` takes any cached commit
         raise DataError(
-            f"{title}: revision {revision} is not downloaded, only {found}; run once with a network connection"
+            f"{title}: revision {revision} is not downloaded, only {used}; run once with a network connection"
         )
     return rows
 
@@ -170,12 +198,12 @@ def _ask(corpus: CorpusConfig, title: str) -> tuple[str | None, str]:
         return api.dataset_info(corpus.dataset or "", revision=corpus.revision, timeout=PATIENCE).sha, ""
     except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
         raise DataError(
-            f"no such dataset on the Hugging Face Hub, or no access to it: {title}: {first_line(error)}"
+            f"no such dataset on the Hugging Face Hub, or no access to it: {title}: {tables.first_line(error)}"
         ) from None
     except OfflineModeIsEnabled:
         return None, "offline mode is enabled by HF_HUB_OFFLINE"
     except Exception as error:  # proxies and endpoints fail in any way
-        reason = first_line(error)
+        reason = tables.first_line(error)
         log.warning("%s cannot be reached (%s): using the local cache only", _endpoint(), reason)
         return None, f"{_endpoint()} cannot be reached ({reason})"
 
@@ -235,22 +263,20 @@ def _offline(datasets: Any) -> Iterator[None]:
 def _cannot_load(corpus: CorpusConfig, title: str, error: Exception, source: str, target: str) -> DataError:
     """Return the error for a dataset that `datasets` refuses."""
     if type(error).__name__ == "DatasetNotFoundError":
-        return DataError(f"no such dataset on the Hugging Face Hub, or no access to it: {first_line(error)}")
+        return DataError(f"no such dataset on the Hugging Face Hub, or no access to it: {tables.first_line(error)}")
     if listed := re.search(r"[Aa]vailable(?: configs)?: \[([^]]*)\]", str(error)):
         names = re.findall(r"'([^']*)'", listed[1])
         problem = "data.*.name is missing" if corpus.name is None else f"it has no data.*.name {corpus.name}"
         return DataError(f"cannot load {title}: {problem}; {_choice(names, corpus, source, target)}")
     if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-        return DataError(f"cannot download {title}: {first_line(error)}; {OFFLINE}")
-    return DataError(f"cannot load {title}: {first_line(error)}")
+        return DataError(f"cannot download {title}: {tables.first_line(error)}; {OFFLINE}")
+    return DataError(f"cannot load {title}: {tables.first_line(error)}")
 
 
 def _choice(names: list[str], corpus: CorpusConfig, source: str, target: str) -> str:
     """Return the names that there are in words, those with both languages first."""
     fitting = [name for name in names if {source, target} <= set(re.split(r"\W|_", name))]
-    ordered = list(dict.fromkeys([*fitting, *names]))
-    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
     hint = ""
     if corpus.name and (other := "-".join(reversed(corpus.name.split("-")))) != corpus.name and other in names:
         hint = f" (a pair has one name for both directions: try {other})"
-    return f"the names are {', '.join(ordered[:20])}{more}{hint}"
+    return f"the names are {tables.listed(dict.fromkeys([*fitting, *names]))}{hint}"

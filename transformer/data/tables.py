@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from transformer.errors import DataError
 
 Texts = tuple[str, str] | None
 """The two sides of a pair, or None if one is not UTF-8 and such pairs are dropped."""
+Reader = Callable[[Path, str, str, bool], Iterator[Texts]]
+"""Takes a file, both languages, and whether pairs that are not UTF-8 are dropped."""
 CHUNK = 1 << 16
 """Characters of JSON that are parsed at once, unless a row is longer."""
 LONGEST_ROW = 1 << 26
@@ -25,7 +27,7 @@ LONGEST_ROW = 1 << 26
 ROWS = 4096
 """Rows of a Parquet file that are held in memory at once."""
 MOST_NAMES = 20
-"""Names of columns that an error sentence lists."""
+"""Names that an error sentence lists."""
 
 
 class Columns:
@@ -95,8 +97,8 @@ class Columns:
         """Return the error for a table without a language. `inner` are the languages in the column `translation`."""
         source, target = self.languages
         if "translation" in outer:
-            return DataError(f"{self.name} has the languages {_listed(sorted(inner))}, not {source} and {target}")
-        return DataError(f"{self.name} has columns {_listed(outer)}; expected translation, or {source} and {target}")
+            return DataError(f"{self.name} has the languages {listed(sorted(inner))}, not {source} and {target}")
+        return DataError(f"{self.name} has columns {listed(outer)}; expected translation, or {source} and {target}")
 
 
 def read_json(path: Path, source: str, target: str, drop: bool) -> Iterator[Texts]:
@@ -228,6 +230,17 @@ def _python_values(array: Any) -> list[Any]:
         return array.cast(pyarrow.large_binary()).to_pylist()
 
 
+def has_dates(schema: Any, languages: tuple[str, str]) -> bool:
+    """Return whether a library has taken the text of a language for dates."""
+    import pyarrow.types as kinds
+
+    return any(field.name in languages and kinds.is_temporal(field.type) for field in schema)
+
+
+READERS: dict[str, Reader] = {"json": read_json, "parquet": read_parquet}
+"""By the kinds of corpora and the modules of `datasets`."""
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's text, and the first line of what caused it."""
     lines: list[str] = []
@@ -240,7 +253,8 @@ def first_line(error: BaseException) -> str:
     return ": ".join(lines)
 
 
-def _listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> str:
+    """Return names in words, the first ones if there are many."""
     each = list(names)
     more = f" and {len(each) - MOST_NAMES} more" if len(each) > MOST_NAMES else ""
     return (", ".join(each[:MOST_NAMES]) or "none") + more
