@@ -53,9 +53,12 @@ def _made_by_training(folder: Path, names: list[str]) -> bool:
     """
     checkpoints = folder / CHECKPOINTS
     there = [path.name for path in checkpoints.iterdir()] if checkpoints.is_dir() else []
+    empty = not any(not name.startswith(".") for name in there)
     if not is_run(folder):
-        return LOCK in names and not any(not name.startswith(".") for name in there)
-    return LOCK in names or any(re.fullmatch(f"({STEP}|{AVERAGE})[0-9]+", name) for name in there)
+        return LOCK in names and empty
+    saved = any(re.fullmatch(f"({STEP}|{AVERAGE})[0-9]+", name) for name in there)
+    nothing_else = {name for name in names if not name.startswith(".")} <= {CONFIG, *STARTED}
+    return saved or LOCK in names or (empty and nothing_else and checkpoints.is_dir())
 
 
 def step_name(step: int) -> str:
