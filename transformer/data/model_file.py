@@ -30,7 +30,7 @@ class Outline(NamedTuple):
     normalization: str
     """The name of the rule by which it changes text."""
     cleaned: bool
-    """Whether it learned from text without invisible characters. Those of version 0.1.0 did not."""
+    """Whether it learned from text without invisible characters. Those up to version 0.2.0 did not."""
 
     @property
     def plain(self) -> bool:

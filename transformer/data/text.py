@@ -85,7 +85,7 @@ BLANKS = re.compile(r"\s{2,}")
 
 
 def without_controls(text: str) -> str:
-    """Return the text with each run of control characters replaced by one space. The whole rule of version 0.1.0."""
+    """Return the text with each run of control characters replaced by one space. The whole rule up to version 0.2.0."""
     return text if text.isprintable() else CONTROLS.sub(" ", text)
 
 

@@ -99,7 +99,7 @@ def known_tokenizer(cfg: Config, folder: Path | None) -> Tokenizer | None:
 def with_known_tokenizer(cfg: Config, folder: Path | None) -> Config:
     """Return the configuration with what is true of the tokenizer, where the configuration cannot choose it.
 
-    That is the one of `train.init_from`, and `tokenizer.normalization` of a run of version 0.1.0.
+    That is the one of `train.init_from`, and `tokenizer.normalization` of a run of version 0.2.0 or before.
     """
     tokenizer = known_tokenizer(cfg, folder)
     if tokenizer is None:
