@@ -85,8 +85,8 @@ class TokenizerConfig:
     normalization: Normalization = "nfc"
     """How characters are unified before the model sees them. Only `nfc` (Unicode's composed form) and `identity` (as
     they are) let the model write every character that it was trained on. The others are SentencePiece's: `nfkc` and
-    `nmt_nfkc`, the rule up to version 0.2.0, write `½` as `1⁄2`, `，` as `,` and `ﬁ` as `fi`; with `_cf`, in small letters
-    too."""
+    `nmt_nfkc`, the rule up to version 0.2.0, write `½` as `1⁄2`, `，` as `,` and `ﬁ` as `fi`; with `_cf`, in small
+    letters too."""
     sample: Annotated[int, (1, 10**9)] = 1_000_000
     """Number of sentence pairs, drawn at random from the corpora, to learn the vocabulary from."""
 
