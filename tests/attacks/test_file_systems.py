@@ -195,7 +195,7 @@ def test_folders_on_another_layer_are_copied_or_removed(
     assert not list(tmp_path.rglob(".transformer-*"))
 
 
-@pytest.mark.parametrize("number", [errno.ENOTSUP, errno.ENOSYS, errno.EXDEV])
+@pytest.mark.parametrize("number", [errno.ENOTSUP, errno.ENOSYS])
 def test_a_file_system_without_renames_is_written_to(
     tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
