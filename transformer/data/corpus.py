@@ -138,7 +138,7 @@ def _read_tsv(corpus: CorpusConfig, source: str, target: str, drop: bool) -> Ite
             )
         if number == 1:
             _check_header(path, columns, source, target)
-        if '""' in line and any(SPREADSHEET.fullmatch(column) for column in columns):
+        if '"' in line and '""' in line and any(SPREADSHEET.fullmatch(column) for column in columns):
             _warn_once(f"{path} has fields in quotes, as spreadsheets write them; the quotes are read as text")
         yield Pair(*columns)
 
