@@ -36,6 +36,10 @@ ENDS = """
     What?! Yes!!! No⁇ Oh‼ Ok.
     They arrived etc. The next day came.
     It was XIV. The end.
+    „Geh!“ Er ging. „Ja.“ Sie kam.
+    Er sagte: ‚Geh.‘ Er ging.
+    הוא אמר ״בוא.״ היא באה.
+    Did he go? No. Yes.
     Er wurde 1990 geboren. Es war 1990. Dann kam ich.
 """
 WHOLE = """
@@ -54,6 +58,12 @@ WHOLE = """
     In the Kingdom of ............ Laws are made.
     Es ist 12։30 und 3．5 hier
     He lives in St. Louis near Mt. Everest with approx. ten dogs.
+    C'est p. ex. bien.
+    Los EE. UU. son grandes.
+    Det är t. ex. bra.
+    Masz m. in. kota, psa itp. albo nic.
+    Das sind 3 Mio. Euro in der Goethestr. 5 im 19. Jh. gewesen.
+    On Jan. 5 he came at an avg. temperature of 5 deg. or more.
 """
 
 
@@ -76,12 +86,13 @@ def test_a_missing_blank_does_not_hide_the_end() -> None:
 
 
 def test_the_number_of_sentences() -> None:
-    wanted = [5, 5, 3, 2, 3, 3, 2, 3, 3, 2, 3, 2, 3, 3, 2, 3, 6, 3, 2, 5, 2, 2, 3]
+    wanted = [5, 5, 3, 2, 3, 3, 2, 3, 3, 2, 3, 2, 3, 3, 2, 3, 6, 3, 2, 5, 2, 2, 4, 2, 2, 3, 3]
     assert [len(sentences(line)) for line in lines(ENDS)] == wanted
 
 
 def test_scripts_without_blanks_need_none() -> None:
     assert sentences("七一六。八六六！九") == ["七一六。", "八六六！", "九"]
+    assert sentences("はい!いいえ?そうです。") == ["はい!", "いいえ?", "そうです。"]
     assert sentences("他说：“走。”然后走了。") == ["他说：“走。”", "然后走了。"]
     assert sentences("वह आया।वह गया।") == ["वह आया।", "वह गया।"]
 

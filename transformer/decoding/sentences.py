@@ -9,7 +9,7 @@ BLANK = r"[\s\u200b]"
 MARKS = "!?！？。｡．؟۔؞؝।॥։።፧፨။។៕៚๚๛།༎༏༐༑༔᠃᠉෴܀܁܂߹׃‼⁇⁈⁉‽⸮︒︖︕﹖﹗꘎꘏꛳꛷꧈꧉᭚᭛᭞᭟꩝꩞꩟꫰꫱꯫꤯᜵᜶᥄᥅᰻᰼᱾᱿꣎꣏꡶꡷᙮᪨᪩᪪᪫꓿⳹⳺⳻⸼⹓⹔"
 """Marks that end a sentence in any place. A full stop and an ellipsis need a blank after them, and so do ! and ?."""
 INVISIBLE = "\u00ad\u200b-\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\ufe0f"
-CLOSERS = rf"(?:[\"'”’»›«\)\]\}}」』）】〉》〕］｝＂＇{INVISIBLE}]|</\w+>|\[\w{{1,3}}\](?!\()|[¹²³⁰-⁹])*"
+CLOSERS = rf"(?:[\"'”’“‘‟»›«״׳〟〞\)\]\}}」』）】〉》〕］｝＂＇{INVISIBLE}]|</\w+>|\[\w{{1,3}}\](?!\()|[¹²³⁰-⁹])*"
 """What belongs to the sentence whose end it follows: quotes, brackets, tags, footnotes, invisible characters."""
 LATE_CLOSERS = rf"(?:{BLANK}[»”›](?={BLANK}|$))?"
 """French quotes have a blank before them."""
@@ -34,14 +34,20 @@ _TITLES = """
 _ANYWHERE = """
     dr mr mrs prof vs vgl bzw ggf evtl zzgl inkl exkl ca cca sog geb gest verh approx cf cfr np tzn tj inż bkz örn kl
     esim stb kb ún bijv bv blz e.g i.e z.b d.h т.е т.д т.п и.о г гг ул им см проф акад тов напр д-р вул ім κ κκ βλ δηλ
-    π.χ med jur rer resp aprox avda núm pág
+    π.χ med jur rer resp aprox avda núm pág ud uds vd vds
 """
 _NUMBERED = """
     no nr nos num fig figs art vol p pp pg pag s sec ch eq kap abb tab abs bd ver v tel str § n č стр рис гл ст с № blz
+    jan feb mar apr jun jul aug sep sept oct okt nov dec dez
 """
 _BEFORE_SMALL = """
     etc usw ecc atd apod osv jne ym yms enz др руб коп тыс млн млрд a.m p.m u.a u.ä jr sr jun sen mio mrd max min al ed
     chr vol art bl.a s.k t.ex dvs ltd co inc corp gmbh stk std sek dept univ assn bros est tel no nr fig
+    itp itd jh jhd jhdt avg deg mon tue tues wed thu thur thurs fri sat sun tzw
+"""
+_SHORT_WORDS = """
+    am an as at be by do du er es go he hi id if in is it la le me my no of oh ok on or ox so to up us we ya yo zu ja ab
+    da ob um wo si ti tu va ve vi
 """
 _ORDINALS = """
     de deu ger gsw nds ltz lb da dan no nb nob nn nno is isl ice fo fao fi fin et est lv lav cs ces cze sk slk slo pl
@@ -53,6 +59,10 @@ BEFORE_SMALL = frozenset(_BEFORE_SMALL.split())
 """Abbreviations before a small letter or a digit. Before a capital letter they end the sentence."""
 ORDINALS = frozenset(_ORDINALS.split())
 """Codes of languages that write 3. for third. Without a code, a number may be one."""
+MILLIONS = frozenset(("mio", "mrd", "mill", "mln", "mld", "bn", "tsd"))
+"""After a number these do not end a sentence, whatever follows."""
+SHORT_WORDS = frozenset(_SHORT_WORDS.split())
+"""Words of two letters that may end a sentence before a short one: Go. No."""
 LONGEST_CHARACTER = 32
 """Code points. An emoji of a family has up to eleven."""
 
@@ -76,6 +86,8 @@ def sentence_ends(text: str, language: str = "") -> list[int]:
 def _is_end(text: str, start: int, found: re.Match[str], language: str) -> bool:
     mark, close, blank = found["mark"], found["close"].strip(INVISIBLE), found["blank"]
     following = text[found.end() : found.end() + 9].lstrip(OPENERS)[:1] or text[found.end()]
+    if mark[0] in "!?" and joins_without_blank(text[found.start() - 1]) and joins_without_blank(following):
+        return True
     if mark.isascii() or mark[0] in "….;":
         if not blank:
             return _lacks_a_blank(text, found)
@@ -109,12 +121,19 @@ def _is_abbreviation(text: str, start: int, stop: int, following: str, language:
         return True
     if (before_small and small in BEFORE_SMALL) or (following.isdigit() and small in NUMBERED):
         return True
+    before, after = text[max(start, stop - 40) : stop - len(word)].rstrip(), text[stop + 1 : stop + 9].lstrip()
     if re.fullmatch(r"(?:\w{1,3}\.)+\w{1,3}", word):  # U.S.
         return small not in BEFORE_SMALL
-    if len(word) == 1 and word.isalpha():  # J. Smith, z. B., v. Chr.
-        after, before = text[stop + 1 : stop + 9].lstrip(), text[max(start, stop - 5) : stop - 1]
-        paired = re.match(r"\w\.|Chr", after) or re.search(rf"(?:^|\W)\w\.{BLANK}*$", before)
-        return word.isupper() or paired is not None
+    if small in MILLIONS and before[-1:].isdigit():  # 3 Mio. Euro
+        return True
+    if small.endswith("str") and following.isdigit():  # Goethestr. 5
+        return True
+    if re.fullmatch(r"[^\W\d_]{1,2}", word) and re.match(r"[^\W\d_]{1,3}\.|Chr", after):  # z. B., p. ex., EE. UU.
+        return small not in SHORT_WORDS
+    if len(word) <= 3 and re.search(r"(?:^|[^\w.])[^\W\d_]{1,2}\.$", before):
+        return word.islower() or len(word) < 3
+    if len(word) == 1 and word.isupper() and word.isalpha():  # J. Smith
+        return True
     return following.islower() and re.fullmatch("[IVXLCDM]{2,}", word) is not None
 
 
