@@ -90,6 +90,8 @@ COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
     "lzma": lambda content: lzma.compress(content, lzma.FORMAT_ALONE),
     "zstd": lambda content: compressed("zstd", content),
     "lz4": lambda content: compressed("lz4", content),
+    "pzstd": lambda content: b"\x50\x2a\x4d\x18\x04\0\0\0size" + compressed("zstd", content),
+    "lz4 after a frame to skip": lambda content: b"\x5f\x2a\x4d\x18\x02\0\0\0xx" + compressed("lz4", content),
 }
 FORMATS: dict[str, tuple[bytes, str]] = {
     **{f"tar {layout}": (tar(layout), "a tar archive") for layout in (0, 1, 2)},
@@ -97,6 +99,7 @@ FORMATS: dict[str, tuple[bytes, str]] = {
     **{f"tar.{name}": (compress(tar()), "a tar archive") for name, compress in COMPRESSORS.items()},
     "zip": (zip_archive(), r"a zip archive \(perhaps docx, xlsx or odt\)"),
     "zip.gz": (gzip.compress(zip_archive()), "a zip archive"),
+    "lz4 -l": (b"\x02\x21\x4c\x18\x05\0\0\0\x40one\n", "a legacy lz4 file"),
     "7z": (b"7z\xbc\xaf\x27\x1c\x00\x04", "a 7z archive"),
     "rar": (b"Rar!\x1a\x07\x01\x00", "a RAR archive"),
     "compress": (b"\x1f\x9d\x90ab", r"a file of compress \(.Z\)"),
@@ -260,6 +263,8 @@ def test_marks_of_joined_files_do_not_pile_up(tmp_path: Path) -> None:
             b'<?xml version="1.0"?>\n<tmx version="1.4">\n',
             "an XML document (perhaps TMX); convert it to two text files",
         ),
+        (b'<srcset setid="newstest2014" srclang="any">\n', "an SGML document (perhaps a test set of WMT); extract its"),
+        (b"<!-- saved -->\n<head>\n", "an HTML page"),
         (b"\xef\xbb\xbf\n<!DOCTYPE html>\n", "an HTML page, perhaps the answer of a web site instead of the file"),
         (b'{"en": "one", "de": "eins"}\n', "a table of JSON; give it with data.*.json"),
     ],
@@ -271,6 +276,6 @@ def test_markup_is_no_training_text(tmp_path: Path, content: bytes, sentence: st
 
 
 def test_text_with_brackets_is_text(tmp_path: Path) -> None:
-    text = ['{"%s" is a variable}', "<b>bold</b>", "[1]"]
+    text = ['{"%s" is a variable}', "<b>bold</b>", "[1]", "<documents>"]
     (tmp_path / "x").write_text("\n".join(text))
     assert read_text(tmp_path / "x") == text

@@ -126,6 +126,14 @@ def test_arrow_types_of_text(tmp_path: Path) -> None:
     assert read(tmp_path, "parquet", table(translation=pairs)) == [("one", "eins"), ("", "")]
 
 
+def twice(name: str) -> bytes:
+    """Return a Parquet table with two columns of a name."""
+    columns = [pyarrow.array(["one"])] * 3
+    into = io.BytesIO()
+    parquet.write_table(pyarrow.Table.from_arrays(columns, names=[name, name, "de"]), into)
+    return into.getvalue()
+
+
 @pytest.mark.parametrize(
     ("kind", "content", "sentence"),
     [
@@ -144,11 +152,20 @@ def test_arrow_types_of_text(tmp_path: Path) -> None:
         ("parquet", table(en=[1], de=["b"]), "contains a value that is not text"),
         ("parquet", table(fr=["a"]), "has columns fr; expected translation, or en and de"),
         ("parquet", table(translation=[{"fr": "a", "de": "b"}]), "has the languages de, fr, not en and de"),
+        ("parquet", twice("en"), "has 2 columns en; which one holds the text is unclear"),
+        ("parquet", twice("translation"), "has 2 columns translation; which one holds the text is unclear"),
     ],
 )  # fmt: skip
 def test_what_is_no_table_of_pairs_is_refused(tmp_path: Path, kind: str, content: bytes, sentence: str) -> None:
     with pytest.raises(DataError, match=sentence):
         read(tmp_path, kind, content)
+
+
+def test_some_files_of_a_corpus_may_be_empty(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(lines({"en": "one", "de": "eins"}))
+    (tmp_path / "b.json").write_bytes(b"")
+    each = CorpusConfig(json=(str(tmp_path / "a.json"), str(tmp_path / "b.json")))
+    assert list(corpus.read_pairs(each, "en", "de")) == [("one", "eins")]
 
 
 def test_text_rewritten_within_one_tick_of_the_clock_is_read_anew(tmp_path: Path) -> None:

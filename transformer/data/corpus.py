@@ -184,8 +184,13 @@ def _read_dataset(corpus: CorpusConfig, source: str, target: str, drop: bool) ->
 def _read_tables(corpus: CorpusConfig, source: str, target: str, drop: bool) -> Iterator[Pair | None]:
     check_files(corpus)
     read = read_parquet if corpus.parquet is not None else read_json
+    empty = True
     for name in _local_files(corpus):
-        yield from (texts and Pair._make(texts) for texts in read(Path(name), source, target, drop))
+        for texts in read(Path(name), source, target, drop):
+            empty = False
+            yield texts and Pair._make(texts)
+    if empty:
+        raise DataError(f"{title(corpus)} is empty")
 
 
 KINDS: dict[str, Kind] = {

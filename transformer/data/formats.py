@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import lzma
+import re
 import unicodedata
 import zlib
 from collections.abc import Callable
@@ -45,6 +46,8 @@ OPENERS: dict[bytes, Callable[[Any], Any]] = {
     **{b"BZh%d\x17rE8P\x90" % level: bz2.open for level in range(1, 10)},
 }
 """How compressed text is opened, by its first bytes."""
+SKIPPABLE = b"\x2a\x4d\x18"
+"""What follows the first byte, 0x50 to 0x5f, of a frame that readers of zstd and lz4 skip. pzstd begins with one."""
 UNPACK = "unpack it first"
 AS_TEXT = "save it as plain text in UTF-8"
 TABLE = "give tables with data.*.parquet or data.*.json"
@@ -60,6 +63,7 @@ SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\x1f\x9d", "a file of compress (.Z)", UNPACK),
     (0, b"\x1f\xa0", "a file of compress (.Z)", UNPACK),
     (0, b"LZIP\x01", "an lzip file", UNPACK),
+    (0, b"\x02\x21\x4c\x18", "a legacy lz4 file (lz4 -l)", UNPACK),
     (0, b"\x89LZO", "an lzop file", UNPACK),
     (0, b"\xff\x06\x00\x00sNaPpY", "a snappy file", UNPACK),
     (0, b"x\x9c", "zlib data", UNPACK),
@@ -95,6 +99,8 @@ SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"version https://git-lfs.github.com/spec/", "a pointer of Git LFS, not the file itself", "run `git lfs pull`"),
 )
 """Place and bytes of a format, its name, and advice. Letters and digits alone could be text, unless a NUL follows."""
+SGML = re.compile(rb"<(srcset|refset|tstset|mteval|dataset|doc)\b")
+HTML = re.compile(rb"(<!--.*?(-->|$)\s*)*<(!doctype html|html|head|body|meta|title)\b", re.DOTALL)
 BLANKS, FEWEST_BLANKS = " \n", 0.6
 """In UTF-16 and UTF-32, more than this share of the bytes of blanks and line feeds have NUL bytes beside them."""
 MARKS = (
@@ -116,11 +122,21 @@ def open_text(stream: Any, name: str) -> io.BufferedReader:
         except DAMAGE as error:
             raise unreadable(name, error) from None
         refuse(head, name)
-        opener = next((opener for magic, opener in OPENERS.items() if head.startswith(magic)), None)
+        opener = _opener(head)
         if opener is None:
             return stream
         stream = _Above(opener(stream), stream)
     raise DataError(f"{name} is compressed more than {DEEPEST} times; {UNPACK}")
+
+
+def _opener(head: bytes) -> Callable[[Any], Any] | None:
+    """Return how compressed text with these first bytes is opened; None if it is not compressed."""
+    place = 0
+    while head[place + 1 : place + 4] == SKIPPABLE and head[place] >> 4 == 5 and place < len(head):
+        place += 8 + int.from_bytes(head[place + 4 : place + 8], "little")
+    beyond = place and place >= len(head)  # pzstd's frame is short; zstd is the more usual of the two
+    start = b"\x28\xb5\x2f\xfd" if beyond else head[place:]
+    return next((opener for magic, opener in OPENERS.items() if start.startswith(magic)), None)
 
 
 def unreadable(name: str, error: BaseException) -> DataError:
@@ -143,7 +159,7 @@ def what_it_is(head: bytes) -> tuple[str, str] | None:
             return name, advice
     if _is_tar(head):
         return "a tar archive", UNPACK
-    if any(head.startswith(magic) for magic in OPENERS):
+    if _opener(head) is not None:
         return None
     if encoding := _unmarked(head):
         return _encoded(encoding)
@@ -158,7 +174,9 @@ def markup(head: bytes) -> tuple[str, str] | None:
     start = head.removeprefix(codecs.BOM_UTF8).lstrip().lower()
     if start.startswith((b"<?xml", b"<tmx", b"<!doctype tmx")):
         return "an XML document (perhaps TMX)", "convert it to two text files or a table"
-    if start.startswith((b"<!doctype html", b"<html")):
+    if SGML.match(start):
+        return "an SGML document (perhaps a test set of WMT)", "extract its text, for example with sacrebleu"
+    if HTML.match(start):
         return "an HTML page, perhaps the answer of a web site instead of the file", "download it anew"
     first = head.split(b"\n")[0]
     if first.startswith(b'{"') and first.rstrip().endswith(b"}"):

@@ -87,10 +87,8 @@ class Columns:
         return value
 
     def finish(self) -> None:
-        """Raise DataError if the rows had no column for one of the languages, or if there were none."""
-        if not self.number:
-            raise DataError(f"{self.name} is empty")
-        if self._missing:
+        """Raise DataError if the rows had no column for one of the languages. One of several files may have no rows."""
+        if self.number and self._missing:
             raise self.lacking(self._outer, self._inner)
 
     def lacking(self, outer: Iterable[str], inner: Iterable[str]) -> DataError:
@@ -182,11 +180,18 @@ def wanted_columns(schema: Any, columns: Columns) -> list[str]:
 
     names, languages = schema.names, columns.languages
     inner: list[str] = []
+    for name in ("translation", *languages):
+        if names.count(name) > 1:
+            raise DataError(
+                f"{columns.name} has {names.count(name)} columns {name}; which one holds the text is unclear"
+            )
     if "translation" in names:
         kind = schema.field("translation").type
         if kinds.is_map(kind):
             return ["translation"]
         inner = [field.name for field in kind] if kinds.is_struct(kind) else []
+        if any(inner.count(language) > 1 for language in languages):
+            raise DataError(f"{columns.name} has a language twice in its column translation: {listed(inner)}")
         if set(languages) <= set(inner):
             return [f"translation.{language}" for language in languages]
     if not set(languages) <= set(names):
