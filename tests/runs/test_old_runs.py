@@ -3,7 +3,8 @@
 `old_runs/version-0.1.0.tar.xz` was written by the commands of that version: text and prepared data; `finished`, a run
 at its last step; `int8`, one that decodes in 8 bits; `stopped`, interrupted in the middle of an epoch, with a moving
 average, subword sampling and two vocabularies. `old_runs/expected.json` has the results of that version: the
-translations, the scores, and the sum, norm and first numbers of each tensor of the resumed runs. With subword sampling,
+translations, the scores, and the sum, norm and first numbers of each tensor of the resumed runs. The greedy ones
+are of version 0.2.0, whose beam search was that of 0.1.0. With subword sampling,
 that version drew different segmentations in each process, so those weights cannot be compared.
 """
 
@@ -38,19 +39,35 @@ def old_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("name", RUNS)
 def test_old_runs_translate_the_same(old_runs: Path, name: str) -> None:
-    assert main(["translate", name, "--scores", "--nbest", "2", "test.en", "-o", "out"]) == 0
-    found = [line.split("\t") for line in Path("out").read_text(encoding="utf-8").splitlines()]
-    expected = [line.split("\t") for line in EXPECTED[name]["translations"]]
-    assert [text for _, text in found] == [text for _, text in expected]
-    for (score, _), (wanted, _) in zip(found, expected, strict=True):
-        assert float(score) == pytest.approx(float(wanted), abs=2e-3)
+    found, expected = translations(name, "decode.beam=1"), EXPECTED[name]["greedy"]
+    assert [text for _, text in found] == [line.split("\t")[1] for line in expected]
+    for (score, _), line in zip(found, expected, strict=True):
+        assert score == pytest.approx(float(line.split("\t")[0]), abs=2e-3)
+
+
+def translations(name: str, *settings: str) -> list[tuple[float, str]]:
+    """Return the scores and texts of the test text's translations."""
+    assert main(["translate", name, "--scores", *settings, "test.en", "-o", "out"]) == 0
+    lines = [line.split("\t") for line in Path("out").read_text(encoding="utf-8").splitlines()]
+    return [(float(score), text) for score, text in lines]
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_beam_search_in_old_runs_differs_only_where_it_finds_more(old_runs: Path, name: str) -> None:
+    """Up to version 0.2.0 it stopped when other hypotheses could still win. The expected lists have two a line."""
+    pairs = list(zip(translations(name), EXPECTED[name]["translations"][::2], strict=True))
+    for (score, text), line in pairs:
+        wanted, before = line.split("\t")
+        assert text == before if score < float(wanted) + 2e-3 else score > float(wanted)
+        assert score > float(wanted) - 2e-3
+    assert any(text == line.split("\t")[1] for (_, text), line in pairs)
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_old_runs_evaluate_the_same(old_runs: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["evaluate", name, "--json"]) == 0
+    assert main(["evaluate", name, "--json", "decode.beam=1"]) == 0
     found = json.loads(capsys.readouterr().out)
-    expected = EXPECTED[name]["evaluation"]
+    expected = EXPECTED[name]["greedy_evaluation"]
     assert found["bleu"]["score"] == pytest.approx(expected["bleu"]["score"], abs=1e-6)
     assert found["chrf"]["signature"] == expected["chrf"]["signature"]
     assert found["precision"] == expected["precision"]

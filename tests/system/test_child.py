@@ -46,7 +46,7 @@ def test_a_child_learns_the_same_bytes(monkeypatch: pytest.MonkeyPatch, kind: st
 
 
 def test_the_reason_of_a_child_is_told() -> None:
-    with pytest.raises(DataError, match="cannot learn a vocabulary of 16 pieces from this text: Vocabulary size is"):
+    with pytest.raises(DataError, match="cannot learn a vocabulary of 16 pieces from this text: its characters"):
         learn_tokenizer(odd_pairs(), TokenizerConfig(vocab_size=16))
 
 

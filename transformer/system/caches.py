@@ -13,9 +13,10 @@ def user_cache() -> Path:
 
     Without a home directory, or if it cannot be written, it is a private folder for temporary files.
     """
-    stated = os.environ.get("XDG_CACHE_HOME", "")
-    usual = Path(stated if os.path.isabs(stated) else os.path.expanduser("~/.cache"))
-    return usual if can_be_made(usual) else temporary_cache()
+    stated, home = os.environ.get("XDG_CACHE_HOME", ""), os.path.expanduser("~")
+    usual = Path(stated if os.path.isabs(stated) else os.path.join(home, ".cache"))
+    nobodys = home == "/" and not os.path.isabs(stated)  # as in a container without a user
+    return temporary_cache() if nobodys or not can_be_made(usual) else usual
 
 
 def can_be_made(folder: Path) -> bool:

@@ -18,6 +18,7 @@ from transformer.decoding.int8 import build
 from transformer.decoding.int8.build import library
 from transformer.decoding.int8.structures import LAYOUT
 from transformer.decoding.translator import Translator, make_translator
+from transformer.system.caches import temporary_cache
 
 needs_kernels = pytest.mark.skipif(library() is None, reason="needs AVX-512 VNNI and a C compiler")
 
@@ -53,16 +54,25 @@ def test_a_damaged_file_is_compiled_again(fresh: Path) -> None:
     assert kept.read_bytes() == whole
 
 
+@pytest.fixture
+def temporary(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return a new folder for temporary files."""
+    folder = fresh / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    temporary_cache.cache_clear()
+    yield folder
+    temporary_cache.cache_clear()
+
+
 @needs_kernels
-def test_a_temporary_folder_is_used_without_a_home(
-    fresh: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    moment = tmp_path_factory.mktemp("moment")
-    monkeypatch.setattr("tempfile.tempdir", str(moment))
+def test_a_private_temporary_folder_is_used_without_a_home(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/proc/none")
     assert library() is not None
-    assert not list(moment.iterdir())
+    (private,) = temporary.iterdir()
+    assert private.stat().st_mode & 0o777 == 0o700
+    assert len(list((private / "transformer").glob("*.so"))) == 1
 
 
 @needs_kernels
@@ -156,8 +166,8 @@ HOMES: dict[str, dict[str, str]] = {
 
 
 @pytest.mark.parametrize("home", HOMES)
-def test_without_a_home_nothing_is_cached_and_nothing_left_behind(
-    fresh: Path, monkeypatch: pytest.MonkeyPatch, home: str, tmp_path_factory: pytest.TempPathFactory
+def test_without_a_home_the_cache_is_a_temporary_folder_and_nothing_else_is_made(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch, home: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
     for name in ("HOME", "XDG_CACHE_HOME"):
@@ -166,7 +176,7 @@ def test_without_a_home_nothing_is_cached_and_nothing_left_behind(
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(here := tmp_path_factory.mktemp("here"))
     before = set(os.listdir("/"))
-    assert build._cache_folder() is None
+    assert build._cache_folder() == temporary / f"transformer-{os.getuid()}" / "transformer"
     assert not list(here.iterdir())
     assert set(os.listdir("/")) == before
 
