@@ -380,7 +380,7 @@ def test_a_vocabulary_is_not_learned_from_what_is_no_sentence() -> None:
 
 def test_many_long_lines_are_not_taken_together(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
 
-    monkeypatch.setattr("transformer.decoding.translator.WINDOW_CHARACTERS", 100)
+    monkeypatch.setattr("transformer.decoding.batches.WINDOW_CHARACTERS", 100)
     lines = ["one two three " * 10] * 3 + ["one"] * 3
     read: list[int] = []
 

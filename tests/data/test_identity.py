@@ -14,7 +14,7 @@ from support.toy import CPU, toy_pairs, write_pairs
 
 from transformer import atomic, config_file
 from transformer.config import Config, CorpusConfig
-from transformer.data import corpus, hub
+from transformer.data import corpus, hub, testsets
 from transformer.data.corpus import Pair
 from transformer.data.prepare import prepare
 from transformer.errors import ConfigError, DataError
@@ -74,7 +74,7 @@ def test_a_local_dataset_that_lacks_something(caches: Path) -> None:
 
 def test_a_test_set_is_known_by_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = tmp_path / "a", tmp_path / "b"
-    monkeypatch.setattr(hub, "testset_files", lambda *_: files)
+    monkeypatch.setattr(testsets, "testset_files", lambda *_: files)
     found = []
     for text in ("one\n", "two\n"):
         for file in files:

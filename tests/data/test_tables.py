@@ -126,6 +126,11 @@ def test_arrow_types_of_text(tmp_path: Path) -> None:
     assert read(tmp_path, "parquet", table(translation=pairs)) == [("one", "eins"), ("", "")]
 
 
+def inner_twice() -> pyarrow.Array:
+    """Return values with two fields of a name."""
+    return pyarrow.StructArray.from_arrays([pyarrow.array(["one"])] * 3, names=["en", "en", "de"])
+
+
 def twice(name: str) -> bytes:
     """Return a Parquet table with two columns of a name."""
     columns = [pyarrow.array(["one"])] * 3
@@ -153,6 +158,7 @@ def twice(name: str) -> bytes:
         ("parquet", table(fr=["a"]), "has columns fr; expected translation, or en and de"),
         ("parquet", table(translation=[{"fr": "a", "de": "b"}]), "has the languages de, fr, not en and de"),
         ("parquet", twice("en"), "has 2 columns en; which one holds the text is unclear"),
+        ("parquet", table(translation=inner_twice()), "has a language twice in its column translation: en, en, de"),
         ("parquet", twice("translation"), "has 2 columns translation; which one holds the text is unclear"),
     ],
 )  # fmt: skip

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sacrebleu
 
 from transformer.config import CorpusConfig
 from transformer.data import testsets
@@ -104,7 +105,7 @@ def test_a_broken_download_is_to_be_removed(files: list[Path], monkeypatch: pyte
         raise tarfile.ReadError("not a gzip file")
 
     monkeypatch.setattr("sacrebleu.get_reference_files", fail)
-    monkeypatch.setattr("sacrebleu.utils.SACREBLEU_DIR", str(tmp_path))
+    monkeypatch.setattr(sacrebleu.DATASETS["wmt14"], "_outdir", str(tmp_path / "wmt14"))
     (tmp_path / "wmt14" / "raw").mkdir(parents=True)
     (tmp_path / "wmt14" / "raw" / "wmt14.tgz").write_text("<html>")
     with pytest.raises(DataError, match=r"\(ReadError: not a gzip file\).*if a download was interrupted, first"):
@@ -122,14 +123,3 @@ def test_a_test_set_without_a_reference_is_refused(files: list[Path], monkeypatc
     monkeypatch.setattr("sacrebleu.get_reference_files", lambda *_: [])
     with pytest.raises(DataError, match="sacreBLEU's test set wmt14 en-de has no reference; another version"):
         testsets.testset_files("wmt14", "en", "de")
-
-
-def test_without_a_home_directory_there_is_no_folder_named_tilde(
-    files: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("SACREBLEU", raising=False)
-    monkeypatch.setattr("os.path.expanduser", lambda path: path)
-    with pytest.raises(DataError, match="in the home directory, which is unknown; set SACREBLEU to a directory"):
-        testsets.testset_files("wmt14", "en", "de")
-    monkeypatch.setenv("SACREBLEU", "/somewhere")
-    assert testsets.testset_files("wmt14", "en", "de") == files

@@ -129,7 +129,7 @@ def _stream(
     """Translate the lines read so far while more are being read, so that a pipe gets translations before it ends."""
     from tqdm import tqdm
 
-    from transformer.decoding.translator import WINDOW
+    from transformer.decoding.batches import WINDOW
     from transformer.system.threads import prefetch
 
     ahead, done, warnings = prefetch(lines, WINDOW), 0, translator.warnings()

@@ -98,15 +98,21 @@ def clean(text: str, nfc: bool = True) -> str:
     if text.isascii() and text.isprintable():
         return " ".join(text.split()) if "  " in text else text.strip()
     printable = text.isprintable()  # which some invisible characters are too
-    if not printable:
-        text = SURROGATE_PAIRS.sub(_character, text)
-        text = TABS_AND_CONTROLS.sub(" ", text)
-    if INVISIBLE.search(text) or FAR.search(text):
-        text = JOINING.sub(r"\1", REPEATED.sub("", SELECTING.sub(r"\1", DROPPED.sub("", text))))
+    text = visible(text)
     if nfc:
         text = normalize("NFC", text)
     text = text.strip()
     return text if printable and "  " not in text else BLANKS.sub(_one_blank, text)
+
+
+def visible(text: str) -> str:
+    """Return the text without control characters and invisible ones, with its blanks."""
+    if not text.isprintable():
+        text = SURROGATE_PAIRS.sub(_character, text)
+        text = TABS_AND_CONTROLS.sub(" ", text)
+    if INVISIBLE.search(text) or FAR.search(text):
+        text = JOINING.sub(r"\1", REPEATED.sub("", SELECTING.sub(r"\1", DROPPED.sub("", text))))
+    return text
 
 
 def _character(pair: re.Match[str]) -> str:

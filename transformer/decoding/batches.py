@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,6 +14,11 @@ from transformer.decoding.prefix import TextPrefix
 from transformer.errors import DeviceError
 from transformer.system.device import device_name
 from transformer.system.memory import MemorySplitter
+
+WINDOW = 2000
+"""Number of lines that are sorted by length together. Not measured."""
+WINDOW_CHARACTERS = 1 << 22
+"""Characters that end a window early, so that long lines do not fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,16 @@ class PieceBatch:
     def tokens(self) -> int:
         """Source tokens, counting padding, times beams. `decode.batch_tokens` limits this."""
         return len(self.pieces) * self.longest * self.beams
+
+
+def take_window(lines: Iterator[str]) -> list[str]:
+    """Return the next lines to translate together."""
+    window: list[str] = []
+    characters = 0
+    while len(window) < WINDOW and characters < WINDOW_CHARACTERS and (line := next(lines, None)) is not None:
+        window.append(line)
+        characters += len(line)
+    return window
 
 
 def cut_batches(lengths: Sequence[int], batch_tokens: int, workers: int) -> list[list[int]]:

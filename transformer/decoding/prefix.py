@@ -50,7 +50,7 @@ class TextPrefix:
 
     table: PieceTable
     given: str
-    """The beginning as it was given."""
+    """The beginning as it was given, without control characters and invisible ones."""
     ids: tuple[int, ...]
     """The ids of its complete words."""
     rest: str
@@ -86,7 +86,7 @@ class TextPrefix:
 
 
 def spread_prefix(given: str, parts: int, table: PieceTable) -> list[TextPrefix | None]:
-    """Return the forced beginnings of the translations of a line's parts.
+    """Return the forced beginnings of the translations of a line's parts. `given` has no invisible characters.
 
     If there are several, those of the first sentences of the prefix are translations of the first parts.
     """
@@ -99,7 +99,7 @@ def spread_prefix(given: str, parts: int, table: PieceTable) -> list[TextPrefix 
 
 
 def text_prefix(given: str, table: PieceTable, whole: bool = False) -> TextPrefix:
-    """Return the forced beginning for a text."""
+    """Return the forced beginning for a text without invisible characters."""
     tokenizer = table.tokenizer
     ids = tokenizer.encode_target([given])[0]
     pieces = tokenizer.pieces(ids)

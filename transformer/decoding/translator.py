@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from transformer.config import DecodeConfig
 from transformer.data.batching import rectangle
 from transformer.data.lengths import Lengths
+from transformer.data.text import visible
 from transformer.data.tokenizer import Tokenizer
 from transformer.decoding import search
 from transformer.decoding.backend import Backend, TorchBackend
-from transformer.decoding.batches import DecodingSplitter, Piece, PieceBatch, cut_batches
+from transformer.decoding.batches import DecodingSplitter, Piece, PieceBatch, cut_batches, take_window
 from transformer.decoding.int8.engine import make_engine, obstacle
 from transformer.decoding.limits import Warnings, make_limits
 from transformer.decoding.long_lines import Part, cut_line, join_best, join_samples, restore_beginning
@@ -32,10 +33,6 @@ from transformer.model.network import Transformer
 from transformer.system.device import resolve_dtype
 from transformer.system.threads import Workers, start_workers
 
-WINDOW = 2000
-"""Number of lines that are sorted by length together. Not measured."""
-WINDOW_CHARACTERS = 1 << 22
-"""Characters that end a window early, so that long lines do not fill the memory."""
 MOST_SCORED = 4096
 """Tokens of a line that can always be scored, even if `data.max_length` is less."""
 TORCH_WORKERS = 2
@@ -161,7 +158,7 @@ class Translator:
         warnings = warnings or self.warnings()
         lines = iter(lines)
         all_prefixes = iter(prefixes) if prefixes is not None else repeat("")
-        while window := _take_window(lines):
+        while window := take_window(lines):
             window_prefixes = list(islice(all_prefixes, len(window)))
             if len(window_prefixes) < len(window):
                 raise ConfigError(f"there are fewer prefixes than lines: line {first + len(window_prefixes)} has none")
@@ -222,6 +219,7 @@ class Translator:
         pieces: list[Piece] = []
         parts_of_line: list[list[Part]] = []
         sources = self.tokenizer.encode_source(lines)
+        prefixes = [visible(prefix) for prefix in prefixes]
         for number, (line, ids, prefix) in enumerate(zip(lines, sources, prefixes, strict=True), first):
             parts = self._parts(line, ids, number, warnings)
             begins = self._begins(prefix, len(parts), number)
@@ -335,13 +333,3 @@ def _with_texts(
     if piece.prefix is not None:
         return [(piece.prefix.text(each.ids), each) for each in hypotheses]
     return list(zip(tokenizer.decode([each.ids for each in hypotheses]), hypotheses, strict=True))
-
-
-def _take_window(lines: Iterator[str]) -> list[str]:
-    """Return the next lines to translate together."""
-    window: list[str] = []
-    characters = 0
-    while len(window) < WINDOW and characters < WINDOW_CHARACTERS and (line := next(lines, None)) is not None:
-        window.append(line)
-        characters += len(line)
-    return window

@@ -124,6 +124,12 @@ def _compare(path: Path, file: Any, expected: Mapping[str, tuple[int, ...]]) -> 
             raise CheckpointError(f"{path}: {name} has {part.get_dtype()} values instead of F32")
 
 
+def check_tokenizer(run: Run, checkpoint: Path, state: Mapping[str, Any]) -> None:
+    """Raise CheckpointError if a checkpoint with this state was trained with another tokenizer than the run has."""
+    if state["tokenizer"] != run.tokenizer.fingerprint:
+        raise CheckpointError(f"{checkpoint} was trained with a different tokenizer than the one in {run.path}")
+
+
 def prune(run: Run, newest: Path, needed: set[str]) -> None:
     """Remove checkpoints that are neither named in `needed` nor pointed to. Those that resist are kept, with a warning.
 

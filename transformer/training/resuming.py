@@ -12,7 +12,7 @@ from transformer.config import Config, TokenizerConfig, contradiction
 from transformer.data.tokenizer import Tokenizer, load_tokenizer, tokenizer_in_use
 from transformer.errors import CheckpointError, ConfigError
 from transformer.paths import expanded
-from transformer.runs.checkpoint import first_usable, load_state
+from transformer.runs.checkpoint import check_tokenizer, first_usable, load_state
 from transformer.runs.layout import FINISHED, is_run
 from transformer.runs.progress import Progress
 from transformer.runs.run import open_run, write_run
@@ -38,8 +38,17 @@ def checkpoints_to_resume(cfg: Config, folder: Path) -> list[Path]:
     if not is_run(folder):
         return []
     run = open_run(folder)
-    _check_unchanged(run.config, cfg, folder)
     checkpoints = run.steps()[::-1]
+    for path in checkpoints:
+        try:
+            state = load_state(path)
+        except CheckpointError:  # it is damaged, and another one will be tried
+            continue
+        check_tokenizer(
+            run, path, state
+        )  # before the settings, which an exchanged tokenizer would seem to have changed
+        break
+    _check_unchanged(run.config, cfg, folder)
     if not checkpoints and (folder / "last").exists():
         raise CheckpointError(f"{folder} has been trained, but its checkpoints are gone; start over with --fresh")
     return checkpoints

@@ -17,6 +17,7 @@ from transformer.runs.averaging import average_weights, undamaged
 from transformer.runs.checkpoint import (
     TENSORS,
     WEIGHTS,
+    check_tokenizer,
     load_state,
     load_tensors,
     prune,
@@ -96,10 +97,7 @@ class CheckpointWriter:
             self.run.point("best", path)
         newest = self._scheduled(progress.step)[-self.run.config.train.keep_last :]
         needed = {path.name, progress.last_good, *(name for _, name in progress.ranking), *(p.name for p in newest)}
-        try:
-            prune(self.run, path, needed)
-        except OSError as error:
-            log.warning("step %d is saved, but an old checkpoint cannot be removed: %s", progress.step, error)
+        prune(self.run, path, needed)
 
     def _update(self, path: Path, progress: Progress) -> bool:
         """Replace the plain values of a checkpoint that has the tensors of this step. Return whether that succeeded."""
@@ -146,8 +144,7 @@ class CheckpointWriter:
     def restore(self, path: Path) -> Progress:
         """Restore the trainer from a checkpoint. Raises CheckpointError or DataError if it does not match."""
         state = load_state(path)
-        if state["tokenizer"] != self.run.tokenizer.fingerprint:
-            raise CheckpointError(f"{path} was trained with a different tokenizer than the one in {self.run.path}")
+        check_tokenizer(self.run, path, state)
         self._check_text(path, state)
         self._restore_tensors(path, bool(state.get("adam", True)))
         if self.trainer.scaler is not None:
