@@ -79,7 +79,7 @@ def start(path: Path, folder: Path, rounds: int) -> Iterator[str]:
 
 def batches(cfg: Config, name: str, folder: Path, count: int) -> Iterator[str]:
     """Yield rows about the share of real tokens and the share of time spent waiting."""
-    loop = build_loop(cfg, folder / name, CPU, Ranks(), Stopwatch(), keep=False)
+    loop = build_loop(cfg, folder / name, CPU, Ranks(), Stopwatch())
     dataset, start = loop.data.train, loop.trainer.model.start_id
     cut = batching.BatchCutter(dataset, loop.run.tokenizer, start, micro_batch_tokens(cfg, CPU), 0.0, 1)
     updates = batching.updates(dataset, cfg.train.batch_tokens, 1, 0, 0)

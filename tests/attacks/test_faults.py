@@ -669,7 +669,7 @@ def test_batches_that_do_not_fit_into_memory_are_split(
 
 
 def test_halves_contain_the_whole_batch(tiny: Config, tmp_path: Path) -> None:
-    loop = build_loop(tiny, tmp_path / "run", CPU, Ranks(), Stopwatch(), keep=False)
+    loop = build_loop(tiny, tmp_path / "run", CPU, Ranks(), Stopwatch())
     whole = max(next(loop.cut_updates())[1], key=lambda batch: len(batch.pair_ids))
     parts: list[batching.Batch] = list(whole.halves(loop.trainer.model.pad))
     assert torch.equal(torch.cat([part.target_N for part in parts]), whole.target_N)

@@ -182,6 +182,8 @@ def test_training_a_finished_run_reports_that(
 
 def test_average_makes_a_model_folder(whole_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = call("average", whole_path, "--last", 3, capsys=capsys)
+    averaged = whole_path.with_name(f"{whole_path.name}-average-3")
+    assert (averaged / "data.json").read_bytes() == (whole_path / "data.json").read_bytes()  # with the lengths
     assert code == 0
     folder = whole_path.with_name("run-average-3")
     assert str(folder) in out

@@ -17,6 +17,7 @@ import pytest
 from support.command import COMMAND, ENVIRONMENT, GREEDY, Outcome, main
 
 from transformer.cli import translate
+from transformer.system.signals import watchdog
 
 ENGLISH, GERMAN = b"one two\nthree\n", b"zwei eins\ndrei\n"
 
@@ -123,6 +124,8 @@ def test_what_was_translated_before_a_stop_is_kept(
         if end == "exit":
             with pytest.raises(SystemExit, match="143"):
                 to_file(trained_run, tmp_path / "out")
+            watchdog.saving(False)  # it would end this process
+            watchdog.stop()
         elif end == 1:
             assert to_file(trained_run, tmp_path / "out").err.endswith(f"No space left on device: {tmp_path}/out\n")
         else:

@@ -144,13 +144,27 @@ def test_a_run_resumes_with_the_same_text_at_another_path(tiny: Config, tmp_path
     files = list(other.data.valid.files or ())
     valid = config_file.override(longer, ["train.max_steps=5", f"data.valid.files={files}"])
     with pytest.raises(
-        DataError, match="was validated on different text than data.valid has now; restore it, or start"
+        DataError, match="was validated on different text than data.valid has now, byte by byte; restore"
     ):
         session.train(valid, tmp_path / "run", CPU)
     (tmp_path / "x").write_text("one\teins\n")
     heavier = config_file.override(longer, [f"data.train={{tsv: '{tmp_path}/x', weight: 2}}"])
     with pytest.raises(ConfigError, match="was started with other settings: data.train"):
         session.train(heavier, tmp_path / "run", CPU)
+
+
+def test_a_start_that_was_killed_before_the_first_checkpoint_binds_nothing(tiny: Config, tmp_path: Path) -> None:
+    """Not even the vocabulary, when the text is another one by now."""
+    short = config_file.override(tiny, ["train.max_steps=3"])
+    session.train(short, tmp_path / "run", CPU)
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    for name in ("last", "best", "finished"):
+        (tmp_path / "run" / name).unlink(missing_ok=True)
+    other = config_file.override(moved(short, tmp_path / "other", seed=7), ["tokenizer.vocab_size=280"])
+    session.train(other, tmp_path / "run", CPU)
+    session.train(other, tmp_path / "fresh", CPU)
+    one, fresh = ((tmp_path / name / "tokenizer.model").read_bytes() for name in ("run", "fresh"))
+    assert one == fresh
 
 
 def test_an_old_checkpoint_knows_a_dataset_by_its_name(tiny: Config, caches: Path) -> None:

@@ -117,7 +117,7 @@ def test_weights_without_a_version_and_one_dimension() -> None:
 
 def curve(cfg: Config, folder: Path) -> list[float]:
     """Return the losses of twenty updates."""
-    loop = build_loop(cfg, folder, CPU, Ranks(), Stopwatch(), keep=False)
+    loop = build_loop(cfg, folder, CPU, Ranks(), Stopwatch())
     loop.trainer.model.train()
     losses = []
     for _, (_, batches) in zip(range(20), loop.cut_updates(), strict=False):

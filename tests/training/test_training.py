@@ -178,7 +178,7 @@ def test_dropout_differs_in_each_step_and_batch(tiny: Config, tmp_path: Path, mo
 
     monkeypatch.setattr("transformer.model.dropout.keep_mask", noted)
     for _ in range(2):
-        loop = build_loop(tiny, tmp_path / "run", CPU, Ranks(), Stopwatch(), keep=False)
+        loop = build_loop(tiny, tmp_path / "run", CPU, Ranks(), Stopwatch())
         loop.trainer.model.train()
         updates = loop.cut_updates()
         for _ in range(2):
@@ -235,7 +235,7 @@ def test_an_update_has_no_loop_over_tokens_and_reads_no_value(tiny: Config, tmp_
     counts = []
     for tokens in (200, 1000):
         cfg = config_file.override(tiny, [f"train.batch_tokens={tokens}", "train.micro_batch_tokens=2000"])
-        loop = build_loop(cfg, tmp_path / "run", CPU, Ranks(), Stopwatch(), keep=False)
+        loop = build_loop(cfg, tmp_path / "run", CPU, Ranks(), Stopwatch())
         updates = loop.cut_updates()
         loop.trainer.model.train()
         loop.update(next(updates)[1])  # creates Adam's state
@@ -252,7 +252,7 @@ def test_an_update_has_no_loop_over_tokens_and_reads_no_value(tiny: Config, tmp_
 def test_a_run_equals_a_plain_torch_loop(tiny: Config, tmp_path: Path) -> None:
     """Twenty losses equal those of torch's cross-entropy, clipping and AdamW on padded tensors."""
     cfg = config_file.override(tiny, [*SMOOTH, "train.clip_norm=0.5", "train.weight_decay=0.01"])
-    loop = build_loop(cfg, tmp_path / "run", CPU, Ranks(), Stopwatch(), keep=False)
+    loop = build_loop(cfg, tmp_path / "run", CPU, Ranks(), Stopwatch())
     plain, pad = copy.deepcopy(loop.trainer.model), loop.trainer.model.pad
     groups = [[p for p in plain.parameters() if (p.ndim > 1) is matrix] for matrix in (True, False)]
     adam = torch.optim.AdamW(
@@ -429,7 +429,7 @@ def test_the_average_is_validated_with_its_own_weights(tiny: Config, tmp_path: P
     train(cfg, tmp_path / "run", CPU)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     (logged,) = [line["loss"] for line in lines if line["kind"] == "average"]
-    loop = build_loop(cfg, tmp_path / "run", CPU, Ranks(), Stopwatch(), keep=False)
+    loop = build_loop(cfg, tmp_path / "run", CPU, Ranks(), Stopwatch())
     assert loop.validator is not None
     weights = load_tensors(tmp_path / "run" / "checkpoints" / "average-00000006" / WEIGHTS)
     loop.trainer.average = None

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformer import atomic
 from transformer.errors import CheckpointError
 from transformer.runs.checkpoint import WEIGHTS, load_state, load_tensors, save_checkpoint
-from transformer.runs.layout import average_name, step_of
+from transformer.runs.layout import REPORT, average_name, step_of
 from transformer.runs.models import outline
 from transformer.runs.run import Run, write_run
 from transformer.system.memory import enough_memory
@@ -54,6 +54,8 @@ def average_run(run: Run, last: int, output: Path | None = None) -> tuple[Path, 
     state = {**load_state(steps[-1]), "averaged": names}
     with atomic.whole_folder(folder) as temporary:
         made = write_run(temporary, run.config, run.tokenizer)
+        if (run.path / REPORT).is_file():  # which has the lengths of the training text
+            atomic.write_bytes(temporary / REPORT, (run.path / REPORT).read_bytes())
         path = made.checkpoints / average_name(step_of(steps[-1]))
         save_checkpoint(path, weights, None, state)
         made.point("best", path)

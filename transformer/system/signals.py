@@ -143,12 +143,12 @@ class Watchdog:
             threading.Thread(target=self._look, args=(self._pipe[0],), daemon=True).start()
 
     def stop(self) -> None:
-        """Stop the thread, unless a signal has asked the process to end: then it still sees to that."""
-        if self._pipe is None or (self._asked and not self._saving):
+        """Stop the thread, unless a signal has asked the process to end within some seconds: it still sees to that."""
+        if self._pipe is None or (self._asked and self._patience is not None and not self._saving):
             return
         signal.set_wakeup_fd(self._before)
         os.close(self._pipe[1])  # the thread ends
-        self._pipe = None
+        self._pipe = self._patience = self._asked = None
 
     def saving(self, saving: bool) -> None:
         """Say whether a signal is to be answered by saving, which takes as long as it takes."""
@@ -183,7 +183,6 @@ class Watchdog:
             if (wait := self._wait) is not None:
                 wait.report()
         os.close(pipe)
-        self._patience = self._patience if self._pipe else None
 
     def note(self, number: int, again: bool = False) -> None:
         """Note a signal. `again` says that it counts even if another one is noted already."""

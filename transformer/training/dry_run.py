@@ -29,7 +29,7 @@ def dry_run(cfg: Config, folder: Path, device: torch.device) -> list[str]:
     check_select_by(cfg.train.select_by)
     check_corpora(cfg.data)
     check_destination(folder)
-    loop = build_loop(cfg, folder, device, Ranks(), Stopwatch(), keep=False)
+    loop = build_loop(cfg, folder, device, Ranks(), Stopwatch())
     _, batches = next(loop.cut_updates())
     watch = Stopwatch()
     loop.update(batches)

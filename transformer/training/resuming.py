@@ -13,7 +13,7 @@ from transformer.data.tokenizer import Tokenizer, load_tokenizer, tokenizer_in_u
 from transformer.errors import CheckpointError, ConfigError
 from transformer.paths import expanded
 from transformer.runs.checkpoint import check_tokenizer, first_usable, load_state
-from transformer.runs.layout import FINISHED, is_run
+from transformer.runs.layout import CHECKPOINTS, FINISHED, is_run, saved_steps
 from transformer.runs.progress import Progress
 from transformer.runs.run import open_run, write_run
 from transformer.system.distributed import Ranks
@@ -33,12 +33,18 @@ JUMP = 2.0
 log = logging.getLogger(__name__)
 
 
-def checkpoints_to_resume(cfg: Config, folder: Path) -> list[Path]:
-    """Return the run's checkpoints, newest first, none for a new run. Raises ConfigError if settings have changed."""
-    if not is_run(folder):
-        return []
-    run = open_run(folder)
-    checkpoints = run.steps()[::-1]
+def what_to_resume(cfg: Config, folder: Path) -> tuple[Config, list[Path]]:
+    """Return the configuration with what is true of the tokenizer, and the run's checkpoints, newest first.
+
+    There are none in a new run, and in one that was killed before the first: such a start binds nothing, not even the
+    tokenizer. Raises ConfigError if settings have changed.
+    """
+    checkpoints = saved_steps(folder / CHECKPOINTS)[::-1] if is_run(folder) else []
+    if not checkpoints:
+        if is_run(folder) and (folder / "last").exists():
+            raise CheckpointError(f"{folder} has been trained, but its checkpoints are gone; start over with --fresh")
+        return with_known_tokenizer(cfg, None), []
+    run, cfg = open_run(folder), with_known_tokenizer(cfg, folder)
     for path in checkpoints:
         try:
             state = load_state(path)
@@ -49,9 +55,7 @@ def checkpoints_to_resume(cfg: Config, folder: Path) -> list[Path]:
         )  # before the settings, which an exchanged tokenizer would seem to have changed
         break
     _check_unchanged(run.config, cfg, folder)
-    if not checkpoints and (folder / "last").exists():
-        raise CheckpointError(f"{folder} has been trained, but its checkpoints are gone; start over with --fresh")
-    return checkpoints
+    return cfg, checkpoints
 
 
 def already_finished(cfg: Config, folder: Path, checkpoints: list[Path], ranks: Ranks) -> str | None:

@@ -161,7 +161,7 @@ class CheckpointWriter:
             if state.get(key) not in accepted:  # version 0.1 kept nothing of the validation text
                 name = "train" if key == "data" else key
                 raise DataError(
-                    f"{path} was {what} on different text than data.{name} has now; "
+                    f"{path} was {what} on different text than data.{name} has now, byte by byte; "
                     "restore it, or start over with --fresh"
                 )
 

@@ -35,9 +35,9 @@ from transformer.training.loop import TrainingLoop
 from transformer.training.microbatch import disk_in_words, disk_space, micro_batch_tokens
 from transformer.training.resuming import (
     already_finished,
-    checkpoints_to_resume,
     known_tokenizer,
     warn_of_a_jump,
+    what_to_resume,
     with_known_tokenizer,
 )
 from transformer.training.stopping import UNFINISHED
@@ -68,13 +68,12 @@ def train(cfg: Config, folder: Path, device: torch.device, fresh: bool = False, 
             atomic.clean_up(folder)
             atomic.clean_up(folder / CHECKPOINTS)
         ranks.wait()
-        cfg = with_known_tokenizer(cfg, None if fresh else folder)
-        checkpoints = [] if fresh else checkpoints_to_resume(cfg, folder)
+        cfg, checkpoints = (with_known_tokenizer(cfg, None), []) if fresh else what_to_resume(cfg, folder)
         if checkpoints and (reason := already_finished(cfg, folder, checkpoints, ranks)):
             return reason
         board = tensorboard() if cfg.train.tensorboard else None
         with enough_memory("training does not fit", "make the model smaller, or lower train.batch_tokens"):
-            loop = build_loop(cfg, folder, device, ranks, watch, keep=not fresh, resume=bool(checkpoints))
+            loop = build_loop(cfg, folder, device, ranks, watch, resume=bool(checkpoints))
             with _moved_aside(folder) if aside and ranks.first else contextlib.nullcontext():
                 return _train(loop, checkpoints, board, progress_bar and ranks.first)
 
@@ -134,20 +133,19 @@ def build_loop(
     device: torch.device,
     ranks: Ranks,
     watch: Stopwatch,
-    keep: bool = True,
     resume: bool = False,
 ) -> TrainingLoop:
     """Return the loop of a training at step 0, with its data and model. Writes nothing into the run directory.
 
-    Without `keep`, a run in this directory is not looked at. With `resume`, the weights will be restored from a
-    checkpoint, so those of `train.init_from` are not loaded.
+    With `resume`, the run's tokenizer is used, and the weights will be restored from a checkpoint, so those of
+    `train.init_from` are not loaded. Without it, a run in this directory is not looked at.
     """
     resolve_dtype(cfg.train.precision, device)  # now, instead of after the data have been prepared
     if not ranks.first:
         ranks.wait()  # the first process prepares the data, the others read it from the cache
     cache = expanded(cfg.data.prepared_dir) if cfg.data.prepared_dir else folder.parent / "prepared"
     _make_cache(cache)
-    data = prepare(cfg, cache, known_tokenizer(cfg, folder if keep else None))
+    data = prepare(cfg, cache, known_tokenizer(cfg, folder if resume else None))
     run = Run(folder, cfg, data.tokenizer)
     if ranks.first:
         ranks.wait()

@@ -18,7 +18,7 @@ def main() -> None:
     """Run updates as `transformer train` does, with batches prefetched in a thread."""
     job = start()
     cfg = config_file.override(config_file.load(Path(job["config"])), [f"train.precision={job['precision']}"])
-    loop = build_loop(cfg, Path(job["folder"]) / "run", torch.device("cpu"), Ranks(), Stopwatch(), keep=False)
+    loop = build_loop(cfg, Path(job["folder"]) / "run", torch.device("cpu"), Ranks(), Stopwatch())
     prefetched = prefetch(loop.cut_updates())
 
     def update(_: int) -> int:
