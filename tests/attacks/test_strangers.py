@@ -573,6 +573,7 @@ def on_terminal(*args: object, stdin: bytes, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_translations_on_a_terminal_are_escaped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transformer.decoding.translator.visible", str)  # else a prefix has no such characters
     (folder.parent / "prefix").write_text("\u202eeins\u2066")
     args = ("translate", folder, "--prefix", folder.parent / "prefix", *GREEDY)
     piped = main(*args, stdin=b"one\n")
@@ -592,7 +593,7 @@ def test_a_real_terminal(folder: Path) -> None:
     done = subprocess.run([*COMMAND, *args], stdin=slave, stdout=slave, stderr=slave, check=False, env=ENVIRONMENT)
     assert done.returncode == 0
     shown = os.read(master, 10_000)
-    assert b"\\u202eeins" in shown
+    assert b"eins" in shown
     assert "\u202e".encode() not in shown
     process = subprocess.Popen([*COMMAND, "translate", str(folder)], stdin=slave, stdout=slave, stderr=slave,
                                env={**ENVIRONMENT, "TERM": "dumb"}, close_fds=True)  # fmt: skip

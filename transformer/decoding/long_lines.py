@@ -118,6 +118,8 @@ Ways = Sequence[tuple[str, Hypothesis]]
 
 def join_best(ways_of_parts: Sequence[Ways], parts: Sequence[Part], count: int) -> list[Joined]:
     """Return the `count` best different translations of a line: those with the largest sums of its parts' scores."""
+    if count == 1:
+        return [_join([max(ways, key=lambda way: way[1].score) for ways in ways_of_parts], parts)] if parts else []
     combined: list[Ways] = [[]] if parts else []
     for number, ways in enumerate(ways_of_parts, 1):  # each of the best joins one of the best of the parts before
         longer: list[Ways] = [[*before, way] for before in combined for way in ways]

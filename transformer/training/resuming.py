@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +16,7 @@ from transformer.paths import expanded
 from transformer.runs.checkpoint import check_tokenizer, first_usable, load_state
 from transformer.runs.layout import CHECKPOINTS, FINISHED, is_run, saved_steps
 from transformer.runs.progress import Progress
-from transformer.runs.run import open_run, write_run
+from transformer.runs.run import Run, open_run, write_run
 from transformer.system.distributed import Ranks
 from transformer.training.optimizer import learning_rate
 
@@ -45,17 +46,19 @@ def what_to_resume(cfg: Config, folder: Path) -> tuple[Config, list[Path]]:
             raise CheckpointError(f"{folder} has been trained, but its checkpoints are gone; start over with --fresh")
         return with_known_tokenizer(cfg, None), []
     run, cfg = open_run(folder), with_known_tokenizer(cfg, folder)
-    for path in checkpoints:
-        try:
-            state = load_state(path)
-        except CheckpointError:  # it is damaged, and another one will be tried
-            continue
-        check_tokenizer(
-            run, path, state
-        )  # before the settings, which an exchanged tokenizer would seem to have changed
-        break
+    _check_tokenizer(run, checkpoints)  # before the settings, which an exchanged one would seem to have changed
     _check_unchanged(run.config, cfg, folder)
     return cfg, checkpoints
+
+
+def _check_tokenizer(run: Run, checkpoints: list[Path]) -> None:
+    """Raise CheckpointError if no checkpoint was trained with the run's tokenizer. Damaged ones do not count."""
+    states = []
+    for path in checkpoints:
+        with contextlib.suppress(CheckpointError):
+            states.append((path, load_state(path)))
+    if states and all(state["tokenizer"] != run.tokenizer.fingerprint for _, state in states):
+        check_tokenizer(run, *states[0])
 
 
 def already_finished(cfg: Config, folder: Path, checkpoints: list[Path], ranks: Ranks) -> str | None:
