@@ -214,6 +214,8 @@ def _load(path: StrPath, overrides: Overrides, device: str, checkpoint: str | No
 
 def _texts(overrides: Overrides) -> list[str]:
     """Return each setting as `KEY=VALUE`, the value as JSON, which is valid YAML."""
+    if overrides is not None and not isinstance(overrides, Mapping):
+        raise TypeError('overrides must be a mapping such as {"decode.beam": 8}')
     return [f"{key}={json.dumps(value, ensure_ascii=False, default=str)}" for key, value in (overrides or {}).items()]
 
 
@@ -222,7 +224,14 @@ def _path(path: StrPath | None) -> Path | None:
 
 
 def _list(lines: Iterable[str], name: str) -> list[str]:
-    """Return lines as a list. Refuse a single string, which Python would iterate over by character."""
+    """Return lines as a list. Refuse a single string, which Python would iterate over by character, and other items.
+
+    pandas and datasets, for example, have None for a missing text.
+    """
     if isinstance(lines, str):
         raise TypeError(f"{name} must be a list of strings, not a string")
-    return list(lines)
+    found = list(lines)
+    for number, each in enumerate(found):
+        if not isinstance(each, str):
+            raise TypeError(f"{name}[{number}] must be a string, not {type(each).__name__}")
+    return found

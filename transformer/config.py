@@ -135,7 +135,8 @@ class TrainConfig:
     """Most tokens per side of a micro-batch, counting padding. Changes speed, memory and the draws of dropout."""
     time_limit: Annotated[float, (0.0, 10**9)] | None = None
     """Wall-clock limit in seconds, for all from the start of the command. Training saves and stops with exit code 0
-    before it: by as much as the slowest save and validation so far took. A validation that takes longer is ended."""
+    before it: by as much as the slowest save and validation so far took. A validation that takes longer is ended. But
+    text is prepared to its end."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Precision of the network's arithmetic. Weights and optimizer state stay float32. `auto` is bfloat16 if the
     hardware multiplies matrices in it, else float32."""

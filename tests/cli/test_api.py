@@ -162,6 +162,8 @@ def test_evaluate_agrees_with_the_command(folder: Path, capsys: pytest.CaptureFi
 MISTAKES: dict[str, tuple[Any, type[Exception], str]] = {
     "no run": (lambda m: transformer.load("nowhere"), transformer.CheckpointError,
                "nowhere is not a run directory: no such directory"),
+    "no mapping": (lambda m: transformer.load(m.path, ["decode.beam=4"]), TypeError,  # type: ignore[arg-type]
+                   'overrides must be a mapping such as {"decode.beam": 8}'),
     "a key": (lambda m: transformer.load(m.path, {"decode.beams": 4}), transformer.ConfigError,
               "unknown key decode.beams; did you mean decode.beam? (command line)"),
     "a device": (lambda m: transformer.load(m.path, device="quantum"), transformer.DeviceError,
@@ -169,6 +171,8 @@ MISTAKES: dict[str, tuple[Any, type[Exception], str]] = {
     "nbest and beam": (lambda m: m.translate(["one"], nbest=99), transformer.ConfigError,
                        "99 translations need a beam of at least 99, not 4"),
     "nbest": (lambda m: m.translate(["one"], nbest=0), transformer.ConfigError, "nbest must be at least 1, not 0"),
+    "missing": (lambda m: m.translate(["one", None]), TypeError, "lines[1] must be a string, not NoneType"),
+    "bytes": (lambda m: m.score([b"one"], ["eins"]), TypeError, "sources[0] must be a string, not bytes"),
     "prefixes": (lambda m: m.translate(["one"], prefixes=["eins", ""]), transformer.ConfigError,
                  "there are 2 prefixes for 1 lines; give one per line, '' for none"),
     "a string": (lambda m: m.translate("one"), TypeError, "lines must be a list of strings, not a string"),

@@ -523,6 +523,15 @@ def read_until(descriptor: int, end: bytes) -> bytes:
     return read
 
 
+def test_a_home_directory_is_known_after_an_equals_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell leaves `--run=~/mine` as it is."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cli.parse(["train", "x.yaml", "--run=~/mine"]).folder == tmp_path / "mine"
+    monkeypatch.setattr("os.path.expanduser", str)
+    with pytest.raises(SystemExit, match="2"):
+        cli.parse(["train", "x.yaml", "--run=~/mine"])
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_in_a_real_process(tiny_file: Path, tmp_path: Path, number: int, code: int) -> None:
     command = [*COMMAND, "train", str(tiny_file), "--run", str(tmp_path / "run"), "train.max_steps=100000"]

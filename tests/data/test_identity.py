@@ -61,6 +61,15 @@ def test_a_local_dataset_is_known_by_its_content(caches: Path, name: str) -> Non
     assert corpus.identity(CorpusConfig(dataset=str(caches / "other")), "en", "de") == found[1]
 
 
+def test_tables_of_another_format_in_a_folder_are_named(caches: Path, said: list[str]) -> None:
+    for name in ("train.jsonl", "more.jsonl"):
+        fill(caches / "folder", name, [Pair("one", "eins")])
+    (caches / "folder" / "x.parquet").write_bytes(b"")
+    (caches / "folder" / "dataset_infos.json").write_text("{}")
+    read(CorpusConfig(dataset=str(caches / "folder")))
+    assert [each for each in said if "left out" in each] == [f"{caches}/folder is read as json; left out: x.parquet"]
+
+
 def test_a_local_dataset_that_lacks_something(caches: Path) -> None:
     fill(caches / "folder", "train.jsonl", [Pair("one", "eins")])
     for each, sentence in (

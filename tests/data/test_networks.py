@@ -182,6 +182,18 @@ def test_nothing_appears_in_the_working_folder(
     assert not list((homeless / "here").iterdir())
 
 
+def test_odd_values_of_the_libraries_variables(homeless: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HOME", "~/hf")
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    hub._prepare_environment()
+    assert Path(os.environ["HF_HOME"]).is_absolute()
+    assert os.environ["HF_HUB_OFFLINE"] == "1"
+    monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", "soon")
+    with pytest.raises(DataError, match="HF_HUB_ETAG_TIMEOUT is 'soon', which is not a number of seconds"):
+        hub._prepare_environment()
+
+
 def test_a_home_directory_is_used_if_it_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)

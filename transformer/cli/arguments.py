@@ -9,6 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from transformer.errors import ConfigError
+from transformer.paths import expanded
+
 if TYPE_CHECKING:
     from transformer.decoding.translator import Translator
     from transformer.runs.run import Run
@@ -32,9 +35,17 @@ class Once(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
+def path(text: str) -> Path:
+    """Return the path of an argument. A shell expands `~` at its beginning only, not in --run=~/mine."""
+    try:
+        return expanded(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Add the argument RUN."""
-    parser.add_argument("model", metavar="RUN", type=Path, help="run directory")
+    parser.add_argument("model", metavar="RUN", type=path, help="run directory")
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 from transformer.cli.arguments import (
     Once,
@@ -14,6 +13,7 @@ from transformer.cli.arguments import (
     add_overrides,
     add_run,
     open_translator,
+    path,
 )
 from transformer.cli.terminal import say
 from transformer.errors import ConfigError
@@ -30,10 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", choices=("valid", "test"), default="test", help="held-out text of the configuration (default: test)"
     )
-    parser.add_argument("--source", type=Path, metavar="FILE", action=Once, help="text to translate, with --reference")
+    parser.add_argument("--source", type=path, metavar="FILE", action=Once, help="text to translate, with --reference")
     parser.add_argument(
         "--reference",
-        type=Path,
+        type=path,
         metavar="FILE",
         action="append",
         default=[],

@@ -19,6 +19,7 @@ from transformer.cli.arguments import (
     add_run,
     is_override,
     open_translator,
+    path,
     positive,
 )
 from transformer.cli.output import open_output, refuse_to_overwrite, status_of
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_device(parser)
     add_checkpoint(parser)
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="output file (default or -: standard output)")
+    parser.add_argument("-o", "--output", type=path, metavar="FILE", help="output file (default or -: standard output)")
     parser.add_argument("--beam", type=positive, metavar="N", help="beam size; short for decode.beam=N")
     parser.add_argument(
         "--nbest",
@@ -59,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--scores", action="store_true", help="print the score and a tab before each translation")
     parser.add_argument(
-        "--prefix", type=Path, metavar="FILE", help="forced beginnings of the translations, one per input line"
+        "--prefix", type=path, metavar="FILE", help="forced beginnings of the translations, one per input line"
     )
     add_json(parser, " per input line")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import logging
 import os
@@ -25,6 +26,11 @@ PATIENCE = 10.0
 """Network timeout in seconds."""
 COMMIT = re.compile(r"[0-9a-f]{40}")
 OFFLINE = "run once with a network connection, or use local files with data.*.files"
+FORMATS = {"json": (".json",), "parquet": (".parquet",), "csv": (".csv", ".tsv")}
+"""Endings of the tables in a folder, by the modules of `datasets`, which reads one format of a folder only."""
+TABLES = (".json", ".jsonl", ".parquet", ".csv", ".tsv")
+NUMBERS = ("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT")
+"""Variables that huggingface_hub reads as whole numbers when it is imported."""
 CSV = {"keep_default_na": False}
 """How CSV is read: `NA` and `null` are text."""
 log = logging.getLogger(__name__)
@@ -82,7 +88,11 @@ def _downloaded(corpus: CorpusConfig, title: str) -> tuple[Any, list[str]]:
 
 def _reader(builder: Any) -> tables.Reader | None:
     """Return the reader for files of the format that the module of `datasets` is for, or None."""
-    return tables.READERS.get(type(builder).__module__.rpartition(".")[2])
+    return tables.READERS.get(_module(builder))
+
+
+def _module(builder: Any) -> str:
+    return type(builder).__module__.rpartition(".")[2]
 
 
 def dataset_identity(corpus: CorpusConfig, title: str) -> dict[str, Any]:
@@ -117,7 +127,23 @@ def _local_files(corpus: CorpusConfig, folder: Path) -> tuple[Any, list[str]]:
     files = builder.config.data_files or {}
     if split not in files:
         raise DataError(f"{folder} has no split {split}; its splits are {', '.join(map(str, files)) or 'none'}")
+    _warn_of_other_formats(folder, _module(builder))
     return builder, sorted(map(str, files[split]))
+
+
+@functools.cache
+def _warn_of_other_formats(folder: Path, module: str) -> None:
+    """Log which tables of a folder are left out: `datasets` reads those of one format."""
+    read = FORMATS.get(module, ("",))
+    others = [
+        file.name
+        for file in sorted(folder.rglob("*"))
+        if file.name.endswith(TABLES)
+        and not any(ending in file.name for ending in read)
+        and not file.name.startswith(("dataset_", "state.", "."))  # which describe a dataset
+    ]
+    if others:
+        log.warning("%s is read as %s; left out: %s", folder, module, tables.listed(others))
 
 
 def _load_local(corpus: CorpusConfig, folder: Path, builder: Any, files: list[str]) -> Any:
@@ -237,9 +263,15 @@ def _prepare_environment() -> None:
         valid = False
     if not valid:
         raise DataError(f"HF_ENDPOINT is {_endpoint()!r}, which is not an address such as https://huggingface.co")
-    if os.environ.get("HF_HOME"):
+    for name in NUMBERS:
+        if not os.environ.get(name, "1").isdecimal():
+            raise DataError(f"{name} is {os.environ[name]!r}, which is not a number of seconds")
+    if os.environ.get("HF_DATASETS_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    home = os.environ.get("HF_HOME", "")
+    if home and not os.path.expanduser(home).startswith("~"):
         return
-    if "XDG_CACHE_HOME" in os.environ or not can_be_made(Path(os.path.expanduser("~/.cache/huggingface"))):
+    if home or "XDG_CACHE_HOME" in os.environ or not can_be_made(Path(os.path.expanduser("~/.cache/huggingface"))):
         os.environ["HF_HOME"] = str(user_cache() / "huggingface")
 
 

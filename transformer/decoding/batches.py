@@ -57,9 +57,13 @@ def take_window(lines: Iterator[str]) -> list[str]:
     """Return the next lines to translate together."""
     window: list[str] = []
     characters = 0
-    while len(window) < WINDOW and characters < WINDOW_CHARACTERS and (line := next(lines, None)) is not None:
-        window.append(line)
-        characters += len(line)
+    while len(window) < WINDOW and characters < WINDOW_CHARACTERS:
+        for line in lines:
+            window.append(line)
+            characters += len(line)
+            break
+        else:
+            break
     return window
 
 
