@@ -10,6 +10,7 @@ Two processes, one of each version, translate the text with the same settings by
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -84,6 +85,9 @@ def main() -> None:
     parser.add_argument("source", type=Path, help="text to translate")
     parser.add_argument("reference", type=Path, help="its translation, line by line")
     parser.add_argument("--before", type=Path, required=True, help="a checkout of the other version")
+    parser.add_argument("--precisions", nargs="+", default=PRECISIONS, help="default: %(default)s")
+    parser.add_argument("--beams", nargs="+", type=int, default=BEAMS, help="default: %(default)s")
+    parser.add_argument("--penalties", nargs="+", type=float, default=PENALTIES, help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into this file")
     args = parser.parse_args()
@@ -94,13 +98,11 @@ def main() -> None:
     )
     lines = [head, "|" + "---|" * head.count(" | ") + "---|"]
     print("\n".join(lines), flush=True)
-    for precision in PRECISIONS:
-        for beam in BEAMS:
-            for penalty in PENALTIES:
-                settings = {"decode.precision": precision, "decode.beam": beam, "decode.length_penalty": penalty}
-                rounds = [(before.translate(settings), after.translate(settings)) for _ in range(args.rounds)]
-                lines.append(row(settings, rounds, references))
-                print(lines[-1], flush=True)
+    for precision, beam, penalty in itertools.product(args.precisions, args.beams, args.penalties):
+        settings = {"decode.precision": precision, "decode.beam": beam, "decode.length_penalty": penalty}
+        rounds = [(before.translate(settings), after.translate(settings)) for _ in range(args.rounds)]
+        lines.append(row(settings, rounds, references))
+        print(lines[-1], flush=True)
     if args.write is not None:
         command = shown_command("scripts/bench/search_versions.py", ["--write"], names_only=True)
         facts = describe({"command": command, "facts": machine(os.cpu_count() or 1)})
