@@ -520,12 +520,13 @@ def test_the_log_and_the_model_card_have_the_documented_content(tiny: Config, tm
 
 
 def test_dry_run_writes_no_run_directory(tiny: Config, tmp_path: Path) -> None:
+    before = threading.active_count()
     lines = dry_run(tiny, tmp_path / "run", CPU)
     text = "\n".join(lines)
     for word in ("parameters", "training pairs", "source (", "memory, estimate", "loss"):
         assert word in text
     assert not (tmp_path / "run").exists()
-    assert threading.active_count() < 10
+    assert threading.active_count() <= before + 4  # idle workers, but nothing that cuts batches
 
 
 def test_an_average_of_damaged_checkpoints_is_refused(

@@ -77,11 +77,11 @@ SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\xff\xff\xff\xff", "an Arrow stream", f"convert it; {TABLE}"),
     (0, b"Obj\x01", "an Avro table", f"convert it; {TABLE}"),
     (0, b"SQLite format 3\x00", "an SQLite database", f"export it; {TABLE}"),
-    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file", MODEL),
+    (0, b"\x89HDF\r\n", "an HDF5 file", MODEL),
     (0, b"\x93NUMPY", "a NumPy array", MODEL),
     (0, b"GGUF", "a GGUF model", MODEL),
     *((0, b"\x80%c" % version, "a file of Python objects", MODEL) for version in range(2, 6)),
-    (0, b"\x89PNG\r\n\x1a\n", "a PNG image", MODEL),
+    (0, b"\x89PNG\r\n", "a PNG image", MODEL),
     (0, b"\xff\xd8\xff", "a JPEG image", MODEL),
     (0, b"GIF87a", "a GIF image", MODEL),
     (0, b"GIF89a", "a GIF image", MODEL),
@@ -98,7 +98,8 @@ SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\x7fELF", "a program", MODEL),
     (0, b"version https://git-lfs.github.com/spec/", "a pointer of Git LFS, not the file itself", "run `git lfs pull`"),
 )
-"""Place and bytes of a format, its name, and advice. Letters and digits alone could be text, unless a NUL follows."""
+"""Place and bytes of a format, its name, and advice. No bytes go beyond the first line end, as a pipe may hold no more
+yet. Letters and digits alone could be text, unless a NUL follows."""
 SGML = re.compile(rb"<(srcset|refset|tstset|mteval|dataset|doc)\b")
 HTML = re.compile(rb"(<!--.*?(-->|$)\s*)*<(!doctype html|html|head|body|meta|title)\b", re.DOTALL)
 BLANKS, FEWEST_BLANKS = " \n", 0.6
