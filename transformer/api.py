@@ -137,7 +137,7 @@ def evaluate(
     from transformer.evaluation.texts import read_evaluation_text
 
     several = (reference,) if isinstance(reference, (str, os.PathLike)) else reference or ()
-    references = [Path(each).expanduser() for each in several]
+    references = [expanded(each) for each in several]
     if (source is None) != (not references):
         raise ConfigError("source and reference must be given together")
     if split not in ("valid", "test"):

@@ -104,7 +104,16 @@ def test_abbreviations_and_numbers_do_not_end_sentences(line: str) -> None:
 
 
 def test_a_number_is_an_ordinal_where_the_language_has_them() -> None:
-    for language, count in (("de", 1), ("de_DE", 1), ("cs", 1), ("", 1), ("en", 2), ("fr", 2)):
+    for language, count in (
+        ("de", 1),
+        ("de_DE", 1),
+        ("deu_Latn", 1),
+        ("ger", 1),
+        ("cs", 1),
+        ("", 1),
+        ("en", 2),
+        ("fr", 2),
+    ):
         assert len(sentences("Wir treffen uns am 3. Mai", language)) == count
     assert sentences("1. Open it. 2. Close it.", "en") == ["1. Open it.", "2. Close it."]
 

@@ -35,7 +35,7 @@ class Once(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
-def path(text: str) -> Path:
+def as_path(text: str) -> Path:
     """Return the path of an argument. A shell expands `~` at its beginning only, not in --run=~/mine."""
     try:
         return expanded(text)
@@ -45,7 +45,7 @@ def path(text: str) -> Path:
 
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Add the argument RUN."""
-    parser.add_argument("model", metavar="RUN", type=path, help="run directory")
+    parser.add_argument("model", metavar="RUN", type=as_path, help="run directory")
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

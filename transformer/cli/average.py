@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from transformer.cli.arguments import add_run, path, positive
+from transformer.cli.arguments import add_run, as_path, positive
 from transformer.cli.terminal import command_line, say
 
 HELP = "average the weights of the last checkpoints"
@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--last", type=positive, required=True, metavar="N", help="number of newest checkpoints to average"
     )
-    parser.add_argument("--output", type=path, metavar="DIR", help="model folder to write (default: RUN-average-N)")
+    parser.add_argument("--output", type=as_path, metavar="DIR", help="model folder to write (default: RUN-average-N)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -12,8 +12,8 @@ from transformer.cli.arguments import (
     add_json,
     add_overrides,
     add_run,
+    as_path,
     open_translator,
-    path,
 )
 from transformer.cli.terminal import say
 from transformer.errors import ConfigError
@@ -30,10 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", choices=("valid", "test"), default="test", help="held-out text of the configuration (default: test)"
     )
-    parser.add_argument("--source", type=path, metavar="FILE", action=Once, help="text to translate, with --reference")
+    parser.add_argument(
+        "--source", type=as_path, metavar="FILE", action=Once, help="text to translate, with --reference"
+    )
     parser.add_argument(
         "--reference",
-        type=path,
+        type=as_path,
         metavar="FILE",
         action="append",
         default=[],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from transformer.cli.arguments import Once, add_device, add_json, add_overrides, add_run, open_translator, path
+from transformer.cli.arguments import Once, add_device, add_json, add_overrides, add_run, as_path, open_translator
 
 HELP = "print the length-normalized log-probability of given translations"
 
@@ -16,10 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_overrides(parser, "decode.length_penalty=0.6")
     add_device(parser)
     parser.add_argument(
-        "--source", type=path, metavar="FILE", action=Once, required=True, help="source text, one sentence per line"
+        "--source", type=as_path, metavar="FILE", action=Once, required=True, help="source text, one sentence per line"
     )
     parser.add_argument(
-        "--target", type=path, metavar="FILE", action=Once, required=True, help="its translation, line by line"
+        "--target", type=as_path, metavar="FILE", action=Once, required=True, help="its translation, line by line"
     )
     add_json(parser, " per line")
 

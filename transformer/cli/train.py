@@ -7,7 +7,7 @@ import logging
 import os
 from pathlib import Path
 
-from transformer.cli.arguments import add_device, add_overrides, path
+from transformer.cli.arguments import add_device, add_overrides, as_path
 from transformer.cli.terminal import command_line, is_utf8, say
 from transformer.system.signals import exit_on_signals, signal_of
 
@@ -17,11 +17,11 @@ log = logging.getLogger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `train`."""
-    parser.add_argument("config", metavar="CONFIG", type=path, help="YAML configuration file")
+    parser.add_argument("config", metavar="CONFIG", type=as_path, help="YAML configuration file")
     add_overrides(parser, "train.max_steps=1000")
     add_device(parser)
     parser.add_argument(
-        "--run", dest="folder", type=path, metavar="DIR", help="run directory (default: runs/<config name>)"
+        "--run", dest="folder", type=as_path, metavar="DIR", help="run directory (default: runs/<config name>)"
     )
     parser.add_argument("--fresh", action="store_true", help="start over; an existing run directory is moved aside")
     parser.add_argument(

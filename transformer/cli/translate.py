@@ -17,14 +17,15 @@ from transformer.cli.arguments import (
     add_device,
     add_json,
     add_run,
+    as_path,
     is_override,
     open_translator,
-    path,
     positive,
 )
 from transformer.cli.output import open_output, refuse_to_overwrite, status_of
 from transformer.cli.terminal import hint, shown
 from transformer.errors import ConfigError
+from transformer.paths import expanded
 from transformer.runs.layout import own_files
 from transformer.system.signals import exit_on_signals
 
@@ -49,7 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_device(parser)
     add_checkpoint(parser)
-    parser.add_argument("-o", "--output", type=path, metavar="FILE", help="output file (default or -: standard output)")
+    parser.add_argument(
+        "-o", "--output", type=as_path, metavar="FILE", help="output file (default or -: standard output)"
+    )
     parser.add_argument("--beam", type=positive, metavar="N", help="beam size; short for decode.beam=N")
     parser.add_argument(
         "--nbest",
@@ -60,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--scores", action="store_true", help="print the score and a tab before each translation")
     parser.add_argument(
-        "--prefix", type=path, metavar="FILE", help="forced beginnings of the translations, one per input line"
+        "--prefix", type=as_path, metavar="FILE", help="forced beginnings of the translations, one per input line"
     )
     add_json(parser, " per input line")
 
@@ -73,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"more than one input file: {files[0]!r} and {files[1]!r}; translate one at a time")
     if args.beam is not None:
         overrides.append(f"decode.beam={args.beam}")
-    path = None if not files or files[0] == "-" else Path(files[0])
+    path = None if not files or files[0] == "-" else expanded(files[0])
     output = None if str(args.output) == "-" else args.output
     source = _standard_input() if path is None else _open(path)
     try:
@@ -87,9 +90,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _files_read(source: IO[bytes], path: Path | None, args: argparse.Namespace) -> list[tuple[str, Any]]:
     """Return what the output must not be: in words, and its status."""
-    found = [("the input file", status_of(source if path is None else path.expanduser()))]
+    found = [("the input file", status_of(source if path is None else path))]
     if args.prefix is not None:
-        found.append(("the file of --prefix", status_of(args.prefix.expanduser())))
+        found.append(("the file of --prefix", status_of(args.prefix)))
     return [*found, *((f"a file of {args.model}", status_of(each)) for each in own_files(args.model))]
 
 

@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from transformer import languages
+from transformer.data.hub import PATIENCE
 from transformer.data.lines import read_lines
 from transformer.data.tables import first_line
 from transformer.errors import DataError
 from transformer.system.caches import can_be_made, temporary_cache
-
-PATIENCE = 10.0
-"""Network timeout in seconds."""
 
 
 def testset_files(name: str, source: str, target: str) -> list[Path]:

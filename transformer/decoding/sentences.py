@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from transformer import languages
+
 BLANK = r"[\s\u200b]"
 MARKS = "!?！？。｡．؟۔؞؝।॥։።፧፨။។៕៚๚๛།༎༏༐༑༔᠃᠉෴܀܁܂߹׃‼⁇⁈⁉‽⸮︒︖︕﹖﹗꘎꘏꛳꛷꧈꧉᭚᭛᭞᭟꩝꩞꩟꫰꫱꯫꤯᜵᜶᥄᥅᰻᰼᱾᱿꣎꣏꡶꡷᙮᪨᪩᪪᪫꓿⳹⳺⳻⸼⹓⹔"
 """Marks that end a sentence in any place. A full stop and an ellipsis need a blank after them, and so do ! and ?."""
@@ -50,26 +52,20 @@ _SHORT_WORDS = """
     da ob um wo si ti tu va ve vi
 """
 _ORDINALS = """
-    de deu ger gsw nds ltz lb da dan no nb nob nn nno is isl ice fo fao fi fin et est lv lav cs ces cze sk slk slo pl
-    pol sl slv hr hrv bs bos sr srp hu hun tr tur hsb dsb mk mkd bar frr fy
+    de gsw nds lb da no nb nn is fo fi et lv cs sk pl sl hr bs sr hu tr hsb dsb mk bar frr fy
 """
 TITLES, ANYWHERE, NUMBERED = (frozenset(each.split()) for each in (_TITLES, _ANYWHERE, _NUMBERED))
 """Abbreviations before names, before any word, and before numbers only."""
 BEFORE_SMALL = frozenset(_BEFORE_SMALL.split())
 """Abbreviations before a small letter or a digit. Before a capital letter they end the sentence."""
 ORDINALS = frozenset(_ORDINALS.split())
-"""Codes of languages that write 3. for third. Without a code, a number may be one."""
+"""Languages that write 3. for third, as `languages.parse` names them. Without a code, a number may be one."""
 MILLIONS = frozenset(("mio", "mrd", "mill", "mln", "mld", "bn", "tsd"))
 """After a number these do not end a sentence, whatever follows."""
 SHORT_WORDS = frozenset(_SHORT_WORDS.split())
 """Words of two letters that may end a sentence before a short one: Go. No."""
 LONGEST_CHARACTER = 32
 """Code points. An emoji of a family has up to eleven."""
-
-
-def language_of(code: str) -> str:
-    """Return the language of a code such as `de_DE`."""
-    return re.split(r"[-_.]", code.lower())[0]
 
 
 def sentence_ends(text: str, language: str = "") -> list[int]:
@@ -116,7 +112,7 @@ def _is_abbreviation(text: str, start: int, stop: int, following: str, language:
     small, before_small = word.casefold(), following.islower() or following.isdigit()
     if word.isdigit() and len(word) <= 2:  # 1. First item. Am 3. Mai.
         first = not any(map(str.isalnum, text[start : stop - len(word)]))
-        return first or not language or language_of(language) in ORDINALS
+        return first or not language or languages.parse(language).code in ORDINALS
     if small in ANYWHERE or word in TITLES or (word.isupper() and word.capitalize() in TITLES):
         return True
     if (before_small and small in BEFORE_SMALL) or (following.isdigit() and small in NUMBERED):

@@ -30,7 +30,6 @@ CHANGEABLE = (
 JUMP = 2.0
 """Factor by which the learning rate must rise for a warning."""
 
-
 log = logging.getLogger(__name__)
 
 
@@ -105,7 +104,7 @@ def _may_have_moved(before: Config, now: Config) -> Iterator[str]:
 
 def known_tokenizer(cfg: Config, folder: Path | None) -> Tokenizer | None:
     """Return the tokenizer of the run, or of `train.init_from`, or None if it is yet to be learned."""
-    if folder is not None and is_run(folder):
+    if folder is not None:
         return load_tokenizer(folder)
     if cfg.train.init_from is not None:
         return load_tokenizer(expanded(cfg.train.init_from))
@@ -126,7 +125,7 @@ def with_known_tokenizer(cfg: Config, folder: Path | None) -> Config:
         used = replace(cfg.tokenizer, normalization=used.normalization) if old else cfg.tokenizer
     asked = vars(cfg.tokenizer)
     if differing := [f"{key}={value}" for key, value in vars(used).items() if value != asked[key]]:
-        origin = "its tokenizer" if folder is not None and is_run(folder) else f"the tokenizer of {cfg.train.init_from}"
+        origin = "its tokenizer" if folder is not None else f"the tokenizer of {cfg.train.init_from}"
         log.info("this run uses %s, so tokenizer.* is: %s", origin, ", ".join(differing))
     cfg = replace(cfg, tokenizer=used)
     if complaint := contradiction(cfg, ""):
