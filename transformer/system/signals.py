@@ -144,7 +144,10 @@ class Watchdog:
 
     def stop(self) -> None:
         """Stop the thread, unless a signal has asked the process to end within some seconds: it still sees to that."""
-        if self._pipe is None or (self._asked and self._patience is not None and not self._saving):
+        if self._pipe is None:
+            return
+        self._take(self._pipe[0])  # the main thread may have reacted to a signal before the thread saw it
+        if self._asked and self._patience is not None and not self._saving:
             return
         signal.set_wakeup_fd(self._before)
         os.close(self._pipe[1])  # the thread ends
@@ -174,15 +177,20 @@ class Watchdog:
         open_end = [pipe]
         while open_end or self._asked:
             select.select(open_end, [], [], 0.25)  # seconds between two looks
-            with self._lock, contextlib.suppress(BlockingIOError):
-                numbers = os.read(pipe, 64)
-                open_end = open_end if numbers else []
-                for number in numbers:
-                    self.note(number, again=True)
+            open_end = open_end if self._take(pipe) else []
             self._end_if_asked()
             if (wait := self._wait) is not None:
                 wait.report()
         os.close(pipe)
+
+    def _take(self, pipe: int) -> bool:
+        """Note the signals in the pipe. Returns False at the pipe's end."""
+        with self._lock, contextlib.suppress(BlockingIOError):
+            numbers = os.read(pipe, 64)
+            for number in numbers:
+                self.note(number, again=True)
+            return bool(numbers)
+        return True
 
     def note(self, number: int, again: bool = False) -> None:
         """Note a signal. `again` says that it counts even if another one is noted already."""
