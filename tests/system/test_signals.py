@@ -30,10 +30,10 @@ with exit_on_signals():
     print("ready", flush=True)
     threading.Event().wait()
 """
-LATE = f"""
+LATE = f"""  # the watchdog sees a signal after the main thread
 import select, time
 at_once = select.select
-select.select = lambda *wanted: (at_once(*wanted), time.sleep(0.3))[0]  # the watchdog sees a signal after the main thread
+select.select = lambda *wanted: (at_once(*wanted), time.sleep(0.3))[0]
 {LINGERING}"""
 
 
