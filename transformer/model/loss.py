@@ -1,6 +1,6 @@
 """Label-smoothed cross-entropy (Szegedy et al. 2016; section 5.4 of the paper), summed over tokens.
 
-Shape letters: N real target tokens (padding is never among them), D model width, V vocabulary.
+Shape letters: N target tokens, D model width, V vocabulary.
 """
 
 from __future__ import annotations

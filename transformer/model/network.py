@@ -1,7 +1,8 @@
 """The encoder-decoder network of "Attention Is All You Need" (Vaswani et al. 2017, section 3).
 
 Shape letters: B sentences, S source positions, T target positions, K hypotheses of a sentence, H heads, E width of
-a head, D model width, V vocabulary, P places in the KV cache (K for each position), L rows of the position table.
+a head, D model width, V vocabulary, P places in the KV cache (K for each position), L positions of the
+position table.
 Callers pass ids; masks are computed from the padding id. Arithmetic runs in `compute_dtype`; weights keep their dtype.
 """
 

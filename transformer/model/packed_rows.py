@@ -2,7 +2,7 @@
 
 Only attention sees where a sentence begins and ends. All else sees one shape for ever, so it can be compiled.
 
-Shape letters: R rows, L positions of a row, N = R * L, P = 7 planes of a batch, J dropouts, D model width,
+Shape letters: R rows, L positions of a row, N target tokens (padding is among them), J dropouts, D model width,
 V vocabulary.
 """
 
@@ -62,10 +62,10 @@ class PackedRows:
         cfg = self.model.cfg
         return 2 + ENCODER_DROPOUTS * cfg.encoder_layers + DECODER_DROPOUTS * cfg.decoder_layers
 
-    def hidden(self, planes_PRL: Tensor, seeds_J: Tensor) -> Tensor:
+    def hidden(self, planes_7RL: Tensor, seeds_J: Tensor) -> Tensor:
         """Return the output of the decoder (R, L, D), before the output projection."""
-        model, planes = self.model, Planes(*planes_PRL.unbind(0))
-        table, scale, rate = model.encoding(0, planes_PRL.shape[2]), math.sqrt(model.cfg.width), model.cfg.dropout
+        model, planes = self.model, Planes(*planes_7RL.unbind(0))
+        table, scale, rate = model.encoding(0, planes_7RL.shape[2]), math.sqrt(model.cfg.width), model.cfg.dropout
         train, dtype = model.training, model.compute_dtype
         seeds = seeds_J.split([2, *_counts(model)])
         encoder_bias, decoder_bias, cross_bias = self.biases(planes, dtype)
@@ -82,10 +82,10 @@ class PackedRows:
             x = self.decoder_layer(decoder_layer, x, decoder_bias, memory, cross_bias, draws)
         return x if model.decoder_norm is None else self.norm(model.decoder_norm, x)
 
-    def loss(self, planes_PRL: Tensor, seeds_J: Tensor, smoothing: float) -> LossSum:
+    def loss(self, planes_7RL: Tensor, seeds_J: Tensor, smoothing: float) -> LossSum:
         """Return the loss, summed over the real target tokens. `LossSum.tokens` counts padding too."""
-        model, planes = self.model, Planes(*planes_PRL.unbind(0))
-        hidden_ND = self.hidden(planes_PRL, seeds_J).flatten(0, 1)
+        model, planes = self.model, Planes(*planes_7RL.unbind(0))
+        hidden_ND = self.hidden(planes_7RL, seeds_J).flatten(0, 1)
         real_N = (planes.input_number > 0).flatten().float()
         return label_smoothed(
             hidden_ND, model.output_weight, model.output_bias, planes.answer.flatten().long(), smoothing,
