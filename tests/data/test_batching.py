@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import random
+import threading
 from collections import Counter
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.toy import CPU, toy_pairs
@@ -19,6 +21,7 @@ from transformer.data.batching import cut_runs
 from transformer.data.dataset import Dataset, from_pairs, offsets
 from transformer.data.ragged import Ragged, rectangle
 from transformer.data.tokenizer import Flat, Tokenizer
+from transformer.errors import DataError
 from transformer.system.distributed import Ranks
 from transformer.system.threads import prefetch
 from transformer.training.microbatch import micro_batch_tokens
@@ -91,6 +94,36 @@ def test_resuming_mid_epoch_continues_the_order() -> None:
         assert (other.epoch, other.index, other.last, other.pair_ids.tolist()) == (
             item.epoch, item.index, item.last, item.pair_ids.tolist(),
         )  # fmt: skip
+
+
+def test_the_next_order_is_computed_before_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, computed = dataset(sentences(200)), threading.Event()
+    original = batching.order
+
+    def order(dataset: Dataset, tokens: int, seed: int, epoch: int) -> Any:
+        found = original(dataset, tokens, seed, epoch)
+        if epoch == 1:
+            computed.set()
+        return found
+
+    monkeypatch.setattr(batching, "order", order)
+    updates = batching.updates(data, 300, 1, 0, 0)
+    seen = next(updates)
+    assert not computed.wait(0.05)
+    while not (seen := next(updates)).last:
+        pass
+    assert computed.wait(60)
+    assert (seen.epoch, next(updates).epoch) == (0, 1)
+
+
+def test_an_epoch_that_has_become_shorter_is_over() -> None:
+    found = next(batching.updates(dataset(sentences(20)), 300, 1, 4, 1000))
+    assert (found.epoch, found.index) == (5, 0)
+
+
+def test_an_order_that_fails_is_reported() -> None:
+    with pytest.raises(DataError, match="an epoch has no pair"):
+        next(batching.updates(dataset(sentences(3), weights=(0.0,)), 300, 1, 0, 0))
 
 
 def cutter(data: Dataset, tok: Tokenizer, limit: int, sampling: float = 0.0) -> batching.BatchCutter:
@@ -208,6 +241,18 @@ def test_processes_share_an_update(tok: Tokenizer, count: int, workers: int) -> 
         assert {len(cut.batches) for cut in cuts} == {cuts[0].count // count}
 
 
+def test_a_batch_goes_to_a_gpu_in_one_piece(tok: Tokenizer) -> None:
+    data = dataset(sentences(30))
+    (batch,) = cutter(data, tok, 10**6).cut(next(batching.updates(data, 10**6, 1, 0, 0))).batches
+    buffer = batch.packed(pin=False)
+    assert (buffer.dtype, buffer.ndim) == (torch.int32, 1)
+    again = batch.unpacked(buffer.long())
+    for name in ("source_BS", "input_BT", "target_N", "places_N"):
+        assert torch.equal(getattr(again, name), getattr(batch, name))
+        assert getattr(again, name).dtype == torch.int64
+    assert batch.to(torch.device("meta")).input_BT.shape == batch.input_BT.shape
+
+
 def test_processes_without_a_sentence_have_no_batch(tok: Tokenizer) -> None:
     data = dataset([(3, 4)] * 5)
     reader = batching.UpdateReader(data, tok, 0.0, 1)
@@ -241,7 +286,7 @@ def test_a_process_reads_no_sentence_of_another(tok: Tokenizer, monkeypatch: pyt
     cut = batching.BatchCutter(batching.UpdateReader(data, tok, 0.0, 1), tok.bos, 1000, Ranks(1, 4), 1).cut(update)
     once = sum(len(batch.pair_ids) for batch in cut.batches)
     assert 0 < 3 * once < len(update.pair_ids)
-    assert read == 3 * once  # the source, the decoder's input and the answers
+    assert read == 2 * once  # both sides
 
 
 @given(

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from transformer.data.dataset import Dataset
-from transformer.data.ragged import Ragged, from_rows, rectangle, spread
+from transformer.data.ragged import Ragged, fill, from_rows, spread
 from transformer.data.tokenizer import Tokenizer
 from transformer.errors import DataError
 from transformer.system.distributed import Ranks
+from transformer.system.threads import Prefetcher, prefetch
 
 SIMILAR_TOKENS = 2048
 """Target tokens within which neighbouring pairs should be similar in length: about the smallest batch that is cut."""
@@ -30,6 +31,8 @@ Multi30k and 94.2, 96.1, 96.7, 97.4 and 97.7 % on Europarl (scripts/bench/length
 batches, so a run stopped in the middle of an epoch could not be resumed exactly."""
 MORE_RUNS = 4
 """With several processes: how many more runs each worker may get until they are equal and within the limit."""
+NEXT_ORDER_AT = 0.75
+"""Part of an epoch after which the order of the next one is computed. Not earlier: it takes memory."""
 ONE_PROCESS = Ranks()
 Ints = NDArray[Any]
 
@@ -83,11 +86,22 @@ class Batch:
         return parts[0], parts[1]
 
     def to(self, device: torch.device) -> Batch:
-        """Return the batch on a device."""
+        """Return the batch on a device. It goes there in one copy, of half the bytes, and nothing waits for it."""
         if device.type == "cpu":
             return self
-        tensors = (self.source_BS, self.input_BT, self.target_N, self.places_N)
-        source, inputs, target, places = (t.pin_memory().to(device, non_blocking=True) for t in tensors)
+        return self.unpacked(self.packed(pin=device.type == "cuda").to(device, non_blocking=True).long())
+
+    def packed(self, pin: bool) -> Tensor:
+        """Return the numbers of all tensors, end to end, as int32, in page-locked memory if asked for."""
+        tensors = self.source_BS, self.input_BT, self.target_N, self.places_N
+        buffer = torch.empty(sum(each.numel() for each in tensors), dtype=torch.int32, pin_memory=pin)
+        return torch.cat([each.reshape(-1).int() for each in tensors], out=buffer)
+
+    def unpacked(self, buffer: Tensor) -> Batch:
+        """Return the batch with tensors that are views of a buffer, which has the numbers of `packed`."""
+        tensors = self.source_BS, self.input_BT, self.target_N, self.places_N
+        parts = buffer.split([each.numel() for each in tensors])
+        source, inputs, target, places = (part.view(each.shape) for part, each in zip(parts, tensors, strict=True))
         return Batch(self.pair_ids, source, inputs, target, places, self.real)
 
 
@@ -151,10 +165,21 @@ def _draw(start: int, end: int, weight: float, rng: Any) -> Ints:
 
 
 def updates(dataset: Dataset, batch_tokens: int, seed: int, epoch: int, index: int) -> Iterator[Update]:
-    """Yield updates endlessly, starting at update `index` of `epoch`."""
+    """Yield updates endlessly, starting at update `index` of `epoch`.
+
+    A thread computes the order of the next epoch meanwhile, so that training does not wait for it.
+    """
+
+    def ordered(number: int) -> Prefetcher:
+        return prefetch(order(dataset, batch_tokens, seed, each) for each in (number,))
+
+    coming: Prefetcher | None = None
     while True:
-        groups = order(dataset, batch_tokens, seed, epoch)
+        groups = next(coming or ordered(epoch))
+        coming = None
         for i in range(index, len(groups)):
+            if i == max(index, int(NEXT_ORDER_AT * len(groups))):
+                coming = ordered(epoch + 1)
             yield Update(epoch, i, i == len(groups) - 1, groups[i])
         epoch, index = epoch + 1, 0
 
@@ -243,12 +268,12 @@ class BatchCutter:
 
     def _batch(self, pairs: Ints, source: Ragged, target: Ragged) -> Batch:
         pad, eos = self.tok.pad, self.tok.eos
-        source_BS = rectangle(source, pad, last=eos)
-        input_BT = rectangle(target, pad, first=self.start)
-        ends = target.lengths_R + 1
+        source_BS = fill(source.flat(), source.lengths_R, pad, last=eos)
+        flat, ends = target.flat(), target.lengths_R + 1
+        input_BT = fill(flat, target.lengths_R, pad, first=self.start)
         places = spread(np.arange(len(pairs)) * input_BT.shape[1], ends)
         target_N = np.full(len(places), eos, np.int64)
-        target_N[spread(np.cumsum(ends) - ends, target.lengths_R)] = target.flat()
+        target_N[spread(np.cumsum(ends) - ends, target.lengths_R)] = flat
         return Batch(
             pairs,
             torch.from_numpy(source_BS),
@@ -267,7 +292,7 @@ def cut_runs(source: Ints, target: Ints, limit: int, processes: int = 1, workers
     sentences for several processes, each run is one sentence.
     """
     longest = np.maximum(source, target)
-    runs, step = list(_fill(longest, limit)), processes * workers
+    runs, step = _fill(longest, limit), processes * workers
     if processes == 1 and len(runs) == 1:
         return runs
     least = step * math.ceil(len(runs) / step)
@@ -293,12 +318,12 @@ def _equal(tokens: Ints, count: int, none_empty: bool) -> list[Ints]:
     return [run for run in np.split(np.arange(len(tokens)), cuts) if len(run)]
 
 
-def _fill(longest: Ints, limit: int) -> Iterator[Ints]:
-    """Yield runs, each with as many sentences as the limit allows."""
-    start, widest = 0, 0
-    for end, length in enumerate(longest.tolist()):
-        widest = max(widest, length)
-        if end > start and widest * (end - start + 1) > limit:
-            yield np.arange(start, end)
-            start, widest = end, length
-    yield np.arange(start, len(longest))
+def _fill(longest: Ints, limit: int) -> list[Ints]:
+    """Cut an update into runs, each with as many sentences as the limit allows."""
+    runs, start = [], 0
+    while start < len(longest):
+        widest = np.maximum.accumulate(longest[start : start + limit])
+        size = np.searchsorted(widest * np.arange(1, len(widest) + 1), limit, side="right")
+        runs.append(np.arange(start, start + max(1, int(size))))
+        start = int(runs[-1][-1]) + 1
+    return runs

@@ -59,15 +59,19 @@ def rectangle(rows: Sequence[Any], pad: int, first: int | None = None, last: int
 
     There is at least one row.
     """
-    ragged = rows if isinstance(rows, Ragged) else from_rows(rows)
-    extra, begin = (first is not None) + (last is not None), int(first is not None)
-    lengths_R = ragged.lengths_R
-    width = int(lengths_R.max()) + extra
-    filled = np.full((len(ragged), width), pad, np.int64)
-    left_R = np.arange(len(ragged)) * width
-    filled.reshape(-1)[spread(left_R + begin, lengths_R)] = ragged.flat()
+    ragged = from_rows(rows)
+    return fill(ragged.flat(), ragged.lengths_R, pad, first, last)
+
+
+def fill(flat: Ints, lengths_R: Ints, pad: int, first: int | None = None, last: int | None = None) -> Ints:
+    """Return the same as `rectangle`, of rows that are given as their ids, end to end, and their lengths."""
+    begin = int(first is not None)
+    width = int(lengths_R.max()) + begin + (last is not None)
+    filled = np.full((len(lengths_R), width), pad, np.int64)
+    begins_R = np.arange(len(lengths_R)) * width + begin
+    filled.reshape(-1)[spread(begins_R, lengths_R)] = flat
     if first is not None:
         filled[:, 0] = first
     if last is not None:
-        filled.reshape(-1)[left_R + begin + lengths_R] = last
+        filled.reshape(-1)[begins_R + lengths_R] = last
     return filled
