@@ -30,16 +30,16 @@ def dry_run(cfg: Config, folder: Path, device: torch.device) -> list[str]:
     check_corpora(cfg.data)
     check_destination(folder)
     loop = build_loop(cfg, folder, device, Ranks(), Stopwatch())
-    _, batches = next(loop.cut_updates())
-    watch = Stopwatch()
-    loop.update(batches)
+    cut = next(loop.cut_updates())
+    watch, batches = Stopwatch(), cut.batches
+    loop.update(cut)
     values = loop.take_statistics()
     averaged, parameters = loop.trainer.average is not None, sum(p.numel() for p in loop.trainer.parameters)
     return [
         f"parameters        {parameters:,}",
         f"training pairs    {len(loop.data.train):,}",
         f"updates per epoch {loop.updates_per_epoch:,}",
-        f"one update        {sum(b.tokens for b in batches):,} target tokens, {values['real']:.1%} real tokens",
+        f"one update        {cut.tokens:,} target tokens, {values['real']:.1%} real tokens",
         *(
             f"  batch           source {tuple(b.source_BS.shape)}, target {tuple(b.input_BT.shape)}"
             for b in batches[:SHOWN_BATCHES]

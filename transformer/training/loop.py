@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from transformer.config import Config
 from transformer.data import batching
-from transformer.data.batching import Batch, BatchCutter, Update
+from transformer.data.batching import BatchCutter, CutUpdate, UpdateReader
 from transformer.data.lengths import measure_lengths
 from transformer.data.prepare import Data
 from transformer.runs.progress import Progress
@@ -22,6 +22,7 @@ from transformer.system.device import LaunchQueue
 from transformer.system.threads import prefetch
 from transformer.training.guard import Guard
 from transformer.training.log import MetricsLog, WindowStatistics, perplexity, train_line
+from transformer.training.microbatch import parts_at_a_time
 from transformer.training.optimizer import learning_rate
 from transformer.training.saving import CheckpointWriter
 from transformer.training.selection import Selector
@@ -73,20 +74,21 @@ class TrainingLoop:
 
     # ---- updates ----------------------------------------------------------------------------------------
 
-    def cut_updates(self) -> Iterator[tuple[Update, list[Batch]]]:
+    def cut_updates(self) -> Iterator[CutUpdate]:
         """Yield the updates from the current one on, cut into batches."""
-        cfg, tok, progress = self.cfg.train, self.run.tokenizer, self.progress
-        start = self.trainer.model.start_id
-        cutter = BatchCutter(self.data.train, tok, start, self.micro_batch_tokens, cfg.subword_sampling, cfg.seed)
-        for update in batching.updates(self.data.train, cfg.batch_tokens, cfg.seed, progress.epoch, progress.index):
-            yield update, cutter.cut(update)
+        cfg, progress, trainer = self.cfg.train, self.progress, self.trainer
+        reader = UpdateReader(self.data.train, self.run.tokenizer, cfg.subword_sampling, cfg.seed)
+        workers = parts_at_a_time(trainer.device)
+        cutter = BatchCutter(reader, trainer.model.start_id, self.micro_batch_tokens, trainer.ranks, workers)
+        updates = batching.updates(self.data.train, cfg.batch_tokens, cfg.seed, progress.epoch, progress.index)
+        return map(cutter.cut, updates)
 
-    def update(self, batches: list[Batch]) -> None:
-        """Do one update with these batches."""
+    def update(self, cut: CutUpdate) -> None:
+        """Do one update."""
         progress, step = self.progress, self.progress.step + 1
-        pending = self.trainer.update(step, batches, self.rate(step))
+        pending = self.trainer.update(step, cut, self.rate(step))
         self.guard.add(pending)
-        self.window.count(batches)
+        self.window.count(cut)
         progress.step = step
         progress.tokens += pending.tokens
 
@@ -95,13 +97,13 @@ class TrainingLoop:
         halved = 0.5 if self.progress.rate_halved else 1.0
         return halved * learning_rate(step, self.cfg.train, self.cfg.model.width)
 
-    def take_and_update(self, updates: Iterator[tuple[Update, list[Batch]]]) -> None:
+    def take_and_update(self, updates: Iterator[CutUpdate]) -> None:
         """Wait for the batches of the next update, do the update, and record the time."""
         started = time.perf_counter()
-        update, batches = next(updates)
-        progress = self.progress
+        cut = next(updates)
+        progress, update = self.progress, cut.update
         self.window.data_seconds += time.perf_counter() - started
-        self.update(batches)
+        self.update(cut)
         self.queue.wait()
         progress.epoch, progress.index = (update.epoch + 1, 0) if update.last else (update.epoch, update.index + 1)
         seconds = time.perf_counter() - started

@@ -39,6 +39,11 @@ def micro_batch_tokens(cfg: Config, device: torch.device, processes: int = 1) ->
     return max(1024, int(memory * SHARE_OF_MEMORY) // bytes_per_token(cfg))
 
 
+def parts_at_a_time(device: torch.device) -> int:
+    """Return how many micro-batches a process computes in parallel. It does not depend on the number of cores."""
+    return 1 if device.type == "cuda" else PARTS_AT_A_TIME
+
+
 def bytes_per_token(cfg: Config) -> int:
     """Return the approximate number of bytes that the activations of a token take in bfloat16 training.
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from transformer.config import Config
-from transformer.data.batching import Batch
+from transformer.data.batching import Batch, CutUpdate
 from transformer.model.dropout import dropout_seed
 from transformer.model.loss import LossSum, label_smoothed
 from transformer.model.network import Transformer
@@ -72,18 +72,17 @@ class Trainer:
     def __post_init__(self) -> None:
         self.parameters = list(self.weights.parameters.values())
 
-    def update(self, step: int, batches: list[Batch], rate: float) -> PendingUpdate:
-        """Update the weights with the gradient of the mean loss over all target tokens of these batches.
+    def update(self, step: int, cut: CutUpdate, rate: float) -> PendingUpdate:
+        """Update the weights with the gradient of the mean loss over all target tokens of this update.
 
         `step` counts updates from 1 and seeds dropout. This does not wait for the device.
         """
-        tokens = sum(batch.tokens for batch in batches)
         self._prepare_model()
-        nll = self._sum_gradients(self._shares(step, batches), tokens)
+        nll = self._sum_gradients(self._shares(step, cut), cut.tokens)
         norm = self._apply_gradients(nll, rate)
         if self.average is not None:
             self.average.update(step)
-        return PendingUpdate(step, tokens, np.concatenate([batch.pair_ids for batch in batches]), nll, norm)
+        return PendingUpdate(step, cut.tokens, cut.update.pair_ids, nll, norm)
 
     def _prepare_model(self) -> None:
         """Set the model to train, and pack its weights, which the last update has changed."""
@@ -91,10 +90,10 @@ class Trainer:
         self.model.compute_dtype = self.dtype
         self.workers.map(lambda pair: pair[0].repack(pair[1], self.dtype), self.model.packed_weights())
 
-    def _shares(self, step: int, batches: list[Batch]) -> list[list[SeededBatch]]:
+    def _shares(self, step: int, cut: CutUpdate) -> list[list[SeededBatch]]:
         """Return this process's batches with their dropout seeds, one list for each worker."""
-        seeds = np.random.SeedSequence([self.cfg.train.seed, step]).generate_state(len(batches), np.uint32)
-        mine = list(zip(batches, seeds.tolist(), strict=True))[self.ranks.rank :: self.ranks.count]
+        seeds = np.random.SeedSequence([self.cfg.train.seed, step]).generate_state(cut.count, np.uint32)
+        mine = list(zip(cut.batches, seeds[cut.positions].tolist(), strict=True))
         shares = [mine[i :: self.workers.count] for i in range(self.workers.count)]
         return [share for share in shares if share]
 
