@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 import threading
 from collections import Counter
 from typing import Any
@@ -13,39 +12,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.datasets import dataset, sentences
 from support.toy import CPU, toy_pairs
 
 from transformer.config import Config, DataConfig, ModelConfig, TrainConfig
 from transformer.data import batching, corpus
 from transformer.data.batching import cut_runs
-from transformer.data.dataset import Dataset, from_pairs, offsets
+from transformer.data.dataset import Dataset, from_pairs
 from transformer.data.ragged import Ragged, rectangle
-from transformer.data.tokenizer import Flat, Tokenizer
+from transformer.data.tokenizer import Tokenizer
 from transformer.errors import DataError
 from transformer.system.distributed import Ranks
 from transformer.system.threads import prefetch
 from transformer.training.microbatch import micro_batch_tokens
-
-
-def dataset(lengths: list[tuple[int, int]], weights: tuple[float, ...] = (1.0,)) -> Dataset:
-    """Return a dataset whose pair i has these numbers of source and target ids, in corpora of equal size."""
-    source, target = (
-        offsets(Flat(np.repeat(10 + np.arange(len(side)) % 50, side), np.array(side)))
-        for side in zip(*lengths, strict=True)
-    )
-    ends = np.linspace(0, len(lengths), len(weights) + 1).astype(int)
-    corpora = tuple((int(a), int(b), w) for a, b, w in zip(ends[:-1], ends[1:], weights, strict=True))
-    return Dataset(*source, *target, rows=np.arange(len(lengths)), corpora=corpora, report={})
-
-
-def sentences(count: int, seed: int = 1) -> list[tuple[int, int]]:
-    """Return lengths distributed as in real text: log-normal, with correlated sides."""
-    rng = random.Random(seed)
-    made = []
-    for _ in range(count):
-        source = max(1, min(200, round(rng.lognormvariate(2.8, 0.6))))
-        made.append((source, max(1, round(source * rng.lognormvariate(0.05, 0.2)))))
-    return made
 
 
 def epoch(data: Dataset, tokens: int, seed: int, number: int) -> list[list[int]]:

@@ -209,9 +209,12 @@ class CutUpdate:
 class UpdateReader:
     """Reads the sentences of updates, segmented at random if asked for."""
 
-    def __init__(self, dataset: Dataset, tok: Tokenizer, sampling: float, seed: int) -> None:
-        """`sampling` and `seed` are those of subword sampling; 0 disables it."""
-        self.dataset, self.tok, self.sampling, self.seed = dataset, tok, sampling, seed
+    def __init__(self, dataset: Dataset, tok: Tokenizer, sampling: float, seed: int, longest: float = math.inf) -> None:
+        """`sampling` and `seed` are those of subword sampling; 0 disables it.
+
+        A sentence keeps its best segmentation where the sampled one has more than `longest` ids.
+        """
+        self.dataset, self.tok, self.sampling, self.seed, self.longest = dataset, tok, sampling, seed, longest
 
     def read(self, update: Update, tokens: int) -> tuple[Ints, Ragged, Ragged]:
         """Return the pair ids, the source ids and the target ids of an update.
@@ -237,7 +240,10 @@ class UpdateReader:
         drawn = tok.sample(*texts, self.sampling, int(seed) & 0x7FFFFFFF)
         kept = []
         for olds, news in zip((source, target), drawn, strict=True):
-            chosen = [old if tok.unk in old or not new else new for old, new in zip(olds, news, strict=True)]
+            chosen = [
+                old if tok.unk in old or not new or len(new) > self.longest else new
+                for old, new in zip(olds, news, strict=True)
+            ]
             kept.append(from_rows(chosen))
         return kept[0], kept[1]
 
