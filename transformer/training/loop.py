@@ -50,7 +50,7 @@ class TrainingLoop:
         self.updates_per_epoch = batching.updates_per_epoch(data.train, self.cfg.train.batch_tokens)
         self.guard, self.window = Guard(run, trainer.ranks.first), WindowStatistics()
         self.writer = CheckpointWriter(run, trainer, data.fingerprints, data.train.report.get("former_fingerprint"))
-        self.requests = Requests(self.cfg.train.time_limit, watch, trainer.ranks, trainer.device)
+        self.requests = Requests(self.cfg.train.time_limit, watch, trainer.ranks)
         self.validator = (
             None
             if data.valid is None
@@ -195,12 +195,12 @@ class TrainingLoop:
         """Save the last step. If training is complete, validate and average as configured. Return the final reason."""
         progress, ranks, average_last = self.progress, self.trainer.ranks, self.cfg.train.average_last
         unsaved = self.writer.saved_at != progress.step or bool(self.writer.failures)
-        if ranks.largest(int(unsaved), self.trainer.device):
+        if ranks.largest(int(unsaved)):
             self._save()
         done = True
         if reason not in SIGNALLED and self.validator is not None and progress.validated_at != progress.step:
             done = self.selector.validate(progress)
-        if ranks.largest(len(self.writer.failures), self.trainer.device):
+        if ranks.largest(len(self.writer.failures)):
             self.writer.raise_failure()
         finished = progress.finished(self.cfg)
         if reason in SIGNALLED or (done and finished is None):

@@ -28,7 +28,7 @@ from transformer.runs.models import build_model, load_model
 from transformer.runs.run import Run, check_destination, open_run, refuse_links, write_run
 from transformer.system.clock import Stopwatch
 from transformer.system.device import device_name, missing_here, resolve_dtype
-from transformer.system.distributed import Ranks, join_ranks
+from transformer.system.distributed import Ranks, joined
 from transformer.system.memory import enough_memory
 from transformer.training.log import BoardMaker, open_log, tensorboard
 from transformer.training.loop import TrainingLoop
@@ -43,6 +43,9 @@ from transformer.training.resuming import (
 from transformer.training.stopping import UNFINISHED
 from transformer.training.trainer import make_trainer
 
+RESUME = "re-run the same command to resume from the last checkpoint"
+"""What to do after a process has ended."""
+
 log = logging.getLogger(__name__)
 
 
@@ -54,11 +57,16 @@ def train(cfg: Config, folder: Path, device: torch.device, fresh: bool = False, 
     """
     watch = Stopwatch()
     check_select_by(cfg.train.select_by)
-    check_corpora(cfg.data)
     for each in missing_here():
         log.warning("on this system %s", each)
-    ranks, device = join_ranks(device)
-    folder = folder.resolve()
+    with joined(device, RESUME) as (ranks, device):
+        return _train_together(cfg, folder.resolve(), device, ranks, watch, fresh, progress_bar)
+
+
+def _train_together(
+    cfg: Config, folder: Path, device: torch.device, ranks: Ranks, watch: Stopwatch, fresh: bool, progress_bar: bool
+) -> str:
+    check_corpora(cfg.data)
     if ranks.first:
         check_destination(folder)
     aside = fresh and is_run(folder)
@@ -156,7 +164,7 @@ def build_loop(
     if cfg.train.init_from is not None and not resume:
         _warm_start(model, expanded(cfg.train.init_from))
     trainer = make_trainer(model, cfg, device, ranks)
-    tokens = ranks.smallest(micro_batch_tokens(cfg, device, ranks.count), device)  # of the memory that the model leaves
+    tokens = ranks.smallest(micro_batch_tokens(cfg, device, ranks.count))  # of the memory that the model leaves
     return TrainingLoop(run, data, trainer, tokens, watch)
 
 
