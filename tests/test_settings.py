@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from support import hub
+from support.random_models import SMALL
 from support.toy import CPU, toy_pairs, write_pairs
 from torch import Tensor
 
@@ -25,6 +26,7 @@ from transformer.decoding.translator import Translation, make_translator
 from transformer.model.network import Transformer
 from transformer.system.clock import Stopwatch
 from transformer.system.distributed import Ranks
+from transformer.training.flat_weights import FlatWeights
 from transformer.training.optimizer import build_optimizer, learning_rate
 from transformer.training.session import build_loop, train
 from transformer.training.validation import Validator
@@ -164,7 +166,7 @@ def test_the_decoder_reads_first_what_it_was_told(tiny: Config, tmp_path: Path, 
 
 def test_adam_has_the_numbers_it_was_given() -> None:
     cfg = TrainConfig(adam_betas=(0.8, 0.95), adam_epsilon=1e-4, weight_decay=0.1)
-    for group in build_optimizer(torch.nn.Linear(2, 2), cfg).param_groups:
+    for group in build_optimizer(FlatWeights(Transformer(SMALL, (9, 9), 0, 2, 8)), cfg).param_groups:
         assert (group["betas"], group["eps"]) == ((0.8, 0.95), 1e-4)
 
 

@@ -12,7 +12,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, NoReturn, TypeVar
@@ -65,17 +65,11 @@ class Ranks:
         """Whether this is the first process, which writes all files."""
         return self.rank == 0
 
-    def sum_gradients(self, parameters: Sequence[torch.Tensor]) -> None:
-        """Sum the gradients over all processes, in place."""
-        if self.count == 1:
-            return
-        for p in parameters:
-            p.grad = torch.zeros_like(p) if p.grad is None else p.grad
-        flat = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
-        with self._together():
-            torch.distributed.all_reduce(flat)
-        for p, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-            p.grad = part.view_as(p)
+    def sum_in_place(self, values: torch.Tensor) -> None:
+        """Replace values by their sums over all processes."""
+        if self.count > 1:
+            with self._together():
+                torch.distributed.all_reduce(values)
 
     def total(self, value: torch.Tensor) -> torch.Tensor:
         """Return the sum of a value over all processes."""
@@ -85,7 +79,7 @@ class Ranks:
                 torch.distributed.all_reduce(value)
         return value
 
-    def spread(self, tensors: Sequence[torch.Tensor]) -> None:
+    def spread(self, tensors: Iterable[torch.Tensor]) -> None:
         """Copy the first process's tensors into those of all others."""
         for tensor in tensors if self.count > 1 else ():
             with self._together(work=True):

@@ -1,6 +1,6 @@
 """One update of the weights: the gradient of the mean loss over all its target tokens, and an optimizer step.
 
-Shape letters: B sentences, T target positions, N real target tokens (padding is never among them), D model width.
+Shape letters: B sentences, T target positions, N target tokens (padding is never among them), D model width.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from transformer.system.device import resolve_dtype
 from transformer.system.distributed import Ranks
 from transformer.system.memory import enough_memory
 from transformer.system.threads import Workers, start_workers
+from transformer.training.flat_weights import FlatWeights
 from transformer.training.microbatch import SeededBatch, TrainingSplitter
 from transformer.training.optimizer import (
     MovingAverage,
@@ -34,7 +35,7 @@ from transformer.training.optimizer import (
 )
 
 Gradients = list[Tensor]
-"""A gradient for each parameter, in the order of `Trainer.parameters`."""
+"""A gradient for each parameter, in the order of `FlatWeights.parameters`."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Trainer:
     """Precision of the network's arithmetic."""
     ranks: Ranks
     workers: Workers
+    weights: FlatWeights
     optimizer: torch.optim.Optimizer
     average: MovingAverage | None
     scaler: torch.amp.GradScaler | None
@@ -68,7 +70,7 @@ class Trainer:
     splitter: TrainingSplitter
 
     def __post_init__(self) -> None:
-        self.parameters = list(self.model.parameters())
+        self.parameters = list(self.weights.parameters.values())
 
     def update(self, step: int, batches: list[Batch], rate: float) -> PendingUpdate:
         """Update the weights with the gradient of the mean loss over all target tokens of these batches.
@@ -77,8 +79,7 @@ class Trainer:
         """
         tokens = sum(batch.tokens for batch in batches)
         self._prepare_model()
-        shares = self.workers.map(lambda share: self._accumulate(share, tokens), self._shares(step, batches))
-        nll = self._sum_shares(shares)
+        nll = self._sum_gradients(self._shares(step, batches), tokens)
         norm = self._apply_gradients(nll, rate)
         if self.average is not None:
             self.average.update(step)
@@ -97,31 +98,38 @@ class Trainer:
         shares = [mine[i :: self.workers.count] for i in range(self.workers.count)]
         return [share for share in shares if share]
 
-    def _accumulate(self, share: list[SeededBatch], tokens: int) -> tuple[Gradients, Tensor]:
-        """Return the gradient of the loss per token, summed over these batches, and their summed nll."""
-        gradients: Gradients = []
-        nll = torch.zeros((), device=self.device)
-        for batch in share:
-            for part_gradients, part_nll in self.splitter.run(batch, lambda part: self._backward(*part, tokens)):
-                if gradients:
-                    torch._foreach_add_(gradients, part_gradients)
-                gradients = gradients or part_gradients
-                nll += part_nll
-        return gradients, nll
-
-    def _sum_shares(self, shares: list[tuple[Gradients, Tensor]]) -> Tensor:
-        """Sum gradients over workers and processes into the parameters; return the summed nll.
+    def _sum_gradients(self, shares: list[list[SeededBatch]], tokens: int) -> Tensor:
+        """Write the gradient of the loss per token over all batches into the buffer; return the summed nll.
 
         A process has no share where an update has fewer batches than there are processes.
         """
-        nll = self.ranks.total(sum((nll for _, nll in shares), torch.zeros((), device=self.device)))
-        if shares:
-            (gradients, _), *others = shares
-            for more, _ in others:
-                torch._foreach_add_(gradients, more)
-            for p, gradient in zip(self.parameters, gradients, strict=True):
-                p.grad = gradient
-        self.ranks.sum_gradients(self.parameters)
+        flat = self.weights.gradient_views
+        into: list[Gradients] = [flat if i == 0 else [] for i in range(len(shares))]  # of each worker
+        nlls = self.workers.map(lambda i: self._accumulate(shares[i], into[i], tokens), range(len(shares)))
+        for gradients in into[1:]:
+            torch._foreach_add_(flat, gradients)
+        if not shares:
+            self.weights.gradients.zero_()
+        nll = sum(nlls, torch.zeros((), device=self.device))
+        self.ranks.sum_in_place(self.weights.gradients)
+        return self.ranks.total(nll)
+
+    def _accumulate(self, share: list[SeededBatch], into: Gradients, tokens: int) -> Tensor:
+        """Write the gradient of the loss per token, summed over these batches, into a list; return their summed nll.
+
+        An empty list gets the gradients of the first batch.
+        """
+        nll, first = torch.zeros((), device=self.device), True
+        for batch in share:
+            for gradients, part_nll in self.splitter.run(batch, lambda part: self._backward(*part, tokens)):
+                if not into:
+                    into += gradients
+                elif first:
+                    torch._foreach_copy_(into, gradients)
+                else:
+                    torch._foreach_add_(into, gradients)
+                first = False
+                nll += part_nll
         return nll
 
     def _backward(self, batch: Batch, seed: int, tokens: int) -> tuple[Gradients, Tensor]:
@@ -146,32 +154,30 @@ class Trainer:
         """Clip, step and return the gradient's norm. The step is skipped if the loss or a gradient is not finite."""
         set_learning_rate(self.optimizer, rate)
         if self.scaler is not None:
-            assert self.parameters[0].grad is not None
-            self.parameters[0].grad.add_(0 * nll)  # the scaler checks gradients only, so a NaN loss is added there
+            self.weights.gradients[:1].add_(0 * nll)  # the scaler checks gradients only, so a NaN loss is added there
             self.scaler.unscale_(self.optimizer)
-        norm = gradient_norm(self.parameters) + 0 * nll
+        norm = gradient_norm(self.weights.gradient_views) + 0 * nll
         if self.cfg.train.clip_norm is not None:
-            clip_gradients(self.parameters, norm, self.cfg.train.clip_norm)
+            clip_gradients(self.weights.gradients, norm, self.cfg.train.clip_norm)
         with enough_memory("the state of the optimizer does not fit", "make the model smaller"):  # at the first step
             if self.scaler is not None:
                 self.scaler.step(self.optimizer)
                 self.scaler.update()
             else:
                 step_if_finite(self.optimizer, norm)
-        torch.autograd.graph.increment_version(self.parameters)  # the fused kernel does not; PackedWeights relies on it
-        self.optimizer.zero_grad(set_to_none=True)
+        self.weights.changed()
         return norm
 
     def averaged(self) -> contextlib.AbstractContextManager[None]:
-        """Swap the averaged weights, if there are any, into the model while the block runs."""
-        return contextlib.nullcontext() if self.average is None else self.average.swapped_in()
+        """Compute with the averaged weights, if there are any, while the block runs."""
+        return contextlib.nullcontext() if self.average is None else self.weights.replaced_by(self.average.average)
 
 
 def make_trainer(model: Transformer, cfg: Config, device: torch.device, ranks: Ranks) -> Trainer:
     """Move the model to the device and return its trainer, with new optimizer state and running workers."""
     model = model.to(device)
     dtype = resolve_dtype(cfg.train.precision, device)
-    ema = cfg.train.ema
+    weights, ema = FlatWeights(model), cfg.train.ema
     return Trainer(
         model=model,
         cfg=cfg,
@@ -179,8 +185,9 @@ def make_trainer(model: Transformer, cfg: Config, device: torch.device, ranks: R
         dtype=dtype,
         ranks=ranks,
         workers=start_workers(device),
-        optimizer=build_optimizer(model, cfg.train),
-        average=None if ema is None else MovingAverage(list(model.parameters()), ema),
+        weights=weights,
+        optimizer=build_optimizer(weights, cfg.train),
+        average=None if ema is None else MovingAverage(weights.weights, ema),
         scaler=torch.amp.GradScaler(device.type) if dtype == torch.float16 else None,
         splitter=TrainingSplitter(device, model.pad),
     )
