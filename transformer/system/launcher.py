@@ -62,6 +62,12 @@ def restarted() -> bool:
     return text.isdecimal() and int(text) > 0
 
 
+def job() -> str:
+    """Return what the restarts of one job have in common."""
+    name = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+    return name if name != "none" else f"{socket.gethostname()} {os.getppid()}"  # "none" is torchrun's for all jobs
+
+
 def _is_set(name: str) -> bool:
     return bool(os.environ.get(name, "").strip())
 

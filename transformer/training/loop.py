@@ -19,6 +19,7 @@ from transformer.runs.progress import Progress
 from transformer.runs.run import Run
 from transformer.system.clock import Stopwatch
 from transformer.system.threads import prefetch
+from transformer.training.agreement import spread_state
 from transformer.training.guard import Guard
 from transformer.training.log import MetricsLog, WindowStatistics, perplexity, train_line
 from transformer.training.optimizer import learning_rate
@@ -156,7 +157,11 @@ class TrainingLoop:
 
     def _roll_back(self) -> None:
         """Restore the checkpoint from before the skipped updates and halve the learning rate. Allowed once."""
-        self.progress = self.writer.restore(self.guard.roll_back_to(self.progress))
+        ranks = self.trainer.ranks
+        if ranks.first:
+            self.progress = self.writer.restore(self.guard.roll_back_to(self.progress))
+        self.progress = spread_state(self.trainer, self.progress, ranks)
+        self.writer.saved_at = self.progress.step
         self.progress.rate_halved = True
 
     def take_statistics(self) -> dict[str, Any]:
