@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from transformer.config import ModelConfig
-from transformer.model.decoder_state import KVCache
+from transformer.model.decoder_state import Cache
 from transformer.model.dropout import dropout
 from transformer.model.packed_linear import Linear
 
@@ -32,10 +32,12 @@ class SelfAttention(nn.Module):
         rate = self.dropout if self.training else 0.0
         return self.out(attend(q, k, v, bias, rate))
 
-    def step(self, x_BKD: Tensor, cache: KVCache, bias_B1KP: Tensor | None) -> Tensor:
+    def step(self, x_BKD: Tensor, cache: Cache, bias_B1KP: Tensor | None) -> Tensor:
         """Attend from the new position of each hypothesis to the cached positions and to itself."""
-        q, k, v = split_heads(self.qkv(x_BKD), self.heads, 3)
-        return self.out(attend(q, *cache.extend(k, v), bias_B1KP, 0.0))
+        batch, beams, width = x_BKD.shape
+        heads_BK3HE = self.qkv(x_BKD).view(batch, beams, 3, self.heads, width // self.heads)
+        q_BHKE, kv_2BHKE = heads_BK3HE[:, :, 0].transpose(1, 2), heads_BK3HE[:, :, 1:].permute(2, 0, 3, 1, 4)
+        return self.out(attend_by_products(q_BHKE, *cache.extend(kv_2BHKE), bias_B1KP, 0.0))
 
 
 class CrossAttention(nn.Module):
@@ -58,6 +60,11 @@ class CrossAttention(nn.Module):
         rate = self.dropout if self.training else 0.0
         return self.out(attend(q, *memory, bias_B11S, rate))
 
+    def step(self, x_BKD: Tensor, memory: tuple[Tensor, Tensor], bias_B11S: Tensor) -> Tensor:
+        """Attend from one position of each hypothesis to the source."""
+        (q_BHKE,) = split_heads(self.q(x_BKD), self.heads, 1)
+        return self.out(attend_by_products(q_BHKE, *memory, bias_B11S, 0.0))
+
 
 def split_heads(x_BTD: Tensor, heads: int, parts: int) -> tuple[Tensor, ...]:
     """Split (B, T, parts * D) into `parts` tensors of shape (B, H, T, E)."""
@@ -71,12 +78,19 @@ def attend(q_BHTE: Tensor, k_BHSE: Tensor, v_BHSE: Tensor, bias: Tensor | None, 
     On CUDA the fused kernel is used; on CPU two matrix products and a softmax are faster in bfloat16 training
     at sentence lengths (scripts/bench/micro_benchmarks.py).
     """
-    if q_BHTE.is_cuda:
-        x_BHTE = F.scaled_dot_product_attention(q_BHTE, k_BHSE, v_BHSE, bias, dropout_p=rate)
-    else:
-        scores_BHTS = (q_BHTE * q_BHTE.shape[-1] ** -0.5) @ k_BHSE.transpose(-1, -2)
-        scores_BHTS = scores_BHTS if bias is None else scores_BHTS + bias
-        x_BHTE = dropout(scores_BHTS.softmax(-1), rate, rate > 0) @ v_BHSE
+    if not q_BHTE.is_cuda:
+        return attend_by_products(q_BHTE, k_BHSE, v_BHSE, bias, rate)
+    return F.scaled_dot_product_attention(q_BHTE, k_BHSE, v_BHSE, bias, dropout_p=rate).transpose(1, 2).flatten(2)
+
+
+def attend_by_products(q_BHTE: Tensor, k_BHSE: Tensor, v_BHSE: Tensor, bias: Tensor | None, rate: float) -> Tensor:
+    """Return what `attend` returns, by two matrix products and a softmax, on any device.
+
+    Decoding uses it on CUDA too: a fused kernel plans for each new shape, and the shapes of decoding change.
+    """
+    scores_BHTS = (q_BHTE * q_BHTE.shape[-1] ** -0.5) @ k_BHSE.transpose(-1, -2)
+    scores_BHTS = scores_BHTS if bias is None else scores_BHTS + bias
+    x_BHTE = dropout(scores_BHTS.softmax(-1), rate, rate > 0) @ v_BHSE
     return x_BHTE.transpose(1, 2).flatten(2)
 
 
