@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -174,6 +176,14 @@ def test_buffers_keep_their_addresses() -> None:
     assert large is not None
     with large:
         assert decoder._steps == {}  # captured steps would read the old buffers
+
+
+def test_few_steps_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast, "MOST_STEPS", 2)
+    model = make()
+    decoder = FastDecoder(model, CPU)
+    steps(model, decoder, 2, lambda *_: None, lambda source, state: Follower(model.start(source, 2)))
+    assert [(key[0].sentences, key[0].window) for key in decoder._steps] == [(7, 64)]
 
 
 def decoded(translator: Translator, nbest: int = 1, prefix: str = "", **changes: Any) -> Any:
@@ -431,3 +441,10 @@ def test_batches_are_sized_by_the_memory_that_a_gpu_has(
     assert batches.batch_tokens(7, cfg, vocabulary, CPU) == 7
     monkeypatch.setattr(transfer, "on_gpu", lambda device: False)
     assert batches.batch_tokens("auto", cfg, vocabulary, CPU) == 10_240
+
+
+def test_the_benchmark_runs_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "scripts" / "bench")
+    found = list(importlib.import_module("gpu_decoding").measurements(CPU, tiny=True))
+    assert [(each["beams"], each["fast"]) for each in found] == [(1, False), (1, True), (4, False), (4, True)]
+    assert all(each["ms_per_step"] > 0 for each in found)

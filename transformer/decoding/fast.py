@@ -38,6 +38,8 @@ ROUNDING = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 5e-2}
 """Most relative difference of the logits of fast and plain steps, by the dtype of the arithmetic."""
 SHARE_OF_MEMORY = 0.25
 """On CUDA: share of all memory that the buffers may take. Not measured."""
+MOST_STEPS = 64
+"""Steps of different shapes that are kept. Not measured."""
 _capturing = threading.Lock()
 """Only one capture may be under way in a process."""
 
@@ -72,11 +74,12 @@ class FastDecoder:
         """Number of steps still to compare with the plain way."""
         self.most_bytes = SHARE_OF_MEMORY * transfer.memory_of(device)
         self._busy = threading.Lock()
+        self._steps: dict[tuple[StaticShape, torch.dtype], _Step] = {}
         self.release()
 
     def release(self) -> None:
         """Free the buffers and the captured steps."""
-        self._steps: dict[tuple[StaticShape, torch.dtype], _Step] = {}
+        self._forget_steps()
         self._arena = Arena(self.device)
         self._addresses: tuple[int, ...] = ()
         self._pool: Any = torch.cuda.graph_pool_handle() if self.device.type == "cuda" else None
@@ -115,6 +118,8 @@ class FastDecoder:
         """Return the step of this shape, captured if it was used before."""
         key = shape, self.model.compute_dtype
         if key not in self._steps:
+            if len(self._steps) >= MOST_STEPS:
+                self._forget_steps()
             self._steps[key] = _Step(self.model, self.state(shape), self._pool)
         return self._steps[key]
 
@@ -122,8 +127,13 @@ class FastDecoder:
         """Drop the captured steps if a buffer or a weight is at another address."""
         addresses = (self._arena.moves, *(each.data_ptr() for each in self.model.parameters()))
         if addresses != self._addresses:
-            self._steps.clear()
+            self._forget_steps()
             self._addresses = addresses
+
+    def _forget_steps(self) -> None:
+        if self.device.type == "cuda" and self._steps:
+            torch.cuda.synchronize(self.device)  # a captured step must not be destroyed while it runs
+        self._steps = {}
 
 
 class _Step:

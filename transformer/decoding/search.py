@@ -290,14 +290,14 @@ def allowed_ids(sentence_of_row: Ints, ids_RT: Ints, task: SearchTask) -> dict[i
     begun = any(prefixes)
     if not begun and position < min(task.limits, default=0) - 1:
         return {}
-    allowed: dict[int, Sequence[int]] = {}
-    history = ids_RT.tolist() if begun else []
-    for row, sentence in enumerate(sentence_of_row.tolist()):
-        prefix = prefixes[sentence] if begun else None
-        if position == task.limits[sentence] - 1:
-            allowed[row] = (task.eos,)
-        elif prefix is not None and (ids := prefix.allowed(history[row])):
-            allowed[row] = ids
+    at_limit = np.flatnonzero(np.array(task.limits)[sentence_of_row] == position + 1).tolist()
+    allowed: dict[int, Sequence[int]] = dict.fromkeys(at_limit, (task.eos,))
+    if begun:
+        history = ids_RT.tolist()
+        for row, sentence in enumerate(sentence_of_row.tolist()):
+            prefix = prefixes[sentence]
+            if row not in allowed and prefix is not None and (ids := prefix.allowed(history[row])):
+                allowed[row] = ids
     return allowed
 
 
