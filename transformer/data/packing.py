@@ -153,22 +153,22 @@ class RowPacker:
         """Return the batch of these sentences, which are sorted by their rows."""
         pad, eos = self.tok.pad, self.tok.eos
         block = np.zeros((7, self.slots), np.int32)
-        block[[0, 3, 6]] = pad
+        block[::3] = pad
         number = np.arange(len(row)) - np.searchsorted(row, row) + 1
         for side, first in ((source, 0), (target, 3)):
             ends = side.lengths_R + 1
             before = np.cumsum(ends) - ends
             begin = row * length + before - before[np.searchsorted(row, row)]
             places = spread(begin, ends)
-            block[first + 1, places] = np.repeat(number, ends)
-            block[first + 2, places] = np.arange(len(places)) - np.repeat(before, ends)
-            answers = 0 if side is source else 6
+            block[first + 1][places] = np.repeat(number, ends)
+            block[first + 2][places] = np.arange(len(places)) - np.repeat(before, ends)
+            answers = block[0 if side is source else 6]
             inner, flat = spread(begin, side.lengths_R), side.flat()
-            block[answers, inner] = flat
-            block[answers, begin + side.lengths_R] = eos
+            answers[inner] = flat
+            answers[begin + side.lengths_R] = eos
             if side is target:
-                block[first, inner + 1] = flat
-                block[first, begin] = self.start
+                block[first][inner + 1] = flat
+                block[first][begin] = self.start
         tokens = int(target.lengths_R.sum()) + len(pairs)
         real = tokens + int(source.lengths_R.sum()) + len(pairs)
         return PackedBatch(pairs, torch.from_numpy(block.reshape(7, -1, length)), tokens, real)
