@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 import torch
 from support.random_models import KINDS
 
-from transformer.model.network import Transformer
+from transformer.model.network import EncoderLayer, Transformer
 from transformer.training.flat_weights import ALIGNMENT, FlatWeights
 
 
@@ -43,9 +45,10 @@ def test_a_cast_follows_the_weights() -> None:
     """Linear layers compute with a copy in lower precision; steps are added to the float32 weights."""
     model = build("pre")
     flat = FlatWeights(model, torch.bfloat16)
-    layer = model.encoder[0].feed_forward.inner  # type: ignore[union-attr]
+    layer, norm = cast("EncoderLayer", model.encoder[0]).feed_forward.inner, model.encoder_norm
     assert layer.weight.dtype == layer.bias.dtype == torch.bfloat16
-    assert model.target_embedding.weight.dtype == model.encoder_norm.weight.dtype == torch.float32  # type: ignore[union-attr]
+    assert norm is not None
+    assert model.target_embedding.weight.dtype == norm.weight.dtype == torch.float32
     address, views = layer.weight.data_ptr(), flat.views(flat.weights)
     for _ in range(100):  # each step is too small for bfloat16
         flat.weights += 1e-4

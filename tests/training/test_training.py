@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import os
 import shutil
 import signal
@@ -536,3 +537,23 @@ def test_an_average_of_damaged_checkpoints_is_refused(
     monkeypatch.setattr("transformer.training.saving.undamaged", lambda paths: [])
     with pytest.raises(CheckpointError, match="no checkpoint in .* can be averaged: all are damaged"):
         train(config_file.override(tiny, ["train.average_last=2", "train.max_steps=3"]), tmp_path / "run", CPU)
+
+
+def test_a_resumed_run_cuts_the_batches_of_before(tiny: Config, tmp_path: Path) -> None:
+    """Whatever fits into the memory now: dropout depends on the batches. A size that did not fit stays too large."""
+    auto = config_file.override(tiny, ["train.max_steps=3", "train.micro_batch_tokens=auto"])
+    train(auto, tmp_path / "run", CPU)
+    loop = build_loop(auto, tmp_path / "run", CPU, Ranks(), Stopwatch(), resume=True)
+    before = loop.micro_batch_tokens
+    loop.resume(loop.writer.restore(loop.run.checkpoints / "step-00000003"))
+    assert loop.progress.batch_limits == {"cpu x 1": before}
+    assert loop.trainer.splitter.limit == math.inf
+    loop.micro_batch_tokens, loop.trainer.splitter.limit = before - 1, 50
+    loop._save()
+    other = build_loop(auto, tmp_path / "run", CPU, Ranks(), Stopwatch(), resume=True)
+    other.resume(other.writer.restore(loop.run.checkpoints / "step-00000003"))
+    assert (other.micro_batch_tokens, other.trainer.splitter.limit) == (before - 1, 50)
+    cfg = config_file.override(auto, ["train.micro_batch_tokens=77"])
+    wished = build_loop(cfg, tmp_path / "run", CPU, Ranks(), Stopwatch(), resume=True)
+    wished.resume(wished.writer.restore(loop.run.checkpoints / "step-00000003"))
+    assert wished.micro_batch_tokens == 77

@@ -1,7 +1,7 @@
 """The pairs of each update, their order, and the batches of tensors that an update is cut into.
 
 An update is a pure function of (seed, epoch, index). How it is cut into batches changes speed only.
-Shape letters: B sentences, S source positions, T target positions, N real target tokens of a batch, R rows.
+Shape letters: B sentences, S source positions, T target positions, N target tokens of a batch, R rows.
 """
 
 from __future__ import annotations

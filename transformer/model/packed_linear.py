@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from transformer.model import kernels
+
 for _name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
     # oneDNN caches the code that it compiles for each shape of operands, 1,024 entries in each of two caches. Two
     # batches hardly ever share a shape, so it cost gigabytes (2.8 GiB instead of 0.8 at width 128) and 10 % of the
@@ -42,6 +44,8 @@ class PackedWeights:
 
     def backward(self, weight: Tensor, dtype: torch.dtype) -> Tensor:
         """Return the packed copy for `gradient @ weight`."""
+        if not packs(weight.device.type, dtype):
+            return self.forward(weight, dtype).t()
         return self._packed("backward", weight, dtype)
 
     def repack(self, weight: Tensor, dtype: torch.dtype) -> None:
@@ -93,6 +97,9 @@ class Linear(nn.Module):
         self.packed = PackedWeights()
 
     def forward(self, x: Tensor, relu: bool = False) -> Tensor:
+        if kernels.on_gpu(x) and torch.is_grad_enabled():
+            y = F.linear(x, self.weight.to(x.dtype), self.bias.to(x.dtype))  # no casts if the weights have been cast
+            return F.relu(y) if relu else y
         return affine(x, self.weight, self.bias, self.packed, relu)
 
 

@@ -13,6 +13,7 @@ import torch
 import torch.distributed
 
 from transformer.errors import ConfigError, DeviceError, TransformerError
+from transformer.system.device import use_gpu
 from transformer.system.signals import watchdog
 
 SAID_AFTER, GRACE = 5.0, 3.0
@@ -102,8 +103,7 @@ def join_ranks(on: torch.device) -> tuple[Ranks, torch.device]:
             raise DeviceError(
                 f"LOCAL_RANK is {local}, but there are {torch.cuda.device_count()} GPUs; start one process for each"
             )
-        on = torch.device("cuda", local)
-        torch.cuda.set_device(on)
+        on = use_gpu(local)
     if not torch.distributed.is_initialized():
         _meet(rank, count, os.environ.get("MASTER_ADDR", ""), port, "nccl" if on.type == "cuda" else "gloo")
     return Ranks(torch.distributed.get_rank(), torch.distributed.get_world_size()), on

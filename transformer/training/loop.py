@@ -18,6 +18,7 @@ from transformer.data.prepare import Data
 from transformer.runs.progress import Progress
 from transformer.runs.run import Run
 from transformer.system.clock import Stopwatch
+from transformer.system.device import LaunchQueue
 from transformer.system.threads import prefetch
 from transformer.training.guard import Guard
 from transformer.training.log import MetricsLog, WindowStatistics, perplexity, train_line
@@ -49,6 +50,7 @@ class TrainingLoop:
         self.metrics_log: MetricsLog | None = None  # in processes that do not write
         self.progress = Progress()
         self.updates_per_epoch = batching.updates_per_epoch(data.train, self.cfg.train.batch_tokens)
+        self.queue = LaunchQueue(trainer.device)
         self.guard, self.window = Guard(run, trainer.ranks.first), WindowStatistics()
         self.writer = CheckpointWriter(run, trainer, data.fingerprints, data.train.report.get("former_fingerprint"))
         self.requests = Requests(self.cfg.train.time_limit, watch, trainer.ranks, trainer.device)
@@ -58,6 +60,13 @@ class TrainingLoop:
             else Validator(trainer, run.tokenizer, data.valid, micro_batch_tokens, measure_lengths(data.train))
         )
         self.selector = Selector(self.cfg.train, self.validator, self.writer, self.requests, self._log)
+
+    def resume(self, progress: Progress) -> None:
+        """Continue from the progress of a checkpoint, and cut the batches as before, so that dropout is the same."""
+        self.progress = progress
+        if self.cfg.train.micro_batch_tokens == "auto":
+            self.micro_batch_tokens = progress.batch_limits.get(_setting(self.trainer), self.micro_batch_tokens)
+        self.trainer.splitter.limit = progress.fitting.get(_setting(self.trainer), math.inf)
 
     def write_metrics_to(self, metrics_log: MetricsLog | None) -> None:
         """Set the metrics log, which is None in processes that do not write."""
@@ -95,6 +104,7 @@ class TrainingLoop:
         progress, update = self.progress, cut.update
         self.window.data_seconds += time.perf_counter() - started
         self.update(cut)
+        self.queue.wait()
         progress.epoch, progress.index = (update.epoch + 1, 0) if update.last else (update.epoch, update.index + 1)
         seconds = time.perf_counter() - started
         self.window.seconds += seconds
@@ -190,6 +200,9 @@ class TrainingLoop:
 
     def _save(self) -> None:
         self.guard.check(self.progress, self.window)
+        self.progress.batch_limits[_setting(self.trainer)] = self.micro_batch_tokens
+        if self.trainer.splitter.limit < math.inf:
+            self.progress.fitting[_setting(self.trainer)] = int(self.trainer.splitter.limit)
         self.writer.save(self.progress)
         self.requests.save_seconds = self.writer.slowest
 
@@ -210,6 +223,11 @@ class TrainingLoop:
         if done and average_last is not None:
             done = self.selector.average(progress, average_last)
         return str(finished) if done else (self._requested_stop() or TIME_LIMIT)
+
+
+def _setting(trainer: Trainer) -> str:
+    """Return what the sizes of batches are kept for: the same device and number of processes."""
+    return f"{trainer.device.type} x {trainer.ranks.count}"
 
 
 def _due(step: int, *periods: int) -> bool:

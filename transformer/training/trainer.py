@@ -1,6 +1,6 @@
 """One update of the weights: the gradient of the mean loss over all its target tokens, and an optimizer step.
 
-Shape letters: B sentences, T target positions, N real target tokens (padding is never among them), D model width.
+Shape letters: B sentences, T target positions, N target tokens (padding is never among them), D model width.
 """
 
 from __future__ import annotations
