@@ -82,7 +82,7 @@ def trainer(point: Point) -> Trainer:
     return make_trainer(network, cfg, CPU, Ranks())
 
 
-def random_update(point: Point, limit: int) -> batching.CutUpdate:
+def random_update(point: Point, limit: int) -> batching.CutUpdate[batching.Batch]:
     """Return one update of random sentences, in the micro-batches of training."""
     rng = np.random.default_rng(1)
     rows, most = max(1, point.batch_tokens // point.length), max(1, limit // point.length)

@@ -492,7 +492,7 @@ def test_every_pair_is_trained_on_once_per_epoch_across_stops(
     seen: list[int] = []
     original = Trainer.update
 
-    def update(self: Any, step: int, cut: batching.CutUpdate, rate: float) -> Any:
+    def update(self: Any, step: int, cut: batching.CutUpdate[batching.Batch], rate: float) -> Any:
         seen.extend(i for batch in cut.batches for i in batch.pair_ids.tolist())
         return original(self, step, cut, rate)
 
@@ -544,16 +544,16 @@ def test_a_resumed_run_cuts_the_batches_of_before(tiny: Config, tmp_path: Path) 
     auto = config_file.override(tiny, ["train.max_steps=3", "train.micro_batch_tokens=auto"])
     train(auto, tmp_path / "run", CPU)
     loop = build_loop(auto, tmp_path / "run", CPU, Ranks(), Stopwatch(), resume=True)
-    before = loop.micro_batch_tokens
+    before = loop.cutting.micro_batch_tokens
     loop.resume(loop.writer.restore(loop.run.checkpoints / "step-00000003"))
-    assert loop.progress.batch_limits == {"cpu x 1": before}
+    assert loop.progress.batch_limits == {"batches on cpu x 1": before}
     assert loop.trainer.splitter.limit == math.inf
-    loop.micro_batch_tokens, loop.trainer.splitter.limit = before - 1, 50
+    loop.cutting.micro_batch_tokens, loop.trainer.splitter.limit = before - 1, 50
     loop._save()
     other = build_loop(auto, tmp_path / "run", CPU, Ranks(), Stopwatch(), resume=True)
     other.resume(other.writer.restore(loop.run.checkpoints / "step-00000003"))
-    assert (other.micro_batch_tokens, other.trainer.splitter.limit) == (before - 1, 50)
+    assert (other.cutting.micro_batch_tokens, other.trainer.splitter.limit) == (before - 1, 50)
     cfg = config_file.override(auto, ["train.micro_batch_tokens=77"])
     wished = build_loop(cfg, tmp_path / "run", CPU, Ranks(), Stopwatch(), resume=True)
     wished.resume(wished.writer.restore(loop.run.checkpoints / "step-00000003"))
-    assert wished.micro_batch_tokens == 77
+    assert wished.cutting.micro_batch_tokens == 77

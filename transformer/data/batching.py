@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ NEXT_ORDER_AT = 0.75
 """Part of an epoch after which the order of the next one is computed. Not earlier: it takes memory."""
 ONE_PROCESS = Ranks()
 Ints = NDArray[Any]
+B = TypeVar("B")
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,11 @@ class Batch:
     def tokens(self) -> int:
         """Number of target tokens, not counting padding."""
         return len(self.target_N)
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The shapes of the source and the target side."""
+        return tuple(self.source_BS.shape), tuple(self.input_BT.shape)
 
     @property
     def padded(self) -> int:
@@ -192,11 +198,11 @@ def updates_per_epoch(dataset: Dataset, batch_tokens: int) -> int:
 
 
 @dataclass(frozen=True)
-class CutUpdate:
+class CutUpdate(Generic[B]):
     """An update as one process computes it: that process's batches, and the size of the whole."""
 
     update: Update
-    batches: list[Batch]
+    batches: list[B]
     """The batches of this process. There may be none."""
     positions: list[int]
     """The positions of `batches` among all batches of the update. They seed dropout."""
@@ -263,7 +269,7 @@ class BatchCutter:
         self.reader, self.tok, self.start, self.limit = reader, reader.tok, start, limit
         self.ranks, self.workers = ranks, workers
 
-    def cut(self, update: Update) -> CutUpdate:
+    def cut(self, update: Update) -> CutUpdate[Batch]:
         """Return the batches that this process computes of an update. No other sentence is read."""
         pairs, source, target = self.reader.read(update, self.limit)
         lengths = source.lengths_R + 1, target.lengths_R + 1

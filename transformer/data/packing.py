@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from transformer.data.batching import ONE_PROCESS, Update, UpdateReader, order
+from transformer.data.batching import ONE_PROCESS, CutUpdate, Update, UpdateReader, order
 from transformer.data.dataset import Dataset
 from transformer.data.ragged import Ragged, spread
 from transformer.data.tokenizer import Tokenizer
@@ -80,6 +80,11 @@ class PackedBatch:
         return self.block[6]
 
     @property
+    def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The shapes of the source and the target side."""
+        return tuple(self.block.shape[1:]), tuple(self.block.shape[1:])
+
+    @property
     def padded(self) -> int:
         """Number of source and target tokens, counting padding."""
         return 2 * self.size
@@ -93,17 +98,6 @@ class PackedBatch:
         """Return the batch on a device. It goes there in one copy, and nothing waits for it."""
         block = self.block.pin_memory() if device.type == "cuda" else self.block
         return PackedBatch(self.pair_ids, block.to(device, non_blocking=True), self.tokens, self.real)
-
-
-@dataclass(frozen=True)
-class PackedUpdate:
-    """An update as one process computes it, in batches of constant shape. The fields are those of `CutUpdate`."""
-
-    update: Update
-    batches: list[PackedBatch]
-    positions: list[int]
-    count: int
-    tokens: int
 
 
 class RowPacker:
@@ -129,7 +123,7 @@ class RowPacker:
         self.reader = UpdateReader(dataset, tok, sampling, seed, longest=lengths[-1] - 1)
         self.tok, self.start, self.slots, self.lengths, self.ranks = tok, start, slots, lengths, ranks
 
-    def pack(self, update: Update) -> PackedUpdate:
+    def pack(self, update: Update) -> CutUpdate[PackedBatch]:
         """Return the batches that this process computes of an update. No other sentence is read.
 
         Sentences are dealt to the processes in turn, so that all have about as many tokens of each length.
@@ -147,7 +141,7 @@ class RowPacker:
             chosen = shares[rank][here]
             batches.append(self._batch(pairs[chosen], source.take(chosen), target.take(chosen), row[here], length))
             positions.append(each * count + rank)
-        return PackedUpdate(update, batches, positions, parts * count, int(sizes[1].sum()))
+        return CutUpdate(update, batches, positions, parts * count, int(sizes[1].sum()))
 
     def _batch(self, pairs: Ints, source: Ragged, target: Ragged, row: Ints, length: int) -> PackedBatch:
         """Return the batch of these sentences, which are sorted by their rows."""

@@ -37,7 +37,7 @@ class WindowStatistics:
     data_seconds: float = 0.0
     """Part of `seconds` spent waiting for the next batches."""
 
-    def count(self, cut: CutUpdate) -> None:
+    def count(self, cut: CutUpdate[Any]) -> None:
         """Add the tokens of an update, and the sizes of this process's batches."""
         self.tokens += cut.tokens
         self.real += sum(batch.real for batch in cut.batches)

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from transformer.config import Config
 from transformer.data import batching
-from transformer.data.batching import BatchCutter, CutUpdate, UpdateReader
+from transformer.data.batching import CutUpdate
 from transformer.data.lengths import measure_lengths
 from transformer.data.prepare import Data
 from transformer.runs.progress import Progress
@@ -20,9 +20,9 @@ from transformer.runs.run import Run
 from transformer.system.clock import Stopwatch
 from transformer.system.device import LaunchQueue
 from transformer.system.threads import prefetch
+from transformer.training.cutting import Cutting
 from transformer.training.guard import Guard
 from transformer.training.log import MetricsLog, WindowStatistics, perplexity, train_line
-from transformer.training.microbatch import parts_at_a_time
 from transformer.training.optimizer import learning_rate
 from transformer.training.saving import CheckpointWriter
 from transformer.training.selection import Selector
@@ -46,7 +46,7 @@ class TrainingLoop:
     ) -> None:
         """`micro_batch_tokens` is per side of a batch."""
         self.run, self.cfg, self.data, self.trainer = run, run.config, data, trainer
-        self.micro_batch_tokens, self.watch = micro_batch_tokens, watch
+        self.watch, self.cutting = watch, Cutting(trainer, data, micro_batch_tokens)
         self.metrics_log: MetricsLog | None = None  # in processes that do not write
         self.progress = Progress()
         self.updates_per_epoch = batching.updates_per_epoch(data.train, self.cfg.train.batch_tokens)
@@ -62,11 +62,9 @@ class TrainingLoop:
         self.selector = Selector(self.cfg.train, self.validator, self.writer, self.requests, self._log)
 
     def resume(self, progress: Progress) -> None:
-        """Continue from the progress of a checkpoint, and cut the batches as before, so that dropout is the same."""
+        """Continue from the progress of a checkpoint."""
         self.progress = progress
-        if self.cfg.train.micro_batch_tokens == "auto":
-            self.micro_batch_tokens = progress.batch_limits.get(_setting(self.trainer), self.micro_batch_tokens)
-        self.trainer.splitter.limit = progress.fitting.get(_setting(self.trainer), math.inf)
+        self.cutting.resume(progress)
 
     def write_metrics_to(self, metrics_log: MetricsLog | None) -> None:
         """Set the metrics log, which is None in processes that do not write."""
@@ -74,16 +72,11 @@ class TrainingLoop:
 
     # ---- updates ----------------------------------------------------------------------------------------
 
-    def cut_updates(self) -> Iterator[CutUpdate]:
+    def cut_updates(self) -> Iterator[CutUpdate[Any]]:
         """Yield the updates from the current one on, cut into batches."""
-        cfg, progress, trainer = self.cfg.train, self.progress, self.trainer
-        reader = UpdateReader(self.data.train, self.run.tokenizer, cfg.subword_sampling, cfg.seed)
-        workers = parts_at_a_time(trainer.device)
-        cutter = BatchCutter(reader, trainer.model.start_id, self.micro_batch_tokens, trainer.ranks, workers)
-        updates = batching.updates(self.data.train, cfg.batch_tokens, cfg.seed, progress.epoch, progress.index)
-        return map(cutter.cut, updates)
+        return self.cutting.updates(self.progress)
 
-    def update(self, cut: CutUpdate) -> None:
+    def update(self, cut: CutUpdate[Any]) -> None:
         """Do one update."""
         progress, step = self.progress, self.progress.step + 1
         pending = self.trainer.update(step, cut, self.rate(step))
@@ -97,7 +90,7 @@ class TrainingLoop:
         halved = 0.5 if self.progress.rate_halved else 1.0
         return halved * learning_rate(step, self.cfg.train, self.cfg.model.width)
 
-    def take_and_update(self, updates: Iterator[CutUpdate]) -> None:
+    def take_and_update(self, updates: Iterator[CutUpdate[Any]]) -> None:
         """Wait for the batches of the next update, do the update, and record the time."""
         started = time.perf_counter()
         cut = next(updates)
@@ -200,9 +193,7 @@ class TrainingLoop:
 
     def _save(self) -> None:
         self.guard.check(self.progress, self.window)
-        self.progress.batch_limits[_setting(self.trainer)] = self.micro_batch_tokens
-        if self.trainer.splitter.limit < math.inf:
-            self.progress.fitting[_setting(self.trainer)] = int(self.trainer.splitter.limit)
+        self.cutting.record(self.progress)
         self.writer.save(self.progress)
         self.requests.save_seconds = self.writer.slowest
 
@@ -223,11 +214,6 @@ class TrainingLoop:
         if done and average_last is not None:
             done = self.selector.average(progress, average_last)
         return str(finished) if done else (self._requested_stop() or TIME_LIMIT)
-
-
-def _setting(trainer: Trainer) -> str:
-    """Return what the sizes of batches are kept for: the same device and number of processes."""
-    return f"{trainer.device.type} x {trainer.ranks.count}"
 
 
 def _due(step: int, *periods: int) -> bool:
