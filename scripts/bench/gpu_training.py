@@ -101,6 +101,7 @@ def _profile(report: Report, title: str, loop: TrainingLoop, cuts: list[Any]) ->
     events = [each for each in found.events() if str(each.device_type).endswith("CUDA")]
     report.say(
         f"{title}, one update by the profiler", kernels=len(events),
+        launches=sum("Launch" in each.name for each in found.events() if each.name.startswith("cu")),
         device_ms=sum(each.device_time_total for each in events) / 1e3,
     )  # fmt: skip
     name = "profile-" + title.rpartition(" ")[2]

@@ -79,8 +79,6 @@ def special_ids() -> Tokenizer:
 
 def make_loop(work: Work, model: ModelConfig, dataset: Dataset, device: torch.device, **train: Any) -> TrainingLoop:
     """Return a training on these sentences, with random weights."""
-    if not hasattr(TrainConfig, "fast"):
-        train.pop("fast", None)
     cfg = Config(
         data=DataConfig(source="en", target="de", train=()),
         model=model,
