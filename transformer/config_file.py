@@ -45,20 +45,19 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Config:
         raise ConfigError(f"cannot read the configuration {path}: {reason}") from None
     if len(text) > LARGEST_FILE:
         raise ConfigError(f"{path} is larger than a configuration can be ({LARGEST_FILE} bytes)")
-    root = parse(text, str(path))
-    if not isinstance(root, yaml.MappingNode):
-        raise ConfigError(f"{path} is not a configuration: expected sections such as `data:` and `model:`")
-    return _read(root, overrides)
+    return read(text, str(path), overrides)
 
 
 def override(config: Config, overrides: Iterable[str]) -> Config:
     """Return the configuration with each `dotted.key=value` applied."""
-    root = parse(dump(config), "the configuration")
-    assert isinstance(root, yaml.MappingNode)
-    return _read(root, overrides)
+    return read(dump(config), "the configuration", overrides)
 
 
-def _read(root: yaml.MappingNode, overrides: Iterable[str]) -> Config:
+def read(text: str, name: str, overrides: Iterable[str] = ()) -> Config:
+    """Return the configuration in a text of this name, as `load` does."""
+    root = parse(text, name)
+    if not isinstance(root, yaml.MappingNode):
+        raise ConfigError(f"{name} is not a configuration: expected sections such as `data:` and `model:`")
     _rename_old(root, "")
     for override in overrides:
         _put(root, override)

@@ -10,7 +10,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,7 +20,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from support.nursery import Child, Nursery, open_nursery, wait_until
+from support.nursery import Child, Nursery, open_nursery, start_together, wait_until
 from support.toy import CPU, TINY, assert_same, toy_pairs, write_pairs
 
 from transformer import atomic, config_file
@@ -701,18 +700,6 @@ def second_nursery() -> Iterator[Nursery]:
         yield found
 
 
-def start_together(nurseries: list[Nursery], log: Path, *argv: object, **how: Any) -> list[Child]:
-    """Start distributed training processes as torchrun does."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {"WORLD_SIZE": str(len(nurseries)), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    return [
-        each.start(log.with_name(f"{log.name}{i}"), *argv, env={**common, "RANK": str(i), "LOCAL_RANK": str(i)}, **how)
-        for i, each in enumerate(nurseries)
-    ]
-
-
 def seen(record: Path) -> dict[int, list[int]]:
     """Return the pairs of each update, in order."""
     updates: dict[int, list[int]] = {}
@@ -757,7 +744,8 @@ def test_a_killed_training_process_is_reported(
     assert second.wait() == -9
     assert first.wait() == 1
     (last,) = [line for line in first.log().splitlines() if line.startswith("transformer train: ")]
-    assert "one of the 2 training processes has died" in last
+    assert "the process with RANK 1 on " in last
+    assert " has died; " in last
     assert "re-run the same command to resume from the last checkpoint" in last
     assert "Traceback" not in first.log()
     steps = last_step(tmp_path / "run") + 3

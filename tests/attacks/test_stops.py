@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from support.command import main
-from support.nursery import Child, Nursery, open_nursery, wait_until
+from support.nursery import Nursery, free_port, open_nursery, start_together, wait_until
 from support.toy import CPU, assert_same, toy_pairs, write_pairs
 
 from transformer import config_file
@@ -287,24 +287,13 @@ def test_a_killed_training_leaves_no_learner(nursery: Nursery, tiny_file: Path, 
 # ---- several processes ---------------------------------------------------------------------------------
 
 
-def start_together(nurseries: list[Nursery], log: Path, *argv: object, **how: Any) -> list[Child]:
-    """Start distributed training processes as torchrun does."""
-    common = {"WORLD_SIZE": str(len(nurseries)), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    return [
-        each.start(log.with_name(f"{log.name}{i}"), *argv, env={**common, "RANK": str(i), "LOCAL_RANK": str(i)}, **how)
-        for i, each in enumerate(nurseries)
-    ]
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
+        ({"WORLD_SIZE": None, "RANK": "1"}, "RANK is '1', but WORLD_SIZE, the number of processes, is not set: start"),
+        ({"GLOO_SOCKET_IFNAME": "eth77"}, "GLOO_SOCKET_IFNAME is 'eth77', but the network interfaces here are: .*lo"),
+        ({"NCCL_SOCKET_IFNAME": "=l"}, "NCCL_SOCKET_IFNAME is '=l', but the network interfaces here are"),
+        ({"LOCAL_RANK": "", "SLURM_LOCALID": "x"}, "the environment variable SLURM_LOCALID is 'x', but must be"),
         ({"WORLD_SIZE": "two"}, "the environment variable WORLD_SIZE is 'two', but must be a number from 1: start"),
         ({"RANK": None}, "the environment variable RANK is '', but must be a number from 0 to 1: start training with"),
         ({"RANK": "2"}, "the environment variable RANK is '2', but must be a number from 0 to 1"),

@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,18 +50,24 @@ def check_corpora(data: DataConfig) -> None:
             corpus.check_files(each)
 
 
-def prepare(cfg: Config, cache: Path, tokenizer: Tokenizer | None = None) -> Data:
+def prepare(
+    cfg: Config,
+    cache: Path,
+    tokenizer: Tokenizer | None = None,
+    shared: Callable[[Callable[[], Tokenizer]], Tokenizer] = lambda make: make(),
+) -> Data:
     """Return the data of a run. The encoded pairs, and the tokenizer unless given, are cached in `cache`.
 
     Training text that overlaps with the validation or test text is reported, and dropped if `data.overlap` says so.
-    Raises DataError for text that cannot be read.
+    `shared` gets what makes the tokenizer, and may return that of another process instead. Raises DataError for text
+    that cannot be read.
     """
     data = cfg.data
     with hub.fixed_commits():
         valid = read_all_pairs(data.valid, data) if data.valid is not None else None
-        tokenizer = tokenizer or find_or_learn_tokenizer(cfg, cache)
-        train = prepare_pairs(cfg, tokenizer, [*(valid or []), *_test_pairs(data)], cache)
-    return Data(tokenizer, train, valid)
+        found = shared(lambda: tokenizer or find_or_learn_tokenizer(cfg, cache))
+        train = prepare_pairs(cfg, found, [*(valid or []), *_test_pairs(data)], cache)
+    return Data(found, train, valid)
 
 
 def read_all_pairs(corpus_cfg: CorpusConfig, data: DataConfig) -> list[Pair]:

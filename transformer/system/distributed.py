@@ -1,35 +1,65 @@
-"""The processes that train together, one per device, as `torchrun` starts them."""
+"""The processes that work together, one per device, as `torchrun` starts them.
+
+Weights and gradients go over the network of the devices (NCCL on GPUs). All else, such as counts, requests and texts,
+goes over gloo, from memory to memory: it never waits for a device. Nothing is pickled.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
-from collections.abc import Iterator
-from dataclasses import dataclass
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any, NoReturn, TypeVar
 
 import torch
 import torch.distributed
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from transformer.errors import ConfigError, DeviceError, TransformerError
 from transformer.system.device import use_gpu
-from transformer.system.signals import watchdog
+from transformer.system.launcher import Launch, read_launch
+from transformer.system.lifeline import LONGEST, Ending, Lifeline, open_lifeline
+from transformer.system.signals import REASONS, watchdog
 
 SAID_AFTER, GRACE = 5.0, 3.0
 """Seconds of waiting for another process until that is logged, and until a signal ends the wait."""
 WORK_SAID_AFTER, WORK_GRACE = 60.0, 30.0
-"""The same where the first process validates or saves."""
+"""The same where a process validates or saves."""
 MEET_SAID_AFTER = 5.0
 """Seconds until it is logged that the processes have not all been started."""
+MEETING = timedelta(minutes=30)
+"""How long the processes wait for each other to start."""
+WORKING = timedelta(days=7)
+"""How long they wait for each other over gloo, as one may prepare data or save. Deaths end the wait within seconds."""
+COMPUTING = timedelta(minutes=10)
+"""How long they wait for each other's gradients over NCCL."""
+CAUSE = 4.0
+"""Seconds to wait for the reason after a connection broke."""
+R = TypeVar("R")
+_met = 0  # how often this process has met with others
+_store: Any = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Ranks:
-    """The processes that train together, one per device."""
+    """The processes that work together, one per device. All of them must call its methods, in the same order."""
 
     rank: int = 0
     count: int = 1
+    local: int = 0
+    """Number of this process on its node."""
+    control: Any = field(default=None, repr=False, compare=False)
+    """The group of these processes that uses gloo."""
+    lifeline: Lifeline | None = field(default=None, repr=False, compare=False)
+    waited: float = field(default=0.0, compare=False)
+    """Seconds that this process has waited for others."""
 
     @property
     def first(self) -> bool:
@@ -50,92 +80,224 @@ class Ranks:
                 torch.distributed.all_reduce(value)
         return value
 
+    def spread(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Copy the first process's tensors into those of all others."""
+        for tensor in tensors if self.count > 1 else ():
+            with self._together(work=True):
+                torch.distributed.broadcast(tensor, 0)
+
+    def largest(self, value: int, work: bool = False) -> int:
+        """Return the maximum of the values of all processes. `work`: one of them may be validating or saving."""
+        if self.count == 1:
+            return value
+        shared = torch.tensor(value)
+        with self._together(work):
+            torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MAX, self.control)
+        return int(shared)
+
+    def smallest(self, value: int, work: bool = False) -> int:
+        """Return the minimum of the values of all processes."""
+        return -self.largest(-value, work)
+
+    def wait(self) -> None:
+        """Wait until all processes have called this."""
+        self.largest(0, work=True)
+
+    def gather(self, content: bytes) -> list[bytes]:
+        """Return the bytes of all processes, in order."""
+        if self.count == 1:
+            return [content]
+        sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.count)]
+        with self._together(work=True):
+            torch.distributed.all_gather(sizes, torch.tensor([len(content)]), self.control)
+        padded = torch.zeros(max(1, *map(int, sizes)), dtype=torch.uint8)
+        padded[: len(content)] = torch.frombuffer(bytearray(content or b"\0"), dtype=torch.uint8)[: len(content)]
+        parts = [torch.empty_like(padded) for _ in range(self.count)]
+        with self._together(work=True):
+            torch.distributed.all_gather(parts, padded, self.control)
+        return [part.numpy().tobytes()[: int(size)] for part, size in zip(parts, sizes, strict=True)]
+
+    def share(self, content: bytes = b"") -> bytes:
+        """Return the bytes of the first process."""
+        if self.count == 1:
+            return content
+        size = torch.tensor([len(content)])
+        with self._together(work=True):
+            torch.distributed.broadcast(size, 0, self.control)
+        shared = torch.zeros(max(1, int(size)), dtype=torch.uint8)
+        if self.first and content:
+            shared.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
+        with self._together(work=True):
+            torch.distributed.broadcast(shared, 0, self.control)
+        return shared.numpy().tobytes()[: int(size)]
+
+    def of_first(self, make: Callable[[], R]) -> R:
+        """Return what the first process makes, which JSON can hold."""
+        made = json.dumps(make()).encode() if self.first else b""
+        found: R = json.loads(self.share(made))
+        return found
+
+    def refuse_differences(self, values: Mapping[str, Any]) -> None:
+        """Raise ConfigError in all processes if a value differs from that of the first, with its name."""
+        text = json.dumps({name: str(value) for name, value in values.items()})
+        first, *others = map(json.loads, self.gather(text.encode()))
+        for rank, other in enumerate(others, 1):
+            for name in (name for name in (*first, *other) if first.get(name) != other.get(name)):
+                raise ConfigError(
+                    f"the processes differ in {name}: it is {first.get(name)} in RANK 0 and {other.get(name)} in "
+                    f"RANK {rank}; start all with the same configuration and text"
+                )
+
     @contextlib.contextmanager
     def _together(self, work: bool = False) -> Iterator[None]:
-        """Report the death of another process as one sentence, and a long wait for it; a signal ends the wait.
+        """Report the end of another process as one sentence, and a long wait for it; a signal ends the wait.
 
-        `work` says that the first process may be validating or saving meanwhile.
+        `work` says that a process may be validating or saving meanwhile.
         """
         others = f"the other {self.count - 1} of {self.count} training processes"
         times = (WORK_SAID_AFTER, WORK_GRACE) if work else (SAID_AFTER, GRACE)
+        started = time.perf_counter()
         try:
             with watchdog.waiting(others, *times):
                 yield
         except RuntimeError as error:
-            raise TransformerError(
-                f"one of the {self.count} training processes has died ({str(error).splitlines()[0]}); "
-                "re-run the same command to resume from the last checkpoint"
-            ) from None
+            self._raise_ending(error)
+        finally:
+            self.waited += time.perf_counter() - started
 
-    def largest(self, value: int, on: torch.device, work: bool = False) -> int:
-        """Return the maximum of the values of all processes. `work`: the first one may be validating or saving."""
-        if self.count == 1:
-            return value
-        shared = torch.tensor(value, device=on)
-        with self._together(work):
-            torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MAX)
-            return int(shared)
-
-    def smallest(self, value: int, on: torch.device) -> int:
-        """Return the minimum of the values of all processes."""
-        return -self.largest(-value, on)
-
-    def wait(self) -> None:
-        """Wait until all processes have called this."""
-        if self.count > 1:
-            with self._together(work=True):
-                torch.distributed.barrier()
-
-
-def join_ranks(on: torch.device) -> tuple[Ranks, torch.device]:
-    """Return the rank of this process among those that `torchrun` started, and its device.
-
-    A single process needs no other variable than WORLD_SIZE, and no network. Raises ConfigError for variables that do
-    not describe a group of processes, and if the processes cannot connect.
-    """
-    count = _number("WORLD_SIZE", 1) if os.environ.get("WORLD_SIZE", "").strip() else 1
-    if count == 1:
-        return Ranks(), on
-    rank, port = _number("RANK", 0, count - 1), _number("MASTER_PORT", 1, 65535)
-    if on.type == "cuda":
-        local = _number("LOCAL_RANK", 0) if "LOCAL_RANK" in os.environ else 0
-        if local >= torch.cuda.device_count():
-            raise DeviceError(
-                f"LOCAL_RANK is {local}, but there are {torch.cuda.device_count()} GPUs; start one process for each"
-            )
-        on = use_gpu(local)
-    if not torch.distributed.is_initialized():
-        _meet(rank, count, os.environ.get("MASTER_ADDR", ""), port, "nccl" if on.type == "cuda" else "gloo")
-    return Ranks(torch.distributed.get_rank(), torch.distributed.get_world_size()), on
-
-
-def _meet(rank: int, count: int, host: str, port: int, backend: str) -> None:
-    """Connect this process with the others, and wait for them as long as it takes; a signal ends the wait."""
-    watchdog.start()
-    here = f"{host}:{port}"
-    try:
-        if not host:
-            raise ValueError("MASTER_ADDR is not set")
-        socket.getaddrinfo(host, port)  # torch would try again for a day
-        waiting = f"all {count} training processes to meet at {here} (this is RANK {rank})"
-        with watchdog.waiting(waiting, MEET_SAID_AFTER, grace=0):
-            torch.distributed.init_process_group(
-                backend, timeout=timedelta(days=1)
-            )  # the others wait while the first prepares data
-    except (RuntimeError, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigError(
-            f"the {count} training processes cannot meet at {here} (MASTER_ADDR and MASTER_PORT): {reason}"
+    def _raise_ending(self, error: RuntimeError) -> NoReturn:
+        """Raise the sentence about the process that has ended, after an operation with all of them has failed."""
+        ending = None if self.lifeline is None else self.lifeline.ending(CAUSE)
+        if self.lifeline is not None and ending is not None:
+            raise ending.as_error(self.lifeline.advice) from None
+        raise TransformerError(
+            f"the {self.count} processes have lost each other ({str(error).splitlines()[0]}); run the "
+            "same command again"
         ) from None
 
 
-def _number(name: str, least: int, most: int | None = None) -> int:
-    """Return the number in an environment variable of `torchrun`. Raises ConfigError if it is none."""
-    text = os.environ.get(name, "").strip()
-    if not text.isascii() or not text.isdecimal() or int(text) < least or (most is not None and int(text) > most):
-        wanted = f"a number from {least}" + (f" to {most}" if most is not None else "")
+@contextlib.contextmanager
+def joined(on: torch.device, advice: str = "run the same command again") -> Iterator[tuple[Ranks, torch.device]]:
+    """Yield the processes that were started together and the device of this one; they part at the end of the block.
+
+    If the block fails in one process, all others end with its sentence and `advice`. Raises as `join_ranks` does.
+    """
+    ranks, on = join_ranks(on)
+    if ranks.lifeline is None:
+        yield ranks, on
+        return
+    ranks.lifeline.advice = advice
+    try:
+        yield ranks, on
+        ranks.wait()
+    except BaseException as error:
+        ranks.lifeline.leave(Ending(ranks.rank, socket.gethostname(), *_in_words(error)))
+        if on.type != "cuda":  # NCCL would wait for what the others no longer send
+            torch.distributed.destroy_process_group()
+        raise
+    ranks.lifeline.leave()
+    torch.distributed.destroy_process_group()
+
+
+def _in_words(error: BaseException) -> tuple[str, int]:
+    """Return what the other processes say about an error, and their exit code."""
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else 1
+        return REASONS.get(code - 128, f"exit code {code}"), code
+    text = str(error).partition("\n")[0]
+    if isinstance(error, TransformerError):
+        return text[:LONGEST], error.exit_code
+    if isinstance(error, OSError) and error.strerror:
+        text = ": ".join(map(str, filter(None, (error.strerror, error.filename))))
+    return f"{type(error).__name__}: {text}"[:LONGEST].removesuffix(": "), 1
+
+
+def end_at_once(code: int) -> None:
+    """End the process if it has GPUs in a group that others have left: the library may wait for them for ever."""
+    if torch.distributed.is_initialized() and _met and torch.distributed.get_backend() != "gloo":
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(code)
+
+
+def join_ranks(on: torch.device) -> tuple[Ranks, torch.device]:
+    """Return the rank of this process among those that were started together, and its device.
+
+    Raises ConfigError for variables that do not describe a group of processes, and if the processes cannot connect.
+    """
+    launch = read_launch()
+    if launch.count == 1:
+        return Ranks(), on
+    if on.type == "cuda":
+        on = use_gpu(_gpu(launch))
+    if torch.distributed.is_initialized():  # by the program that calls this one
+        rank, count = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        return Ranks(rank, count, launch.local or 0, torch.distributed.new_group(backend="gloo", timeout=WORKING)), on
+    return _meet(launch, on), on
+
+
+def _gpu(launch: Launch) -> int:
+    """Return the number of this process's GPU."""
+    gpus = torch.cuda.device_count()
+    if launch.local is None and gpus > 1:
         raise ConfigError(
-            f"the environment variable {name} is {text!r}, but must be {wanted}: start training with torchrun, "
-            "or unset WORLD_SIZE to train in one process"
+            f"there are {gpus} GPUs, but LOCAL_RANK, the number of this process on its node, is not set: start "
+            "training with torchrun or srun"
         )
-    return int(text)
+    local = launch.local or 0
+    if gpus == 1 and launch.bound:
+        local = 0
+    if local >= gpus:
+        raise DeviceError(f"LOCAL_RANK is {local}, but there are {gpus} GPUs; start one process for each")
+    return local
+
+
+def _meet(launch: Launch, on: torch.device) -> Ranks:
+    """Connect this process with the others, and wait for them; a signal ends the wait."""
+    global _met, _store
+    watchdog.start()
+    _met += 1
+    try:
+        if not launch.host:
+            raise ValueError("MASTER_ADDR is not set")
+        socket.getaddrinfo(launch.host, launch.port)  # torch would try again for long
+        waiting = f"all {launch.count} training processes to meet at {launch.here} (this is RANK {launch.rank})"
+        with watchdog.waiting(waiting, MEET_SAID_AFTER, grace=0):
+            if _store is None:
+                _store, *_ = next(rendezvous("env://", launch.rank, launch.count, timeout=MEETING))
+            store = PrefixStore(f"transformer-{_met}", _store)
+            lifeline = open_lifeline(launch.rank, launch.count, launch.host, store, MEETING.total_seconds())
+            return _connect(launch, on, store, lifeline)
+    except (RuntimeError, ValueError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(
+            f"the {launch.count} training processes cannot meet at {launch.here} (MASTER_ADDR and MASTER_PORT): "
+            f"{reason}"
+        ) from None
+
+
+def _connect(launch: Launch, on: torch.device, store: Any, lifeline: Lifeline) -> Ranks:
+    """Make the groups for the devices and for all else."""
+    gpu = on.type == "cuda"
+    try:
+        torch.distributed.init_process_group(
+            "nccl" if gpu else "gloo",
+            store=store,
+            rank=launch.rank,
+            world_size=launch.count,
+            timeout=COMPUTING if gpu else WORKING,
+            device_id=on if gpu else None,
+        )
+        control = torch.distributed.new_group(backend="gloo", timeout=WORKING)
+    except BaseException as error:
+        ending = lifeline.ending(CAUSE)
+        lifeline.leave(Ending(launch.rank, socket.gethostname(), *_in_words(error)))
+        if ending is not None:
+            raise ending.as_error(lifeline.advice) from None
+        raise
+    ranks = Ranks(launch.rank, launch.count, launch.local or 0, control, lifeline)
+    hosts = ranks.gather(socket.gethostname().encode())
+    if launch.local is None:
+        ranks.local = hosts[: launch.rank].count(hosts[launch.rank])
+    return ranks

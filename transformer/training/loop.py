@@ -20,6 +20,7 @@ from transformer.runs.run import Run
 from transformer.system.clock import Stopwatch
 from transformer.system.device import LaunchQueue
 from transformer.system.threads import prefetch
+from transformer.training.agreement import spread_state
 from transformer.training.cutting import Cutting
 from transformer.training.guard import Guard
 from transformer.training.log import MetricsLog, WindowStatistics, perplexity, train_line
@@ -53,7 +54,7 @@ class TrainingLoop:
         self.queue = LaunchQueue(trainer.device)
         self.guard, self.window = Guard(run, trainer.ranks.first), WindowStatistics()
         self.writer = CheckpointWriter(run, trainer, data.fingerprints, data.train.report.get("former_fingerprint"))
-        self.requests = Requests(self.cfg.train.time_limit, watch, trainer.ranks, trainer.device)
+        self.requests = Requests(self.cfg.train.time_limit, watch, trainer.ranks)
         self.validator = (
             None
             if data.valid is None
@@ -161,7 +162,11 @@ class TrainingLoop:
 
     def _roll_back(self) -> None:
         """Restore the checkpoint from before the skipped updates and halve the learning rate. Allowed once."""
-        self.progress = self.writer.restore(self.guard.roll_back_to(self.progress))
+        ranks = self.trainer.ranks
+        if ranks.first:
+            self.progress = self.writer.restore(self.guard.roll_back_to(self.progress))
+        self.progress = spread_state(self.trainer, self.progress, ranks)
+        self.writer.saved_at = self.progress.step
         self.progress.rate_halved = True
 
     def take_statistics(self) -> dict[str, Any]:
@@ -201,12 +206,12 @@ class TrainingLoop:
         """Save the last step. If training is complete, validate and average as configured. Return the final reason."""
         progress, ranks, average_last = self.progress, self.trainer.ranks, self.cfg.train.average_last
         unsaved = self.writer.saved_at != progress.step or bool(self.writer.failures)
-        if ranks.largest(int(unsaved), self.trainer.device):
+        if ranks.largest(int(unsaved)):
             self._save()
         done = True
         if reason not in SIGNALLED and self.validator is not None and progress.validated_at != progress.step:
             done = self.selector.validate(progress)
-        if ranks.largest(len(self.writer.failures), self.trainer.device):
+        if ranks.largest(len(self.writer.failures)):
             self.writer.raise_failure()
         finished = progress.finished(self.cfg)
         if reason in SIGNALLED or (done and finished is None):

@@ -120,5 +120,14 @@ def write_state(optimizer: torch.optim.Optimizer, weights: FlatWeights, tensors:
         optimizer.state[p] = {"step": step.to(p.device, copy=True), **parts}
 
 
+def state_tensors(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """Return the tensors that `STATE` names, in order. Where there are none yet, they are made, with zeros."""
+    for p in _parts(optimizer):
+        if p not in optimizer.state:
+            zeros = {key: torch.zeros_like(p, requires_grad=False) for key in STATE[1:]}
+            optimizer.state[p] = {"step": torch.zeros((), device=p.device), **zeros}
+    return [optimizer.state[p][key] for p in _parts(optimizer) for key in STATE]
+
+
 def _parts(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     return [p for group in optimizer.param_groups for p in group["params"]]

@@ -17,7 +17,6 @@ from transformer.runs.checkpoint import check_tokenizer, first_usable, load_stat
 from transformer.runs.layout import CHECKPOINTS, FINISHED, is_run, saved_steps
 from transformer.runs.progress import Progress
 from transformer.runs.run import Run, open_run, write_run
-from transformer.system.distributed import Ranks
 from transformer.training.optimizer import learning_rate
 
 CHANGEABLE = (
@@ -60,7 +59,7 @@ def _check_tokenizer(run: Run, checkpoints: list[Path]) -> None:
         check_tokenizer(run, *states[0])
 
 
-def already_finished(cfg: Config, folder: Path, checkpoints: list[Path], ranks: Ranks) -> str | None:
+def already_finished(cfg: Config, folder: Path, checkpoints: list[Path]) -> str | None:
     """Return why the run is complete, or None if it is not. Updates the run's configuration if it is.
 
     It is not if other checkpoints are to be averaged than before.
@@ -72,7 +71,7 @@ def already_finished(cfg: Config, folder: Path, checkpoints: list[Path], ranks: 
     reason = Progress.from_state(state).finished(cfg)
     if cfg.train.average_last not in (None, run.config.train.average_last):
         return None
-    if reason and ranks.first and run.config != cfg:
+    if reason and run.config != cfg:
         write_run(folder, cfg, run.tokenizer)
     return reason
 

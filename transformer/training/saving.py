@@ -75,7 +75,7 @@ class CheckpointWriter:
                 log.warning("step %d %s: %s", progress.step, state, error)
         self.saved_at = progress.step
         self.slowest = max(self.slowest, time.monotonic() - started)
-        failed = self.trainer.ranks.largest(failed, self.trainer.device, work=True)
+        failed = self.trainer.ranks.largest(failed, work=True)
         if failed:
             progress.last_good = before
         if failed >= FAILURES_IN_A_ROW:

@@ -31,7 +31,7 @@ class Selector:
     ) -> None:
         """`record` logs a kind of event, its values and a line. Without a validator no step is validated."""
         self.cfg, self.validator, self.writer, self.requests, self.record = cfg, validator, writer, requests, record
-        self.ranks, self.device = writer.trainer.ranks, writer.trainer.device
+        self.ranks = writer.trainer.ranks
 
     def owes(self, progress: Progress) -> bool:
         """Return whether training was stopped while it validated the present step."""
@@ -45,7 +45,7 @@ class Selector:
         over, or the run would never get any further.
         """
         outcome = self._measure(progress, owed) if self.ranks.first else 0
-        outcome = self.ranks.largest(outcome, self.device, work=True)
+        outcome = self.ranks.largest(outcome, work=True)
         if outcome == STOPPED:
             return False
         progress.validated_at = progress.step
@@ -82,7 +82,7 @@ class Selector:
                 self._average(progress, count)
             except StoppedError:
                 stopped = 1
-        return not self.ranks.largest(stopped, self.device, work=True)
+        return not self.ranks.largest(stopped, work=True)
 
     def _average(self, progress: Progress, count: int) -> None:
         path, averaged = self.writer.save_average(progress, count, self.requests.check)

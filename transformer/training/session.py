@@ -15,7 +15,7 @@ import torch
 from transformer import atomic, config_file, file_system
 from transformer.config import Config
 from transformer.data.lengths import with_lengths
-from transformer.data.prepare import check_corpora, prepare
+from transformer.data.prepare import check_corpora
 from transformer.decoding.translator import check_precision
 from transformer.errors import CheckpointError, ConfigError, TransformerError
 from transformer.evaluation.metrics import check_select_by
@@ -28,8 +28,10 @@ from transformer.runs.models import build_model, load_model
 from transformer.runs.run import Run, check_destination, open_run, refuse_links, write_run
 from transformer.system.clock import Stopwatch
 from transformer.system.device import advice_on_precision, device_name, missing_here, resolve_dtype
-from transformer.system.distributed import Ranks, join_ranks
+from transformer.system.distributed import Ranks, joined
+from transformer.system.launcher import job, restarted
 from transformer.system.memory import enough_memory
+from transformer.training.agreement import prepare_together, refuse_other_settings, settings_of_first, spread_state
 from transformer.training.log import BoardMaker, open_log, tensorboard
 from transformer.training.loop import TrainingLoop
 from transformer.training.microbatch import disk_in_words, disk_space, micro_batch_tokens
@@ -43,6 +45,14 @@ from transformer.training.resuming import (
 from transformer.training.stopping import UNFINISHED
 from transformer.training.trainer import make_trainer
 
+RESUME = "re-run the same command to resume from the last checkpoint"
+"""What to do after a process has ended."""
+
+FRESH = ".fresh"
+"""The file that names the job which began a run with `fresh`, so that its restarts do not begin again."""
+LOCK_OF_THE_DEAD = 120.0
+"""Seconds after a restart that a file server may keep the lock of a machine that died."""
+
 log = logging.getLogger(__name__)
 
 
@@ -54,43 +64,85 @@ def train(cfg: Config, folder: Path, device: torch.device, fresh: bool = False, 
     """
     watch = Stopwatch()
     check_select_by(cfg.train.select_by)
-    check_corpora(cfg.data)
     for each in missing_here():
         log.warning("on this system %s", each)
-    ranks, device = join_ranks(device)
-    folder = folder.resolve()
-    if ranks.first:
-        check_destination(folder)
-    aside = fresh and is_run(folder)
-    with _locked(folder) if ranks.first else contextlib.nullcontext():
-        if ranks.first and not aside:
+    with joined(device, RESUME) as (ranks, device):
+        refuse_other_settings(cfg, ranks)
+        check_corpora(cfg.data)
+        folder = folder.resolve()
+        with _alone(folder) if ranks.first else contextlib.nullcontext():
+            start = _Start(cfg, folder, fresh, ranks)
+            if start.finished:
+                return start.finished
+            board = tensorboard() if cfg.train.tensorboard and ranks.first else None
+            with enough_memory("training does not fit", "make the model smaller, or lower train.batch_tokens"):
+                loop = build_loop(start.cfg, folder, device, ranks, watch, resume=start.resumes)
+                with _moved_aside(folder) if start.aside else contextlib.nullcontext():
+                    return _train(loop, start, board, progress_bar and ranks.first)
+
+
+class _Start:
+    """What is done with the run directory, as the first process finds it. All others learn it from the first."""
+
+    def __init__(self, cfg: Config, folder: Path, fresh: bool, ranks: Ranks) -> None:
+        self.fresh = fresh
+        """Whether the run begins anew, though there may be one."""
+        self.aside = False
+        """Whether the run that is there is moved aside. Only in the first process."""
+        self.checkpoints: list[Path] = []
+        """Where to resume, the newest first. Only in the first process."""
+        self.finished: str | None = None
+        """Why the run is complete, if it is."""
+        if ranks.first:
+            cfg = self._look(cfg, folder)
+        self.cfg = settings_of_first(cfg, ranks)
+        """The settings, with what is true of the tokenizer."""
+        self.finished = ranks.of_first(lambda: self.finished)
+        self.resumes = ranks.of_first(lambda: bool(self.checkpoints))
+
+    def _look(self, cfg: Config, folder: Path) -> Config:
+        if self.fresh and restarted() and (folder / FRESH).is_file() and (folder / FRESH).read_text() == job():
+            log.info("--fresh was done before this restart, so the run is resumed")
+            self.fresh = False
+        self.aside = self.fresh and is_run(folder)
+        if not self.aside:
             refuse_links(folder)
             atomic.clean_up(folder)
             atomic.clean_up(folder / CHECKPOINTS)
-        ranks.wait()
-        cfg, checkpoints = (with_known_tokenizer(cfg, None), []) if fresh else what_to_resume(cfg, folder)
-        if checkpoints and (reason := already_finished(cfg, folder, checkpoints, ranks)):
-            return reason
-        board = tensorboard() if cfg.train.tensorboard else None
-        with enough_memory("training does not fit", "make the model smaller, or lower train.batch_tokens"):
-            loop = build_loop(cfg, folder, device, ranks, watch, resume=bool(checkpoints))
-            with _moved_aside(folder) if aside and ranks.first else contextlib.nullcontext():
-                return _train(loop, checkpoints, board, progress_bar and ranks.first)
+        if self.fresh:
+            return with_known_tokenizer(cfg, None)
+        cfg, self.checkpoints = what_to_resume(cfg, folder)
+        if self.checkpoints:
+            self.finished = already_finished(cfg, folder, self.checkpoints)
+        return cfg
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Lock the run directory, or what is to become it, while the block runs. Raises CheckpointError if it is none."""
+    check_destination(folder)
+    with _locked(folder):
+        yield
 
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Lock the folder while the block runs. Raises CheckpointError if another training holds the lock.
 
-    A folder that did not exist is removed again if the block fails before it has written anything there.
+    After a restart, wait for the lock: a file server keeps that of a dead machine for a while. A folder that did not
+    exist is removed again if the block fails before it has written anything there.
     """
     existed = folder.exists()
     file_system.make_folder(folder)
-    with atomic.only_writer(folder) as alone:
-        if not alone:
-            raise CheckpointError(
-                f"another training is writing to {folder}; wait for it, or choose another directory with --run"
-            )
+    with contextlib.ExitStack() as stack:
+        end = time.monotonic() + (LOCK_OF_THE_DEAD if restarted() else 0.0)
+        while not stack.enter_context(atomic.only_writer(folder)):
+            if time.monotonic() >= end:
+                raise CheckpointError(
+                    f"another training is writing to {folder}; wait for it, or choose another directory with --run"
+                )
+            log.info("waiting for the lock of %s, which the training before this restart may hold", folder)
+            time.sleep(min(5.0, LOCK_OF_THE_DEAD))
         try:
             yield
         except BaseException:
@@ -99,29 +151,34 @@ def _locked(folder: Path) -> Iterator[None]:
             raise
 
 
-def _train(loop: TrainingLoop, checkpoints: list[Path], board: BoardMaker | None, progress_bar: bool) -> str:
+def _train(loop: TrainingLoop, start: _Start, board: BoardMaker | None, progress_bar: bool) -> str:
     """Resume from the first usable checkpoint, or start if there are none. Train and write the model card.
 
     Nothing is written into the run directory before the run can be trained.
     """
-    run, first, cfg = loop.run, loop.trainer.ranks.first, loop.cfg
-    if checkpoints:
-        path, progress = first_usable(run, checkpoints, loop.writer.restore)
-        loop.resume(progress)
+    run, ranks, cfg = loop.run, loop.trainer.ranks, loop.cfg
+    if start.checkpoints:
+        path, loop.progress = first_usable(run, start.checkpoints, loop.writer.restore)
         log.info("resuming from %s", path)
         warn_of_a_jump(config_file.load(run.path / CONFIG), cfg, loop.progress.step + 1)
+    loop.progress = spread_state(loop.trainer, loop.progress, ranks)
+    if start.resumes:
+        loop.resume(loop.progress)
+        loop.writer.saved_at = loop.progress.step
     with contextlib.ExitStack() as stack:
-        if first:
+        if ranks.first:
             (run.path / FINISHED).unlink(missing_ok=True)
             write_run(run.path, cfg, run.tokenizer)
+            if start.fresh:
+                atomic.write_text(run.path / FRESH, job())
             report = with_lengths(loop.data.train.report, loop.data.train)  # now: a run that is stopped has it too
             atomic.write_text(run.path / REPORT, json.dumps(report, indent=1) + "\n")
             finished = loop.progress.finished(cfg) is not None
             metrics_log = open_log(run.path, board, loop.progress, finished)
             loop.write_metrics_to(stack.enter_context(contextlib.closing(metrics_log)))
-        _log_start(loop)
+            _log_start(loop)
         reason = loop.fit(progress_bar)
-    if first:
+    if ranks.first:
         write_model_card(run)
         if reason not in UNFINISHED:
             atomic.write_text(run.path / FINISHED, reason + "\n")
@@ -142,33 +199,19 @@ def build_loop(
     `train.init_from` are not loaded. Without it, a run in this directory is not looked at.
     """
     resolve_dtype(cfg.train.precision, device)  # now, instead of after the data have been prepared
-    if not ranks.first:
-        ranks.wait()  # the first process prepares the data, the others read it from the cache
     cache = expanded(cfg.data.prepared_dir) if cfg.data.prepared_dir else folder.parent / "prepared"
-    _make_cache(cache)
-    data = prepare(cfg, cache, known_tokenizer(cfg, folder if resume else None))
+    tokenizer = known_tokenizer(cfg, folder if resume else None) if ranks.first else None
+    data = prepare_together(cfg, cache, tokenizer, ranks)
     run = Run(folder, cfg, data.tokenizer)
-    if ranks.first:
-        ranks.wait()
     torch.manual_seed(cfg.train.seed)
     model = build_model(cfg, data.tokenizer)
     if data.valid is not None:
         check_precision(model, cfg.decode, device)  # now, instead of at the first validation
-    if cfg.train.init_from is not None and not resume:
+    if cfg.train.init_from is not None and not resume and ranks.first:
         _warm_start(model, expanded(cfg.train.init_from))
     trainer = make_trainer(model, cfg, device, ranks)
-    tokens = ranks.smallest(micro_batch_tokens(cfg, device, ranks.count), device)  # of the memory that the model leaves
+    tokens = ranks.smallest(micro_batch_tokens(cfg, device, ranks.count))  # of the memory that the model leaves
     return TrainingLoop(run, data, trainer, tokens, watch)
-
-
-def _make_cache(folder: Path) -> None:
-    """Make the directory of prepared text. Raises ConfigError if that is impossible, as next to a mounted run."""
-    try:
-        file_system.make_folder(folder)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot make {folder}, the directory of prepared text: {error.strerror}; set data.prepared_dir to another"
-        ) from None
 
 
 def _warm_start(model: Transformer, folder: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from transformer.system.clock import Stopwatch
 from transformer.system.distributed import Ranks
 from transformer.system.signals import REASONS, STOPPING, StoppedError, StopSignals
@@ -20,9 +18,9 @@ UNFINISHED = (TIME_LIMIT, *SIGNALLED)
 class Requests:
     """The requests of signals and of the time limit."""
 
-    def __init__(self, time_limit: float | None, watch: Stopwatch, ranks: Ranks, device: torch.device) -> None:
+    def __init__(self, time_limit: float | None, watch: Stopwatch, ranks: Ranks) -> None:
         """`time_limit` is in seconds, counted from when `watch` was started."""
-        self.time_limit, self.watch, self.ranks, self.device = time_limit, watch, ranks, device
+        self.time_limit, self.watch, self.ranks = time_limit, watch, ranks
         self.signals = StopSignals()
         self.save_seconds = 0.0
         """How long a save takes. All work ends that much before the time limit."""
@@ -39,7 +37,7 @@ class Requests:
         if self._is_late(counted):
             action = TIME_LIMIT
         action = action if stop is None else REASONS[stop]
-        return ACTIONS[self.ranks.largest(ACTIONS.index(action), self.device)]
+        return ACTIONS[self.ranks.largest(ACTIONS.index(action))]
 
     def check(self) -> None:
         """Raise StoppedError if work that can be done again must end. Called often, from any thread."""

@@ -1,0 +1,250 @@
+"""Several processes train one model: the same weights as one process, whatever is on their disks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.together import Group
+from support.toy import CPU, assert_same, toy_pairs, write_pairs
+
+from transformer import config_file
+from transformer.config import Config
+from transformer.data import prepare
+from transformer.runs.checkpoint import TENSORS, WEIGHTS, load_state, load_tensors
+from transformer.runs.run import open_run
+from transformer.system.distributed import Ranks
+from transformer.training import agreement, session
+from transformer.training.saving import CheckpointWriter
+from transformer.training.session import train
+from transformer.training.trainer import Trainer
+
+SMOOTH = ["model.dropout=0", "train.adam_epsilon=1e-4"]
+"""Settings without dropout, whose draws depend on the batches, and with an epsilon that keeps Adam from amplifying
+rounding errors."""
+FEW = [*SMOOTH, "train.max_steps=6", "train.save_every=3", "train.validate_every=6", "train.log_every=1"]
+FEW += ["decode.max_extra=3"]
+RUN = "all 6 steps are done"
+
+
+def weights(run: Path) -> Any:
+    path = open_run(run).steps()[-1]
+    return load_tensors(path / WEIGHTS) | load_tensors(path / TENSORS)
+
+
+def trained(count: int, folder: Path, cfg: Config | Callable[[int], Config], runs: list[Path], **how: Any) -> list[Any]:
+    """Train in `count` processes, each with its own run directory, so its own disk, if there are so many.
+
+    Return why each stopped. `fresh` is an argument of `train`; others are added to the environment.
+    """
+    folder.mkdir(exist_ok=True)
+    fresh = how.pop("fresh", False)
+
+    def work(rank: int) -> str:
+        return train(cfg(rank) if callable(cfg) else cfg, runs[rank % len(runs)], CPU, fresh)
+
+    return Group(count, folder, work, **how).results()
+
+
+def test_two_and_three_processes_train_as_one_does(tiny: Config, tmp_path: Path) -> None:
+    """Updates have 3 to 5 batches, so a process has more than another, and clipping scales all gradients."""
+    cfg = config_file.override(tiny, [*FEW, "train.clip_norm=0.5", "train.micro_batch_tokens=60", "train.ema=0.9"])
+    train(cfg, tmp_path / "one", CPU)
+    for count in (2, 3):
+        runs = [tmp_path / f"of{count}" / str(rank) / "run" for rank in range(count)]
+        assert trained(count, tmp_path, cfg, runs, LOCAL_RANK="0") == [RUN] * count
+        assert_same(weights(tmp_path / "one"), weights(runs[0]), exact=False)
+        assert not any(run.exists() for run in runs[1:])
+    metrics = (tmp_path / "one/metrics.jsonl", tmp_path / "of3/0/run/metrics.jsonl")
+    assert len({len(path.read_text().splitlines()) for path in metrics}) == 1
+
+
+def test_an_update_that_is_not_finite_in_one_process_is_skipped_by_all(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backward, update, now = Trainer._backward, Trainer.update, [0]
+
+    def noted(self: Any, step: int, *rest: Any) -> Any:
+        now[0] = step
+        return update(self, step, *rest)
+
+    def spoiled(self: Any, batch: Any, *rest: Any) -> Any:
+        gradients, nll = backward(self, batch, *rest)
+        if now[0] == 2 and 7 <= min(batch.pair_ids) < 30:
+            gradients[0][:] = torch.nan
+        return gradients, nll
+
+    monkeypatch.setattr(Trainer, "update", noted)
+    monkeypatch.setattr(Trainer, "_backward", spoiled)
+    cfg = config_file.override(tiny, FEW)
+    train(cfg, tmp_path / "one", CPU)
+    assert trained(3, tmp_path, cfg, [tmp_path / "three"]) == [RUN] * 3
+    assert '"kind": "skipped", "step": 2' in (tmp_path / "one/metrics.jsonl").read_text()
+    assert '"kind": "skipped", "step": 2' in (tmp_path / "three/metrics.jsonl").read_text()
+    assert_same(weights(tmp_path / "one"), weights(tmp_path / "three"), exact=False)
+
+
+@pytest.mark.parametrize("ema", ["null", "0.9"])
+def test_only_the_first_process_needs_the_run(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ema: str
+) -> None:
+    """It resumes, and gives weights, optimizer and progress to the others, whose disks are empty."""
+    cfg = config_file.override(tiny, [*FEW, f"train.ema={ema}"])
+    train(cfg, tmp_path / "one", CPU)
+    runs = [tmp_path / str(rank) / "run" for rank in range(2)]
+    assert trained(2, tmp_path, config_file.override(cfg, ["train.max_steps=3"]), runs, LOCAL_RANK="0")
+    (tmp_path / "elsewhere").mkdir()
+    runs[1] = tmp_path / "elsewhere" / "run"
+    assert trained(2, tmp_path, cfg, runs, LOCAL_RANK="0") == [RUN] * 2
+    assert_same(weights(tmp_path / "one"), weights(runs[0]), exact=False)
+    assert sorted(each.name for each in runs[1].parent.iterdir()) == ["prepared"]
+
+
+def test_each_disk_is_prepared_once(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes 0 and 1 are on one node, 2 and 3 on another with a disk of its own. One learns the tokenizer."""
+    made, learned = tmp_path / "made", tmp_path / "learned"
+    encode, learn = prepare.encode_corpora, prepare.learn_tokenizer
+
+    def note(file: Path) -> None:
+        with file.open("a") as stream:
+            stream.write(os.environ["RANK"])
+
+    monkeypatch.setattr(prepare, "encode_corpora", lambda *args: (note(made), encode(*args)))
+    monkeypatch.setattr(prepare, "learn_tokenizer", lambda *args: (note(learned), learn(*args))[1])
+    runs = [tmp_path / disk / "run" for disk in ("a", "a", "b", "b")]
+
+    def work(rank: int) -> str:
+        os.environ["LOCAL_RANK"] = str(rank % 2)
+        return train(config_file.override(tiny, [*FEW, "train.max_steps=1"]), runs[rank], CPU)
+
+    assert Group(4, tmp_path, work).results() == ["all 1 steps are done"] * 4
+    assert sorted(made.read_text()) == ["0", "2"]
+    assert learned.read_text() == "0"
+    assert [len(list((tmp_path / disk / "prepared").glob("pairs-*"))) for disk in "ab"] == [1, 1]
+    assert not list(tmp_path.rglob(".transformer-tmp-*"))
+
+
+def test_other_settings_or_text_are_refused_by_name_in_all_processes(tiny: Config, tmp_path: Path) -> None:
+    def settings(rank: int) -> Config:
+        return config_file.override(tiny, [f"train.seed={1 + rank // 2}", f"data.prepared_dir={tmp_path / str(rank)}"])
+
+    sentence = "the processes differ in train.seed: it is 1 in RANK 0 and 2 in RANK 2; start all with the same"
+    for said in trained(3, tmp_path, settings, [tmp_path / "run"]):
+        assert sentence in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_other_text_on_another_node_is_refused_by_all(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files have the same names on both nodes, but one node has an older copy."""
+    pairs = session.prepare_together
+
+    def old_copy(cfg: Config, cache: Path, tokenizer: Any, ranks: Ranks) -> Any:
+        if ranks.rank == 1:
+            files = write_pairs(tmp_path, "old", toy_pairs(140, 1))
+            cfg = config_file.override(cfg, [f"data.train={{files: {files}}}"])
+        return pairs(cfg, cache, tokenizer, ranks)
+
+    monkeypatch.setattr(session, "prepare_together", old_copy)
+    runs = [tmp_path / str(rank) / "run" for rank in range(2)]
+    for said in trained(2, tmp_path, tiny, runs, LOCAL_RANK="0"):
+        assert "the processes differ in the text of data.train: it is " in said
+    assert not runs[0].exists()
+
+
+def test_fresh_is_not_repeated_by_restarts(tiny: Config, tmp_path: Path) -> None:
+    """Nor is it forgotten, if the first start ended before it had begun the new run."""
+    run, cfg = tmp_path / "run", config_file.override(tiny, FEW)
+    short = config_file.override(cfg, ["train.max_steps=3", "train.seed=7"])
+    again = {"TORCHELASTIC_RESTART_COUNT": "1", "TORCHELASTIC_RUN_ID": "job"}
+    train(short, run, CPU)
+    assert trained(2, tmp_path, cfg, [run], fresh=True, **again) == [RUN] * 2  # begins anew: it has another seed
+    assert len(list(tmp_path.glob("run.old-*"))) == 1
+    more = config_file.override(cfg, ["train.max_steps=7"])
+    assert trained(2, tmp_path, more, [run], fresh=True, **again) == ["all 7 steps are done"] * 2
+    assert len(list(tmp_path.glob("run.old-*"))) == 1
+    assert load_state(open_run(run).steps()[0])["progress"]["step"] == 3
+
+
+def test_after_a_restart_the_lock_of_the_dead_is_waited_for(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    tries = [False, False, True, True]
+
+    class Lock:
+        def __enter__(self) -> bool:
+            return tries.pop(0)
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    monkeypatch.setattr(session.time, "sleep", lambda _: None)
+    monkeypatch.setattr(session.atomic, "only_writer", lambda *_, **__: Lock())
+    with session._locked(tmp_path):
+        pass
+    assert tries == [True]
+    assert said == [f"waiting for the lock of {tmp_path}, which the training before this restart may hold"] * 2
+
+
+# ---- one of them ends ----------------------------------------------------------------------------------
+
+PHASES: dict[str, tuple[Any, str]] = {
+    "preparing": (agreement, "prepare"),
+    "training": (Trainer, "update"),
+    "validating": (session.TrainingLoop, "_do_what_is_due"),
+    "saving": (CheckpointWriter, "save"),
+    "the model card": (session, "write_model_card"),
+}
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_process_that_is_killed_in_any_phase_is_named_and_the_run_resumes(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phase: str, rank: int
+) -> None:
+    place, name = PHASES[phase]
+    original, calls = getattr(place, name), [0]
+
+    def killed(*args: Any, **how: Any) -> Any:
+        calls[0] += 1
+        if os.environ.get("RANK") == str(rank) and calls[0] == (1 if name in ("prepare", "write_model_card") else 2):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*args, **how)
+
+    cfg = config_file.override(tiny, [*FEW, "train.save_every=2"])
+    with monkeypatch.context() as patch:
+        patch.setattr(place, name, killed)
+        ends = trained(2, tmp_path, cfg, [tmp_path / "run"])
+    if phase == "the model card" and rank == 1:
+        assert ends == [RUN] * 2  # only the first writes it
+    else:
+        advice = "re-run the same command to resume from the last checkpoint"
+        died = f"the process with RANK {rank} on {socket.gethostname()} has died; {advice}"
+        assert ends == [None if i == rank else died for i in range(2)]
+    assert trained(2, tmp_path, cfg, [tmp_path / "run"]) == [RUN] * 2
+    train(cfg, tmp_path / "one", CPU)
+    assert_same(weights(tmp_path / "one"), weights(tmp_path / "run"), exact=False)
+
+
+@pytest.mark.parametrize("phase", ["preparing", "the model card"])
+def test_an_error_of_the_first_process_is_told_by_all(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phase: str
+) -> None:
+    def fails(*_: Any) -> None:
+        raise OSError(28, "No space left on device", "a file")
+
+    monkeypatch.setattr("transformer.data.prepare.encode_corpora" if phase == "preparing" else PHASES[phase][0], *(
+        (fails,) if phase == "preparing" else (PHASES[phase][1], fails)
+    ))  # fmt: skip
+    first, second = trained(2, tmp_path, config_file.override(tiny, FEW), [tmp_path / "run"])
+    assert first is None  # not an error of this package
+    assert "the process with RANK 0 on" in second
+    assert "has ended: OSError: No space left on device: a file; re-run the same command" in second
