@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 SCRIPTS = Path(__file__).parents[1] / "scripts" / "bench"
-QUICK = "machine,correct,laws,train,train.torch,train.compiled,train.ratios,products,attention,loss"
+QUICK = (
+    "machine,correct,laws,train,train.torch,train.compiled,train.ratios,decode,decode.generate,products,attention,loss"
+)
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ the folder. Nothing is downloaded.
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from gpu_checks import correct, laws
+from gpu_decoding import measurements
+from gpu_generate import generate
 from gpu_kernels import attention, loss, machine, products
 from gpu_report import Report
 from gpu_training import first_update, ratios, torch_transformer, train
@@ -39,6 +39,7 @@ def stages(work: Work, report: Report, tiny: bool) -> dict[str, tuple[float, Cal
         "train.compiled": (60, lambda: torch_transformer(work, report, compiled=True)),
         "train.ratios": (0, lambda: ratios(report)),
         "decode": (50, lambda: decode(work, report, tiny)),
+        "decode.generate": (25, lambda: generate(work, report, tiny)),
         "first_update": (45, lambda: first_update(work, report, tiny)),
         "products": (10, lambda: products(work, report)),
         "attention": (40, lambda: attention(work, report)),
@@ -47,19 +48,10 @@ def stages(work: Work, report: Report, tiny: bool) -> dict[str, tuple[float, Cal
 
 
 def decode(work: Work, report: Report, tiny: bool) -> None:
-    """Run gpu_decoding.py, and add its rows."""
-    script = Path(__file__).with_name("gpu_decoding.py")
-    if not script.exists():
-        report.say("not measured", reason="there is no gpu_decoding.py")
-        return
-    command = [sys.executable, str(script), "--device", str(work.device), *(["--tiny"] if tiny else [])]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=max(1.0, report.seconds_left))
-    for line in done.stdout.splitlines():
-        if line.startswith("{"):
-            values = json.loads(line)
-            report.say(str(values.pop("what", "decoding")), **{k: v for k, v in values.items() if k != "stage"})
-    if done.returncode:
-        raise RuntimeError(f"gpu_decoding.py: {done.stderr.strip()[-300:]}")
+    """Measure decoding with random weights, the plain and the fast way by turns."""
+    for found in measurements(work.device, tiny):
+        fast = found.pop("fast")
+        report.say(f"decoding, {'fast' if fast else 'plain'}", **found)
 
 
 def main() -> None:
