@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from transformer.config import ModelConfig
+from transformer.model import kernels
 from transformer.model.decoder_state import Cache
-from transformer.model.dropout import dropout
+from transformer.model.dropout import Draws, dropout
 from transformer.model.packed_linear import Linear
 
 
@@ -27,17 +28,18 @@ class SelfAttention(nn.Module):
         self.qkv = Linear(cfg.width, 3 * cfg.width, blocks=3)
         self.out = Linear(cfg.width, cfg.width)
 
-    def forward(self, x_BTD: Tensor, bias: Tensor) -> Tensor:
+    def forward(self, x_BTD: Tensor, bias: Tensor | None, draws: Draws | None = None) -> Tensor:
+        """Attend to the positions that the bias lets be seen, or without one to those that are not later."""
         q, k, v = split_heads(self.qkv(x_BTD), self.heads, 3)
         rate = self.dropout if self.training else 0.0
-        return self.out(attend(q, k, v, bias, rate))
+        return self.out(attend(q, k, v, bias, rate, draws, causal=bias is None))
 
     def step(self, x_BKD: Tensor, cache: Cache, bias_B1KP: Tensor | None) -> Tensor:
         """Attend from the new position of each hypothesis to the cached positions and to itself."""
         batch, beams, width = x_BKD.shape
         heads_BK3HE = self.qkv(x_BKD).view(batch, beams, 3, self.heads, width // self.heads)
         q_BHKE, kv_2BHKE = heads_BK3HE[:, :, 0].transpose(1, 2), heads_BK3HE[:, :, 1:].permute(2, 0, 3, 1, 4)
-        return self.out(attend_by_products(q_BHKE, *cache.extend(kv_2BHKE), bias_B1KP, 0.0))
+        return self.out(attend_by_products(q_BHKE, *cache.extend(kv_2BHKE), bias_B1KP))
 
 
 class CrossAttention(nn.Module):
@@ -55,15 +57,15 @@ class CrossAttention(nn.Module):
         k, v = split_heads(self.kv(memory_BSD), self.heads, 2)
         return k, v
 
-    def forward(self, x_BTD: Tensor, memory: tuple[Tensor, Tensor], bias_B11S: Tensor) -> Tensor:
+    def forward(self, x_BTD: Tensor, memory: tuple[Tensor, Tensor], bias: Tensor, draws: Draws | None = None) -> Tensor:
         (q,) = split_heads(self.q(x_BTD), self.heads, 1)
         rate = self.dropout if self.training else 0.0
-        return self.out(attend(q, *memory, bias_B11S, rate))
+        return self.out(attend(q, *memory, bias, rate, draws))
 
     def step(self, x_BKD: Tensor, memory: tuple[Tensor, Tensor], bias_B11S: Tensor) -> Tensor:
         """Attend from one position of each hypothesis to the source."""
         (q_BHKE,) = split_heads(self.q(x_BKD), self.heads, 1)
-        return self.out(attend_by_products(q_BHKE, *memory, bias_B11S, 0.0))
+        return self.out(attend_by_products(q_BHKE, *memory, bias_B11S))
 
 
 def split_heads(x_BTD: Tensor, heads: int, parts: int) -> tuple[Tensor, ...]:
@@ -72,25 +74,39 @@ def split_heads(x_BTD: Tensor, heads: int, parts: int) -> tuple[Tensor, ...]:
     return x_BTD.view(batch, length, parts, heads, width // parts // heads).permute(2, 0, 3, 1, 4).unbind(0)
 
 
-def attend(q_BHTE: Tensor, k_BHSE: Tensor, v_BHSE: Tensor, bias: Tensor | None, rate: float) -> Tensor:
+def attend(
+    q_BHTE: Tensor,
+    k_BHSE: Tensor,
+    v_BHSE: Tensor,
+    bias: Tensor | None,
+    rate: float,
+    draws: Draws | None = None,
+    causal: bool = False,
+) -> Tensor:
     """Return scaled dot-product attention (3.2.1) with joined heads: (B, T, D). `bias` is added to the scores.
 
-    On CUDA the fused kernel is used; on CPU two matrix products and a softmax are faster in bfloat16 training
-    at sentence lengths (scripts/bench/micro_benchmarks.py).
+    `causal` masks later positions; there is no bias then. On a GPU a fused kernel is used, which knows about `causal`.
+    On a CPU two matrix products and a softmax are faster in bfloat16 training at sentence lengths
+    (scripts/bench/micro_benchmarks.py). With `draws` they are used on a GPU too: compiled into few kernels, they
+    have deterministic gradients for any bias.
     """
-    if not q_BHTE.is_cuda:
-        return attend_by_products(q_BHTE, k_BHSE, v_BHSE, bias, rate)
-    return F.scaled_dot_product_attention(q_BHTE, k_BHSE, v_BHSE, bias, dropout_p=rate).transpose(1, 2).flatten(2)
+    if kernels.on_gpu(q_BHTE) and draws is None:
+        x_BHTE = F.scaled_dot_product_attention(q_BHTE, k_BHSE, v_BHSE, bias, dropout_p=rate, is_causal=causal)
+        return x_BHTE.transpose(1, 2).flatten(2)
+    bias = causal_bias(q_BHTE.shape[2], q_BHTE) if causal else bias
+    return attend_by_products(q_BHTE, k_BHSE, v_BHSE, bias, rate, draws)
 
 
-def attend_by_products(q_BHTE: Tensor, k_BHSE: Tensor, v_BHSE: Tensor, bias: Tensor | None, rate: float) -> Tensor:
-    """Return what `attend` returns, by two matrix products and a softmax, on any device.
+def attend_by_products(
+    q_BHTE: Tensor, k_BHSE: Tensor, v_BHSE: Tensor, bias: Tensor | None, rate: float = 0.0, draws: Draws | None = None
+) -> Tensor:
+    """Return what `attend` returns, by two matrix products and a softmax on any device.
 
-    Decoding uses it on CUDA too: a fused kernel plans for each new shape, and the shapes of decoding change.
+    Decoding uses it on a GPU too: a fused kernel may plan for each new shape, and the shapes of decoding change.
     """
     scores_BHTS = (q_BHTE * q_BHTE.shape[-1] ** -0.5) @ k_BHSE.transpose(-1, -2)
     scores_BHTS = scores_BHTS if bias is None else scores_BHTS + bias
-    x_BHTE = dropout(scores_BHTS.softmax(-1), rate, rate > 0) @ v_BHSE
+    x_BHTE = dropout(scores_BHTS.softmax(-1), rate, rate > 0, draws) @ v_BHSE
     return x_BHTE.transpose(1, 2).flatten(2)
 
 

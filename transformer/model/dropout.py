@@ -1,4 +1,11 @@
-"""Dropout that is reproducible from a seed. On a CPU each thread has its generator, and masks are cheap to draw."""
+"""Dropout that is reproducible from a seed.
+
+On a CPU each thread has its generator, and masks are cheap to draw. With `Draws` a mask is a hash of a seed and of the
+places of its elements: the same whatever computes it, whether compiled into a larger kernel or not, and whatever was
+drawn before.
+
+Shape letters: J dropouts (in the order in which they are applied).
+"""
 
 from __future__ import annotations
 
@@ -10,6 +17,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from transformer.model import kernels
 
 
 class _Draws(threading.local):
@@ -25,7 +34,7 @@ _draws = _Draws()
 def dropout_seed(seed: int, device: torch.device) -> Iterator[None]:
     """Seed the random draws of this thread while the block runs."""
     if device.type == "cuda":
-        torch.cuda.manual_seed(seed)
+        torch.cuda.default_generators[device.index or 0].manual_seed(seed)  # `torch.cuda.manual_seed` is of another one
         yield
         return
     _draws.generator = torch.Generator().manual_seed(seed)
@@ -35,19 +44,49 @@ def dropout_seed(seed: int, device: torch.device) -> Iterator[None]:
         _draws.generator = None
 
 
-def dropout(x: Tensor, rate: float, training: bool) -> Tensor:
+class Draws:
+    """Seeds (J,) of the dropouts of a layer, as int32 on the device, to be used one after the other."""
+
+    def __init__(self, seeds_J: Tensor) -> None:
+        self.seeds_J, self.used = seeds_J, 0
+
+    def next(self) -> Tensor:
+        """Return the seed of the next dropout."""
+        self.used += 1
+        return self.seeds_J[self.used - 1]
+
+
+def dropout(x: Tensor, rate: float, training: bool, draws: Draws | None = None) -> Tensor:
     """Return `x` with dropout in training: a random share `rate` is zeroed and the rest scaled up."""
     if not training or rate == 0:
         return x
-    return F.dropout(x, rate) if x.is_cuda else x * keep_mask(x, rate)
+    if draws is not None:
+        return torch.where(hashed_keep(x, rate, draws.next()), x * (1 / (1 - rate)), 0)
+    return F.dropout(x, rate) if kernels.on_gpu(x) else x * keep_mask(x, rate)
 
 
-def add_dropped(x: Tensor, y: Tensor, rate: float, training: bool) -> Tensor:
+def add_dropped(x: Tensor, y: Tensor, rate: float, training: bool, draws: Draws | None = None) -> Tensor:
     """Return `x + dropout(y)`."""
-    if not training or rate == 0 or x.is_cuda:
-        return x + dropout(y, rate, training)
+    if not training or rate == 0 or draws is not None or kernels.on_gpu(x):
+        return x + dropout(y, rate, training, draws)
     total: Tensor = _AddMasked.apply(x, y, keep_mask(y, rate))
     return total
+
+
+def hashed_keep(like: Tensor, rate: float, seed: Tensor) -> Tensor:
+    """Return which elements dropout keeps: all but a random share `rate`.
+
+    The hash of an element's index is hashed again together with the seed.
+    """
+    index = torch.arange(like.numel(), dtype=torch.int32, device=like.device).view(like.shape)
+    return _hash(_hash(index) ^ seed) >= round(rate * 2**32) - 2**31
+
+
+def _hash(x: Tensor) -> Tensor:
+    """Return a bijective hash of 32 bits, "lowbias32" of Wellons (2018)."""
+    x = (x ^ ((x >> 16) & 0xFFFF)) * 0x7FEB352D  # `&` makes the shift a logical one
+    x = (x ^ ((x >> 15) & 0x1FFFF)) * (0x846CA68B - 2**32)
+    return x ^ ((x >> 16) & 0xFFFF)
 
 
 def keep_mask(like: Tensor, rate: float) -> Tensor:

@@ -1,17 +1,19 @@
 """Label-smoothed cross-entropy (Szegedy et al. 2016; section 5.4 of the paper), summed over tokens.
 
-Shape letters: N real target tokens (padding is never among them), D model width, V vocabulary.
+Shape letters: N target tokens, D model width, V vocabulary.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from transformer.model.packed_linear import PackedWeights, product
+from transformer.model import kernels
+from transformer.model.packed_linear import PackedWeights, packs, product
 
 ROWS = {"cpu": 1024, "cuda": 4096}
 """Tokens whose logits are computed at once. On a CPU, training was 3 to 5 % faster with 1,024 than with 2,048, as the
@@ -27,6 +29,28 @@ class LossSum:
     tokens: int
 
 
+class Terms(NamedTuple):
+    """What the loss and its gradient need of the logits of some tokens."""
+
+    p_NV: Tensor
+    """The softmax."""
+    nll_N: Tensor
+    """Negative log-likelihoods of the targets, in float32."""
+    lse_N: Tensor
+    """Log-sum-exp of the logits, in float32."""
+
+
+def loss_terms(logits_NV: Tensor, target_N: Tensor, real_N: Tensor | None) -> Terms:
+    """Return the terms of some tokens, multiplied by `real_N` if given."""
+    p_NV = logits_NV.softmax(-1)
+    # The largest probability cannot underflow, so this log-sum-exp is exact in every precision.
+    lse_N = logits_NV.amax(-1).float() - p_NV.amax(-1).float().log()
+    nll_N = lse_N - logits_NV.gather(1, target_N[:, None])[:, 0].float()
+    if real_N is None:
+        return Terms(p_NV, nll_N, lse_N)
+    return Terms(p_NV.mul_(real_N[:, None].to(p_NV.dtype)), nll_N * real_N, lse_N * real_N)
+
+
 def label_smoothed(
     hidden_ND: Tensor,
     weight_VD: Tensor,
@@ -34,18 +58,23 @@ def label_smoothed(
     target_N: Tensor,
     smoothing: float,
     packed: PackedWeights | None = None,
+    real_N: Tensor | None = None,
+    terms: Callable[..., Terms] = loss_terms,
 ) -> LossSum:
     """Project hidden states to logits and compare them with the targets.
 
     A share `smoothing` of the probability is spread evenly over the vocabulary. Projection and loss are fused: the
     logits of all tokens never exist at once, and the gradients are computed together with the loss.
+    `real_N` is 1.0 for the tokens that count and 0.0 for padding; without it all count. `terms` is `loss_terms`,
+    compiled or not.
     """
-    smoothed, nll = _ProjectedLoss.apply(hidden_ND, weight_VD, bias_V, target_N, smoothing, packed or PackedWeights())
+    operands = (hidden_ND, weight_VD, bias_V, target_N, smoothing, packed or PackedWeights(), real_N, terms)
+    smoothed, nll = _ProjectedLoss.apply(*operands)
     return LossSum(smoothed, nll, len(target_N))
 
 
 class _ProjectedLoss(torch.autograd.Function):
-    """d loss / d logits is softmax - (1 - smoothing) * onehot - smoothing / V; the last two are rank-one updates."""
+    """d loss / d logits is softmax - (1 - smoothing) * onehot - smoothing / V; the last two need no products."""
 
     @staticmethod
     def forward(
@@ -56,25 +85,24 @@ class _ProjectedLoss(torch.autograd.Function):
         target_N: Tensor,
         smoothing: float,
         packed: PackedWeights,
+        real_N: Tensor | None,
+        terms: Callable[..., Terms],
     ) -> tuple[Tensor, Tensor]:
         wants = any(ctx.needs_input_grad[:3])
-        grads = _Gradients(hidden_ND, weight_VD, bias_V, packed) if wants else None
+        grads = _Gradients(hidden_ND, weight_VD, bias_V, packed, smoothing) if wants else None
         into = packed.forward(weight_VD, hidden_ND.dtype)
         nll_sum = hidden_ND.new_zeros((), dtype=torch.float32)
         flat_sum = hidden_ND.new_zeros((), dtype=torch.float32)
         mean_D = weight_VD.float().mean(0)
         mean_bias = 0.0 if bias_V is None else bias_V.float().mean()
-        size = ROWS[hidden_ND.device.type]
-        for rows in range(0, len(target_N), size):
-            h, target = hidden_ND[rows : rows + size], target_N[rows : rows + size]
-            logits = product(h, into, bias_V)
-            p = logits.softmax(-1)
-            # The largest probability cannot underflow, so this log-sum-exp is exact in every precision.
-            lse = logits.amax(-1).float() - p.amax(-1).float().log()
-            nll_sum += (lse - logits.gather(1, target[:, None])[:, 0].float()).sum()
-            flat_sum += (lse - h.float() @ mean_D - mean_bias).sum()
+        for rows in slices(len(target_N), ROWS[hidden_ND.device.type]):
+            h, real = hidden_ND[rows], None if real_N is None else real_N[rows]
+            p, nll, lse = terms(product(h, into, bias_V), target_N[rows], real)
+            nll_sum += nll.sum()
+            mean_logit = h.float() @ mean_D + mean_bias
+            flat_sum += (lse - (mean_logit if real is None else mean_logit * real)).sum()
             if grads is not None:
-                grads.add(rows, p, h, target, smoothing)
+                grads.add(rows, p, h, target_N[rows], real)
         ctx.grads = grads
         smoothed = (1 - smoothing) * nll_sum + smoothing * flat_sum
         ctx.mark_non_differentiable(nll_sum)
@@ -85,27 +113,64 @@ class _ProjectedLoss(torch.autograd.Function):
         found = ctx.grads
         ctx.grads = None
         bias = None if found.bias_V is None else found.bias_V * grad
-        return found.hidden_ND.mul_(grad), found.weight_VD.mul_(grad), bias, None, None, None
+        return found.hidden_ND.mul_(grad), found.weight_VD.mul_(grad), bias, *(None,) * 5
 
 
 class _Gradients:
     """Gradients of the summed smoothed loss, accumulated over chunks of rows."""
 
-    def __init__(self, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, packed: PackedWeights) -> None:
-        self.w_VD = weight_VD.detach().to(hidden_ND.dtype)
-        self.w_sum_D = weight_VD.detach().sum(0, dtype=torch.float32).to(hidden_ND.dtype)
-        self.back = packed.backward(weight_VD, hidden_ND.dtype)
+    def __init__(
+        self, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, packed: PackedWeights, smoothing: float
+    ) -> None:
+        self.even, self.peak = smoothing / len(weight_VD), 1 - smoothing
+        dtype = hidden_ND.dtype
+        blocked = packs(hidden_ND.device.type, dtype)
+        self.w_VD = weight_VD.detach().to(dtype) if blocked else packed.forward(weight_VD, dtype)
+        self.w_sum_D = weight_VD.detach().sum(0, dtype=torch.float32).to(dtype)
+        self.back = packed.backward(weight_VD, dtype)
         self.hidden_ND = torch.empty_like(hidden_ND)
         self.weight_VD = torch.zeros_like(weight_VD, dtype=torch.float32)
         self.bias_V = None if bias_V is None else torch.zeros_like(bias_V, dtype=torch.float32)
 
-    def add(self, first: int, p: Tensor, h: Tensor, target: Tensor, smoothing: float) -> None:
-        even, peak = smoothing / len(self.w_VD), 1 - smoothing
-        hidden = product(p, self.back).sub_(self.w_sum_D, alpha=even).sub_(self.w_VD[target], alpha=peak)
-        self.hidden_ND[first : first + len(h)] = hidden
-        self.weight_VD += p.t() @ h
-        self.weight_VD -= even * h.sum(0, dtype=torch.float32)
-        self.weight_VD.index_add_(0, target, h.float(), alpha=-peak)
+    def add(self, rows: slice, p: Tensor, h: Tensor, target: Tensor, real: Tensor | None) -> None:
+        """Add the gradients of a chunk. `p` has been multiplied by `real`."""
+        count: Tensor | float = len(target) if real is None else real.sum()
+        if real is None:
+            real = torch.ones_like(target, dtype=torch.float32)
+            hidden = product(p, self.back).sub_(self.w_sum_D, alpha=self.even).sub_(self.w_VD[target], alpha=self.peak)
+        else:
+            h = h * real[:, None].to(h.dtype)
+            constant = (self.even * self.w_sum_D + self.peak * self.w_VD[target]) * real[:, None].to(h.dtype)
+            hidden = product(p, self.back).sub_(constant)
+        self.hidden_ND[rows] = hidden
+        self._add_product(p, h)
+        self.weight_VD -= self.even * h.sum(0, dtype=torch.float32)
+        subtract_rows(self.weight_VD, target, h.float(), self.peak)
         if self.bias_V is not None:
-            self.bias_V += p.sum(0, dtype=torch.float32) - even * len(h)
-            self.bias_V.index_add_(0, target, torch.ones_like(target, dtype=torch.float32), alpha=-peak)
+            self.bias_V += p.sum(0, dtype=torch.float32) - self.even * count
+            subtract_rows(self.bias_V, target, real, self.peak)
+
+    def _add_product(self, p: Tensor, h: Tensor) -> None:
+        if p.is_cuda and p.dtype != torch.float32:  # the sum is rounded once, to float32
+            torch.addmm(self.weight_VD, p.t(), h, out_dtype=torch.float32, out=self.weight_VD)
+        else:
+            self.weight_VD += p.t() @ h
+
+
+def subtract_rows(total: Tensor, places_N: Tensor, values: Tensor, factor: float) -> None:
+    """Subtract `factor` times each value from its place in the total, with the same bits each time.
+
+    On a GPU `index_add_` has not: it adds equal places in any order. The gradient of an embedding sorts them.
+    """
+    if kernels.on_gpu(total):
+        wide = values if values.ndim == 2 else values[:, None]
+        sums = torch.ops.aten.embedding_dense_backward(wide, places_N, len(total), -1, False)
+        total.sub_(sums.view_as(total), alpha=factor)
+    else:
+        total.index_add_(0, places_N, values, alpha=-factor)
+
+
+def slices(length: int, size: int) -> Iterator[slice]:
+    """Yield consecutive slices of at most `size`."""
+    for start in range(0, length, size):
+        yield slice(start, min(start + size, length))

@@ -1,7 +1,8 @@
 """The encoder-decoder network of "Attention Is All You Need" (Vaswani et al. 2017, section 3).
 
 Shape letters: B sentences, S source positions, T target positions, K hypotheses of a sentence, H heads, E width of
-a head, D model width, V vocabulary, P places in the KV cache (K for each position), L rows of the position table.
+a head, D model width, V vocabulary, P places in the KV cache (K for each position), L positions of the
+position table.
 Callers pass ids; masks are computed from the padding id. Arithmetic runs in `compute_dtype`; weights keep their dtype.
 """
 
@@ -16,9 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from transformer.config import ModelConfig
+from transformer.model import kernels
 from transformer.model.attention import CrossAttention, SelfAttention, causal_bias, padding_bias
 from transformer.model.decoder_state import Cache, DecoderState, Decoding
-from transformer.model.dropout import add_dropped, dropout
+from transformer.model.dropout import Draws, add_dropped, dropout
 from transformer.model.packed_linear import Linear, PackedWeights, affine
 
 
@@ -80,7 +82,7 @@ class Transformer(nn.Module):
         """Return the output of the decoder (B, T, D), before the output projection."""
         memory_BSD, bias_B11S = self.encode(source_BS)
         x_BTD = self._embed(self.target_embedding, input_BT, self.encoding(0, input_BT.shape[1]))
-        causal_TT = causal_bias(input_BT.shape[1], x_BTD)
+        causal_TT = None if kernels.on_gpu(x_BTD) else causal_bias(input_BT.shape[1], x_BTD)
         for layer in cast("Sequence[DecoderLayer]", self.decoder):
             x_BTD = layer(x_BTD, causal_TT, memory_BSD, bias_B11S)
         return self.decoder_norm(x_BTD) if self.decoder_norm is not None else x_BTD
@@ -143,11 +145,11 @@ class EncoderLayer(nn.Module):
         self.attention, self.attention_residual = SelfAttention(cfg), Residual(cfg)
         self.feed_forward, self.feed_forward_residual = FeedForward(cfg), Residual(cfg)
 
-    def forward(self, x_BSD: Tensor, bias_B11S: Tensor) -> Tensor:
+    def forward(self, x_BSD: Tensor, bias: Tensor, draws: Draws | None = None) -> Tensor:
         norm, add = self.attention_residual.before, self.attention_residual.after
-        x_BSD = add(x_BSD, self.attention(norm(x_BSD), bias_B11S))
+        x_BSD = add(x_BSD, self.attention(norm(x_BSD), bias, draws), draws)
         norm, add = self.feed_forward_residual.before, self.feed_forward_residual.after
-        return add(x_BSD, self.feed_forward(norm(x_BSD)))
+        return add(x_BSD, self.feed_forward(norm(x_BSD), draws), draws)
 
 
 class DecoderLayer(nn.Module):
@@ -159,10 +161,15 @@ class DecoderLayer(nn.Module):
         self.cross, self.cross_residual = CrossAttention(cfg), Residual(cfg)
         self.feed_forward, self.feed_forward_residual = FeedForward(cfg), Residual(cfg)
 
-    def forward(self, x_BTD: Tensor, causal_TT: Tensor, memory_BSD: Tensor, bias_B11S: Tensor) -> Tensor:
+    def forward(
+        self, x_BTD: Tensor, bias: Tensor | None, memory_BSD: Tensor, cross_bias: Tensor, draws: Draws | None = None
+    ) -> Tensor:
+        """Without a bias the self-attention masks the later positions, and nothing else."""
         norm, add = self.attention_residual.before, self.attention_residual.after
-        x_BTD = add(x_BTD, self.attention(norm(x_BTD), causal_TT))
-        return self._rest(x_BTD, self.cross, self.cross.memory(memory_BSD), bias_B11S)
+        x_BTD = add(x_BTD, self.attention(norm(x_BTD), bias, draws), draws)
+        norm, add = self.cross_residual.before, self.cross_residual.after
+        x_BTD = add(x_BTD, self.cross(norm(x_BTD), self.cross.memory(memory_BSD), cross_bias, draws), draws)
+        return self._feed_forward(x_BTD, draws)
 
     def step(
         self, x_BKD: Tensor, cache: Cache, bias_B1KP: Tensor | None, memory: tuple[Tensor, Tensor], bias_B11S: Tensor
@@ -170,15 +177,13 @@ class DecoderLayer(nn.Module):
         """Decode one position of each hypothesis and append its keys and values to the cache."""
         norm, add = self.attention_residual.before, self.attention_residual.after
         x_BKD = add(x_BKD, self.attention.step(norm(x_BKD), cache, bias_B1KP))
-        return self._rest(x_BKD, self.cross.step, memory, bias_B11S)
-
-    def _rest(
-        self, x_BTD: Tensor, cross: Callable[..., Tensor], memory: tuple[Tensor, Tensor], bias_B11S: Tensor
-    ) -> Tensor:
         norm, add = self.cross_residual.before, self.cross_residual.after
-        x_BTD = add(x_BTD, cross(norm(x_BTD), memory, bias_B11S))
+        x_BKD = add(x_BKD, self.cross.step(norm(x_BKD), memory, bias_B11S))
+        return self._feed_forward(x_BKD)
+
+    def _feed_forward(self, x_BTD: Tensor, draws: Draws | None = None) -> Tensor:
         norm, add = self.feed_forward_residual.before, self.feed_forward_residual.after
-        return add(x_BTD, self.feed_forward(norm(x_BTD)))
+        return add(x_BTD, self.feed_forward(norm(x_BTD), draws), draws)
 
 
 class Residual(nn.Module):
@@ -192,9 +197,9 @@ class Residual(nn.Module):
         """Return the input of the sub-layer."""
         return x if self.post else self.norm(x)
 
-    def after(self, x: Tensor, y: Tensor) -> Tensor:
+    def after(self, x: Tensor, y: Tensor, draws: Draws | None = None) -> Tensor:
         """Return the residual sum of `x` and the sub-layer's output `y`, normalized if post-norm."""
-        total = add_dropped(x, y, self.dropout, self.training)
+        total = add_dropped(x, y, self.dropout, self.training, draws)
         return self.norm(total) if self.post else total
 
 
@@ -209,17 +214,17 @@ class FeedForward(nn.Module):
         self.activation = kinds.get(cfg.activation)  # None is ReLU, which is fused into the product
         self.dropout = cfg.activation_dropout
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, draws: Draws | None = None) -> Tensor:
         y = self.inner(x, relu=True) if self.activation is None else self.activation(self.inner(x))
-        return self.out(dropout(y, self.dropout, self.training))
+        return self.out(dropout(y, self.dropout, self.training, draws))
 
 
 class LayerNorm(nn.LayerNorm):
     """Layer normalization of an input in any dtype, with sums in float32."""
 
     def forward(self, x: Tensor) -> Tensor:
-        dtype = x.dtype if x.is_cuda else self.weight.dtype  # on CUDA input and weights must have the same dtype
-        return F.layer_norm(x, self.normalized_shape, self.weight.to(dtype), self.bias.to(dtype), self.eps)
+        wide = x.float() if kernels.on_gpu(x) else x  # there input and weights must have the same dtype
+        return F.layer_norm(wide, self.normalized_shape, self.weight, self.bias, self.eps).to(x.dtype)
 
 
 def sinusoids(length: int, width: int) -> Tensor:

@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from transformer.model import kernels
+
 for _name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
     # oneDNN caches the code that it compiles for each shape of operands, 1,024 entries in each of two caches. Two
     # batches hardly ever share a shape, so it cost gigabytes (2.8 GiB instead of 0.8 at width 128) and 10 % of the
@@ -32,16 +34,25 @@ class PackedWeights:
 
     def __init__(self) -> None:
         self._copies: dict[str, tuple[Any, Tensor]] = {}
+        self._kept: Tensor | None = None
 
     def __reduce__(self) -> Any:
         return PackedWeights, ()  # a copy of a model packs its weights itself
 
+    def keep(self, copy: Tensor | None) -> None:
+        """Use a copy in its dtype that its owner updates in place, or no longer."""
+        self._kept = copy
+
     def forward(self, weight: Tensor, dtype: torch.dtype) -> Tensor:
         """Return the packed copy for `x @ weight.T`."""
+        if self._kept is not None and self._kept.dtype == dtype:
+            return self._kept
         return self._packed("forward", weight, dtype)
 
     def backward(self, weight: Tensor, dtype: torch.dtype) -> Tensor:
         """Return the packed copy for `gradient @ weight`."""
+        if not packs(weight.device.type, dtype):
+            return self.forward(weight, dtype).t()
         return self._packed("backward", weight, dtype)
 
     def repack(self, weight: Tensor, dtype: torch.dtype) -> None:
@@ -93,6 +104,9 @@ class Linear(nn.Module):
         self.packed = PackedWeights()
 
     def forward(self, x: Tensor, relu: bool = False) -> Tensor:
+        if kernels.on_gpu(x) and torch.is_grad_enabled():
+            y = F.linear(x, self.weight.to(x.dtype), self.bias.to(x.dtype))  # no casts if the weights have been cast
+            return F.relu(y) if relu else y
         return affine(x, self.weight, self.bias, self.packed, relu)
 
 

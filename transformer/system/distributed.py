@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -13,6 +13,7 @@ import torch
 import torch.distributed
 
 from transformer.errors import ConfigError, DeviceError, TransformerError
+from transformer.system.device import use_gpu
 from transformer.system.signals import watchdog
 
 SAID_AFTER, GRACE = 5.0, 3.0
@@ -35,17 +36,11 @@ class Ranks:
         """Whether this is the first process, which writes all files."""
         return self.rank == 0
 
-    def sum_gradients(self, parameters: Sequence[torch.Tensor]) -> None:
-        """Sum the gradients over all processes, in place."""
-        if self.count == 1:
-            return
-        for p in parameters:
-            p.grad = torch.zeros_like(p) if p.grad is None else p.grad
-        flat = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
-        with self._together():
-            torch.distributed.all_reduce(flat)
-        for p, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-            p.grad = part.view_as(p)
+    def sum_in_place(self, values: torch.Tensor) -> None:
+        """Replace values by their sums over all processes."""
+        if self.count > 1:
+            with self._together():
+                torch.distributed.all_reduce(values)
 
     def total(self, value: torch.Tensor) -> torch.Tensor:
         """Return the sum of a value over all processes."""
@@ -108,8 +103,7 @@ def join_ranks(on: torch.device) -> tuple[Ranks, torch.device]:
             raise DeviceError(
                 f"LOCAL_RANK is {local}, but there are {torch.cuda.device_count()} GPUs; start one process for each"
             )
-        on = torch.device("cuda", local)
-        torch.cuda.set_device(on)
+        on = use_gpu(local)
     if not torch.distributed.is_initialized():
         _meet(rank, count, os.environ.get("MASTER_ADDR", ""), port, "nccl" if on.type == "cuda" else "gloo")
     return Ranks(torch.distributed.get_rank(), torch.distributed.get_world_size()), on

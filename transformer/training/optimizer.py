@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from transformer.config import TrainConfig
+from transformer.training.flat_weights import FlatWeights
 
 Shape = tuple[int, ...]
 STATE = ("step", "exp_avg", "exp_avg_sq")
 """Adam's state for each parameter: a step count and two running means of the parameter's shape."""
 
 
-def build_optimizer(model: nn.Module, cfg: TrainConfig) -> torch.optim.AdamW:
+def build_optimizer(weights: FlatWeights, cfg: TrainConfig) -> torch.optim.AdamW:
     """Return Adam (section 5.3 of the paper) with decoupled weight decay of matrices. Each step sets its own rate."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": cfg.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    parts = zip(weights.halves(weights.weights), weights.halves(weights.gradients), strict=True)
+    groups = []
+    for (part, gradient), decay in zip(parts, (cfg.weight_decay, 0.0), strict=True):
+        p = nn.Parameter(part)
+        p.grad = gradient
+        groups.append({"params": [p], "weight_decay": decay})
     return torch.optim.AdamW(groups, lr=0.0, betas=cfg.adam_betas, eps=cfg.adam_epsilon, fused=True)
 
 
@@ -54,15 +55,14 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def gradient_norm(parameters: Sequence[Tensor]) -> Tensor:
+def gradient_norm(gradients: Sequence[Tensor]) -> Tensor:
     """Return the norm of the concatenation of all gradients."""
-    return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    return nn.utils.get_total_norm(gradients)
 
 
-def clip_gradients(parameters: Sequence[Tensor], norm: Tensor, most: float) -> None:
+def clip_gradients(flat: Tensor, norm: Tensor, most: float) -> None:
     """Scale the gradients down to the norm `most` if their norm is larger."""
-    factor = (most / (norm + 1e-6)).clamp(max=1.0)
-    torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], factor)
+    flat.mul_((most / (norm + 1e-6)).clamp(max=1.0))
 
 
 def step_if_finite(optimizer: torch.optim.Optimizer, norm: Tensor) -> None:
@@ -72,11 +72,12 @@ def step_if_finite(optimizer: torch.optim.Optimizer, norm: Tensor) -> None:
 
 
 class MovingAverage:
-    """An exponential moving average (EMA) of the weights."""
+    """An exponential moving average (EMA) of the weights, in a buffer of the same layout."""
 
-    def __init__(self, parameters: Sequence[Tensor], decay: float) -> None:
-        self.parameters, self.decay = parameters, decay
-        self.weights = [p.detach().clone() for p in parameters]
+    def __init__(self, weights: Tensor, decay: float) -> None:
+        self.weights, self.decay = weights, decay
+        self.average = weights.clone()
+        self._amount = torch.zeros((), device=weights.device)
 
     def update(self, step: int) -> None:
         """Move the average towards the weights after update `step`.
@@ -84,21 +85,7 @@ class MovingAverage:
         Early in training the decay is (1 + step) / (10 + step), so that the random initial weights are soon forgotten.
         """
         keep = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self.weights, [p.detach() for p in self.parameters], 1 - keep)
-
-    @contextlib.contextmanager
-    def swapped_in(self) -> Iterator[None]:
-        """Swap the averaged weights into the model while the block runs."""
-        self._swap()
-        try:
-            yield
-        finally:
-            self._swap()
-
-    def _swap(self) -> None:
-        for p, mean in zip(self.parameters, self.weights, strict=True):
-            p.data, mean.data = mean.data, p.data
-        torch.autograd.graph.increment_version(self.parameters)  # swapping `data` does not increment it
+        self.average.lerp_(self.weights, self._amount.fill_(1 - keep))
 
 
 def state_shapes(parameters: Mapping[str, Shape]) -> dict[str, Shape]:
@@ -111,18 +98,27 @@ def state_bytes(parameters: int) -> int:
     return 4 * parameters * (len(STATE) - 1)  # the count of steps is a single number for each tensor
 
 
-def read_state(optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def read_state(optimizer: torch.optim.Optimizer, weights: FlatWeights) -> dict[str, Tensor]:
     """Return the optimizer's tensors by their names in a checkpoint. There are none before the first step."""
-    return {
-        f"adam.{key}.{name}": value
-        for name, p in parameters.items()
-        for key, value in optimizer.state.get(p, {}).items()
-    }
+    states = [optimizer.state[p] for p in _parts(optimizer) if p in optimizer.state]
+    if not states:
+        return {}
+    found = {f"adam.step.{name}": states[0]["step"].clone() for name in weights.parameters}
+    for key in STATE[1:]:
+        found |= {f"adam.{key}.{name}": view for name, view in weights.views(*(s[key] for s in states)).items()}
+    return found
 
 
-def write_state(
-    optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
-) -> None:
+def write_state(optimizer: torch.optim.Optimizer, weights: FlatWeights, tensors: Mapping[str, Tensor]) -> None:
     """Restore the optimizer's state from the tensors of a checkpoint."""
-    for name, p in parameters.items():
-        optimizer.state[p] = {key: tensors[f"adam.{key}.{name}"].to(p.device) for key in STATE}
+    step = tensors[f"adam.step.{next(iter(weights.parameters))}"]
+    flat = {key: torch.zeros_like(weights.weights) for key in STATE[1:]}
+    for key, values in flat.items():
+        weights.fill(values, {name: tensors[f"adam.{key}.{name}"] for name in weights.parameters})
+    for i, p in enumerate(_parts(optimizer)):
+        parts = {key: weights.halves(values)[i] for key, values in flat.items()}
+        optimizer.state[p] = {"step": step.to(p.device, copy=True), **parts}
+
+
+def _parts(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [p for group in optimizer.param_groups for p in group["params"]]

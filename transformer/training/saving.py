@@ -89,9 +89,8 @@ class CheckpointWriter:
 
     def _write(self, path: Path, progress: Progress, best: bool) -> None:
         if self.saved_at != progress.step or self.failures or not self._update(path, progress):
-            with self.trainer.averaged():
-                weights = {name: p.detach() for name, p in self._parameters().items()}
-                save_checkpoint(path, weights, self._state_tensors(), self._state_values(progress))
+            weights = self.trainer.weights.views(self._used())
+            save_checkpoint(path, weights, self._state_tensors(), self._state_values(progress))
         self.run.point("last", path)
         if best:
             self.run.point("best", path)
@@ -119,16 +118,17 @@ class CheckpointWriter:
             scheduled += [path] if (due and step < now) or step == now else []
         return scheduled
 
-    def _parameters(self) -> dict[str, Tensor]:
-        return dict(self.trainer.model.named_parameters())
+    def _used(self) -> Tensor:
+        """Return the weights that a user of the model gets: the averaged ones if there are any."""
+        trainer = self.trainer
+        return trainer.weights.weights if trainer.average is None else trainer.average.average
 
     def _state_tensors(self) -> dict[str, Tensor]:
-        """Return the optimizer's state and, if weights are averaged, the plain weights, which are swapped out now."""
-        plain = {}
+        """Return the optimizer's state and, if weights are averaged, the plain ones."""
+        weights, plain = self.trainer.weights, {}
         if self.trainer.average is not None:
-            names = self._parameters()
-            plain = {f"weights.{name}": p for name, p in zip(names, self.trainer.average.weights, strict=True)}
-        return read_state(self.trainer.optimizer, self._parameters()) | plain
+            plain = {f"weights.{name}": part for name, part in weights.views(weights.weights).items()}
+        return read_state(self.trainer.optimizer, weights) | plain
 
     def _state_values(self, progress: Progress) -> dict[str, Any]:
         scaler = self.trainer.scaler
@@ -166,18 +166,17 @@ class CheckpointWriter:
                 )
 
     def _restore_tensors(self, path: Path, has_optimizer: bool) -> None:
-        parameters, average = self._parameters(), self.trainer.average
-        shapes = {name: tuple(p.shape) for name, p in parameters.items()}
-        weights = load_tensors(path / WEIGHTS, shapes)
-        needed = {} if average is None else {f"weights.{name}": shape for name, shape in shapes.items()}
+        trainer, flat = self.trainer, self.trainer.weights
+        shapes = {name: tuple(p.shape) for name, p in flat.parameters.items()}
+        used = load_tensors(path / WEIGHTS, shapes)
+        needed = {} if trainer.average is None else {f"weights.{name}": shape for name, shape in shapes.items()}
         tensors = load_tensors(path / TENSORS, needed | (state_shapes(shapes) if has_optimizer else {}))
-        for i, (name, p) in enumerate(parameters.items()):
-            if average is not None:
-                average.weights[i].copy_(weights[name])
-            with torch.no_grad():
-                p.copy_(weights[name] if average is None else tensors[f"weights.{name}"])
+        flat.fill(self._used(), used)
+        if trainer.average is not None:
+            flat.fill(flat.weights, {name: tensors[f"weights.{name}"] for name in shapes})
+        flat.changed()
         if has_optimizer:
-            write_state(self.trainer.optimizer, parameters, tensors)
+            write_state(trainer.optimizer, flat, tensors)
 
     def save_average(self, progress: Progress, count: int, check: Callable[[], None]) -> tuple[Path, int]:
         """Write the average of the newest checkpoints' weights as a checkpoint. Return it and the number averaged.
@@ -194,9 +193,5 @@ class CheckpointWriter:
 
     def load_average(self, path: Path) -> None:
         """Load averaged weights into the trainer for validation."""
-        weights = load_tensors(path / WEIGHTS)
-        average = self.trainer.average
-        targets = list(self._parameters().values()) if average is None else average.weights
-        with torch.no_grad():
-            for name, target in zip(self._parameters(), targets, strict=True):
-                target.copy_(weights[name])
+        self.trainer.weights.fill(self._used(), load_tensors(path / WEIGHTS))
+        self.trainer.weights.changed()

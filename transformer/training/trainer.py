@@ -1,6 +1,6 @@
 """One update of the weights: the gradient of the mean loss over all its target tokens, and an optimizer step.
 
-Shape letters: B sentences, T target positions, N real target tokens (padding is never among them), D model width.
+Shape letters: B sentences, T target positions, N target tokens (padding is never among them), D model width.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from transformer.config import Config
-from transformer.data.batching import Batch
+from transformer.data.batching import Batch, CutUpdate
+from transformer.data.packing import PackedBatch
 from transformer.model.dropout import dropout_seed
 from transformer.model.loss import LossSum, label_smoothed
 from transformer.model.network import Transformer
@@ -23,6 +24,8 @@ from transformer.system.device import resolve_dtype
 from transformer.system.distributed import Ranks
 from transformer.system.memory import enough_memory
 from transformer.system.threads import Workers, start_workers
+from transformer.training.fast import FastPath, make_fast_path
+from transformer.training.flat_weights import FlatWeights
 from transformer.training.microbatch import SeededBatch, TrainingSplitter
 from transformer.training.optimizer import (
     MovingAverage,
@@ -34,7 +37,7 @@ from transformer.training.optimizer import (
 )
 
 Gradients = list[Tensor]
-"""A gradient for each parameter, in the order of `Trainer.parameters`."""
+"""A gradient for each parameter, in the order of `FlatWeights.parameters`."""
 
 
 @dataclass(frozen=True)
@@ -61,28 +64,34 @@ class Trainer:
     """Precision of the network's arithmetic."""
     ranks: Ranks
     workers: Workers
+    weights: FlatWeights
     optimizer: torch.optim.Optimizer
     average: MovingAverage | None
     scaler: torch.amp.GradScaler | None
     """Of the loss, where gradients are float16."""
     splitter: TrainingSplitter
+    fast: FastPath | None
+    """Computes updates in batches of constant shape, where there is a GPU to be fast on."""
 
     def __post_init__(self) -> None:
-        self.parameters = list(self.model.parameters())
+        self.parameters = list(self.weights.parameters.values())
 
-    def update(self, step: int, batches: list[Batch], rate: float) -> PendingUpdate:
-        """Update the weights with the gradient of the mean loss over all target tokens of these batches.
+    def update(self, step: int, cut: CutUpdate[Any], rate: float) -> PendingUpdate:
+        """Update the weights with the gradient of the mean loss over all target tokens of this update.
 
         `step` counts updates from 1 and seeds dropout. This does not wait for the device.
         """
-        tokens = sum(batch.tokens for batch in batches)
         self._prepare_model()
-        shares = self.workers.map(lambda share: self._accumulate(share, tokens), self._shares(step, batches))
-        nll = self._sum_shares(shares)
+        if self.fast is not None:
+            nll = self._sum_packed(cut, self._seeds(step, cut))
+        else:
+            nll = self._sum_gradients(self._shares(step, cut), cut.tokens)
+        self.ranks.sum_in_place(self.weights.gradients)
+        nll = self.ranks.total(nll)
         norm = self._apply_gradients(nll, rate)
         if self.average is not None:
             self.average.update(step)
-        return PendingUpdate(step, tokens, np.concatenate([batch.pair_ids for batch in batches]), nll, norm)
+        return PendingUpdate(step, cut.tokens, cut.update.pair_ids, nll, norm)
 
     def _prepare_model(self) -> None:
         """Set the model to train, and pack its weights, which the last update has changed."""
@@ -90,38 +99,59 @@ class Trainer:
         self.model.compute_dtype = self.dtype
         self.workers.map(lambda pair: pair[0].repack(pair[1], self.dtype), self.model.packed_weights())
 
-    def _shares(self, step: int, batches: list[Batch]) -> list[list[SeededBatch]]:
+    def _seeds(self, step: int, cut: CutUpdate[Any]) -> list[int]:
+        """Return the dropout seeds of this process's batches, which depend on their positions in the update."""
+        seeds = np.random.SeedSequence([self.cfg.train.seed, step]).generate_state(cut.count, np.uint32)
+        mine: list[int] = seeds[cut.positions].tolist()
+        return mine
+
+    def _sum_packed(self, cut: CutUpdate[PackedBatch], seeds: list[int]) -> Tensor:
+        """Do what `_sum_gradients` does, for batches of constant shape."""
+        assert self.fast is not None
+        self.fast.start(cut.tokens)
+        for batch, seed in zip(cut.batches, seeds, strict=True):
+            self.fast.add(batch, seed)
+        if cut.batches:
+            return self.fast.nll.clone()
+        self.weights.gradients.zero_()
+        return torch.zeros((), device=self.device)
+
+    def _shares(self, step: int, cut: CutUpdate[Batch]) -> list[list[SeededBatch]]:
         """Return this process's batches with their dropout seeds, one list for each worker."""
-        seeds = np.random.SeedSequence([self.cfg.train.seed, step]).generate_state(len(batches), np.uint32)
-        mine = list(zip(batches, seeds.tolist(), strict=True))[self.ranks.rank :: self.ranks.count]
+        mine = list(zip(cut.batches, self._seeds(step, cut), strict=True))
         shares = [mine[i :: self.workers.count] for i in range(self.workers.count)]
         return [share for share in shares if share]
 
-    def _accumulate(self, share: list[SeededBatch], tokens: int) -> tuple[Gradients, Tensor]:
-        """Return the gradient of the loss per token, summed over these batches, and their summed nll."""
-        gradients: Gradients = []
-        nll = torch.zeros((), device=self.device)
-        for batch in share:
-            for part_gradients, part_nll in self.splitter.run(batch, lambda part: self._backward(*part, tokens)):
-                if gradients:
-                    torch._foreach_add_(gradients, part_gradients)
-                gradients = gradients or part_gradients
-                nll += part_nll
-        return gradients, nll
-
-    def _sum_shares(self, shares: list[tuple[Gradients, Tensor]]) -> Tensor:
-        """Sum gradients over workers and processes into the parameters; return the summed nll.
+    def _sum_gradients(self, shares: list[list[SeededBatch]], tokens: int) -> Tensor:
+        """Write the gradient of the loss per token over all batches into the buffer; return the summed nll.
 
         A process has no share where an update has fewer batches than there are processes.
         """
-        nll = self.ranks.total(sum((nll for _, nll in shares), torch.zeros((), device=self.device)))
-        if shares:
-            (gradients, _), *others = shares
-            for more, _ in others:
-                torch._foreach_add_(gradients, more)
-            for p, gradient in zip(self.parameters, gradients, strict=True):
-                p.grad = gradient
-        self.ranks.sum_gradients(self.parameters)
+        flat = self.weights.gradient_views
+        into: list[Gradients] = [flat if i == 0 else [] for i in range(len(shares))]  # of each worker
+        nlls = self.workers.map(lambda i: self._accumulate(shares[i], into[i], tokens), range(len(shares)))
+        for gradients in into[1:]:
+            torch._foreach_add_(flat, gradients)
+        if not shares:
+            self.weights.gradients.zero_()
+        return sum(nlls, torch.zeros((), device=self.device))
+
+    def _accumulate(self, share: list[SeededBatch], into: Gradients, tokens: int) -> Tensor:
+        """Write the gradient of the loss per token, summed over these batches, into a list; return their summed nll.
+
+        An empty list gets the gradients of the first batch.
+        """
+        nll, first = torch.zeros((), device=self.device), True
+        for batch in share:
+            for gradients, part_nll in self.splitter.run(batch, lambda part: self._backward(*part, tokens)):
+                if not into:
+                    into += gradients
+                elif first:
+                    torch._foreach_copy_(into, gradients)
+                else:
+                    torch._foreach_add_(into, gradients)
+                first = False
+                nll += part_nll
         return nll
 
     def _backward(self, batch: Batch, seed: int, tokens: int) -> tuple[Gradients, Tensor]:
@@ -146,32 +176,31 @@ class Trainer:
         """Clip, step and return the gradient's norm. The step is skipped if the loss or a gradient is not finite."""
         set_learning_rate(self.optimizer, rate)
         if self.scaler is not None:
-            assert self.parameters[0].grad is not None
-            self.parameters[0].grad.add_(0 * nll)  # the scaler checks gradients only, so a NaN loss is added there
+            self.weights.gradients[:1].add_(0 * nll)  # the scaler checks gradients only, so a NaN loss is added there
             self.scaler.unscale_(self.optimizer)
-        norm = gradient_norm(self.parameters) + 0 * nll
+        norm = gradient_norm(self.weights.gradient_views) + 0 * nll
         if self.cfg.train.clip_norm is not None:
-            clip_gradients(self.parameters, norm, self.cfg.train.clip_norm)
+            clip_gradients(self.weights.gradients, norm, self.cfg.train.clip_norm)
         with enough_memory("the state of the optimizer does not fit", "make the model smaller"):  # at the first step
             if self.scaler is not None:
                 self.scaler.step(self.optimizer)
                 self.scaler.update()
             else:
                 step_if_finite(self.optimizer, norm)
-        torch.autograd.graph.increment_version(self.parameters)  # the fused kernel does not; PackedWeights relies on it
-        self.optimizer.zero_grad(set_to_none=True)
+        self.weights.changed()
         return norm
 
     def averaged(self) -> contextlib.AbstractContextManager[None]:
-        """Swap the averaged weights, if there are any, into the model while the block runs."""
-        return contextlib.nullcontext() if self.average is None else self.average.swapped_in()
+        """Let the model have its weights in float32, the averaged ones if there are any, while the block runs."""
+        return self.weights.replaced_by(self.weights.weights if self.average is None else self.average.average)
 
 
 def make_trainer(model: Transformer, cfg: Config, device: torch.device, ranks: Ranks) -> Trainer:
     """Move the model to the device and return its trainer, with new optimizer state and running workers."""
     model = model.to(device)
     dtype = resolve_dtype(cfg.train.precision, device)
-    ema = cfg.train.ema
+    cast = dtype if device.type == "cuda" and dtype != torch.float32 else None
+    weights, ema = FlatWeights(model, cast), cfg.train.ema
     return Trainer(
         model=model,
         cfg=cfg,
@@ -179,8 +208,10 @@ def make_trainer(model: Transformer, cfg: Config, device: torch.device, ranks: R
         dtype=dtype,
         ranks=ranks,
         workers=start_workers(device),
-        optimizer=build_optimizer(model, cfg.train),
-        average=None if ema is None else MovingAverage(list(model.parameters()), ema),
+        weights=weights,
+        optimizer=build_optimizer(weights, cfg.train),
+        average=None if ema is None else MovingAverage(weights.weights, ema),
         scaler=torch.amp.GradScaler(device.type) if dtype == torch.float16 else None,
         splitter=TrainingSplitter(device, model.pad),
+        fast=make_fast_path(model, weights, cfg.train, dtype),
     )

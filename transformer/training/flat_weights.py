@@ -1,0 +1,108 @@
+"""All weights of a model in one buffer, and all gradients in another.
+
+An operation on all weights is then one operation on one tensor: the optimizer's step, the moving average, the sum of
+the gradients over processes, the cast to a lower precision.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from transformer.model.network import Transformer
+from transformer.model.packed_linear import Linear
+
+ALIGNMENT = 64
+"""Elements that each weight is aligned to, as vectorized kernels require. The gaps hold zeros."""
+
+
+class FlatWeights:
+    """The weights in float32, to which the optimizer's steps are added, and their gradients.
+
+    The parameters of the model become views of the buffer. With `cast` those of the linear layers become views of a
+    copy in that precision, which the network computes with; gradients are then taken with respect to the copy.
+    """
+
+    def __init__(self, model: Transformer, cast: torch.dtype | None = None) -> None:
+        self.parameters = dict(model.named_parameters())
+        self._output = model.output_packed
+        linear = {id(p) for each in model.modules() if isinstance(each, Linear) for p in each.parameters()}
+        self._slices: dict[str, slice] = {}
+        end = cast_end = self.matrices = 0
+        for name in sorted(self.parameters, key=lambda name: _place(self.parameters[name], linear)):
+            p = self.parameters[name]
+            self._slices[name] = slice(end, end + p.numel())
+            end += p.numel() + -p.numel() % ALIGNMENT
+            if p.ndim > 1:
+                self.matrices = end
+            if p.ndim > 1 or id(p) in linear:
+                cast_end = end
+        self.weights = torch.zeros(end, device=next(model.parameters()).device)
+        self.gradients = torch.zeros_like(self.weights)
+        self.gradient_views = list(self.views(self.gradients).values())
+        """The gradient of each parameter, in the order of `parameters`."""
+        self.fill(self.weights, {name: p.detach() for name, p in self.parameters.items()})
+        self._cast = None if cast is None else self.weights[:cast_end].to(cast)
+        self._linear = [name for name, p in self.parameters.items() if id(p) in linear]
+        (self._output_name,) = (name for name, p in self.parameters.items() if p is model.output_weight)
+        self._point_to(self.weights)
+
+    matrices: int
+    """Number of elements of the first part of a buffer, which has all matrices: weight decay applies to it."""
+
+    def views(self, *flat: Tensor) -> dict[str, Tensor]:
+        """Return the part of each parameter in a buffer of this layout, in its shape, by its name.
+
+        The buffer may be given as two: that of the matrices and that of the rest.
+        """
+        starts = (0, self.matrices) if len(flat) == 2 else (0,)
+        found = {}
+        for name, p in self.parameters.items():
+            i = len(starts) - 1 if self._slices[name].start >= starts[-1] else 0
+            first = self._slices[name].start - starts[i]
+            found[name] = flat[i][first : first + p.numel()].view(p.shape)
+        return found
+
+    def halves(self, flat: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the part of the matrices in a buffer of this layout, and that of the other weights."""
+        return flat[: self.matrices], flat[self.matrices :]
+
+    def fill(self, flat: Tensor, values: Mapping[str, Tensor]) -> None:
+        """Copy values by the names of the parameters into a buffer of this layout."""
+        for name, view in self.views(flat).items():
+            view.copy_(values[name])
+
+    def changed(self) -> None:
+        """Take note that `weights` has changed: cast it again, and have packed copies made anew."""
+        if self._cast is not None:
+            self._cast.copy_(self.weights[: len(self._cast)])
+        # Autograd does not see a change made through a view of the same memory, and PackedWeights relies on it.
+        torch.autograd.graph.increment_version(list(self.parameters.values()))
+
+    @contextlib.contextmanager
+    def replaced_by(self, other: Tensor) -> Iterator[None]:
+        """Let the model have the float32 weights in a buffer of this layout, and no cast ones, while the block runs."""
+        self._point_to(other, cast=False)
+        try:
+            yield
+        finally:
+            self._point_to(self.weights)
+
+    def _point_to(self, flat: Tensor, cast: bool = True) -> None:
+        views = self.views(flat)
+        self._output.keep(None)
+        if self._cast is not None and cast:
+            low = {name: self._cast[self._slices[name]] for name in (*self._linear, self._output_name)}
+            views |= {name: low[name].view(self.parameters[name].shape) for name in self._linear}
+            self._output.keep(low[self._output_name].view(self.parameters[self._output_name].shape))
+        for name, p in self.parameters.items():
+            p.data = views[name]
+        self.changed()
+
+
+def _place(p: nn.Parameter, linear: set[int]) -> tuple[bool, bool]:
+    """Return where a weight is: matrices first, and the vectors of linear layers before others, which are not cast."""
+    return p.ndim <= 1, id(p) not in linear
