@@ -25,7 +25,7 @@ from torch.distributed.rendezvous import rendezvous
 from transformer.errors import ConfigError, DeviceError, TransformerError
 from transformer.system.launcher import Launch, read_launch
 from transformer.system.lifeline import LONGEST, Ending, Lifeline, open_lifeline
-from transformer.system.signals import REASONS, watchdog
+from transformer.system.signals import REASONS, StoppedError, watchdog
 
 SAID_AFTER, GRACE = 5.0, 3.0
 """Seconds of waiting for another process until that is logged, and until a signal ends the wait."""
@@ -131,10 +131,23 @@ class Ranks:
         return shared.numpy().tobytes()[: int(size)]
 
     def of_first(self, make: Callable[[], R]) -> R:
-        """Return what the first process makes, which JSON can hold."""
-        made = json.dumps(make()).encode() if self.first else b""
-        found: R = json.loads(self.share(made))
+        """Return what the first process makes, which JSON can hold. Raises StoppedError in all if that does."""
+        if self.count == 1:
+            return make()
+        made = self.share(_unless_stopped(make) if self.first else b"")
+        if not made:
+            raise StoppedError
+        found: R = json.loads(made)
         return found
+
+    def parts(self, make: Callable[[], R]) -> list[R]:
+        """Return what each process makes, which JSON can hold. Raises StoppedError in all if one does."""
+        if self.count == 1:
+            return [make()]
+        made = self.gather(_unless_stopped(make))
+        if b"" in made:
+            raise StoppedError
+        return [json.loads(part) for part in made]
 
     def refuse_differences(self, values: Mapping[str, Any]) -> None:
         """Raise ConfigError in all processes if a value differs from that of the first, with its name."""
@@ -173,6 +186,14 @@ class Ranks:
             f"the {self.count} processes have lost each other ({str(error).splitlines()[0]}); run the "
             "same command again"
         ) from None
+
+
+def _unless_stopped(make: Callable[[], Any]) -> bytes:
+    """Return what is made, as JSON, or nothing if that was stopped."""
+    try:
+        return json.dumps(make()).encode()
+    except StoppedError:
+        return b""
 
 
 @contextlib.contextmanager

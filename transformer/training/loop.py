@@ -18,6 +18,7 @@ from transformer.data.prepare import Data
 from transformer.runs.progress import Progress
 from transformer.runs.run import Run
 from transformer.system.clock import Stopwatch
+from transformer.system.distributed import Ranks
 from transformer.system.threads import prefetch
 from transformer.training.agreement import spread_state
 from transformer.training.guard import Guard
@@ -89,7 +90,8 @@ class TrainingLoop:
 
     def take_and_update(self, updates: Iterator[tuple[Update, list[Batch]]]) -> None:
         """Wait for the batches of the next update, do the update, and record the time."""
-        started = time.perf_counter()
+        ranks = self.trainer.ranks
+        started, waited = time.perf_counter(), ranks.waited
         update, batches = next(updates)
         progress = self.progress
         self.window.data_seconds += time.perf_counter() - started
@@ -97,6 +99,7 @@ class TrainingLoop:
         progress.epoch, progress.index = (update.epoch + 1, 0) if update.last else (update.epoch, update.index + 1)
         seconds = time.perf_counter() - started
         self.window.seconds += seconds
+        self.window.waited += ranks.waited - waited
         progress.seconds += seconds
 
     # ---- the loop ---------------------------------------------------------------------------------------
@@ -187,6 +190,7 @@ class TrainingLoop:
             "tokens": progress.tokens,
             "seconds": progress.seconds,
             "seconds_left": left,
+            **_stragglers(self.trainer.ranks, window),
         }
 
     # ---- saving and the end -----------------------------------------------------------------------------
@@ -213,6 +217,14 @@ class TrainingLoop:
         if done and average_last is not None:
             done = self.selector.average(progress, average_last)
         return str(finished) if done else (self._requested_stop() or TIME_LIMIT)
+
+
+def _stragglers(ranks: Ranks, window: WindowStatistics) -> dict[str, Any]:
+    """Return how many seconds longer than the fastest process the slowest one has worked, and which it is."""
+    if ranks.count == 1:
+        return {}
+    worked = ranks.parts(lambda: window.seconds - window.waited)
+    return {"straggling": max(worked) - min(worked), "slowest_rank": worked.index(max(worked))}
 
 
 def _due(step: int, *periods: int) -> bool:

@@ -178,8 +178,8 @@ class CheckpointWriter:
         if has_optimizer:
             write_state(trainer.optimizer, flat, tensors)
 
-    def save_average(self, progress: Progress, count: int, check: Callable[[], None]) -> tuple[Path, int]:
-        """Write the average of the newest checkpoints' weights as a checkpoint. Return it and the number averaged.
+    def save_average(self, progress: Progress, count: int, check: Callable[[], None]) -> tuple[str, int]:
+        """Write the average of the newest checkpoints' weights as a checkpoint. Return its name and how many there are.
 
         `check` is called before each checkpoint is read, and may raise an exception to end the work.
         """
@@ -189,9 +189,12 @@ class CheckpointWriter:
         path = self.run.checkpoints / average_name(progress.step)
         weights = average_weights(self.run, steps, check)
         save_checkpoint(path, weights, None, {**self._state_values(progress), "averaged": [s.name for s in steps]})
-        return path, len(steps)
+        return path.name, len(steps)
 
     def load_average(self, path: Path) -> None:
-        """Load averaged weights into the trainer for validation."""
-        self.trainer.weights.fill(self._used(), load_tensors(path / WEIGHTS))
+        """Load averaged weights into the trainer for validation, in all processes."""
+        ranks = self.trainer.ranks
+        if ranks.first:
+            self.trainer.weights.fill(self._used(), load_tensors(path / WEIGHTS))
+        ranks.spread([self._used()])
         self.trainer.weights.changed()
