@@ -157,7 +157,7 @@ def test_each_dropout_zeroes_its_own_share(
 def test_the_decoder_reads_first_what_it_was_told(tiny: Config, tmp_path: Path, start: str) -> None:
     cfg = config_file.override(tiny, [f"model.decoder_start={start}"])
     loop = build_loop(cfg, tmp_path / "run", CPU, Ranks(), Stopwatch())
-    tok, (_, batches) = loop.data.tokenizer, next(loop.cut_updates())
+    tok, batches = loop.data.tokenizer, next(loop.cut_updates()).batches
     assert set(batches[0].input_BT[:, 0].tolist()) == {tok.pad if start == "pad" else tok.bos}
 
 
@@ -179,7 +179,7 @@ def test_warm_up_is_as_long_and_as_high_as_asked_for() -> None:
 def test_labels_are_smoothed_as_much_as_asked_for(tiny: Config, tmp_path: Path, smoothing: float) -> None:
     cfg = config_file.override(tiny, [f"train.label_smoothing={smoothing}"])
     loop = build_loop(cfg, tmp_path / "run", CPU, Ranks(), Stopwatch())
-    model, batch = loop.trainer.model.eval(), next(loop.cut_updates())[1][0]
+    model, batch = loop.trainer.model.eval(), next(loop.cut_updates()).batches[0]
     logits = model(batch.source_BS, batch.input_BT).flatten(0, 1)[batch.places_N]
     expected = F.cross_entropy(logits, batch.target_N, label_smoothing=smoothing, reduction="sum")
     torch.testing.assert_close(loop.trainer.loss(batch).smoothed, expected)
@@ -189,17 +189,17 @@ def test_an_update_has_the_tokens_asked_for_and_is_cut_as_asked_for(tiny: Config
     for tokens, limit in ((200, 100), (400, 60)):
         cfg = config_file.override(tiny, [f"train.batch_tokens={tokens}", f"train.micro_batch_tokens={limit}"])
         loop = build_loop(cfg, tmp_path / "run", CPU, Ranks(), Stopwatch())
-        for _, (_, batches) in zip(range(2), loop.cut_updates(), strict=False):
-            assert 0.8 * tokens < sum(batch.tokens for batch in batches) < 1.2 * tokens
-            assert max(batch.size for batch in batches) <= limit
-            assert len(batches) > tokens // limit
+        for _, cut in zip(range(2), loop.cut_updates(), strict=False):
+            assert 0.8 * tokens < sum(batch.tokens for batch in cut.batches) < 1.2 * tokens
+            assert max(batch.size for batch in cut.batches) <= limit
+            assert len(cut.batches) > tokens // limit
 
 
 def test_training_text_is_segmented_at_random_if_asked_for(tiny: Config, tmp_path: Path) -> None:
     def tokens(strength: float) -> int:
         cfg = config_file.override(tiny, [f"train.subword_sampling={strength}"])
         loop = build_loop(cfg, tmp_path / "run", CPU, Ranks(), Stopwatch())
-        return sum(batch.tokens for batch in next(loop.cut_updates())[1])
+        return sum(batch.tokens for batch in next(loop.cut_updates()).batches)
 
     assert tokens(0.0) < tokens(0.2) < tokens(0.9)
 
@@ -212,7 +212,7 @@ def test_the_network_computes_in_the_precision_asked_for(
     loop = build_loop(cfg, tmp_path / "run", CPU, Ranks(), Stopwatch())
     computed: list[torch.dtype] = []
     loop.trainer.model.encoder[0].register_forward_hook(lambda module, given, found: computed.append(found.dtype))
-    loop.update(next(loop.cut_updates())[1])
+    loop.update(next(loop.cut_updates()))
     assert set(computed) == {dtype}
     assert {p.dtype for p in loop.trainer.parameters} == {torch.float32}
 

@@ -140,6 +140,9 @@ class TrainConfig:
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Precision of the network's arithmetic. Weights and optimizer state stay float32. `auto` is bfloat16 if the
     hardware multiplies matrices in it, else float32."""
+    fast: Literal["auto", "off"] = "auto"
+    """On a GPU: compute batches of constant shape, compiled and captured, where that proves right. Changes speed,
+    rounding and the draws of dropout."""
     seed: Annotated[int, (0, 2**32 - 1)] = 1
     """Seed of the initial weights, the order of batches, dropout and subword sampling."""
     schedule: Literal["noam", "linear", "cosine", "constant"] = "noam"

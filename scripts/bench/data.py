@@ -81,9 +81,11 @@ def batches(cfg: Config, name: str, folder: Path, count: int) -> Iterator[str]:
     """Yield rows about the share of real tokens and the share of time spent waiting."""
     loop = build_loop(cfg, folder / name, CPU, Ranks(), Stopwatch())
     dataset, start = loop.data.train, loop.trainer.model.start_id
-    cut = batching.BatchCutter(dataset, loop.run.tokenizer, start, micro_batch_tokens(cfg, CPU), 0.0, 1)
+    cut = batching.BatchCutter(
+        batching.UpdateReader(dataset, loop.run.tokenizer, 0.0, 1), start, micro_batch_tokens(cfg, CPU)
+    )
     updates = batching.updates(dataset, cfg.train.batch_tokens, 1, 0, 0)
-    found = [batch for update in itertools.islice(updates, 200) for batch in cut.cut(update)]
+    found = [batch for update in itertools.islice(updates, 200) for batch in cut.cut(update).batches]
     share = sum(batch.real for batch in found) / sum(batch.padded for batch in found)
     yield f"| {name}: real tokens, 200 updates | {share:.1%} |"
     prefetched = prefetch(loop.cut_updates())

@@ -82,7 +82,7 @@ def trainer(point: Point) -> Trainer:
     return make_trainer(network, cfg, CPU, Ranks())
 
 
-def batches(point: Point, limit: int) -> list[batching.Batch]:
+def random_update(point: Point, limit: int) -> batching.CutUpdate[batching.Batch]:
     """Return one update of random sentences, in the micro-batches of training."""
     rng = np.random.default_rng(1)
     rows, most = max(1, point.batch_tokens // point.length), max(1, limit // point.length)
@@ -97,19 +97,20 @@ def batches(point: Point, limit: int) -> list[batching.Batch]:
         )
         places = torch.arange(len(target_N))
         cut.append(batching.Batch(np.arange(shape[0]), source_BS, input_BT, target_N, places, real=2 * len(target_N)))
-    return cut
+    whole = batching.Update(0, 0, False, np.arange(rows))
+    return batching.CutUpdate(whole, cut, list(range(len(cut))), len(cut), rows * point.length)
 
 
 def speed(point: Point) -> float:
     """Return target tokens per second over at least two updates and half a second."""
     training = trainer(point)
-    update = batches(point, micro_batch_tokens(training.cfg, CPU))
+    update = random_update(point, micro_batch_tokens(training.cfg, CPU))
     training.update(1, update, RATE)
     started, done = time.perf_counter(), 0
     while done < 2 or time.perf_counter() - started < 0.5:
         training.update(done + 2, update, RATE)
         done += 1
-    return done * sum(batch.tokens for batch in update) / (time.perf_counter() - started)
+    return done * update.tokens / (time.perf_counter() - started)
 
 
 def table(found: dict[Point, list[float]]) -> list[str]:

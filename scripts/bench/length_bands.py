@@ -11,7 +11,7 @@ from pathlib import Path
 
 from transformer.config import TokenizerConfig
 from transformer.data import batching
-from transformer.data.batching import BatchCutter
+from transformer.data.batching import BatchCutter, UpdateReader
 from transformer.data.corpus import Pair
 from transformer.data.dataset import Dataset, from_pairs
 from transformer.data.tokenizer import Tokenizer, learn_tokenizer
@@ -23,9 +23,9 @@ UPDATES, BATCH_TOKENS, LIMIT = 60, 4096, 1178
 
 def real_share(dataset: Dataset, tok: Tokenizer) -> float:
     """Return the share of tokens in the first updates that are not padding."""
-    cutter = BatchCutter(dataset, tok, tok.bos, LIMIT, 0.0, 1)
+    cutter = BatchCutter(UpdateReader(dataset, tok, 0.0, 1), tok.bos, LIMIT)
     updates = itertools.islice(batching.updates(dataset, BATCH_TOKENS, 1, 0, 0), UPDATES)
-    batches = [batch for update in updates for batch in cutter.cut(update)]
+    batches = [batch for update in updates for batch in cutter.cut(update).batches]
     return sum(batch.real for batch in batches) / sum(batch.padded for batch in batches)
 
 

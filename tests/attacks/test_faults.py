@@ -530,9 +530,9 @@ def present_update(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     now: list[Any] = [0, 0.0]
     original = Trainer.update
 
-    def update(self: Any, step: int, batches: Any, rate: float) -> Any:
+    def update(self: Any, step: int, cut: Any, rate: float) -> Any:
         now[:] = step, rate
-        return original(self, step, batches, rate)
+        return original(self, step, cut, rate)
 
     monkeypatch.setattr(Trainer, "update", update)
     return now
@@ -546,22 +546,22 @@ def test_an_update_that_is_not_finite_changes_nothing(
     loop = build_loop(tiny, tmp_path / "run", CPU, Ranks(), Stopwatch())
     loop.trainer.scaler = torch.amp.GradScaler("cpu", init_scale=64.0) if scaled else None
     updates = loop.cut_updates()
-    loop.update(next(updates)[1])
+    loop.update(next(updates))
     loop.take_statistics()
     before = {k: v.clone() for k, v in read_state(loop.trainer.optimizer, loop.trainer.weights).items()}
     values = [p.detach().clone() for p in loop.trainer.parameters]
     poison(monkeypatch, lambda step, rate: step == 2, what)
-    bad = next(updates)[1]
+    bad = next(updates)
     loop.update(bad)
     assert all(torch.equal(a, p) for a, p in zip(values, loop.trainer.parameters, strict=True))
     after = read_state(loop.trainer.optimizer, loop.trainer.weights)
     assert all(torch.equal(before[name], after[name]) for name in before)
-    loop.update(next(updates)[1])
+    loop.update(next(updates))
     found = loop.take_statistics()
     assert found["skipped"] == 1
     assert 0 < found["loss"] < 10  # the loss of the other update
     assert loop.progress.skipped_in_a_row == 0
-    ids = ", ".join(str(i) for batch in bad for i in batch.pair_ids.tolist())
+    ids = ", ".join(str(i) for batch in bad.batches for i in batch.pair_ids.tolist())
     (line,) = [line for line in said if line.startswith("skipped: update 2")]
     assert line.partition("pairs ")[2].removesuffix(", ...") in ids
 
@@ -664,7 +664,7 @@ def test_batches_that_do_not_fit_into_memory_are_split(
 
 def test_halves_contain_the_whole_batch(tiny: Config, tmp_path: Path) -> None:
     loop = build_loop(tiny, tmp_path / "run", CPU, Ranks(), Stopwatch())
-    whole = max(next(loop.cut_updates())[1], key=lambda batch: len(batch.pair_ids))
+    whole = max(next(loop.cut_updates()).batches, key=lambda batch: len(batch.pair_ids))
     parts: list[batching.Batch] = list(whole.halves(loop.trainer.model.pad))
     assert torch.equal(torch.cat([part.target_N for part in parts]), whole.target_N)
     assert sum(part.real for part in parts) == whole.real

@@ -2,44 +2,29 @@
 
 from __future__ import annotations
 
-import random
+import math
+import threading
 from collections import Counter
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.datasets import dataset, sentences
 from support.toy import CPU, toy_pairs
 
 from transformer.config import Config, DataConfig, ModelConfig, TrainConfig
 from transformer.data import batching, corpus
-from transformer.data.batching import _cut
-from transformer.data.dataset import Dataset, from_pairs, offsets
-from transformer.data.tokenizer import Flat, Tokenizer
+from transformer.data.batching import cut_runs
+from transformer.data.dataset import Dataset, from_pairs
+from transformer.data.ragged import Ragged, rectangle
+from transformer.data.tokenizer import Tokenizer
+from transformer.errors import DataError
+from transformer.system.distributed import Ranks
 from transformer.system.threads import prefetch
 from transformer.training.microbatch import micro_batch_tokens
-
-
-def dataset(lengths: list[tuple[int, int]], weights: tuple[float, ...] = (1.0,)) -> Dataset:
-    """Return a dataset whose pair i has these numbers of source and target ids, in corpora of equal size."""
-    source, target = (
-        offsets(Flat(np.repeat(10 + np.arange(len(side)) % 50, side), np.array(side)))
-        for side in zip(*lengths, strict=True)
-    )
-    ends = np.linspace(0, len(lengths), len(weights) + 1).astype(int)
-    corpora = tuple((int(a), int(b), w) for a, b, w in zip(ends[:-1], ends[1:], weights, strict=True))
-    return Dataset(*source, *target, rows=np.arange(len(lengths)), corpora=corpora, report={})
-
-
-def sentences(count: int, seed: int = 1) -> list[tuple[int, int]]:
-    """Return lengths distributed as in real text: log-normal, with correlated sides."""
-    rng = random.Random(seed)
-    made = []
-    for _ in range(count):
-        source = max(1, min(200, round(rng.lognormvariate(2.8, 0.6))))
-        made.append((source, max(1, round(source * rng.lognormvariate(0.05, 0.2)))))
-    return made
 
 
 def epoch(data: Dataset, tokens: int, seed: int, number: int) -> list[list[int]]:
@@ -90,8 +75,38 @@ def test_resuming_mid_epoch_continues_the_order() -> None:
         )  # fmt: skip
 
 
+def test_the_next_order_is_computed_before_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, computed = dataset(sentences(200)), threading.Event()
+    original = batching.order
+
+    def order(dataset: Dataset, tokens: int, seed: int, epoch: int) -> Any:
+        found = original(dataset, tokens, seed, epoch)
+        if epoch == 1:
+            computed.set()
+        return found
+
+    monkeypatch.setattr(batching, "order", order)
+    updates = batching.updates(data, 300, 1, 0, 0)
+    seen = next(updates)
+    assert not computed.wait(0.05)
+    while not (seen := next(updates)).last:
+        pass
+    assert computed.wait(60)
+    assert (seen.epoch, next(updates).epoch) == (0, 1)
+
+
+def test_an_epoch_that_has_become_shorter_is_over() -> None:
+    found = next(batching.updates(dataset(sentences(20)), 300, 1, 4, 1000))
+    assert (found.epoch, found.index) == (5, 0)
+
+
+def test_an_order_that_fails_is_reported() -> None:
+    with pytest.raises(DataError, match="an epoch has no pair"):
+        next(batching.updates(dataset(sentences(3), weights=(0.0,)), 300, 1, 0, 0))
+
+
 def cutter(data: Dataset, tok: Tokenizer, limit: int, sampling: float = 0.0) -> batching.BatchCutter:
-    return batching.BatchCutter(data, tok, tok.bos, limit, sampling, 1)
+    return batching.BatchCutter(batching.UpdateReader(data, tok, sampling, 1), tok.bos, limit)
 
 
 @settings(max_examples=40, deadline=None)
@@ -102,7 +117,7 @@ def cutter(data: Dataset, tok: Tokenizer, limit: int, sampling: float = 0.0) -> 
 def test_cutting_keeps_every_token(tok: Tokenizer, limit: int, lengths: list[tuple[int, int]]) -> None:
     data = dataset(lengths)
     update = next(batching.updates(data, 10**6, 1, 0, 0))
-    batches = cutter(data, tok, limit).cut(update)
+    batches = cutter(data, tok, limit).cut(update).batches
     assert sorted(i for batch in batches for i in batch.pair_ids.tolist()) == list(range(len(lengths)))
     assert sum(batch.tokens for batch in batches) == sum(t + 1 for _, t in lengths)
     assert sum(batch.real for batch in batches) == sum(s + t + 2 for s, t in lengths)
@@ -134,17 +149,137 @@ def test_little_padding(tok: Tokenizer, tokens: int, width: int) -> None:
     settings = TrainConfig(batch_tokens=tokens), ModelConfig(width=width)
     cfg = Config(data=DataConfig(source="en", target="de", train=()), train=settings[0], model=settings[1])
     cut = cutter(data, tok, micro_batch_tokens(cfg, CPU))
-    batches = [b for u in list(_take(batching.updates(data, tokens, 1, 0, 0), 100)) for b in cut.cut(u)]
+    batches = [b for u in list(_take(batching.updates(data, tokens, 1, 0, 0), 100)) for b in cut.cut(u).batches]
     assert sum(b.real for b in batches) / sum(b.padded for b in batches) > 0.95
 
 
 def test_an_update_is_cut_into_equal_halves() -> None:
     longest = np.repeat([5, 6, 7, 8], 50)
-    runs = _cut(longest, 1000)
+    runs = cut_runs(longest, longest, 1000)
     assert len(runs) == 2
     assert np.concatenate(runs).tolist() == list(range(200))
     first, second = (int(longest[run].sum()) for run in runs)
     assert first == pytest.approx(second, rel=0.02)
+
+
+def former_runs(longest: Any, limit: int) -> list[list[int]]:
+    """Return the runs of version 0.5, whose batches a run must find again when it is resumed."""
+    runs: list[list[int]] = []
+    run = [0]
+    for i in range(1, len(longest)):
+        if max(longest[run[0] : i + 1]) * (len(run) + 1) > limit:
+            runs, run = [*runs, run], []
+        run = [*run, i]
+    runs = [*runs, run]
+    count = 2 * -(-len(runs) // 2)
+    if len(runs) == 1 or count > len(longest):
+        return runs
+    mass = np.cumsum(longest)
+    cuts = np.searchsorted(mass, mass[-1] * np.arange(1, count) / count)
+    equal = [run.tolist() for run in np.split(np.arange(len(longest)), cuts) if len(run)]
+    return equal if all(max(longest[run]) * len(run) <= limit or len(run) == 1 for run in equal) else runs
+
+
+LONGEST = st.lists(st.integers(1, 40), min_size=1, max_size=60).map(np.array)
+
+
+@settings(max_examples=200, deadline=None)
+@given(longest=LONGEST, limit=st.integers(1, 400))
+def test_one_process_on_a_cpu_cuts_as_it_always_did(longest: Any, limit: int) -> None:
+    assert [run.tolist() for run in cut_runs(longest, longest[::-1].clip(max=longest), limit)] == former_runs(
+        longest, limit
+    )
+
+
+@settings(max_examples=200, deadline=None)
+@given(longest=LONGEST, limit=st.integers(1, 400), processes=st.sampled_from([1, 2, 3, 8]), workers=st.integers(1, 2))
+def test_runs_are_whole_and_within_the_limit(longest: Any, limit: int, processes: int, workers: int) -> None:
+    runs = cut_runs(longest, longest[::-1].clip(max=longest), limit, processes, workers)
+    assert np.concatenate(runs).tolist() == list(range(len(longest)))
+    assert all(longest[run].max() * len(run) <= limit or len(run) == 1 for run in runs)
+    assert len(runs) >= min(processes, len(longest))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_processes_share_an_update(tok: Tokenizer, count: int, workers: int) -> None:
+    """Together they have each pair once and each position once; each has about as many tokens as the others."""
+    data, tokens = dataset(sentences(8000)), 20_000
+    reader = batching.UpdateReader(data, tok, 0.0, 1)
+    limit = math.ceil(1.15 * tokens / count / workers)
+    cutters = [batching.BatchCutter(reader, tok.bos, limit, Ranks(rank, count), workers) for rank in range(count)]
+    for update in _take(batching.updates(data, tokens, 1, 0, 0), 8):
+        cuts = [cutter.cut(update) for cutter in cutters]
+        parts = [batch for cut in cuts for batch in cut.batches]
+        assert sorted(i for batch in parts for i in batch.pair_ids.tolist()) == sorted(update.pair_ids.tolist())
+        assert sorted(place for cut in cuts for place in cut.positions) == list(range(cuts[0].count))
+        assert cuts[0].count % (count * workers) == 0 or count == 1
+        assert {(cut.count, cut.tokens) for cut in cuts} == {(len(parts), sum(batch.tokens for batch in parts))}
+        sizes = [sum(batch.real for batch in cut.batches) for cut in cuts]
+        assert max(sizes) < 1.1 * min(sizes)
+        assert {len(cut.batches) for cut in cuts} == {cuts[0].count // count}
+
+
+def test_a_batch_goes_to_a_gpu_in_one_piece(tok: Tokenizer) -> None:
+    data = dataset(sentences(30))
+    (batch,) = cutter(data, tok, 10**6).cut(next(batching.updates(data, 10**6, 1, 0, 0))).batches
+    buffer = batch.packed(pin=False)
+    assert (buffer.dtype, buffer.ndim) == (torch.int32, 1)
+    again = batch.unpacked(buffer.long())
+    for name in ("source_BS", "input_BT", "target_N", "places_N"):
+        assert torch.equal(getattr(again, name), getattr(batch, name))
+        assert getattr(again, name).dtype == torch.int64
+    assert batch.to(torch.device("meta")).input_BT.shape == batch.input_BT.shape
+
+
+def test_processes_without_a_sentence_have_no_batch(tok: Tokenizer) -> None:
+    data = dataset([(3, 4)] * 5)
+    reader = batching.UpdateReader(data, tok, 0.0, 1)
+    update = next(batching.updates(data, 10**6, 1, 0, 0))
+    cuts = [batching.BatchCutter(reader, tok.bos, 100, Ranks(rank, 8), 1).cut(update) for rank in range(8)]
+    assert [len(cut.batches) for cut in cuts] == [1] * 5 + [0] * 3
+    assert {(cut.count, cut.tokens) for cut in cuts} == {(5, 25)}
+
+
+def test_one_batch_an_update_is_possible(tok: Tokenizer) -> None:
+    """On a GPU, what fits the limit is one batch; two workers would need two."""
+    data = dataset(sentences(100))
+    reader = batching.UpdateReader(data, tok, 0.0, 1)
+    update = next(batching.updates(data, 10**6, 1, 0, 0))
+    assert batching.BatchCutter(reader, tok.bos, 10**6, workers=1).cut(update).count == 1
+    longest = np.repeat([5, 6, 7], 50)
+    assert [len(cut_runs(longest, longest, limit, workers=1)) for limit in (1000, 400)] == [2, 3]
+
+
+def test_a_process_reads_no_sentence_of_another(tok: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, read = dataset(sentences(400)), 0
+    original = Ragged.flat
+
+    def flat(self: Ragged) -> Any:
+        nonlocal read
+        read += len(self)
+        return original(self)
+
+    monkeypatch.setattr(Ragged, "flat", flat)
+    update = next(batching.updates(data, 4000, 1, 0, 0))
+    cut = batching.BatchCutter(batching.UpdateReader(data, tok, 0.0, 1), tok.bos, 1000, Ranks(1, 4), 1).cut(update)
+    once = sum(len(batch.pair_ids) for batch in cut.batches)
+    assert 0 < 3 * once < len(update.pair_ids)
+    assert read == 2 * once  # both sides
+
+
+@given(
+    rows=st.lists(st.lists(st.integers(0, 9), max_size=5), min_size=1, max_size=6),
+    first=st.none() | st.just(7),
+    last=st.none() | st.just(8),
+)
+def test_a_rectangle_has_each_row_once(rows: list[list[int]], first: int | None, last: int | None) -> None:
+    left, right = [[] if end is None else [end] for end in (first, last)]
+    whole = [[*left, *row, *right] for row in rows]
+    width = max(map(len, whole))
+    made = rectangle(rows, -1, first, last)
+    assert made.shape == (len(rows), width)
+    assert made.tolist() == [row + [-1] * (width - len(row)) for row in whole]
 
 
 def test_the_order_is_not_biased() -> None:
@@ -182,10 +317,10 @@ def test_subword_sampling_is_a_function_of_the_update(tok: Tokenizer) -> None:
     updates = batching.updates(pairs, 40, 1, 0, 0)
     first, second = next(updates), next(updates)
     cut = cutter(pairs, tok, 100, sampling=0.5)
-    drawn = [[b.target_N.tolist() for b in cut.cut(u)] for u in (first, first, second)]
+    drawn = [[b.target_N.tolist() for b in cut.cut(u).batches] for u in (first, first, second)]
     assert drawn[0] == drawn[1]
     assert drawn[0] != drawn[2]
-    for batch in cut.cut(first):
+    for batch in cut.cut(first).batches:
         rows = [[i for i in row if i not in (tok.pad, tok.bos)] for row in batch.input_BT.tolist()]
         assert set(tok.decode(rows)) == {"neun acht sieben"}
 
@@ -193,7 +328,7 @@ def test_subword_sampling_is_a_function_of_the_update(tok: Tokenizer) -> None:
 def test_little_padding_with_subword_sampling(tok: Tokenizer) -> None:
     pairs = from_pairs(toy_pairs(2000, 3, longest=20), tok)
     cut = cutter(pairs, tok, 500, sampling=0.1)
-    batches = [b for u in _take(batching.updates(pairs, 2000, 1, 0, 0), 10) for b in cut.cut(u)]
+    batches = [b for u in _take(batching.updates(pairs, 2000, 1, 0, 0), 10) for b in cut.cut(u).batches]
     assert sum(b.real for b in batches) / sum(b.padded for b in batches) > 0.83
 
 

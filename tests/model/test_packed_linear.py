@@ -120,8 +120,8 @@ def curve(cfg: Config, folder: Path) -> list[float]:
     loop = build_loop(cfg, folder, CPU, Ranks(), Stopwatch())
     loop.trainer.model.train()
     losses = []
-    for _, (_, batches) in zip(range(20), loop.cut_updates(), strict=False):
-        loop.update(batches)
+    for _, cut in zip(range(20), loop.cut_updates(), strict=False):
+        loop.update(cut)
         losses.append(loop.take_statistics()["loss"])
     return losses
 

@@ -13,7 +13,7 @@ from support.random_models import KINDS, SMALL
 from torch import Tensor
 
 from transformer.config import ModelConfig
-from transformer.data.batching import rectangle
+from transformer.data.ragged import rectangle
 from transformer.model import kernels
 from transformer.model.dropout import hashed_keep
 from transformer.model.loss import label_smoothed

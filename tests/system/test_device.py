@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
 from transformer.errors import DeviceError
-from transformer.system.device import cores_granted, missing_here, resolve_device, resolve_dtype
+from transformer.system.device import advice_on_precision, cores_granted, missing_here, resolve_device, resolve_dtype
 
 
 def test_a_missing_gpu_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,3 +69,34 @@ def test_what_a_system_lacks_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         "run directories are not locked: start only one training in each",
         "the memory that is used is not measured",
     ]
+
+
+def test_the_chosen_gpu_is_the_current_one_and_cudnn_has_no_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", calls.append)
+    monkeypatch.setattr(torch.backends.cuda, "enable_cudnn_sdp", calls.append)
+    assert resolve_device("cuda:1") == torch.device("cuda", 1)
+    assert resolve_device("auto") == torch.device("cuda", 0)
+    assert calls == [1, False, 0, False]
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision", "advice"),
+    [
+        ((9, 0), "float32", "products in float32 are exact .no TF32., but several times slower"),
+        ((9, 0), "auto", None),
+        ((7, 5), "auto", "A GPU has no bfloat16, so this is float32; train.precision=float16 would be faster"),
+        ((7, 5), "float16", None),
+        ((6, 1), "auto", None),
+    ],
+)
+def test_a_slow_precision_is_said(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], precision: str, advice: str | None
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda on: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda on: "A GPU")
+    said = advice_on_precision(precision, torch.device("cuda", 0))
+    assert (said is None) if advice is None else re.match(advice, said or "")
+    assert advice_on_precision("float32", torch.device("cpu")) is None

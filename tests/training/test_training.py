@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import os
 import shutil
 import signal
@@ -182,9 +183,9 @@ def test_dropout_differs_in_each_step_and_batch(tiny: Config, tmp_path: Path, mo
         loop.trainer.model.train()
         updates = loop.cut_updates()
         for _ in range(2):
-            batches = next(updates)[1]
-            assert len(batches) > 1
-            loop.update(batches)
+            cut = next(updates)
+            assert len(cut.batches) > 1
+            loop.update(cut)
     half = len(drawn) // 2
     assert drawn[:half] == drawn[half:]
     assert len(set(drawn)) == half
@@ -210,11 +211,11 @@ def _waits(_: object) -> None:
 def test_no_update_waits_for_the_device(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No operation that copies a value from a GPU, and so waits for it, is called in an update."""
     loop = build_loop(tiny, tmp_path / "run", CPU, Ranks(), Stopwatch())
-    (_, batches) = next(loop.cut_updates())
+    cut = next(loop.cut_updates())
     for name in ("item", "tolist", "__bool__", "__float__", "__int__", "cpu", "numpy"):
         monkeypatch.setattr(torch.Tensor, name, property(_waits))
     loop.trainer.model.train()
-    loop.update(batches)
+    loop.update(cut)
     monkeypatch.undo()
 
 
@@ -238,11 +239,11 @@ def test_an_update_has_no_loop_over_tokens_and_reads_no_value(tiny: Config, tmp_
         loop = build_loop(cfg, tmp_path / "run", CPU, Ranks(), Stopwatch())
         updates = loop.cut_updates()
         loop.trainer.model.train()
-        loop.update(next(updates)[1])  # creates Adam's state
-        _, batches = next(updates)
+        loop.update(next(updates))  # creates Adam's state
+        cut = next(updates)
         with Operations() as found:
-            loop.update(batches)
-        assert len(batches) == 1
+            loop.update(cut)
+        assert len(cut.batches) == 1
         counts.append(found.counts)
     assert counts[0].total() > 100
     assert counts[0] == counts[1] + Counter()
@@ -260,11 +261,11 @@ def test_a_run_equals_a_plain_torch_loop(tiny: Config, tmp_path: Path) -> None:
         lr=0.0, betas=cfg.train.adam_betas, eps=cfg.train.adam_epsilon,
     )  # fmt: skip
     ours, theirs = [], []
-    for step, (_, batches) in zip(range(1, 21), loop.cut_updates(), strict=False):
-        loop.update(batches)
+    for step, cut in zip(range(1, 21), loop.cut_updates(), strict=False):
+        loop.update(cut)
         ours.append(loop.take_statistics()["loss"])
-        tokens, total = sum(batch.tokens for batch in batches), 0.0
-        for batch in batches:
+        tokens, total = sum(batch.tokens for batch in cut.batches), 0.0
+        for batch in cut.batches:
             answers_BT = torch.full_like(batch.input_BT, pad)
             answers_BT.view(-1)[batch.places_N] = batch.target_N
             logits_BTV = plain(batch.source_BS, batch.input_BT)
@@ -284,11 +285,11 @@ def test_a_run_equals_a_plain_torch_loop(tiny: Config, tmp_path: Path) -> None:
 def test_a_gradient_that_is_not_finite_changes_nothing(tiny: Config, tmp_path: Path) -> None:
     loop = build_loop(tiny, tmp_path / "run", CPU, Ranks(), Stopwatch())
     updates = loop.cut_updates()
-    loop.update(next(updates)[1])
+    loop.update(next(updates))
     before = {name: p.detach().clone() for name, p in loop.trainer.model.named_parameters()}
     moments = {k: v.clone() for k, v in read_state(loop.trainer.optimizer, loop.trainer.weights).items()}
     loop.trainer.parameters[3].register_hook(lambda grad: grad * float("nan"))
-    loop.update(next(updates)[1])
+    loop.update(next(updates))
     assert all(torch.equal(before[name], p) for name, p in loop.trainer.model.named_parameters())
     now = read_state(loop.trainer.optimizer, loop.trainer.weights)
     assert all(torch.equal(moments[k], v) for k, v in now.items())
@@ -491,9 +492,9 @@ def test_every_pair_is_trained_on_once_per_epoch_across_stops(
     seen: list[int] = []
     original = Trainer.update
 
-    def update(self: Any, step: int, batches: list[batching.Batch], rate: float) -> Any:
-        seen.extend(i for batch in batches for i in batch.pair_ids.tolist())
-        return original(self, step, batches, rate)
+    def update(self: Any, step: int, cut: batching.CutUpdate[batching.Batch], rate: float) -> Any:
+        seen.extend(i for batch in cut.batches for i in batch.pair_ids.tolist())
+        return original(self, step, cut, rate)
 
     monkeypatch.setattr(Trainer, "update", update)
     steps = 0
@@ -536,3 +537,23 @@ def test_an_average_of_damaged_checkpoints_is_refused(
     monkeypatch.setattr("transformer.training.saving.undamaged", lambda paths: [])
     with pytest.raises(CheckpointError, match="no checkpoint in .* can be averaged: all are damaged"):
         train(config_file.override(tiny, ["train.average_last=2", "train.max_steps=3"]), tmp_path / "run", CPU)
+
+
+def test_a_resumed_run_cuts_the_batches_of_before(tiny: Config, tmp_path: Path) -> None:
+    """Whatever fits into the memory now: dropout depends on the batches. A size that did not fit stays too large."""
+    auto = config_file.override(tiny, ["train.max_steps=3", "train.micro_batch_tokens=auto"])
+    train(auto, tmp_path / "run", CPU)
+    loop = build_loop(auto, tmp_path / "run", CPU, Ranks(), Stopwatch(), resume=True)
+    before = loop.cutting.micro_batch_tokens
+    loop.resume(loop.writer.restore(loop.run.checkpoints / "step-00000003"))
+    assert loop.progress.batch_limits == {"batches on cpu x 1": before}
+    assert loop.trainer.splitter.limit == math.inf
+    loop.cutting.micro_batch_tokens, loop.trainer.splitter.limit = before - 1, 50
+    loop._save()
+    other = build_loop(auto, tmp_path / "run", CPU, Ranks(), Stopwatch(), resume=True)
+    other.resume(other.writer.restore(loop.run.checkpoints / "step-00000003"))
+    assert (other.cutting.micro_batch_tokens, other.trainer.splitter.limit) == (before - 1, 50)
+    cfg = config_file.override(auto, ["train.micro_batch_tokens=77"])
+    wished = build_loop(cfg, tmp_path / "run", CPU, Ranks(), Stopwatch(), resume=True)
+    wished.resume(wished.writer.restore(loop.run.checkpoints / "step-00000003"))
+    assert wished.cutting.micro_batch_tokens == 77

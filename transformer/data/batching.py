@@ -1,15 +1,15 @@
 """The pairs of each update, their order, and the batches of tensors that an update is cut into.
 
 An update is a pure function of (seed, epoch, index). How it is cut into batches changes speed only.
-Shape letters: B sentences, S source positions, T target positions, N target tokens of a batch.
+Shape letters: B sentences, S source positions, T target positions, N target tokens of a batch, R rows.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from transformer.data.dataset import Dataset
+from transformer.data.ragged import Ragged, fill, from_rows, spread
 from transformer.data.tokenizer import Tokenizer
 from transformer.errors import DataError
+from transformer.system.distributed import Ranks
+from transformer.system.threads import Prefetcher, prefetch
 
 SIMILAR_TOKENS = 2048
 """Target tokens within which neighbouring pairs should be similar in length: about the smallest batch that is cut."""
@@ -26,7 +29,13 @@ BANDS = 1.25
 """Factor on the number of length bands. 0.5, 1, 1.25, 2 and 3 give 94.4, 97.4, 97.9, 98.1 and 98.0 % real tokens on
 Multi30k and 94.2, 96.1, 96.7, 97.4 and 97.7 % on Europarl (scripts/bench/length_bands.py). Changing it changes the
 batches, so a run stopped in the middle of an epoch could not be resumed exactly."""
+MORE_RUNS = 4
+"""With several processes: how many more runs each worker may get until they are equal and within the limit."""
+NEXT_ORDER_AT = 0.75
+"""Part of an epoch after which the order of the next one is computed. Not earlier: it takes memory."""
+ONE_PROCESS = Ranks()
 Ints = NDArray[Any]
+B = TypeVar("B")
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,11 @@ class Batch:
     def tokens(self) -> int:
         """Number of target tokens, not counting padding."""
         return len(self.target_N)
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The shapes of the source and the target side."""
+        return tuple(self.source_BS.shape), tuple(self.input_BT.shape)
 
     @property
     def padded(self) -> int:
@@ -78,11 +92,22 @@ class Batch:
         return parts[0], parts[1]
 
     def to(self, device: torch.device) -> Batch:
-        """Return the batch on a device."""
+        """Return the batch on a device. It goes there in one copy, of half the bytes, and nothing waits for it."""
         if device.type == "cpu":
             return self
-        tensors = (self.source_BS, self.input_BT, self.target_N, self.places_N)
-        source, inputs, target, places = (t.pin_memory().to(device, non_blocking=True) for t in tensors)
+        return self.unpacked(self.packed(pin=device.type == "cuda").to(device, non_blocking=True).long())
+
+    def packed(self, pin: bool) -> Tensor:
+        """Return the numbers of all tensors, end to end, as int32, in page-locked memory if asked for."""
+        tensors = self.source_BS, self.input_BT, self.target_N, self.places_N
+        buffer = torch.empty(sum(each.numel() for each in tensors), dtype=torch.int32, pin_memory=pin)
+        return torch.cat([each.reshape(-1).int() for each in tensors], out=buffer)
+
+    def unpacked(self, buffer: Tensor) -> Batch:
+        """Return the batch with tensors that are views of a buffer, which has the numbers of `packed`."""
+        tensors = self.source_BS, self.input_BT, self.target_N, self.places_N
+        parts = buffer.split([each.numel() for each in tensors])
+        source, inputs, target, places = (part.view(each.shape) for part, each in zip(parts, tensors, strict=True))
         return Batch(self.pair_ids, source, inputs, target, places, self.real)
 
 
@@ -132,10 +157,10 @@ def arrange(source: Ints, target: Ints, groups: float, tie: Ints) -> Ints:
     return np.lexsort((tie, np.where(band % 2, -source, source), band))
 
 
-def _by_length(source: Sequence[Any], target: Sequence[Any], limit: int) -> Ints:
+def _by_length(source: Ragged, target: Ragged, limit: int) -> Ints:
     """Return an order of sentences in which neighbours are similar in length, for batches of `limit` tokens."""
-    lengths = np.array([(len(s) + 1, len(t) + 1) for s, t in zip(source, target, strict=True)])
-    return arrange(lengths[:, 0], lengths[:, 1], lengths.max(1).sum() / limit, np.zeros(len(lengths)))
+    left, right = source.lengths_R + 1, target.lengths_R + 1
+    return arrange(left, right, np.maximum(left, right).sum() / limit, np.zeros(len(left)))
 
 
 def _draw(start: int, end: int, weight: float, rng: Any) -> Ints:
@@ -146,10 +171,21 @@ def _draw(start: int, end: int, weight: float, rng: Any) -> Ints:
 
 
 def updates(dataset: Dataset, batch_tokens: int, seed: int, epoch: int, index: int) -> Iterator[Update]:
-    """Yield updates endlessly, starting at update `index` of `epoch`."""
+    """Yield updates endlessly, starting at update `index` of `epoch`.
+
+    A thread computes the order of the next epoch meanwhile, so that training does not wait for it.
+    """
+
+    def ordered(number: int) -> Prefetcher:
+        return prefetch(order(dataset, batch_tokens, seed, each) for each in (number,))
+
+    coming: Prefetcher | None = None
     while True:
-        groups = order(dataset, batch_tokens, seed, epoch)
+        groups = next(coming or ordered(epoch))
+        coming = None
         for i in range(index, len(groups)):
+            if i == max(index, int(NEXT_ORDER_AT * len(groups))):
+                coming = ordered(epoch + 1)
             yield Update(epoch, i, i == len(groups) - 1, groups[i])
         epoch, index = epoch + 1, 0
 
@@ -161,26 +197,45 @@ def updates_per_epoch(dataset: Dataset, batch_tokens: int) -> int:
     return math.ceil(tokens / batch_tokens)
 
 
-class BatchCutter:
-    """Cuts updates into batches of at most `limit` tokens per side, counting padding."""
+@dataclass(frozen=True)
+class CutUpdate(Generic[B]):
+    """An update as one process computes it: that process's batches, and the size of the whole."""
 
-    def __init__(self, dataset: Dataset, tok: Tokenizer, start: int, limit: int, sampling: float, seed: int) -> None:
-        """`start` is the decoder's start token. `sampling` and `seed` are those of subword sampling; 0 disables it."""
-        self.dataset, self.tok, self.start, self.limit = dataset, tok, start, limit
-        self.sampling, self.seed = sampling, seed
+    update: Update
+    batches: list[B]
+    """The batches of this process. There may be none."""
+    positions: list[int]
+    """The positions of `batches` among all batches of the update. They seed dropout."""
+    count: int
+    """Number of batches of all processes."""
+    tokens: int
+    """Number of target tokens of the whole update, not counting padding."""
 
-    def cut(self, update: Update) -> list[Batch]:
-        """Return the batches of an update."""
+
+class UpdateReader:
+    """Reads the sentences of updates, segmented at random if asked for."""
+
+    def __init__(self, dataset: Dataset, tok: Tokenizer, sampling: float, seed: int, longest: float = math.inf) -> None:
+        """`sampling` and `seed` are those of subword sampling; 0 disables it.
+
+        A sentence keeps its best segmentation where the sampled one has more than `longest` ids.
+        """
+        self.dataset, self.tok, self.sampling, self.seed, self.longest = dataset, tok, sampling, seed, longest
+
+    def read(self, update: Update, tokens: int) -> tuple[Ints, Ragged, Ragged]:
+        """Return the pair ids, the source ids and the target ids of an update.
+
+        Neighbours are similar in length, to be cut into batches of so many tokens. No id is read yet, unless sampled.
+        """
         pairs = update.pair_ids
         source, target = self.dataset.ids(pairs)
         if self.sampling:
             source, target = self._sample(source, target, update)
-            ranked = _by_length(source, target, self.limit)  # the update is sorted by the lengths without sampling
-            pairs, source, target = pairs[ranked], [source[i] for i in ranked], [target[i] for i in ranked]
-        longest = np.array([max(len(s), len(t)) + 1 for s, t in zip(source, target, strict=True)])
-        return [self._batch(pairs, source, target, chosen) for chosen in _cut(longest, self.limit)]
+            ranked = _by_length(source, target, tokens)  # the update is sorted by the lengths without sampling
+            pairs, source, target = pairs[ranked], source.take(ranked), target.take(ranked)
+        return pairs, source, target
 
-    def _sample(self, source: list[Ints], target: list[Ints], update: Update) -> tuple[list[Any], list[Any]]:
+    def _sample(self, source: Ragged, target: Ragged, update: Update) -> tuple[Ragged, Ragged]:
         """Return a random segmentation of each sentence, drawn from its normalized text."""
         seed = np.random.SeedSequence([self.seed, update.epoch, update.index]).generate_state(1)[0]
         tok = self.tok
@@ -191,66 +246,96 @@ class BatchCutter:
         drawn = tok.sample(*texts, self.sampling, int(seed) & 0x7FFFFFFF)
         kept = []
         for olds, news in zip((source, target), drawn, strict=True):
-            kept.append([old if tok.unk in old or not new else new for old, new in zip(olds, news, strict=True)])
+            chosen = [
+                old if tok.unk in old or not new or len(new) > self.longest else new
+                for old, new in zip(olds, news, strict=True)
+            ]
+            kept.append(from_rows(chosen))
         return kept[0], kept[1]
 
-    def _batch(self, pairs: Ints, source: Sequence[Any], target: Sequence[Any], chosen: Ints) -> Batch:
+
+class BatchCutter:
+    """Cuts updates into batches of at most `limit` tokens per side, counting padding."""
+
+    def __init__(
+        self,
+        reader: UpdateReader,
+        start: int,
+        limit: int,
+        ranks: Ranks = ONE_PROCESS,
+        workers: int = 2,
+    ) -> None:
+        """`start` is the decoder's start token. `workers` are the batches that a process computes at a time."""
+        self.reader, self.tok, self.start, self.limit = reader, reader.tok, start, limit
+        self.ranks, self.workers = ranks, workers
+
+    def cut(self, update: Update) -> CutUpdate[Batch]:
+        """Return the batches that this process computes of an update. No other sentence is read."""
+        pairs, source, target = self.reader.read(update, self.limit)
+        lengths = source.lengths_R + 1, target.lengths_R + 1
+        runs = cut_runs(*lengths, self.limit, self.ranks.count, self.workers)
+        positions = list(range(len(runs)))[self.ranks.rank :: self.ranks.count]
+        batches = [self._batch(pairs[run], source.take(run), target.take(run)) for run in (runs[i] for i in positions)]
+        return CutUpdate(update, batches, positions, len(runs), int(target.lengths_R.sum()) + len(pairs))
+
+    def _batch(self, pairs: Ints, source: Ragged, target: Ragged) -> Batch:
         pad, eos = self.tok.pad, self.tok.eos
-        sources = [source[i] for i in chosen]
-        targets = [target[i] for i in chosen]
-        source_BS = rectangle(sources, pad, last=eos)
-        input_BT = rectangle(targets, pad, first=self.start)
-        ends = np.array([len(t) + 1 for t in targets])
-        real_BT = np.arange(input_BT.shape[1]) < ends[:, None]
-        answers_BT = rectangle(targets, pad, last=eos)
+        source_BS = fill(source.flat(), source.lengths_R, pad, last=eos)
+        flat, ends = target.flat(), target.lengths_R + 1
+        input_BT = fill(flat, target.lengths_R, pad, first=self.start)
+        places = spread(np.arange(len(pairs)) * input_BT.shape[1], ends)
+        target_N = np.full(len(places), eos, np.int64)
+        target_N[spread(np.cumsum(ends) - ends, target.lengths_R)] = flat
         return Batch(
-            pairs[chosen],
+            pairs,
             torch.from_numpy(source_BS),
             torch.from_numpy(input_BT),
-            torch.from_numpy(answers_BT[real_BT]),
-            torch.from_numpy(np.flatnonzero(real_BT)),
-            real=int(ends.sum()) + sum(len(s) + 1 for s in sources),
+            torch.from_numpy(target_N),
+            torch.from_numpy(places),
+            real=len(places) + int(source.lengths_R.sum()) + len(pairs),
         )
 
 
-def rectangle(rows: Sequence[Any], pad: int, first: int | None = None, last: int | None = None) -> Ints:
-    """Return rows of ids as one padded array, with the token `first` before and `last` after each row if given."""
-    extra = (first is not None) + (last is not None)
-    lengths = np.array([len(row) + extra for row in rows])
-    filled = np.full((len(rows), int(lengths.max(initial=0))), pad, np.int64)
-    begin = 0 if first is None else 1
-    columns = np.arange(filled.shape[1])
-    text = (columns >= begin) & (columns < begin + (lengths - extra)[:, None])
-    filled[text] = np.concatenate([np.asarray(row, np.int64) for row in rows]) if len(rows) else []
-    if first is not None:
-        filled[:, 0] = first
-    if last is not None:
-        filled[np.arange(len(rows)), lengths - 1] = last
-    return filled
-
-
-def _cut(longest: Ints, limit: int) -> list[Ints]:
+def cut_runs(source: Ints, target: Ints, limit: int, processes: int = 1, workers: int = 2) -> list[Ints]:
     """Cut an update into runs of neighbours of at most `limit` tokens, counting padding, or of one sentence.
 
-    If the limit allows it, the runs are about equal and their number is even, for two workers.
+    `source` and `target` are lengths with eos. If the limit allows it, the runs are about equal in tokens, and their
+    number is a multiple of processes x workers. One process does not cut what is within the limit. With too few
+    sentences for several processes, each run is one sentence.
     """
-    runs = list(_fill(longest, limit))
-    count = 2 * math.ceil(len(runs) / 2)
-    if len(runs) == 1 or count > len(longest):
+    longest = np.maximum(source, target)
+    runs, step = _fill(longest, limit), processes * workers
+    if processes == 1 and len(runs) == 1:
         return runs
-    mass = np.cumsum(longest)
+    least = step * math.ceil(len(runs) / step)
+    if least > len(longest):
+        return runs if processes == 1 else np.split(np.arange(len(longest)), len(longest))
+    most = least if processes == 1 else min(least + MORE_RUNS * step, len(longest))
+    tokens = longest if processes == 1 else source + target  # the former so that old runs are resumed exactly
+    for count in range(least, most + 1, step):
+        equal = _equal(tokens, count, none_empty=processes > 1)
+        if all(longest[run].max() * len(run) <= limit or len(run) == 1 for run in equal):
+            return equal
+    return runs
+
+
+def _equal(tokens: Ints, count: int, none_empty: bool) -> list[Ints]:
+    """Cut an update into runs of neighbours that are about equal in tokens: `count`, or fewer if some are empty."""
+    mass = np.cumsum(tokens)
     cuts = np.searchsorted(mass, mass[-1] * np.arange(1, count) / count)
-    equal = [run for run in np.split(np.arange(len(longest)), cuts) if len(run)]
-    fits = all(longest[run].max() * len(run) <= limit or len(run) == 1 for run in equal)
-    return equal if fits else runs
+    if none_empty:  # of a process without a batch the others would wait for nothing
+        place = np.arange(1, count)
+        cuts = np.maximum.accumulate(np.maximum(cuts, place) - place) + place
+        cuts = np.minimum(cuts, len(tokens) - count + place)
+    return [run for run in np.split(np.arange(len(tokens)), cuts) if len(run)]
 
 
-def _fill(longest: Ints, limit: int) -> Iterator[Ints]:
-    """Yield runs, each with as many sentences as the limit allows."""
-    start, widest = 0, 0
-    for end, length in enumerate(longest.tolist()):
-        widest = max(widest, length)
-        if end > start and widest * (end - start + 1) > limit:
-            yield np.arange(start, end)
-            start, widest = end, length
-    yield np.arange(start, len(longest))
+def _fill(longest: Ints, limit: int) -> list[Ints]:
+    """Cut an update into runs, each with as many sentences as the limit allows."""
+    runs, start = [], 0
+    while start < len(longest):
+        widest = np.maximum.accumulate(longest[start : start + limit])
+        size = np.searchsorted(widest * np.arange(1, len(widest) + 1), limit, side="right")
+        runs.append(np.arange(start, start + max(1, int(size))))
+        start = int(runs[-1][-1]) + 1
+    return runs

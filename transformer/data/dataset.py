@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transformer.data import corpus
+from transformer.data.ragged import Ragged
 from transformer.data.tokenizer import Flat, Tokenizer
 
 FORMAT = 1
@@ -41,11 +42,11 @@ class Dataset:
         """Return the numbers of source ids and of target ids of every pair."""
         return np.diff(self.source_starts)[self.rows], np.diff(self.target_starts)[self.rows]
 
-    def ids(self, pair_ids: Ints) -> tuple[list[Ints], list[Ints]]:
-        """Return the source ids and the target ids of these pairs."""
+    def ids(self, pair_ids: Ints) -> tuple[Ragged, Ragged]:
+        """Return the source ids and the target ids of these pairs. Reads no id yet."""
         places = self.rows[pair_ids]
         sides = ((self.source_ids, self.source_starts), (self.target_ids, self.target_starts))
-        left, right = ([ids[starts[p] : starts[p + 1]] for p in places] for ids, starts in sides)
+        left, right = (Ragged(ids, starts[places], starts[places + 1] - starts[places]) for ids, starts in sides)
         return left, right
 
 

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from transformer.config import DecodeConfig
-from transformer.data.batching import rectangle
 from transformer.data.lengths import Lengths
+from transformer.data.ragged import rectangle
 from transformer.data.text import visible
 from transformer.data.tokenizer import Tokenizer
 from transformer.decoding import search

@@ -4,7 +4,7 @@ On a CPU each thread has its generator, and masks are cheap to draw. With `Draws
 places of its elements: the same whatever computes it, whether compiled into a larger kernel or not, and whatever was
 drawn before.
 
-Shape letters: J dropouts, in the order in which they are applied.
+Shape letters: J dropouts (in the order in which they are applied).
 """
 
 from __future__ import annotations

@@ -34,12 +34,19 @@ class PackedWeights:
 
     def __init__(self) -> None:
         self._copies: dict[str, tuple[Any, Tensor]] = {}
+        self._kept: Tensor | None = None
 
     def __reduce__(self) -> Any:
         return PackedWeights, ()  # a copy of a model packs its weights itself
 
+    def keep(self, copy: Tensor | None) -> None:
+        """Use a copy in its dtype that its owner updates in place, or no longer."""
+        self._kept = copy
+
     def forward(self, weight: Tensor, dtype: torch.dtype) -> Tensor:
         """Return the packed copy for `x @ weight.T`."""
+        if self._kept is not None and self._kept.dtype == dtype:
+            return self._kept
         return self._packed("forward", weight, dtype)
 
     def backward(self, weight: Tensor, dtype: torch.dtype) -> Tensor:

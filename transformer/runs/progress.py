@@ -57,6 +57,10 @@ class Progress:
     """Number of newest updates that were skipped because their loss or gradient was not finite."""
     last_good: str = ""
     """The newest checkpoint saved while `skipped_in_a_row` was 0."""
+    batch_limits: dict[str, int] = field(default_factory=dict)
+    """Most tokens per side of a micro-batch, by device and number of processes: what has cut the batches so far."""
+    fitting: dict[str, int] = field(default_factory=dict)
+    """The largest micro-batch that has not run out of memory, likewise."""
     rate_halved: bool = False
     """Whether training has rolled back to `last_good` and halved the learning rate."""
 

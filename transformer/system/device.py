@@ -7,11 +7,13 @@ import functools
 import importlib.util
 import math
 import os
+from collections import deque
 from pathlib import Path
 
 import torch
 
-from transformer.errors import DeviceError
+from transformer.errors import ConfigError, DeviceError
+from transformer.system.launcher import Launch, read_launch
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -19,7 +21,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 def resolve_device(name: str = "auto") -> torch.device:
     """Return the device that `auto`, `cpu`, `cuda` or `cuda:N` means. Raises DeviceError if it is not available.
 
-    torch takes no more threads than a container has cores, unless OMP_NUM_THREADS says how many.
+    A GPU becomes the current device of torch, and has its number in the result. torch takes no more threads than a
+    container has cores, unless OMP_NUM_THREADS says how many.
     """
     if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > (cores := cores_granted()):
         torch.set_num_threads(cores)
@@ -36,7 +39,39 @@ def resolve_device(name: str = "auto") -> torch.device:
         raise DeviceError(f"device {name} is not available: there are {torch.cuda.device_count()} GPUs")
     if found.type not in ("cpu", "cuda"):
         raise DeviceError(f"device {name} is not supported; use cpu or cuda")
-    return found
+    if found.type != "cuda":
+        return found
+    launch = read_launch()
+    return gpu_of(launch) if launch.count > 1 else use_gpu(found.index or 0)
+
+
+def gpu_of(launch: Launch) -> torch.device:
+    """Make the GPU of this one of several processes the current device, and return it.
+
+    No process touches the GPU of another: that would take half a gigabyte of it.
+    """
+    gpus, local = torch.cuda.device_count(), launch.local
+    if local is None and gpus > 1:
+        raise ConfigError(
+            f"there are {gpus} GPUs, but LOCAL_RANK, the number of this process on its node, is not set: start "
+            "training with torchrun or srun"
+        )
+    if local is None or (gpus == 1 and launch.bound):
+        local = 0
+    if local >= gpus:
+        raise DeviceError(f"LOCAL_RANK is {local}, but there are {gpus} GPUs; start one process for each")
+    return use_gpu(local)
+
+
+def use_gpu(number: int) -> torch.device:
+    """Make a GPU the current device, and return it. Sets which attention kernels torch may choose.
+
+    cuDNN makes a plan for each new shape, which takes about a second, and nearly each batch has a shape of its own. Its
+    gradients can be NaN with masks (pytorch#196678), and differ from run to run.
+    """
+    torch.cuda.set_device(number)  # where random numbers are seeded, memory is pinned and streams are made
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    return torch.device("cuda", number)
 
 
 def cores_granted(root: Path = Path("/sys/fs/cgroup")) -> int:
@@ -86,6 +121,34 @@ def _cpu_has_bfloat16() -> bool:
         return False
     flags = torch.cpu.get_capabilities()
     return bool(flags.get("avx512_bf16") or flags.get("amx_bf16"))
+
+
+def advice_on_precision(name: str, on: torch.device) -> str | None:
+    """Return what would make training in this precision, by its name in the configuration, faster on a GPU."""
+    if on.type != "cuda" or resolve_dtype(name, on) != torch.float32:
+        return None
+    if _has_bfloat16(on):
+        return "products in float32 are exact (no TF32), but several times slower than with train.precision=bfloat16"
+    if torch.cuda.get_device_capability(on) >= (7, 0):
+        return f"{device_name(on)} has no bfloat16, so this is float32; train.precision=float16 would be faster"
+    return None
+
+
+class LaunchQueue:
+    """Bounds how far the host runs ahead of a GPU, so that the time on the host is that of the device."""
+
+    def __init__(self, device: torch.device, most: int = 2) -> None:
+        self.on_gpu, self.most = device.type == "cuda", most
+        self._events: deque[torch.cuda.Event] = deque()
+
+    def wait(self) -> None:
+        """Mark the end of the work so far, and wait until all but `most` such marks are reached."""
+        if self.on_gpu:
+            event = torch.cuda.Event(blocking=True)
+            event.record()
+            self._events.append(event)
+            if len(self._events) > self.most:
+                self._events.popleft().synchronize()
 
 
 def device_name(on: torch.device) -> str:

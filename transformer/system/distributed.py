@@ -22,7 +22,8 @@ import torch.distributed
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from transformer.errors import ConfigError, DeviceError, TransformerError
+from transformer.errors import ConfigError, TransformerError
+from transformer.system.device import gpu_of
 from transformer.system.launcher import Launch, read_launch
 from transformer.system.lifeline import LONGEST, Ending, Lifeline, open_lifeline
 from transformer.system.signals import REASONS, StoppedError, watchdog
@@ -250,28 +251,11 @@ def join_ranks(on: torch.device) -> tuple[Ranks, torch.device]:
     if launch.count == 1:
         return Ranks(), on
     if on.type == "cuda":
-        on = _gpu(launch)
-        torch.cuda.set_device(on)
+        on = gpu_of(launch)
     if torch.distributed.is_initialized():  # by the program that calls this one
         rank, count = torch.distributed.get_rank(), torch.distributed.get_world_size()
         return Ranks(rank, count, launch.local or 0, torch.distributed.new_group(backend="gloo", timeout=WORKING)), on
     return _meet(launch, on), on
-
-
-def _gpu(launch: Launch) -> torch.device:
-    """Return the GPU of this process."""
-    gpus = torch.cuda.device_count()
-    if launch.local is None and gpus > 1:
-        raise ConfigError(
-            f"there are {gpus} GPUs, but LOCAL_RANK, the number of this process on its node, is not set: start "
-            "training with torchrun or srun"
-        )
-    local = launch.local or 0
-    if gpus == 1 and launch.bound:
-        local = 0
-    if local >= gpus:
-        raise DeviceError(f"LOCAL_RANK is {local}, but there are {gpus} GPUs; start one process for each")
-    return torch.device("cuda", local)
 
 
 def _meet(launch: Launch, on: torch.device) -> Ranks:

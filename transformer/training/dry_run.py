@@ -30,27 +30,31 @@ def dry_run(cfg: Config, folder: Path, device: torch.device) -> list[str]:
     check_corpora(cfg.data)
     check_destination(folder)
     loop = build_loop(cfg, folder, device, Ranks(), Stopwatch())
-    _, batches = next(loop.cut_updates())
-    watch = Stopwatch()
-    loop.update(batches)
+    cut = next(loop.cut_updates())
+    watch, batches = Stopwatch(), cut.batches
+    loop.update(cut)
     values = loop.take_statistics()
     averaged, parameters = loop.trainer.average is not None, sum(p.numel() for p in loop.trainer.parameters)
     return [
         f"parameters        {parameters:,}",
         f"training pairs    {len(loop.data.train):,}",
         f"updates per epoch {loop.updates_per_epoch:,}",
-        f"one update        {sum(b.tokens for b in batches):,} target tokens, {values['real']:.1%} real tokens",
+        f"one update        {cut.tokens:,} target tokens, {values['real']:.1%} real tokens",
         *(
-            f"  batch           source {tuple(b.source_BS.shape)}, target {tuple(b.input_BT.shape)}"
-            for b in batches[:SHOWN_BATCHES]
+            f"  batch           source {source}, target {target}"
+            for source, target in (batch.shapes for batch in batches[:SHOWN_BATCHES])
         ),
         *([f"  ... {len(batches) - SHOWN_BATCHES} more"] if len(batches) > SHOWN_BATCHES else []),
         f"loss              {values['loss']:.3f} (chance: {math.log(loop.run.tokenizer.sizes[1]):.3f})",
         f"memory, estimate  {_memory(loop, batches, parameters) / 2**30:.2f} GiB for weights, optimizer, activations",
         f"disk, checkpoints {disk_in_words(*disk_space(loop.run, parameters, averaged))}",
-        f"memory, peak      {peak_memory(device) / 2**30:.2f} GiB in this update, including the program",
+        f"memory, peak      {peak_memory(device) / 2**30:.2f} GiB in this update, {_included(device)}",
         f"time              {duration(watch.seconds)} for this first update, on {device_name(device)}",
     ]
+
+
+def _included(device: torch.device) -> str:
+    return "including the program" if device.type == "cpu" else "in tensors on the GPU"
 
 
 def _memory(loop: TrainingLoop, batches: list[Batch], parameters: int) -> float:

@@ -7,7 +7,7 @@ the gradients over processes, the cast to a lower precision.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -28,37 +28,30 @@ class FlatWeights:
 
     def __init__(self, model: Transformer, cast: torch.dtype | None = None) -> None:
         self.parameters = dict(model.named_parameters())
+        self._output = model.output_packed
         linear = {id(p) for each in model.modules() if isinstance(each, Linear) for p in each.parameters()}
-        # Matrices first, since only they decay; the weights of linear layers first among both, so that a cast is two
-        # copies.
-        names = sorted(self.parameters, key=lambda name: _place(self.parameters[name], linear))
         self._slices: dict[str, slice] = {}
-        end = 0
-        for name in names:
-            start, end = end, end + self.parameters[name].numel()
-            self._slices[name] = slice(start, end)
-            end += -end % ALIGNMENT
-        self.matrices = self._end([name for name in names if self.parameters[name].ndim > 1])
-        """Number of elements of the part that weight decay applies to."""
-        any_weight = next(iter(self.parameters.values()))
-        self.weights = torch.zeros(end, device=any_weight.device)
+        end = cast_end = self.matrices = 0
+        for name in sorted(self.parameters, key=lambda name: _place(self.parameters[name], linear)):
+            p = self.parameters[name]
+            self._slices[name] = slice(end, end + p.numel())
+            end += p.numel() + -p.numel() % ALIGNMENT
+            if p.ndim > 1:
+                self.matrices = end
+            if p.ndim > 1 or id(p) in linear:
+                cast_end = end
+        self.weights = torch.zeros(end, device=next(model.parameters()).device)
         self.gradients = torch.zeros_like(self.weights)
         self.gradient_views = list(self.views(self.gradients).values())
         """The gradient of each parameter, in the order of `parameters`."""
-        for name, view in self.views(self.weights).items():
-            view.copy_(self.parameters[name].detach())
-        self._cast: list[tuple[slice, Tensor]] = []
-        if cast is not None:
-            for kind in (True, False):
-                group = [n for n in names if id(self.parameters[n]) in linear and (self.parameters[n].ndim > 1) == kind]
-                part = slice(self._slices[group[0]].start, self._end(group))
-                self._cast.append((part, self.weights[part].to(cast)))
+        self.fill(self.weights, {name: p.detach() for name, p in self.parameters.items()})
+        self._cast = None if cast is None else self.weights[:cast_end].to(cast)
+        self._linear = [name for name, p in self.parameters.items() if id(p) in linear]
+        (self._output_name,) = (name for name, p in self.parameters.items() if p is model.output_weight)
         self._point_to(self.weights)
 
-    def _end(self, names: Sequence[str]) -> int:
-        """Return where the last of these weights and the gap after it end."""
-        end = max((self._slices[name].stop for name in names), default=0)
-        return end + -end % ALIGNMENT
+    matrices: int
+    """Number of elements of the first part of a buffer, which has all matrices: weight decay applies to it."""
 
     def views(self, *flat: Tensor) -> dict[str, Tensor]:
         """Return the part of each parameter in a buffer of this layout, in its shape, by its name.
@@ -84,32 +77,32 @@ class FlatWeights:
 
     def changed(self) -> None:
         """Take note that `weights` has changed: cast it again, and have packed copies made anew."""
-        for part, low in self._cast:
-            low.copy_(self.weights[part])
+        if self._cast is not None:
+            self._cast.copy_(self.weights[: len(self._cast)])
         # Autograd does not see a change made through a view of the same memory, and PackedWeights relies on it.
         torch.autograd.graph.increment_version(list(self.parameters.values()))
 
     @contextlib.contextmanager
     def replaced_by(self, other: Tensor) -> Iterator[None]:
-        """Compute with the weights in another buffer of this layout while the block runs."""
-        self._point_to(other)
+        """Let the model have the float32 weights in a buffer of this layout, and no cast ones, while the block runs."""
+        self._point_to(other, cast=False)
         try:
             yield
         finally:
             self._point_to(self.weights)
 
-    def _point_to(self, flat: Tensor) -> None:
+    def _point_to(self, flat: Tensor, cast: bool = True) -> None:
         views = self.views(flat)
-        for part, low in self._cast:
-            low.copy_(flat[part])
-            for name, piece in self._slices.items():
-                if part.start <= piece.start < part.stop:
-                    shape = self.parameters[name].shape
-                    views[name] = low[piece.start - part.start : piece.stop - part.start].view(shape)
+        self._output.keep(None)
+        if self._cast is not None and cast:
+            low = {name: self._cast[self._slices[name]] for name in (*self._linear, self._output_name)}
+            views |= {name: low[name].view(self.parameters[name].shape) for name in self._linear}
+            self._output.keep(low[self._output_name].view(self.parameters[self._output_name].shape))
         for name, p in self.parameters.items():
             p.data = views[name]
-        torch.autograd.graph.increment_version(list(self.parameters.values()))
+        self.changed()
 
 
 def _place(p: nn.Parameter, linear: set[int]) -> tuple[bool, bool]:
+    """Return where a weight is: matrices first, and the vectors of linear layers before others, which are not cast."""
     return p.ndim <= 1, id(p) not in linear

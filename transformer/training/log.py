@@ -6,13 +6,13 @@ import contextlib
 import json
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from transformer import atomic
-from transformer.data.batching import Batch
+from transformer.data.batching import CutUpdate
 from transformer.errors import ConfigError
 from transformer.evaluation import metrics
 from transformer.runs.layout import METRICS
@@ -39,11 +39,11 @@ class WindowStatistics:
     data_seconds: float = 0.0
     """Part of `seconds` spent waiting for the next batches."""
 
-    def count(self, batches: Sequence[Batch]) -> None:
-        """Add the sizes of an update's batches."""
-        self.tokens += sum(batch.tokens for batch in batches)
-        self.real += sum(batch.real for batch in batches)
-        self.padded += sum(batch.padded for batch in batches)
+    def count(self, cut: CutUpdate[Any]) -> None:
+        """Add the tokens of an update, and the sizes of this process's batches."""
+        self.tokens += cut.tokens
+        self.real += sum(batch.real for batch in cut.batches)
+        self.padded += sum(batch.padded for batch in cut.batches)
 
 
 class MetricsLog:

@@ -12,15 +12,17 @@ from tqdm import tqdm
 
 from transformer.config import Config
 from transformer.data import batching
-from transformer.data.batching import Batch, BatchCutter, Update
+from transformer.data.batching import CutUpdate
 from transformer.data.lengths import measure_lengths
 from transformer.data.prepare import Data
 from transformer.runs.progress import Progress
 from transformer.runs.run import Run
 from transformer.system.clock import Stopwatch
+from transformer.system.device import LaunchQueue
 from transformer.system.distributed import Ranks
 from transformer.system.threads import prefetch
 from transformer.training.agreement import spread_state
+from transformer.training.cutting import Cutting
 from transformer.training.guard import Guard
 from transformer.training.log import MetricsLog, WindowStatistics, perplexity, train_line
 from transformer.training.optimizer import learning_rate
@@ -46,10 +48,11 @@ class TrainingLoop:
     ) -> None:
         """`micro_batch_tokens` is per side of a batch."""
         self.run, self.cfg, self.data, self.trainer = run, run.config, data, trainer
-        self.micro_batch_tokens, self.watch = micro_batch_tokens, watch
+        self.watch, self.cutting = watch, Cutting(trainer, data, micro_batch_tokens)
         self.metrics_log: MetricsLog | None = None  # in processes that do not write
         self.progress = Progress()
         self.updates_per_epoch = batching.updates_per_epoch(data.train, self.cfg.train.batch_tokens)
+        self.queue = LaunchQueue(trainer.device)
         self.guard, self.window = Guard(run, trainer.ranks.first), WindowStatistics()
         self.writer = CheckpointWriter(run, trainer, data.fingerprints, data.train.report.get("former_fingerprint"))
         self.requests = Requests(self.cfg.train.time_limit, watch, trainer.ranks)
@@ -60,26 +63,27 @@ class TrainingLoop:
         )
         self.selector = Selector(self.cfg.train, self.validator, self.writer, self.requests, self._log)
 
+    def resume(self, progress: Progress) -> None:
+        """Continue from the progress of a checkpoint."""
+        self.progress = progress
+        self.cutting.resume(progress)
+
     def write_metrics_to(self, metrics_log: MetricsLog | None) -> None:
         """Set the metrics log, which is None in processes that do not write."""
         self.metrics_log = self.guard.metrics_log = metrics_log
 
     # ---- updates ----------------------------------------------------------------------------------------
 
-    def cut_updates(self) -> Iterator[tuple[Update, list[Batch]]]:
+    def cut_updates(self) -> Iterator[CutUpdate[Any]]:
         """Yield the updates from the current one on, cut into batches."""
-        cfg, tok, progress = self.cfg.train, self.run.tokenizer, self.progress
-        start = self.trainer.model.start_id
-        cutter = BatchCutter(self.data.train, tok, start, self.micro_batch_tokens, cfg.subword_sampling, cfg.seed)
-        for update in batching.updates(self.data.train, cfg.batch_tokens, cfg.seed, progress.epoch, progress.index):
-            yield update, cutter.cut(update)
+        return self.cutting.updates(self.progress)
 
-    def update(self, batches: list[Batch]) -> None:
-        """Do one update with these batches."""
+    def update(self, cut: CutUpdate[Any]) -> None:
+        """Do one update."""
         progress, step = self.progress, self.progress.step + 1
-        pending = self.trainer.update(step, batches, self.rate(step))
+        pending = self.trainer.update(step, cut, self.rate(step))
         self.guard.add(pending)
-        self.window.count(batches)
+        self.window.count(cut)
         progress.step = step
         progress.tokens += pending.tokens
 
@@ -88,14 +92,15 @@ class TrainingLoop:
         halved = 0.5 if self.progress.rate_halved else 1.0
         return halved * learning_rate(step, self.cfg.train, self.cfg.model.width)
 
-    def take_and_update(self, updates: Iterator[tuple[Update, list[Batch]]]) -> None:
+    def take_and_update(self, updates: Iterator[CutUpdate[Any]]) -> None:
         """Wait for the batches of the next update, do the update, and record the time."""
         ranks = self.trainer.ranks
         started, waited = time.perf_counter(), ranks.waited
-        update, batches = next(updates)
-        progress = self.progress
+        cut = next(updates)
+        progress, update = self.progress, cut.update
         self.window.data_seconds += time.perf_counter() - started
-        self.update(batches)
+        self.update(cut)
+        self.queue.wait()
         progress.epoch, progress.index = (update.epoch + 1, 0) if update.last else (update.epoch, update.index + 1)
         seconds = time.perf_counter() - started
         self.window.seconds += seconds
@@ -197,6 +202,7 @@ class TrainingLoop:
 
     def _save(self) -> None:
         self.guard.check(self.progress, self.window)
+        self.cutting.record(self.progress)
         self.writer.save(self.progress)
         self.requests.save_seconds = self.writer.slowest
 

@@ -20,23 +20,28 @@ CACHED_ELEMENTS = 2**20
 """On a CPU: elements of one activation tensor that fit into the caches of a server processor (2 to 4 MB)."""
 PARTS_AT_A_TIME = 2
 """On a CPU: number of micro-batches that the two workers compute in parallel."""
-CPU_SLACK, GPU_SLACK = 1.15, 1.1
+CPU_SLACK = 1.15
 """Factor by which a micro-batch may exceed its equal share, since batches are never filled completely."""
-SHARE_OF_FREE_MEMORY = 0.6
-"""On CUDA: share of the free memory for activations. The rest is for logits, gradients, fragmentation. Not measured."""
+SHARE_OF_MEMORY = 0.6
+"""On CUDA: share of the memory for activations. The rest is for weights, logits, gradients, fragmentation. Of all
+memory, not of what is free at the moment: the same run must be cut into the same batches each time. Not measured."""
 
 
 def micro_batch_tokens(cfg: Config, device: torch.device, processes: int = 1) -> int:
-    """Return the most tokens per side of a micro-batch, counting padding."""
+    """Return the most tokens per side of a micro-batch, counting padding. On CUDA that is what fits into the memory."""
     if cfg.train.micro_batch_tokens != "auto":
         return cfg.train.micro_batch_tokens
     share = cfg.train.batch_tokens / processes
     if device.type != "cuda":
         parts = PARTS_AT_A_TIME * max(1, round(share * cfg.model.width / CACHED_ELEMENTS))
         return math.ceil(CPU_SLACK * share / parts)
-    free, _ = torch.cuda.mem_get_info(device)
-    fitting = int(free * SHARE_OF_FREE_MEMORY) // bytes_per_token(cfg)
-    return max(1024, min(math.ceil(GPU_SLACK * share), fitting))
+    memory = torch.cuda.get_device_properties(device).total_memory
+    return max(1024, int(memory * SHARE_OF_MEMORY) // bytes_per_token(cfg))
+
+
+def parts_at_a_time(device: torch.device) -> int:
+    """Return how many micro-batches a process computes in parallel. It does not depend on the number of cores."""
+    return 1 if device.type == "cuda" else PARTS_AT_A_TIME
 
 
 def bytes_per_token(cfg: Config) -> int:

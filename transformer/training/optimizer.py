@@ -77,6 +77,7 @@ class MovingAverage:
     def __init__(self, weights: Tensor, decay: float) -> None:
         self.weights, self.decay = weights, decay
         self.average = weights.clone()
+        self._amount = torch.zeros((), device=weights.device)
 
     def update(self, step: int) -> None:
         """Move the average towards the weights after update `step`.
@@ -84,7 +85,7 @@ class MovingAverage:
         Early in training the decay is (1 + step) / (10 + step), so that the random initial weights are soon forgotten.
         """
         keep = min(self.decay, (1 + step) / (10 + step))
-        self.average.lerp_(self.weights, 1 - keep)
+        self.average.lerp_(self.weights, self._amount.fill_(1 - keep))
 
 
 def state_shapes(parameters: Mapping[str, Shape]) -> dict[str, Shape]:

@@ -20,7 +20,7 @@ from transformer.runs.run import Run, open_run, write_run
 from transformer.training.optimizer import learning_rate
 
 CHANGEABLE = (
-    *(f"train.{key}" for key in ("max_steps", "time_limit", "micro_batch_tokens", "tensorboard")),
+    *(f"train.{key}" for key in ("max_steps", "time_limit", "micro_batch_tokens", "fast", "tensorboard")),
     *(f"train.{key}" for key in ("average_last", "samples", "validate_text", "patience")),
     *(f"train.{key}" for key in ("log_every", "validate_every", "save_every", "keep_last", "keep_best")),
     *("data.test", "data.prepared_dir", "decode"),

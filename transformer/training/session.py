@@ -27,7 +27,7 @@ from transformer.runs.layout import CHECKPOINTS, CONFIG, FINISHED, REPORT, is_ru
 from transformer.runs.models import build_model, load_model
 from transformer.runs.run import Run, check_destination, open_run, refuse_links, write_run
 from transformer.system.clock import Stopwatch
-from transformer.system.device import device_name, missing_here, resolve_dtype
+from transformer.system.device import advice_on_precision, device_name, missing_here, resolve_dtype
 from transformer.system.distributed import Ranks, joined
 from transformer.system.launcher import job, restarted
 from transformer.system.memory import enough_memory
@@ -163,6 +163,7 @@ def _train(loop: TrainingLoop, start: _Start, board: BoardMaker | None, progress
         warn_of_a_jump(config_file.load(run.path / CONFIG), cfg, loop.progress.step + 1)
     loop.progress = spread_state(loop.trainer, loop.progress, ranks)
     if start.resumes:
+        loop.resume(loop.progress)
         loop.writer.saved_at = loop.progress.step
     with contextlib.ExitStack() as stack:
         if ranks.first:
@@ -258,6 +259,13 @@ def _log_start(loop: TrainingLoop) -> None:
         str(trainer.dtype).removeprefix("torch."),
         device_name(trainer.device),
     )
+    if advice := advice_on_precision(cfg.train.precision, trainer.device):
+        log.info("%s", advice)
+    pieces = loop.run.tokenizer.sizes[1]
+    if trainer.device.type == "cuda" and pieces % 8:
+        log.info(
+            "the products with %s target pieces would be faster if their number were a multiple of 8", f"{pieces:,}"
+        )
     needed, free = disk_space(loop.run, parameters, trainer.average is not None)
     if needed > free:
         log.warning(

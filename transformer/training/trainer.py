@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from transformer.config import Config
-from transformer.data.batching import Batch
+from transformer.data.batching import Batch, CutUpdate
+from transformer.data.packing import PackedBatch
 from transformer.model.dropout import dropout_seed
 from transformer.model.loss import LossSum, label_smoothed
 from transformer.model.network import Transformer
@@ -23,6 +24,7 @@ from transformer.system.device import resolve_dtype
 from transformer.system.distributed import Ranks
 from transformer.system.memory import enough_memory
 from transformer.system.threads import Workers, start_workers
+from transformer.training.fast import FastPath, make_fast_path
 from transformer.training.flat_weights import FlatWeights
 from transformer.training.microbatch import SeededBatch, TrainingSplitter
 from transformer.training.optimizer import (
@@ -68,22 +70,28 @@ class Trainer:
     scaler: torch.amp.GradScaler | None
     """Of the loss, where gradients are float16."""
     splitter: TrainingSplitter
+    fast: FastPath | None
+    """Computes updates in batches of constant shape, where there is a GPU to be fast on."""
 
     def __post_init__(self) -> None:
         self.parameters = list(self.weights.parameters.values())
 
-    def update(self, step: int, batches: list[Batch], rate: float) -> PendingUpdate:
-        """Update the weights with the gradient of the mean loss over all target tokens of these batches.
+    def update(self, step: int, cut: CutUpdate[Any], rate: float) -> PendingUpdate:
+        """Update the weights with the gradient of the mean loss over all target tokens of this update.
 
         `step` counts updates from 1 and seeds dropout. This does not wait for the device.
         """
-        tokens = sum(batch.tokens for batch in batches)
         self._prepare_model()
-        nll = self._sum_gradients(self._shares(step, batches), tokens)
+        if self.fast is not None:
+            nll = self._sum_packed(cut, self._seeds(step, cut))
+        else:
+            nll = self._sum_gradients(self._shares(step, cut), cut.tokens)
+        self.ranks.sum_in_place(self.weights.gradients)
+        nll = self.ranks.total(nll)
         norm = self._apply_gradients(nll, rate)
         if self.average is not None:
             self.average.update(step)
-        return PendingUpdate(step, tokens, np.concatenate([batch.pair_ids for batch in batches]), nll, norm)
+        return PendingUpdate(step, cut.tokens, cut.update.pair_ids, nll, norm)
 
     def _prepare_model(self) -> None:
         """Set the model to train, and pack its weights, which the last update has changed."""
@@ -91,10 +99,26 @@ class Trainer:
         self.model.compute_dtype = self.dtype
         self.workers.map(lambda pair: pair[0].repack(pair[1], self.dtype), self.model.packed_weights())
 
-    def _shares(self, step: int, batches: list[Batch]) -> list[list[SeededBatch]]:
+    def _seeds(self, step: int, cut: CutUpdate[Any]) -> list[int]:
+        """Return the dropout seeds of this process's batches, which depend on their positions in the update."""
+        seeds = np.random.SeedSequence([self.cfg.train.seed, step]).generate_state(cut.count, np.uint32)
+        mine: list[int] = seeds[cut.positions].tolist()
+        return mine
+
+    def _sum_packed(self, cut: CutUpdate[PackedBatch], seeds: list[int]) -> Tensor:
+        """Do what `_sum_gradients` does, for batches of constant shape."""
+        assert self.fast is not None
+        self.fast.start(cut.tokens)
+        for batch, seed in zip(cut.batches, seeds, strict=True):
+            self.fast.add(batch, seed)
+        if cut.batches:
+            return self.fast.nll.clone()
+        self.weights.gradients.zero_()
+        return torch.zeros((), device=self.device)
+
+    def _shares(self, step: int, cut: CutUpdate[Batch]) -> list[list[SeededBatch]]:
         """Return this process's batches with their dropout seeds, one list for each worker."""
-        seeds = np.random.SeedSequence([self.cfg.train.seed, step]).generate_state(len(batches), np.uint32)
-        mine = list(zip(batches, seeds.tolist(), strict=True))[self.ranks.rank :: self.ranks.count]
+        mine = list(zip(cut.batches, self._seeds(step, cut), strict=True))
         shares = [mine[i :: self.workers.count] for i in range(self.workers.count)]
         return [share for share in shares if share]
 
@@ -110,9 +134,7 @@ class Trainer:
             torch._foreach_add_(flat, gradients)
         if not shares:
             self.weights.gradients.zero_()
-        nll = sum(nlls, torch.zeros((), device=self.device))
-        self.ranks.sum_in_place(self.weights.gradients)
-        return self.ranks.total(nll)
+        return sum(nlls, torch.zeros((), device=self.device))
 
     def _accumulate(self, share: list[SeededBatch], into: Gradients, tokens: int) -> Tensor:
         """Write the gradient of the loss per token, summed over these batches, into a list; return their summed nll.
@@ -169,15 +191,16 @@ class Trainer:
         return norm
 
     def averaged(self) -> contextlib.AbstractContextManager[None]:
-        """Compute with the averaged weights, if there are any, while the block runs."""
-        return contextlib.nullcontext() if self.average is None else self.weights.replaced_by(self.average.average)
+        """Let the model have its weights in float32, the averaged ones if there are any, while the block runs."""
+        return self.weights.replaced_by(self.weights.weights if self.average is None else self.average.average)
 
 
 def make_trainer(model: Transformer, cfg: Config, device: torch.device, ranks: Ranks) -> Trainer:
     """Move the model to the device and return its trainer, with new optimizer state and running workers."""
     model = model.to(device)
     dtype = resolve_dtype(cfg.train.precision, device)
-    weights, ema = FlatWeights(model), cfg.train.ema
+    cast = dtype if device.type == "cuda" and dtype != torch.float32 else None
+    weights, ema = FlatWeights(model, cast), cfg.train.ema
     return Trainer(
         model=model,
         cfg=cfg,
@@ -190,4 +213,5 @@ def make_trainer(model: Transformer, cfg: Config, device: torch.device, ranks: R
         average=None if ema is None else MovingAverage(weights.weights, ema),
         scaler=torch.amp.GradScaler(device.type) if dtype == torch.float16 else None,
         splitter=TrainingSplitter(device, model.pad),
+        fast=make_fast_path(model, weights, cfg.train, dtype),
     )

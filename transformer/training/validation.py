@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from transformer.data.batching import Batch, BatchCutter, Update
+from transformer.data.batching import Batch, BatchCutter, Update, UpdateReader
 from transformer.data.corpus import Pair
 from transformer.data.dataset import from_pairs
 from transformer.data.lengths import Lengths
@@ -89,8 +89,9 @@ class Validator:
     def _mean_loss(self, check: Callable[[], None]) -> float:
         """Return the mean negative log-likelihood per target token, in nats."""
         trainer, count = self.trainer, len(self.pairs)
-        cutter = BatchCutter(self.dataset, self.tokenizer, trainer.model.start_id, self.micro_batch_tokens, 0.0, 0)
-        batches = cutter.cut(Update(0, 0, True, np.arange(count)))
+        reader = UpdateReader(self.dataset, self.tokenizer, 0.0, 0)
+        cutter = BatchCutter(reader, trainer.model.start_id, self.micro_batch_tokens)
+        batches = cutter.cut(Update(0, 0, True, np.arange(count))).batches
 
         def loss_of(part: SeededBatch) -> LossSum:
             check()

@@ -22,9 +22,9 @@ def main() -> None:
     prefetched = prefetch(loop.cut_updates())
 
     def update(_: int) -> int:
-        _, batches = next(prefetched)
-        loop.update(batches)
-        return sum(batch.tokens for batch in batches)
+        cut = next(prefetched)
+        loop.update(cut)
+        return int(cut.tokens)
 
     measure(job, update)
     prefetched.close()

@@ -1,0 +1,67 @@
+"""How updates are cut into batches, rectangles or packed rows, and the sizes that a checkpoint keeps for that."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from transformer.data import batching
+from transformer.data.batching import BatchCutter, CutUpdate, UpdateReader
+from transformer.data.packing import RowPacker, choose_lengths, choose_slots
+from transformer.data.prepare import Data
+from transformer.runs.progress import Progress
+from transformer.training.microbatch import parts_at_a_time
+from transformer.training.trainer import Trainer
+
+
+class Cutting:
+    """Cuts the updates of a training. The same sizes give the same batches, and so the same dropout."""
+
+    def __init__(self, trainer: Trainer, data: Data, micro_batch_tokens: int) -> None:
+        """`micro_batch_tokens` is per side of a batch."""
+        self.trainer, self.data, self.cfg = trainer, data, trainer.cfg
+        self.micro_batch_tokens = micro_batch_tokens
+        self.slots = 0
+        """Positions per side of a batch of packed rows. 0 until it is chosen."""
+
+    def resume(self, progress: Progress) -> None:
+        """Take the sizes of a checkpoint, if they are of the same kind of device and number of processes."""
+        if self.cfg.train.micro_batch_tokens == "auto":
+            self.micro_batch_tokens = progress.batch_limits.get(self._setting(), self.micro_batch_tokens)
+            self.slots = progress.batch_limits.get(self._setting("rows"), 0)
+        self.trainer.splitter.limit = progress.fitting.get(self._setting(), math.inf)
+
+    def record(self, progress: Progress) -> None:
+        """Keep the sizes for a checkpoint."""
+        progress.batch_limits[self._setting()] = self.micro_batch_tokens
+        if self.slots:
+            progress.batch_limits[self._setting("rows")] = self.slots
+        if self.trainer.splitter.limit < math.inf:
+            progress.fitting[self._setting()] = int(self.trainer.splitter.limit)
+
+    def _setting(self, what: str = "batches") -> str:
+        return f"{what} on {self.trainer.device.type} x {self.trainer.ranks.count}"
+
+    def updates(self, progress: Progress) -> Iterator[CutUpdate[Any]]:
+        """Yield the updates from this progress on, cut into batches."""
+        cfg, trainer = self.cfg.train, self.trainer
+        cut = self._packer().pack if trainer.fast is not None else self._cutter().cut
+        for update in batching.updates(self.data.train, cfg.batch_tokens, cfg.seed, progress.epoch, progress.index):
+            yield cut(update)
+
+    def _cutter(self) -> BatchCutter:
+        cfg, trainer = self.cfg.train, self.trainer
+        reader = UpdateReader(self.data.train, self.data.tokenizer, cfg.subword_sampling, cfg.seed)
+        workers = parts_at_a_time(trainer.device)
+        return BatchCutter(reader, trainer.model.start_id, self.micro_batch_tokens, trainer.ranks, workers)
+
+    def _packer(self) -> RowPacker:
+        cfg, trainer, lengths = self.cfg.train, self.trainer, choose_lengths(self.cfg.data.max_length)
+        if not self.slots:
+            wanted = choose_slots(self.data.train, cfg.batch_tokens, trainer.ranks.count, lengths)
+            most = max(1, self.micro_batch_tokens // lengths[-1]) * lengths[-1]
+            self.slots = min(wanted, most)
+        tok, start = self.data.tokenizer, trainer.model.start_id
+        sampling = (cfg.subword_sampling, cfg.seed)
+        return RowPacker(self.data.train, tok, start, self.slots, lengths, *sampling, trainer.ranks)
