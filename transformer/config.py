@@ -143,6 +143,10 @@ class TrainConfig:
     fast: Literal["auto", "off"] = "auto"
     """On a GPU: compute batches of constant shape, compiled and captured, where that proves right. Changes speed,
     rounding and the draws of dropout."""
+    gradient_precision: Literal["float32", "bfloat16"] = "float32"
+    """Precision in which several processes sum their gradients. bfloat16 halves the traffic between them."""
+    shard_optimizer: bool = False
+    """Let each of several processes keep and apply the optimizer's state of a part of the weights. Saves memory."""
     seed: Annotated[int, (0, 2**32 - 1)] = 1
     """Seed of the initial weights, the order of batches, dropout and subword sampling."""
     schedule: Literal["noam", "linear", "cosine", "constant"] = "noam"
@@ -213,8 +217,12 @@ class DecodeConfig:
     """Sample from the fewest most probable tokens whose probabilities add up to this."""
     seed: Annotated[int, (0, 2**32 - 1)] = 1
     """Seed of sampling. The samples of a sentence depend only on the seed and the sentence."""
-    batch_tokens: Annotated[int, (1, 10**8)] = 10_240
-    """Most source tokens, counting padding, times the beam size, to decode at once. Changes speed only."""
+    batch_tokens: Annotated[int, (1, 10**8)] | Literal["auto"] = "auto"
+    """Most source tokens, counting padding, times the beam size, to decode at once. Changes speed only. `auto` is
+    10,240 on a CPU, and 65,536 on a GPU, or fewer if they would take more than a fifth of its memory."""
+    fast: Literal["auto", "off"] = "auto"
+    """`auto`: on CUDA, decode in buffers of constant shape, with steps that are captured once. The first steps are
+    compared with the plain way; if they differ by more than rounding or fail, decoding goes on the plain way."""
     precision: Literal["auto", "float32", "bfloat16", "float16", "int8"] = "auto"
     """Precision of the network's arithmetic. `auto` is int8 if possible (beam search on a CPU with AVX-512 VNNI, on
     Linux, with a C compiler), else bfloat16 if the hardware multiplies matrices in it, else float32. For sampling it is

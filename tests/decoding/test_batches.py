@@ -75,7 +75,7 @@ def test_other_errors_are_not_taken_for_out_of_memory(translator: Translator, mo
 
 
 def test_halves_are_the_whole_in_order(translator: Translator) -> None:
-    splitter = DecodingSplitter(CPU, translator.tokenizer, 100)
+    splitter = DecodingSplitter(CPU, translator.tokenizer, 100, translator.model.cfg)
     batch = PieceBatch([Piece([i]) for i in range(5)], beams=2, nbest=1)
     halves = splitter.halves(batch)
     assert halves is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from collections.abc import Callable
 from copy import copy
 from typing import Any
 
@@ -164,9 +165,9 @@ def test_a_translator_takes_any_backend(translator: Translator) -> None:
     class Silent:
         precision = "none"
 
-        def start(self, source_BS: torch.Tensor, beams: int) -> search.State:
+        def decode(self, source_BS: torch.Tensor, beams: int, positions: int, search: Callable[[Any], Any]) -> Any:
             self.rows = len(source_BS) * beams
-            return self
+            return search(self)
 
         def step(self, last_R: torch.Tensor) -> torch.Tensor:
             logits = torch.zeros(self.rows, translator.tokenizer.sizes[1])

@@ -13,17 +13,23 @@ from typing import Any
 
 import pytest
 import torch
-from support.together import Group
+from support.random_models import SMALL
+from support.together import Group, together
 from support.toy import CPU, assert_same, toy_pairs, write_pairs
 
 from transformer import config_file
-from transformer.config import Config
+from transformer.config import Config, TrainConfig
 from transformer.data.encode import encode_corpora
 from transformer.data.tokenizer import learn_tokenizer
+from transformer.errors import ConfigError
+from transformer.model.network import Transformer
 from transformer.runs.checkpoint import TENSORS, WEIGHTS, load_state, load_tensors
 from transformer.runs.run import open_run
 from transformer.system.distributed import Ranks
 from transformer.training import agreement, session
+from transformer.training.exchange import Exchange
+from transformer.training.flat_weights import FlatWeights
+from transformer.training.optimizer import build_optimizer, state_tensors
 from transformer.training.saving import CheckpointWriter
 from transformer.training.session import train
 from transformer.training.trainer import Trainer
@@ -62,9 +68,11 @@ def trained(count: int, folder: Path, cfg: Config | Callable[[int], Config], run
     return Group(count, folder, work, **how).results()
 
 
-def test_two_and_three_processes_train_as_one_does(tiny: Config, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sharded", ["false", "true"])
+def test_two_and_three_processes_train_as_one_does(tiny: Config, tmp_path: Path, sharded: str) -> None:
     """Updates have 3 to 5 batches, so a process has more than another, and clipping scales all gradients."""
     cfg = config_file.override(tiny, [*FEW, "train.clip_norm=0.5", "train.micro_batch_tokens=60", "train.ema=0.9"])
+    cfg = config_file.override(cfg, [f"train.shard_optimizer={sharded}"])
     train(cfg, tmp_path / "one", CPU)
     for count in (2, 3):
         runs = [tmp_path / f"of{count}" / str(rank) / "run" for rank in range(count)]
@@ -76,6 +84,47 @@ def test_two_and_three_processes_train_as_one_does(tiny: Config, tmp_path: Path)
         lines = recorded(runs[0], "train")
         assert all(line["straggling"] >= 0 and 0 <= line["slowest_rank"] < count for line in lines)
         assert len(lines) == 6
+
+
+def test_an_optimizer_may_be_shared_out_over_any_processes_when_a_run_is_resumed(tiny: Config, tmp_path: Path) -> None:
+    """A checkpoint has the whole state, by the names of the weights."""
+    cfg, runs = config_file.override(tiny, [*FEW, "train.max_steps=8"]), [tmp_path / "run"]
+    train(cfg, tmp_path / "one", CPU)
+    for steps, count, sharded in ((2, 2, True), (4, 1, True), (6, 3, True), (8, 2, False)):
+        now = config_file.override(cfg, [f"train.max_steps={steps}", f"train.shard_optimizer={sharded}".lower()])
+        assert trained(count, tmp_path, now, runs) == [f"all {steps} steps are done"] * count
+    assert_same(weights(tmp_path / "one"), weights(tmp_path / "run"), exact=False)
+
+
+def test_gradients_in_bfloat16_differ_by_rounding(tiny: Config, tmp_path: Path) -> None:
+    cfg = config_file.override(tiny, FEW)
+    train(cfg, tmp_path / "one", CPU)
+    for sharded in ("false", "true"):
+        low = ["train.gradient_precision=bfloat16", f"train.shard_optimizer={sharded}"]
+        assert trained(2, tmp_path, config_file.override(cfg, low), [tmp_path / sharded]) == [RUN] * 2
+        one, two = weights(tmp_path / "one"), weights(tmp_path / sharded)
+        assert not all(torch.equal(tensor, two[name]) for name, tensor in one.items())
+        for name, tensor in one.items():
+            torch.testing.assert_close(tensor, two[name], atol=2e-3, rtol=2e-2, msg=name)
+        (alone,), (shared,) = recorded(tmp_path / "one", "valid"), recorded(tmp_path / sharded, "valid")
+        assert shared["loss"] == pytest.approx(alone["loss"], rel=1e-3)
+
+
+def test_a_shared_out_optimizer_has_its_part_only(tmp_path: Path) -> None:
+    """And float16, whose scaler looks at all gradients, is refused."""
+    cfg = TrainConfig(shard_optimizer=True)
+
+    def work(ranks: Ranks) -> Any:
+        flat = FlatWeights(Transformer(SMALL, (60, 60), 0, 1, 20), shards=3)
+        exchange = Exchange(ranks, flat, cfg, torch.float32)
+        optimizer = build_optimizer(flat, cfg, exchange.shard)
+        flat.gradients[exchange.shard] = 1.0
+        optimizer.step()
+        return sum(each.numel() for each in state_tensors(optimizer)["exp_avg"]) * 3 == len(flat.weights)
+
+    assert together(3, tmp_path, work) == [True] * 3
+    with pytest.raises(ConfigError, match="train.shard_optimizer is not possible in float16; use bfloat16 or float32"):
+        Exchange(Ranks(0, 2), FlatWeights(Transformer(SMALL, (60, 60), 0, 1, 20)), cfg, torch.float16)
 
 
 def test_the_slowest_process_is_named(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

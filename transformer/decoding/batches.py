@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from transformer.config import ModelConfig
 from transformer.data.tokenizer import Tokenizer
+from transformer.decoding import transfer
 from transformer.decoding.prefix import TextPrefix
 from transformer.errors import DeviceError
 from transformer.system.device import device_name
@@ -19,6 +21,12 @@ WINDOW = 2000
 """Number of lines that are sorted by length together. Not measured."""
 WINDOW_CHARACTERS = 1 << 22
 """Characters that end a window early, so that long lines do not fill the memory."""
+CPU_TOKENS, GPU_TOKENS = 10_240, 65_536
+"""`decode.batch_tokens: auto` on a CPU and on a GPU, where at most as many as on a CPU are scored. Not measured."""
+GPU_SHARE = 0.2
+"""Share of the memory of a GPU that a batch may take with `decode.batch_tokens: auto`. Not measured."""
+GPU_LENGTH = 32
+"""On a GPU, a shorter sentence counts as this long, as its translation takes as much memory. Not measured."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,17 @@ def take_window(lines: Iterator[str]) -> list[str]:
     return window
 
 
+def batch_tokens(setting: int | str, model: ModelConfig, vocabulary: int, device: torch.device) -> int:
+    """Return `decode.batch_tokens`. `auto` does not depend on the memory that happens to be free."""
+    if isinstance(setting, int):
+        return setting
+    if not transfer.on_gpu(device):
+        return CPU_TOKENS
+    # float32 keys and values of a token, and of four target positions; logits of a row in float32, three times
+    each = 4 * (2 * 5 * model.decoder_layers * model.width + 3 * vocabulary // GPU_LENGTH)
+    return max(1, int(min(GPU_TOKENS, GPU_SHARE * transfer.memory_of(device) / each)))
+
+
 def cut_batches(lengths: Sequence[int], batch_tokens: int, workers: int) -> list[list[int]]:
     """Return the indices of sentences by decreasing length, in batches of at most `batch_tokens`, counting padding.
 
@@ -91,9 +110,22 @@ def cut_batches(lengths: Sequence[int], batch_tokens: int, workers: int) -> list
 class DecodingSplitter(MemorySplitter[PieceBatch]):
     """Decodes a batch in halves where memory does not hold it; the translations are the same."""
 
-    def __init__(self, device: torch.device, tokenizer: Tokenizer, batch_tokens: int) -> None:
+    def __init__(self, device: torch.device, tokenizer: Tokenizer, setting: int | str, model: ModelConfig) -> None:
+        """Take `decode.batch_tokens`, and the model by which `auto` is chosen."""
         super().__init__(device)
-        self.tokenizer, self._batch_tokens = tokenizer, batch_tokens
+        self.tokenizer = tokenizer
+        self._batch_tokens = batch_tokens(setting, model, tokenizer.sizes[1], device)
+
+    def cut(self, pieces: Sequence[Piece], beams: int, workers: int) -> list[list[int]]:
+        """Return the indices of pieces in batches to decode."""
+        least = GPU_LENGTH if transfer.on_gpu(self.device) else 0
+        lengths = [max(len(piece.source) + 1, least) * beams for piece in pieces]
+        return cut_batches(lengths, self.batch_tokens, workers)
+
+    def cut_to_score(self, pieces: Sequence[Piece]) -> list[list[int]]:
+        """Return the indices of pieces in batches to score, of which all logits are kept in float32."""
+        lengths = [max(len(piece.source), len(piece.target)) + 1 for piece in pieces]
+        return cut_batches(lengths, min(self.batch_tokens, CPU_TOKENS), workers=1)
 
     @property
     def batch_tokens(self) -> int:

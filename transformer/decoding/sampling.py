@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from transformer.decoding import search
+from transformer.decoding import search, transfer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,28 +36,30 @@ def sample(
     `bits_RT` has 64 random bits for each translation and position, as an integer.
     """
     sentence_of_row = np.arange(len(task.limits)).repeat(task.nbest)
-    device = bits_RT.device
-    last_R = torch.full((len(sentence_of_row),), task.start_id, device=device)
-    done_R = torch.zeros(len(sentence_of_row), dtype=torch.bool, device=device)
-    log_prob_R = torch.zeros(len(sentence_of_row), device=device)
-    ids_RT = torch.zeros(len(sentence_of_row), 0, dtype=torch.long, device=device)
+    rows, device = len(sentence_of_row), bits_RT.device
+    banned = transfer.upload(np.array(task.banned, np.int64), device)
+    last_R = torch.full((rows,), task.start_id, device=device)
+    done_R = torch.zeros(rows, dtype=torch.bool, device=device)
+    log_prob_R = torch.zeros(rows, device=device)
+    ids_RT, ended_R = np.zeros((rows, 0), np.int64), np.zeros(rows, bool)
     for position in range(max(task.limits, default=0)):
         logits_RV = state.step(last_R).float()
-        norm_R = logits_RV.logsumexp(-1)
-        free_RV = logits_RV.clone()  # the log-probability is that of the unconstrained model
-        search.constrain(logits_RV, search.allowed_ids(sentence_of_row, ids_RT.cpu().numpy(), task), task.banned)
+        norm_R = logits_RV.logsumexp(-1)  # the log-probability is that of the unconstrained model
+        search.constrain(logits_RV, search.allowed_ids(sentence_of_row, ids_RT, task), banned)
         last_R = draw(logits_RV, bits_RT[:, position], sampling).masked_fill(done_R, task.eos)
-        step_R = free_RV.gather(1, last_R[:, None])[:, 0] - norm_R
+        step_R = logits_RV.gather(1, last_R[:, None])[:, 0] - norm_R
         log_prob_R += step_R.masked_fill(done_R, 0.0)
-        ids_RT = torch.cat((ids_RT, last_R[:, None]), 1)
         done_R = done_R | (last_R == task.eos)
-        if bool(done_R.all()):
+        drawn_R = transfer.fetch(last_R)
+        ids_RT = np.concatenate((ids_RT, drawn_R[:, None]), axis=1)
+        ended_R |= drawn_R == task.eos
+        if ended_R.all():
             break
-    return _hypotheses(ids_RT, log_prob_R, sentence_of_row, task)
+    return _hypotheses(ids_RT, transfer.fetch(log_prob_R), sentence_of_row, task)
 
 
 def _hypotheses(
-    ids_RT: Tensor, log_prob_R: Tensor, sentence_of_row: NDArray[Any], task: search.SearchTask
+    ids_RT: NDArray[np.int64], log_prob_R: NDArray[np.float32], sentence_of_row: NDArray[Any], task: search.SearchTask
 ) -> list[list[search.Hypothesis]]:
     """Group the ids drawn into the samples of each sentence."""
     hypotheses: list[list[search.Hypothesis]] = [[] for _ in task.limits]

@@ -23,6 +23,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from transformer.decoding import transfer
+
 Ints = NDArray[Any]
 Floats = NDArray[np.float32]
 
@@ -142,19 +144,22 @@ class _SelectFromLogits:
 
     def __init__(self, state: State, device: torch.device) -> None:
         self.state, self.device = state, device
+        self.banned: Tensor | None = None
 
     def top_candidates(
         self, last_R: Ints, live_R: NDArray[np.bool], allowed: Mapping[int, Sequence[int]], banned: Ints, count: int
     ) -> tuple[Floats, Ints]:
-        logits_RV = self.state.step(torch.from_numpy(last_R).to(self.device))
-        norm_R1 = log_sum_exp(logits_RV)
-        constrain(logits_RV, allowed, banned.tolist())
-        top_RC, id_RC = largest_logits(logits_RV, min(count, logits_RV.shape[1]))
-        return (top_RC - norm_R1).cpu().numpy(), id_RC.cpu().numpy()
+        if self.banned is None:
+            self.banned = transfer.upload(banned.astype(np.int64), self.device)
+        return best_candidates(self.state.step(transfer.upload(last_R, self.device)), allowed, self.banned, count)
 
     def select(self, rows_R: Ints, sentences_B: Ints | None) -> None:
-        sentences = None if sentences_B is None else torch.from_numpy(sentences_B).to(self.device)
-        self.state.select(torch.from_numpy(rows_R).to(self.device), sentences)
+        select_rows(self.state, rows_R, sentences_B, self.device)
+
+
+def select_rows(state: State, rows_R: Ints, sentences_B: Ints | None, device: torch.device) -> None:
+    """Continue a state with these rows and these sentences (None: all sentences)."""
+    state.select(transfer.upload(rows_R, device), None if sentences_B is None else transfer.upload(sentences_B, device))
 
 
 class _Beam:
@@ -233,8 +238,24 @@ class _Beam:
             self.least_B[sentence] = math.inf if self.beams == 1 else bound
 
 
+def best_candidates(
+    logits_RV: Tensor, allowed: Mapping[int, Sequence[int]], banned: Tensor, count: int
+) -> tuple[Floats, Ints]:
+    """Return log-probabilities and ids (R, C) of at most `count` best next ids, best first. Overwrites the logits."""
+    norm_R1 = log_sum_exp(logits_RV)
+    constrain(logits_RV, allowed, banned)
+    top_RC, id_RC = largest_logits(logits_RV, min(count, logits_RV.shape[1]))
+    log_prob_RC = top_RC - norm_R1
+    if not transfer.on_gpu(logits_RV.device):
+        return log_prob_RC.numpy(), id_RC.numpy()
+    both = transfer.fetch(torch.cat((log_prob_RC, id_RC.int().view(torch.float32)), dim=1))  # one copy, and one wait
+    return both[:, : id_RC.shape[1]], both[:, id_RC.shape[1] :].view(np.int32)
+
+
 def log_sum_exp(logits_RV: Tensor) -> Tensor:
     """Return the log-sum-exp of each row (R, 1), computed in float32 whatever the dtype of the logits."""
+    if transfer.on_gpu(logits_RV.device):  # one kernel, where the other way has six passes over memory
+        return logits_RV[:, :1] - logits_RV.log_softmax(-1, dtype=torch.float32)[:, :1]
     peak_R1 = logits_RV.amax(-1, keepdim=True)
     return (logits_RV - peak_R1).exp_().sum(-1, keepdim=True, dtype=torch.float32).log_() + peak_R1
 
@@ -248,7 +269,7 @@ def largest_logits(logits_RV: Tensor, count: int, group_size: int = 64) -> tuple
     """
     rows, vocabulary = logits_RV.shape
     groups = vocabulary // group_size
-    if logits_RV.is_cuda or groups <= 2 * count:
+    if transfer.on_gpu(logits_RV.device) or groups <= 2 * count:
         return logits_RV.topk(count, dim=-1)
     grouped = logits_RV[:, : groups * group_size].unflatten(1, (groups, group_size))
     group_RC = grouped.amax(-1).topk(count, dim=-1).indices
@@ -269,23 +290,26 @@ def allowed_ids(sentence_of_row: Ints, ids_RT: Ints, task: SearchTask) -> dict[i
     begun = any(prefixes)
     if not begun and position < min(task.limits, default=0) - 1:
         return {}
-    allowed: dict[int, Sequence[int]] = {}
-    history = ids_RT.tolist() if begun else []
-    for row, sentence in enumerate(sentence_of_row.tolist()):
-        prefix = prefixes[sentence] if begun else None
-        if position == task.limits[sentence] - 1:
-            allowed[row] = (task.eos,)
-        elif prefix is not None and (ids := prefix.allowed(history[row])):
-            allowed[row] = ids
+    at_limit = np.flatnonzero(np.array(task.limits)[sentence_of_row] == position + 1).tolist()
+    allowed: dict[int, Sequence[int]] = dict.fromkeys(at_limit, (task.eos,))
+    if begun:
+        history = ids_RT.tolist()
+        for row, sentence in enumerate(sentence_of_row.tolist()):
+            prefix = prefixes[sentence]
+            if row not in allowed and prefix is not None and (ids := prefix.allowed(history[row])):
+                allowed[row] = ids
     return allowed
 
 
-def constrain(logits_RV: Tensor, allowed: Mapping[int, Sequence[int]], banned: Sequence[int]) -> None:
+def constrain(logits_RV: Tensor, allowed: Mapping[int, Sequence[int]], banned: Tensor) -> None:
     """Set the logits of banned ids to minus infinity, and in a row with allowed ids, all others."""
-    rows = torch.tensor([row for row, ids in allowed.items() for _ in ids], dtype=torch.long, device=logits_RV.device)
-    ids = torch.tensor([i for ids in allowed.values() for i in ids], dtype=torch.long, device=logits_RV.device)
-    kept_logits = logits_RV[rows, ids]  # read before the ban: a prefix may contain banned ids
-    logits_RV[:, list(banned)] = -math.inf
-    if allowed:
-        logits_RV[rows] = -math.inf
-        logits_RV[rows, ids] = kept_logits
+    if not allowed:
+        logits_RV.index_fill_(1, banned, -math.inf)
+        return
+    device = logits_RV.device
+    row = transfer.upload(np.array([row for row, ids in allowed.items() for _ in ids], np.int64), device)
+    ids = transfer.upload(np.array([i for ids in allowed.values() for i in ids], np.int64), device)
+    kept_logits = logits_RV[row, ids]  # read before the ban: a prefix may contain banned ids
+    logits_RV.index_fill_(1, banned, -math.inf)
+    logits_RV.index_fill_(0, row, -math.inf)
+    logits_RV[row, ids] = kept_logits

@@ -20,9 +20,9 @@ from transformer.data.lengths import Lengths
 from transformer.data.ragged import rectangle
 from transformer.data.text import visible
 from transformer.data.tokenizer import Tokenizer
-from transformer.decoding import search
+from transformer.decoding import search, transfer
 from transformer.decoding.backend import Backend, TorchBackend
-from transformer.decoding.batches import DecodingSplitter, Piece, PieceBatch, cut_batches, take_window
+from transformer.decoding.batches import DecodingSplitter, Piece, PieceBatch, take_window
 from transformer.decoding.int8.engine import make_engine, obstacle
 from transformer.decoding.limits import Warnings, make_limits
 from transformer.decoding.long_lines import Part, cut_line, join_best, join_samples, restore_beginning
@@ -85,7 +85,10 @@ def make_translator(
     check_precision(model, cfg, device)
     int8 = not cfg.sampling and cfg.precision in ("auto", "int8") and obstacle(model.cfg, cfg.beam, device) is None
     precision = "float32" if cfg.sampling and cfg.precision == "auto" else cfg.precision
-    backend = make_engine(model) if int8 else TorchBackend(model, resolve_dtype(precision, device))
+    if int8:
+        backend: Backend = make_engine(model)
+    else:
+        backend = TorchBackend(model, resolve_dtype(precision, device), device, cfg.fast == "auto")
     workers = start_workers(device, most=torch.get_num_threads() if int8 else TORCH_WORKERS)
     return Translator(model, tokenizer, cfg, max_length, device, backend, workers, lengths, language)
 
@@ -121,7 +124,7 @@ class Translator:
         self.model, self.tokenizer, self.cfg, self.max_length, self.device = model, tokenizer, cfg, max_length, device
         self.backend, self.workers, self.language = backend, workers, language
         self.limits = make_limits(cfg, max_length, lengths)
-        self.splitter = DecodingSplitter(device, tokenizer, cfg.batch_tokens)
+        self.splitter = DecodingSplitter(device, tokenizer, cfg.batch_tokens, model.cfg)
         self.check_interruption: Callable[[], None] = lambda: None
         """Called at each position of a search, by the thread that searches; it may raise an exception to end it."""
 
@@ -189,8 +192,7 @@ class Translator:
         """Return the log-probability and score of each list of target ids, computed in float32."""
         pieces = [Piece(source, target=target) for source, target in zip(sources, targets, strict=True)]
         log_probs = np.zeros(len(pieces))
-        lengths = [max(len(piece.source), len(piece.target)) + 1 for piece in pieces]
-        for numbers in cut_batches(lengths, self.splitter.batch_tokens, workers=1):
+        for numbers in self.splitter.cut_to_score(pieces):
             batch = PieceBatch([pieces[i] for i in numbers], beams=1, nbest=1)
             log_probs[numbers] = np.concatenate(list(self.splitter.run(batch, self._log_probs)))
         alpha = self.cfg.length_penalty
@@ -260,8 +262,7 @@ class Translator:
     def _decode(self, pieces: list[Piece], nbest: int) -> list[list[search.Hypothesis]]:
         """Decode the pieces in batches of similar length, and restore their order."""
         beams = nbest if self.cfg.sampling else self.cfg.beam
-        lengths = [(len(piece.source) + 1) * beams for piece in pieces]
-        batches = cut_batches(lengths, self.splitter.batch_tokens, self.workers.count)
+        batches = self.splitter.cut(pieces, beams, self.workers.count)
 
         def search_batch(numbers: list[int]) -> list[list[search.Hypothesis]]:
             batch = PieceBatch([pieces[i] for i in numbers], beams, nbest)
@@ -289,19 +290,20 @@ class Translator:
             device=self.device,
             check=self.check_interruption,
         )
-        state = self.backend.start(self._tensor([piece.source for piece in pieces], last=tokenizer.eos), batch.beams)
-        if not cfg.sampling:
-            return search.beam_search(state, batch.beams, task)
-        assert not isinstance(state, search.SelectingState), "sampling needs logits"
+        source_BS = self._tensor([piece.source for piece in pieces], last=tokenizer.eos)
         count = max(task.limits)
+        if not cfg.sampling:
+            return self.backend.decode(
+                source_BS, batch.beams, count, lambda state: search.beam_search(state, batch.beams, task)
+            )
         rows = [random_bits(piece.source, k, cfg.seed, count) for piece in pieces for k in range(batch.nbest)]
-        bits_RT = torch.from_numpy(np.stack(rows)).to(self.device)
+        bits_RT = transfer.upload(np.stack(rows), self.device)
         sampling = Sampling(temperature=cfg.temperature, top_k=cfg.top_k, top_p=cfg.top_p)
-        return sample(state, bits_RT, sampling, task)
+        return self.backend.decode(source_BS, batch.beams, count, lambda state: sample(state, bits_RT, sampling, task))
 
     def _tensor(self, rows: Sequence[Any], first: int | None = None, last: int | None = None) -> torch.Tensor:
         """Return rows of ids as one padded tensor, with the token `first` before and `last` after each row if given."""
-        return torch.from_numpy(rectangle(rows, self.tokenizer.pad, first, last)).to(self.device)
+        return transfer.upload(rectangle(rows, self.tokenizer.pad, first, last), self.device)
 
 
 def _warn_of_cuts(

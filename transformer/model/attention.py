@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from transformer.config import ModelConfig
 from transformer.model import kernels
-from transformer.model.decoder_state import KVCache
+from transformer.model.decoder_state import Cache
 from transformer.model.dropout import Draws, dropout
 from transformer.model.packed_linear import Linear
 
@@ -34,10 +34,12 @@ class SelfAttention(nn.Module):
         rate = self.dropout if self.training else 0.0
         return self.out(attend(q, k, v, bias, rate, draws, causal=bias is None))
 
-    def step(self, x_BKD: Tensor, cache: KVCache, bias_B1KP: Tensor | None) -> Tensor:
+    def step(self, x_BKD: Tensor, cache: Cache, bias_B1KP: Tensor | None) -> Tensor:
         """Attend from the new position of each hypothesis to the cached positions and to itself."""
-        q, k, v = split_heads(self.qkv(x_BKD), self.heads, 3)
-        return self.out(attend(q, *cache.extend(k, v), bias_B1KP, 0.0))
+        batch, beams, width = x_BKD.shape
+        heads_BK3HE = self.qkv(x_BKD).view(batch, beams, 3, self.heads, width // self.heads)
+        q_BHKE, kv_2BHKE = heads_BK3HE[:, :, 0].transpose(1, 2), heads_BK3HE[:, :, 1:].permute(2, 0, 3, 1, 4)
+        return self.out(attend_by_products(q_BHKE, *cache.extend(kv_2BHKE), bias_B1KP, 0.0))
 
 
 class CrossAttention(nn.Module):
@@ -59,6 +61,11 @@ class CrossAttention(nn.Module):
         (q,) = split_heads(self.q(x_BTD), self.heads, 1)
         rate = self.dropout if self.training else 0.0
         return self.out(attend(q, *memory, bias, rate, draws))
+
+    def step(self, x_BKD: Tensor, memory: tuple[Tensor, Tensor], bias_B11S: Tensor) -> Tensor:
+        """Attend from one position of each hypothesis to the source."""
+        (q_BHKE,) = split_heads(self.q(x_BKD), self.heads, 1)
+        return self.out(attend_by_products(q_BHKE, *memory, bias_B11S, 0.0))
 
 
 def split_heads(x_BTD: Tensor, heads: int, parts: int) -> tuple[Tensor, ...]:
@@ -85,11 +92,21 @@ def attend(
     """
     if kernels.on_gpu(q_BHTE) and draws is None:
         x_BHTE = F.scaled_dot_product_attention(q_BHTE, k_BHSE, v_BHSE, bias, dropout_p=rate, is_causal=causal)
-    else:
-        scores_BHTS = (q_BHTE * q_BHTE.shape[-1] ** -0.5) @ k_BHSE.transpose(-1, -2)
-        bias = causal_bias(q_BHTE.shape[2], q_BHTE) if causal else bias
-        scores_BHTS = scores_BHTS if bias is None else scores_BHTS + bias
-        x_BHTE = dropout(scores_BHTS.softmax(-1), rate, rate > 0, draws) @ v_BHSE
+        return x_BHTE.transpose(1, 2).flatten(2)
+    bias = causal_bias(q_BHTE.shape[2], q_BHTE) if causal else bias
+    return attend_by_products(q_BHTE, k_BHSE, v_BHSE, bias, rate, draws)
+
+
+def attend_by_products(
+    q_BHTE: Tensor, k_BHSE: Tensor, v_BHSE: Tensor, bias: Tensor | None, rate: float, draws: Draws | None = None
+) -> Tensor:
+    """Return what `attend` returns, by two matrix products and a softmax, on any device.
+
+    Decoding uses it on CUDA too: a fused kernel plans for each new shape, and the shapes of decoding change.
+    """
+    scores_BHTS = (q_BHTE * q_BHTE.shape[-1] ** -0.5) @ k_BHSE.transpose(-1, -2)
+    scores_BHTS = scores_BHTS if bias is None else scores_BHTS + bias
+    x_BHTE = dropout(scores_BHTS.softmax(-1), rate, rate > 0, draws) @ v_BHSE
     return x_BHTE.transpose(1, 2).flatten(2)
 
 

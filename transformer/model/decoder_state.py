@@ -7,13 +7,47 @@ S source positions, H heads, E width of a head, V vocabulary, P places in the KV
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-DecodeStep = Callable[[Tensor, "DecoderState"], Tensor]
+DecodeStep = Callable[[Tensor, "Decoding"], Tensor]
 """Maps ids (B, K) and the state to the logits (B, K, V) of the next ids."""
+
+
+class Cache(Protocol):
+    """The keys and values of one layer."""
+
+    def extend(self, kv_2BHKE: Tensor) -> tuple[Tensor, Tensor]:
+        """Store the keys and values of the next position and return all keys and all values (B, H, P, E)."""
+        ...
+
+
+class Decoding(Protocol):
+    """What a step of the network reads of a state: `DecoderState`, or `StaticState` with constant shapes."""
+
+    bias_B11S: Tensor
+    """The bias that masks the padding of the source."""
+
+    @property
+    def caches(self) -> Sequence[Cache]:
+        """The KV cache of each decoder layer."""
+        ...
+
+    @property
+    def memory(self) -> Sequence[tuple[Tensor, Tensor]]:
+        """Each decoder layer's keys and values (B, H, S, E) of the source."""
+        ...
+
+    def visible(self) -> Tensor | None:
+        """Return a bias (B or 1, 1, K, P) that masks all but a hypothesis's ancestors and itself, or None."""
+        ...
+
+    def encoding(self, table: Callable[[int], Tensor]) -> Tensor:
+        """Return the encoding (1, D) of the position, given the function that returns it for a number."""
+        ...
 
 
 class DecoderState:
@@ -28,14 +62,19 @@ class DecoderState:
         self.decode, self.memory, self.bias_B11S, self.beams = decode, memory, bias_B11S, beams
         self.caches = [KVCache(keys_BHSE, beams) for keys_BHSE, _ in memory]
         self.ancestors_BKP = bias_B11S.new_zeros(len(bias_B11S), beams, 0)
+        self.own_KK = bias_B11S.new_full((beams, beams), -math.inf).fill_diagonal_(0.0)
         self.position = 0
+
+    def encoding(self, table: Callable[[int], Tensor]) -> Tensor:
+        """Return the encoding (1, D) of the position."""
+        return table(self.position)
 
     def visible(self) -> Tensor | None:
         """Return a bias (B, 1, K, P) that masks all but a hypothesis's ancestors and itself, or None if K is 1."""
         if self.beams == 1:
             return None
-        own_KK = self.bias_B11S.new_full((self.beams, self.beams), -math.inf).fill_diagonal_(0.0)
-        self.ancestors_BKP = torch.cat((self.ancestors_BKP, own_KK.expand(len(self.ancestors_BKP), -1, -1)), dim=2)
+        own_BKK = self.own_KK.expand(len(self.ancestors_BKP), -1, -1)
+        self.ancestors_BKP = torch.cat((self.ancestors_BKP, own_BKK), dim=2)
         return self.ancestors_BKP[:, None]
 
     def step(self, last_R: Tensor) -> Tensor:
@@ -63,13 +102,12 @@ class KVCache:
         self.beams, self.used = beams, 0
         self.kv_2BHPE = like_BHSE.new_empty(2, batch, heads, 16 * beams, width)
 
-    def extend(self, k_BHKE: Tensor, v_BHKE: Tensor) -> tuple[Tensor, Tensor]:
+    def extend(self, kv_2BHKE: Tensor) -> tuple[Tensor, Tensor]:
         """Append a position and return all keys and all values (B, H, P, E)."""
         end = self.used + self.beams
         if end > self.kv_2BHPE.shape[3]:
             self.kv_2BHPE = torch.cat((self.kv_2BHPE, torch.empty_like(self.kv_2BHPE)), dim=3)
-        self.kv_2BHPE[0, :, :, self.used : end] = k_BHKE
-        self.kv_2BHPE[1, :, :, self.used : end] = v_BHKE
+        self.kv_2BHPE[:, :, :, self.used : end] = kv_2BHKE
         self.used = end
         k_BHPE, v_BHPE = self.kv_2BHPE[:, :, :, :end]
         return k_BHPE, v_BHPE

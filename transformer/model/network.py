@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformer.config import ModelConfig
 from transformer.model import kernels
 from transformer.model.attention import CrossAttention, SelfAttention, causal_bias, padding_bias
-from transformer.model.decoder_state import DecoderState, KVCache
+from transformer.model.decoder_state import Cache, DecoderState, Decoding
 from transformer.model.dropout import Draws, add_dropped, dropout
 from transformer.model.packed_linear import Linear, PackedWeights, affine
 
@@ -101,20 +101,27 @@ class Transformer(nn.Module):
 
     def start(self, source_BS: Tensor, beams: int) -> DecoderState:
         """Encode the sources and return the state to decode `beams` hypotheses of each."""
+        return DecoderState(self.step, *self.memory(source_BS), beams)
+
+    def memory(self, source_BS: Tensor) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
+        """Return each decoder layer's keys and values (B, H, S, E) of the sources, and the bias (B, 1, 1, S)."""
         memory_BSD, bias_B11S = self.encode(source_BS)
         layers = cast("Sequence[DecoderLayer]", self.decoder)
-        return DecoderState(self.step, [layer.cross.memory(memory_BSD) for layer in layers], bias_B11S, beams)
+        return [layer.cross.memory(memory_BSD) for layer in layers], bias_B11S
 
-    def step(self, last_BK: Tensor, state: DecoderState) -> Tensor:
+    def step(self, last_BK: Tensor, state: Decoding) -> Tensor:
         """Return the logits (B, K, V) of the next id of each hypothesis. Extends the state."""
-        x_BKD = self._embed(self.target_embedding, last_BK, self.encoding(state.position))
+        return self.project(self.step_hidden(last_BK, state))
+
+    def step_hidden(self, last_BK: Tensor, state: Decoding) -> Tensor:
+        """Return the output of the decoder (B, K, D) at the next position, before the output projection."""
+        x_BKD = self._embed(self.target_embedding, last_BK, state.encoding(self.encoding))
         bias_B1KP = state.visible()
         for layer, cache, memory in zip(
             cast("Sequence[DecoderLayer]", self.decoder), state.caches, state.memory, strict=True
         ):
             x_BKD = layer.step(x_BKD, cache, bias_B1KP, memory, state.bias_B11S)
-        x_BKD = self.decoder_norm(x_BKD) if self.decoder_norm is not None else x_BKD
-        return self.project(x_BKD)
+        return self.decoder_norm(x_BKD) if self.decoder_norm is not None else x_BKD
 
     def encoding(self, position: int, count: int = 1) -> Tensor:
         """Return the encodings (count, D) of `count` positions from `position` on (3.5)."""
@@ -160,21 +167,20 @@ class DecoderLayer(nn.Module):
         """Without a bias the self-attention masks the later positions, and nothing else."""
         norm, add = self.attention_residual.before, self.attention_residual.after
         x_BTD = add(x_BTD, self.attention(norm(x_BTD), bias, draws), draws)
-        return self._rest(x_BTD, self.cross.memory(memory_BSD), cross_bias, draws)
+        memory = self.cross.memory(memory_BSD)
+        return self._rest(x_BTD, lambda x: self.cross(x, memory, cross_bias, draws), draws)
 
     def step(
-        self, x_BKD: Tensor, cache: KVCache, bias_B1KP: Tensor | None, memory: tuple[Tensor, Tensor], bias_B11S: Tensor
+        self, x_BKD: Tensor, cache: Cache, bias_B1KP: Tensor | None, memory: tuple[Tensor, Tensor], bias_B11S: Tensor
     ) -> Tensor:
         """Decode one position of each hypothesis and append its keys and values to the cache."""
         norm, add = self.attention_residual.before, self.attention_residual.after
         x_BKD = add(x_BKD, self.attention.step(norm(x_BKD), cache, bias_B1KP))
-        return self._rest(x_BKD, memory, bias_B11S)
+        return self._rest(x_BKD, lambda x: self.cross.step(x, memory, bias_B11S))
 
-    def _rest(
-        self, x_BTD: Tensor, memory: tuple[Tensor, Tensor], cross_bias: Tensor, draws: Draws | None = None
-    ) -> Tensor:
+    def _rest(self, x_BTD: Tensor, cross: Callable[[Tensor], Tensor], draws: Draws | None = None) -> Tensor:
         norm, add = self.cross_residual.before, self.cross_residual.after
-        x_BTD = add(x_BTD, self.cross(norm(x_BTD), memory, cross_bias, draws), draws)
+        x_BTD = add(x_BTD, cross(norm(x_BTD)), draws)
         norm, add = self.feed_forward_residual.before, self.feed_forward_residual.after
         return add(x_BTD, self.feed_forward(norm(x_BTD), draws), draws)
 
@@ -216,7 +222,8 @@ class LayerNorm(nn.LayerNorm):
     """Layer normalization of an input in any dtype, with sums in float32."""
 
     def forward(self, x: Tensor) -> Tensor:
-        wide = x.float() if kernels.on_gpu(x) else x  # there input and weights must have the same dtype
+        same = self.weight.dtype == x.dtype or not kernels.on_gpu(x)  # there input and weights must have the same dtype
+        wide = x if same else x.float()
         return F.layer_norm(wide, self.normalized_shape, self.weight, self.bias, self.eps).to(x.dtype)
 
 

@@ -72,13 +72,20 @@ class Ranks:
             with self._together():
                 torch.distributed.all_reduce(values)
 
-    def total(self, value: torch.Tensor) -> torch.Tensor:
-        """Return the sum of a value over all processes."""
-        if self.count > 1:
-            value = value.clone()
-            with self._together():
-                torch.distributed.all_reduce(value)
-        return value
+    def sum_shard(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the sums over all processes of this one's equal part of the values."""
+        shard = torch.empty_like(values[: len(values) // self.count])
+        name = (
+            "reduce_scatter_single" if hasattr(torch.distributed, "reduce_scatter_single") else "reduce_scatter_tensor"
+        )
+        with self._together():
+            getattr(torch.distributed, name)(shard, values)  # the second name is that of torch before 2.13
+        return shard
+
+    def join_shards(self, shard: torch.Tensor, into: torch.Tensor) -> None:
+        """Write the equal parts of all processes, in order, into a tensor."""
+        with self._together():
+            _named("all_gather_single", "all_gather_into_tensor")(into, shard)
 
     def spread(self, tensors: Iterable[torch.Tensor]) -> None:
         """Copy the first process's tensors into those of all others."""
@@ -187,6 +194,11 @@ class Ranks:
             f"the {self.count} processes have lost each other ({str(error).splitlines()[0]}); run the "
             "same command again"
         ) from None
+
+
+def _named(name: str, before: str) -> Any:
+    """Return an operation of torch by its name, or by that before version 2.13."""
+    return getattr(torch.distributed, name, None) or getattr(torch.distributed, before)
 
 
 def _unless_stopped(make: Callable[[], Any]) -> bytes:

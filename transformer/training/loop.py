@@ -165,11 +165,9 @@ class TrainingLoop:
 
     def _roll_back(self) -> None:
         """Restore the checkpoint from before the skipped updates and halve the learning rate. Allowed once."""
-        ranks = self.trainer.ranks
-        if ranks.first:
+        if self.trainer.ranks.first:
             self.progress = self.writer.restore(self.guard.roll_back_to(self.progress))
-        self.progress = spread_state(self.trainer, self.progress, ranks)
-        self.writer.saved_at = self.progress.step
+        self.progress = spread_state(self.trainer, self.writer, self.progress)
         self.progress.rate_halved = True
 
     def take_statistics(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from transformer.model.weights import (
     unsupported,
 )
 
+Found = TypeVar("Found")
 MOST_BEAMS = 255
 """Largest beam size, since places in the KV cache are stored in a byte."""
 ACCEPTED: Mapping[str, Accepted] = {
@@ -83,6 +84,10 @@ class Engine:
 
     def __init__(self, kernels: ctypes.CDLL, weights: QuantizedModel, pad: int, encoding: Encoding) -> None:
         self.kernels, self.weights, self.pad, self.encoding = kernels, weights, pad, encoding
+
+    def decode(self, source_BS: Tensor, beams: int, positions: int, search: Callable[[Any], Found]) -> Found:
+        """Encode the sources and return what `search` returns for the state; its size does not depend on positions."""
+        return search(self.start(source_BS, beams))
 
     def start(self, source_BS: Tensor, beams: int) -> Int8DecoderState:
         """Encode the sources and return the state from which `beams` hypotheses each are decoded."""
