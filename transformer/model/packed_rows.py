@@ -55,6 +55,7 @@ class PackedRows:
         self.embed, self.biases = region(_embed), region(_biases)
         self.encoder_layer, self.decoder_layer = region(_encoder_layer), region(_decoder_layer)
         self.norm, self.terms = region(_norm), region(loss_terms)
+        self._tables: dict[int, Tensor] = {}
 
     @property
     def dropouts(self) -> int:
@@ -65,7 +66,7 @@ class PackedRows:
     def hidden(self, planes_7RL: Tensor, seeds_J: Tensor) -> Tensor:
         """Return the output of the decoder (R, L, D), before the output projection."""
         model, planes = self.model, Planes(*planes_7RL.unbind(0))
-        table, scale, rate = model.encoding(0, planes_7RL.shape[2]), math.sqrt(model.cfg.width), model.cfg.dropout
+        table, scale, rate = self._table(planes_7RL.shape[2]), math.sqrt(model.cfg.width), model.cfg.dropout
         train, dtype = model.training, model.compute_dtype
         seeds = seeds_J.split([2, *_counts(model)])
         encoder_bias, decoder_bias, cross_bias = self.biases(planes, dtype)
@@ -81,6 +82,12 @@ class PackedRows:
         ):
             x = self.decoder_layer(decoder_layer, x, decoder_bias, memory, cross_bias, draws)
         return x if model.decoder_norm is None else self.norm(model.decoder_norm, x)
+
+    def _table(self, length: int) -> Tensor:
+        """Return the encodings of so many positions, at the same place each time: the model may replace its table."""
+        if length not in self._tables:
+            self._tables[length] = self.model.encoding(0, length).clone()
+        return self._tables[length]
 
     def loss(self, planes_7RL: Tensor, seeds_J: Tensor, smoothing: float) -> LossSum:
         """Return the loss, summed over the real target tokens. `LossSum.tokens` counts padding too."""
