@@ -142,7 +142,7 @@ class TrainConfig:
     hardware multiplies matrices in it, else float32."""
     fast: Literal["auto", "off"] = "auto"
     """On a GPU: compute batches of constant shape, compiled and captured, where that proves right. Changes speed,
-    rounding and the draws of dropout."""
+    rounding and the draws of dropout; at the start of a run also which pairs form an update."""
     seed: Annotated[int, (0, 2**32 - 1)] = 1
     """Seed of the initial weights, the order of batches, dropout and subword sampling."""
     schedule: Literal["noam", "linear", "cosine", "constant"] = "noam"
