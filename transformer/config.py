@@ -143,6 +143,10 @@ class TrainConfig:
     fast: Literal["auto", "off"] = "auto"
     """On a GPU: compute batches of constant shape, compiled and captured, where that proves right. Changes speed,
     rounding and the draws of dropout; at the start of a run also which pairs form an update."""
+    gradient_precision: Literal["float32", "bfloat16"] = "float32"
+    """Precision in which several processes sum their gradients. bfloat16 halves the traffic between them."""
+    shard_optimizer: bool = False
+    """Let each of several processes keep and apply the optimizer's state of a part of the weights. Saves memory."""
     seed: Annotated[int, (0, 2**32 - 1)] = 1
     """Seed of the initial weights, the order of batches, dropout and subword sampling."""
     schedule: Literal["noam", "linear", "cosine", "constant"] = "noam"

@@ -35,7 +35,7 @@ from transformer.system.clock import Stopwatch
 from transformer.system.distributed import Ranks
 from transformer.training.dry_run import dry_run
 from transformer.training.microbatch import disk_space
-from transformer.training.optimizer import read_state
+from transformer.training.optimizer import named_state, state_tensors
 from transformer.training.saving import CheckpointWriter
 from transformer.training.session import build_loop, train
 from transformer.training.trainer import Trainer
@@ -548,13 +548,13 @@ def test_an_update_that_is_not_finite_changes_nothing(
     updates = loop.cut_updates()
     loop.update(next(updates))
     loop.take_statistics()
-    before = {k: v.clone() for k, v in read_state(loop.trainer.optimizer, loop.trainer.weights).items()}
+    before = {k: v.clone() for k, v in named_state(loop.trainer.weights, state_tensors(loop.trainer.optimizer)).items()}
     values = [p.detach().clone() for p in loop.trainer.parameters]
     poison(monkeypatch, lambda step, rate: step == 2, what)
     bad = next(updates)
     loop.update(bad)
     assert all(torch.equal(a, p) for a, p in zip(values, loop.trainer.parameters, strict=True))
-    after = read_state(loop.trainer.optimizer, loop.trainer.weights)
+    after = named_state(loop.trainer.weights, state_tensors(loop.trainer.optimizer))
     assert all(torch.equal(before[name], after[name]) for name in before)
     loop.update(next(updates))
     found = loop.take_statistics()

@@ -77,7 +77,7 @@ def together(
 
     def met(_: int) -> Any:
         for _ in range(rounds):
-            with joined(torch.device("cpu"), advice) as (ranks, _):
+            with joined(torch.device("cpu"), advice) as (ranks, _device):
                 found = work(ranks)
         return found
 

@@ -26,6 +26,9 @@ def test_numbers_bytes_and_tensors_reach_all(tmp_path: Path) -> None:
     def work(ranks: Ranks) -> Any:
         weights = torch.full((3,), float(ranks.rank))
         ranks.spread([weights])
+        sums, whole = torch.arange(6.0) + ranks.rank, torch.zeros(6)
+        ranks.join_shards(ranks.sum_shard(sums), whole)
+        ranks.sum_in_place(sums)
         return [
             ranks.largest(ranks.rank),
             ranks.smallest(ranks.rank),
@@ -34,10 +37,20 @@ def test_numbers_bytes_and_tensors_reach_all(tmp_path: Path) -> None:
             ranks.share(b"").decode(),
             ranks.of_first(lambda: {"made by": ranks.rank}),
             weights.tolist(),
-            float(ranks.total(torch.tensor(ranks.rank + 0.5))),
+            sums.tolist(),
+            whole.tolist(),
         ]
 
-    expected = [2, 0, ["", "x", "xx"], "first", "", {"made by": 0}, [0.0, 0.0, 0.0], 4.5]
+    expected = [
+        2,
+        0,
+        ["", "x", "xx"],
+        "first",
+        "",
+        {"made by": 0},
+        [0.0, 0.0, 0.0],
+        *[[3.0, 6.0, 9.0, 12.0, 15.0, 18.0]] * 2,
+    ]
     assert together(3, tmp_path, work) == [expected] * 3
 
 

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from support.together import Group
+from support.random_models import SMALL
+from support.together import Group, together
 from support.toy import CPU, assert_same, toy_pairs, write_pairs
 
 from transformer import config_file
-from transformer.config import Config
-from transformer.data import prepare
+from transformer.config import Config, TrainConfig
+from transformer.data.encode import encode_corpora
+from transformer.data.tokenizer import learn_tokenizer
+from transformer.errors import ConfigError
+from transformer.model.network import Transformer
 from transformer.runs.checkpoint import TENSORS, WEIGHTS, load_state, load_tensors
 from transformer.runs.run import open_run
 from transformer.system.distributed import Ranks
 from transformer.training import agreement, session
+from transformer.training.exchange import Exchange
+from transformer.training.flat_weights import FlatWeights
+from transformer.training.optimizer import build_optimizer, state_tensors
 from transformer.training.saving import CheckpointWriter
 from transformer.training.session import train
 from transformer.training.trainer import Trainer
+from transformer.training.validation import Validator
 
 SMOOTH = ["model.dropout=0", "train.adam_epsilon=1e-4"]
 """Settings without dropout, whose draws depend on the batches, and with an epsilon that keeps Adam from amplifying
@@ -36,6 +46,12 @@ RUN = "all 6 steps are done"
 def weights(run: Path) -> Any:
     path = open_run(run).steps()[-1]
     return load_tensors(path / WEIGHTS) | load_tensors(path / TENSORS)
+
+
+def recorded(run: Path, kind: str) -> list[dict[str, Any]]:
+    """Return the records of this kind in the metrics."""
+    records = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return [{k: v for k, v in each.items() if k != "kind"} for each in records if each["kind"] == kind]
 
 
 def trained(count: int, folder: Path, cfg: Config | Callable[[int], Config], runs: list[Path], **how: Any) -> list[Any]:
@@ -52,17 +68,80 @@ def trained(count: int, folder: Path, cfg: Config | Callable[[int], Config], run
     return Group(count, folder, work, **how).results()
 
 
-def test_two_and_three_processes_train_as_one_does(tiny: Config, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sharded", ["false", "true"])
+def test_two_and_three_processes_train_as_one_does(tiny: Config, tmp_path: Path, sharded: str) -> None:
     """Updates have 3 to 5 batches, so a process has more than another, and clipping scales all gradients."""
     cfg = config_file.override(tiny, [*FEW, "train.clip_norm=0.5", "train.micro_batch_tokens=60", "train.ema=0.9"])
+    cfg = config_file.override(cfg, [f"train.shard_optimizer={sharded}"])
     train(cfg, tmp_path / "one", CPU)
     for count in (2, 3):
         runs = [tmp_path / f"of{count}" / str(rank) / "run" for rank in range(count)]
         assert trained(count, tmp_path, cfg, runs, LOCAL_RANK="0") == [RUN] * count
         assert_same(weights(tmp_path / "one"), weights(runs[0]), exact=False)
         assert not any(run.exists() for run in runs[1:])
-    metrics = (tmp_path / "one/metrics.jsonl", tmp_path / "of3/0/run/metrics.jsonl")
-    assert len({len(path.read_text().splitlines()) for path in metrics}) == 1
+        (alone,), (shared,) = recorded(tmp_path / "one", "valid"), recorded(runs[0], "valid")
+        assert shared == pytest.approx(alone, rel=1e-4)
+        lines = recorded(runs[0], "train")
+        assert all(line["straggling"] >= 0 and 0 <= line["slowest_rank"] < count for line in lines)
+        assert len(lines) == 6
+
+
+def test_an_optimizer_may_be_shared_out_over_any_processes_when_a_run_is_resumed(tiny: Config, tmp_path: Path) -> None:
+    """A checkpoint has the whole state, by the names of the weights."""
+    cfg, runs = config_file.override(tiny, [*FEW, "train.max_steps=8"]), [tmp_path / "run"]
+    train(cfg, tmp_path / "one", CPU)
+    for steps, count, sharded in ((2, 2, True), (4, 1, True), (6, 3, True), (8, 2, False)):
+        now = config_file.override(cfg, [f"train.max_steps={steps}", f"train.shard_optimizer={sharded}".lower()])
+        assert trained(count, tmp_path, now, runs) == [f"all {steps} steps are done"] * count
+    assert_same(weights(tmp_path / "one"), weights(tmp_path / "run"), exact=False)
+
+
+def test_gradients_in_bfloat16_differ_by_rounding(tiny: Config, tmp_path: Path) -> None:
+    cfg = config_file.override(tiny, FEW)
+    train(cfg, tmp_path / "one", CPU)
+    for sharded in ("false", "true"):
+        low = ["train.gradient_precision=bfloat16", f"train.shard_optimizer={sharded}"]
+        assert trained(2, tmp_path, config_file.override(cfg, low), [tmp_path / sharded]) == [RUN] * 2
+        one, two = weights(tmp_path / "one"), weights(tmp_path / sharded)
+        assert not all(torch.equal(tensor, two[name]) for name, tensor in one.items())
+        for name, tensor in one.items():
+            torch.testing.assert_close(tensor, two[name], atol=2e-3, rtol=2e-2, msg=name)
+        (alone,), (shared,) = recorded(tmp_path / "one", "valid"), recorded(tmp_path / sharded, "valid")
+        assert shared["loss"] == pytest.approx(alone["loss"], rel=1e-3)
+
+
+def test_a_shared_out_optimizer_has_its_part_only(tmp_path: Path) -> None:
+    """And float16, whose scaler looks at all gradients, is refused."""
+    cfg = TrainConfig(shard_optimizer=True)
+
+    def work(ranks: Ranks) -> Any:
+        flat = FlatWeights(Transformer(SMALL, (60, 60), 0, 1, 20), shards=3)
+        exchange = Exchange(ranks, flat, cfg, torch.float32)
+        optimizer = build_optimizer(flat, cfg, exchange.shard)
+        flat.gradients[exchange.shard] = 1.0
+        optimizer.step()
+        return sum(each.numel() for each in state_tensors(optimizer)["exp_avg"]) * 3 == len(flat.weights)
+
+    assert together(3, tmp_path, work) == [True] * 3
+    with pytest.raises(ConfigError, match="train.shard_optimizer is not possible in float16; use bfloat16 or float32"):
+        Exchange(Ranks(0, 2), FlatWeights(Transformer(SMALL, (60, 60), 0, 1, 20)), cfg, torch.float16)
+
+
+def test_the_slowest_process_is_named(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare_model = Trainer._prepare_model
+
+    def slow(self: Any) -> None:
+        if self.ranks.rank == 1:
+            time.sleep(0.1)
+        prepare_model(self)
+
+    monkeypatch.setattr(Trainer, "_prepare_model", slow)
+    cfg = config_file.override(tiny, [*FEW, "train.max_steps=4", "train.log_every=4"])
+    assert trained(3, tmp_path, cfg, [tmp_path / "run"]) == ["all 4 steps are done"] * 3
+    (line,) = recorded(tmp_path / "run", "train")
+    assert line["slowest_rank"] == 1
+    assert line["straggling"] == pytest.approx(0.4, abs=0.2)
+    assert "RANK 1 slowest, by 0." in (tmp_path / "log0").read_text()
 
 
 def test_an_update_that_is_not_finite_in_one_process_is_skipped_by_all(
@@ -109,14 +188,17 @@ def test_only_the_first_process_needs_the_run(
 def test_each_disk_is_prepared_once(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes 0 and 1 are on one node, 2 and 3 on another with a disk of its own. One learns the tokenizer."""
     made, learned = tmp_path / "made", tmp_path / "learned"
-    encode, learn = prepare.encode_corpora, prepare.learn_tokenizer
 
-    def note(file: Path) -> None:
-        with file.open("a") as stream:
-            stream.write(os.environ["RANK"])
+    def noted(file: Path, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            with file.open("a") as stream:
+                stream.write(os.environ["RANK"])
+            return function(*args)
 
-    monkeypatch.setattr(prepare, "encode_corpora", lambda *args: (note(made), encode(*args)))
-    monkeypatch.setattr(prepare, "learn_tokenizer", lambda *args: (note(learned), learn(*args))[1])
+        return call
+
+    monkeypatch.setattr("transformer.data.prepare.encode_corpora", noted(made, encode_corpora))
+    monkeypatch.setattr("transformer.data.prepare.learn_tokenizer", noted(learned, learn_tokenizer))
     runs = [tmp_path / disk / "run" for disk in ("a", "a", "b", "b")]
 
     def work(rank: int) -> str:
@@ -144,7 +226,7 @@ def test_other_text_on_another_node_is_refused_by_all(
     tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The files have the same names on both nodes, but one node has an older copy."""
-    pairs = session.prepare_together
+    pairs = agreement.prepare_together
 
     def old_copy(cfg: Config, cache: Path, tokenizer: Any, ranks: Ranks) -> Any:
         if ranks.rank == 1:
@@ -152,7 +234,7 @@ def test_other_text_on_another_node_is_refused_by_all(
             cfg = config_file.override(cfg, [f"data.train={{files: {files}}}"])
         return pairs(cfg, cache, tokenizer, ranks)
 
-    monkeypatch.setattr(session, "prepare_together", old_copy)
+    monkeypatch.setattr("transformer.training.session.prepare_together", old_copy)
     runs = [tmp_path / str(rank) / "run" for rank in range(2)]
     for said in trained(2, tmp_path, tiny, runs, LOCAL_RANK="0"):
         assert "the processes differ in the text of data.train: it is " in said
@@ -186,8 +268,8 @@ def test_after_a_restart_the_lock_of_the_dead_is_waited_for(
             pass
 
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
-    monkeypatch.setattr(session.time, "sleep", lambda _: None)
-    monkeypatch.setattr(session.atomic, "only_writer", lambda *_, **__: Lock())
+    monkeypatch.setattr("transformer.training.session.time.sleep", lambda _: None)
+    monkeypatch.setattr("transformer.atomic.only_writer", lambda *_, **__: Lock())
     with session._locked(tmp_path):
         pass
     assert tries == [True]
@@ -199,7 +281,7 @@ def test_after_a_restart_the_lock_of_the_dead_is_waited_for(
 PHASES: dict[str, tuple[Any, str]] = {
     "preparing": (agreement, "prepare"),
     "training": (Trainer, "update"),
-    "validating": (session.TrainingLoop, "_do_what_is_due"),
+    "validating": (Validator, "measure"),
     "saving": (CheckpointWriter, "save"),
     "the model card": (session, "write_model_card"),
 }
@@ -215,7 +297,7 @@ def test_a_process_that_is_killed_in_any_phase_is_named_and_the_run_resumes(
 
     def killed(*args: Any, **how: Any) -> Any:
         calls[0] += 1
-        if os.environ.get("RANK") == str(rank) and calls[0] == (1 if name in ("prepare", "write_model_card") else 2):
+        if os.environ.get("RANK") == str(rank) and calls[0] == (2 if name in ("update", "save") else 1):
             os.kill(os.getpid(), signal.SIGKILL)
         return original(*args, **how)
 

@@ -10,6 +10,7 @@ import pytest
 
 from transformer.data.corpus import Pair, ReferencedPair
 from transformer.evaluation import metrics
+from transformer.system.distributed import Ranks
 from transformer.training.validation import Validator
 
 
@@ -20,7 +21,7 @@ class Fixed(Validator):
         train = SimpleNamespace(validate_text=True, samples=0)
         cfg = SimpleNamespace(train=train, data=SimpleNamespace(target=target))
         model = SimpleNamespace(eval=lambda: None)
-        trainer: Any = SimpleNamespace(model=model, dtype=None, cfg=cfg, averaged=contextlib.nullcontext)
+        trainer: Any = SimpleNamespace(model=model, dtype=None, cfg=cfg, averaged=contextlib.nullcontext, ranks=Ranks())
         self.trainer, self.pairs, self.texts = trainer, pairs, texts
 
     def _mean_loss(self, *_: Any) -> float:

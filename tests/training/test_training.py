@@ -35,7 +35,7 @@ from transformer.system.clock import Stopwatch
 from transformer.system.distributed import Ranks
 from transformer.system.threads import start_workers
 from transformer.training.dry_run import dry_run
-from transformer.training.optimizer import learning_rate, read_state
+from transformer.training.optimizer import learning_rate, named_state, state_tensors
 from transformer.training.session import build_loop, train
 from transformer.training.trainer import Trainer
 from transformer.training.validation import Validator
@@ -287,11 +287,13 @@ def test_a_gradient_that_is_not_finite_changes_nothing(tiny: Config, tmp_path: P
     updates = loop.cut_updates()
     loop.update(next(updates))
     before = {name: p.detach().clone() for name, p in loop.trainer.model.named_parameters()}
-    moments = {k: v.clone() for k, v in read_state(loop.trainer.optimizer, loop.trainer.weights).items()}
+    moments = {
+        k: v.clone() for k, v in named_state(loop.trainer.weights, state_tensors(loop.trainer.optimizer)).items()
+    }
     loop.trainer.parameters[3].register_hook(lambda grad: grad * float("nan"))
     loop.update(next(updates))
     assert all(torch.equal(before[name], p) for name, p in loop.trainer.model.named_parameters())
-    now = read_state(loop.trainer.optimizer, loop.trainer.weights)
+    now = named_state(loop.trainer.weights, state_tensors(loop.trainer.optimizer))
     assert all(torch.equal(moments[k], v) for k, v in now.items())
     assert loop.take_statistics()["skipped"] == 1
 

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformer.errors import ConfigError
 from transformer.paths import expanded
+from transformer.system.launcher import read_launch
 
 if TYPE_CHECKING:
+    import torch
+
     from transformer.decoding.translator import Translator
     from transformer.runs.run import Run
+    from transformer.system.distributed import Ranks
+
+    Fellows = tuple[Ranks, torch.device]
 
 OVERRIDE = re.compile(r"^[a-z_]+(\.[a-z_]+)+=")
 """The beginning of a KEY=VALUE argument. Any other positional argument is a file."""
@@ -76,10 +83,32 @@ def positive(text: str) -> int:
 
 
 def open_translator(
-    args: argparse.Namespace, overrides: Iterable[str], checkpoint: str | None = None
+    args: argparse.Namespace, overrides: Iterable[str], checkpoint: str | None = None, fellows: Fellows | None = None
 ) -> tuple[Run, Translator, str]:
-    """Return the run of the argument RUN, its translator on --device, and the name of the checkpoint used."""
+    """Return the run of the argument RUN, its translator on --device, and the name of the checkpoint used.
+
+    Raises ConfigError in all processes if they have different ones.
+    """
     from transformer.decoding.loading import load_translator
+    from transformer.runs.checkpoint import weights_digest
     from transformer.system.device import resolve_device
 
-    return load_translator(args.model, overrides, resolve_device(args.device), checkpoint)
+    ranks, device = fellows or (None, resolve_device(args.device))
+    opened, translator, used = load_translator(args.model, overrides, device, checkpoint)
+    if ranks is not None:
+        digest = weights_digest(opened.checkpoints / used)
+        ranks.refuse_differences({"the weights": digest, **{f"decode.{k}": v for k, v in vars(translator.cfg).items()}})
+    return opened, translator, used
+
+
+@contextlib.contextmanager
+def together(args: argparse.Namespace) -> Iterator[Fellows | None]:
+    """Yield the processes that were started together and the device of this one, or None if it is alone."""
+    if read_launch().count == 1:
+        yield None
+        return
+    from transformer.system.device import resolve_device
+    from transformer.system.distributed import joined
+
+    with joined(resolve_device(args.device)) as fellows:
+        yield fellows

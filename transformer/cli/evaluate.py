@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import TYPE_CHECKING
 
 from transformer.cli.arguments import (
     Once,
@@ -14,9 +15,13 @@ from transformer.cli.arguments import (
     add_run,
     as_path,
     open_translator,
+    together,
 )
 from transformer.cli.terminal import say
 from transformer.errors import ConfigError
+
+if TYPE_CHECKING:
+    from transformer.cli.arguments import Fellows
 
 HELP = "translate a test set and score the translations"
 
@@ -57,13 +62,22 @@ def run(args: argparse.Namespace) -> int:
     """Translate and score; save the translations and scores, then print the scores."""
     if (args.source is None) != (not args.reference):
         raise ConfigError("--source and --reference must be given together")
-    from transformer.evaluation.evaluate import evaluate
+    with together(args) as fellows:
+        return _evaluate(args, fellows)
+
+
+def _evaluate(args: argparse.Namespace, fellows: Fellows | None) -> int:
+    from transformer.evaluation.evaluate import evaluate, help_evaluate
     from transformer.evaluation.records import keep_evaluation
     from transformer.evaluation.texts import read_evaluation_text
 
-    opened, translator, used = open_translator(args, args.overrides, args.checkpoint)
+    opened, translator, used = open_translator(args, args.overrides, args.checkpoint, fellows)
+    ranks = fellows and fellows[0]
+    if ranks is not None and not ranks.first:
+        help_evaluate(translator, ranks)
+        return 0
     text = read_evaluation_text(opened, args.split, args.source, args.reference, args.testset)
-    found = evaluate(opened, translator, used, text, progress=True)
+    found = evaluate(opened, translator, used, text, progress=True, ranks=ranks)
     keep_evaluation(opened, found)  # before anything is printed, which may fail
     if args.json:
         print(json.dumps(found.as_json()))

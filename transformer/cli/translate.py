@@ -21,6 +21,7 @@ from transformer.cli.arguments import (
     is_override,
     open_translator,
     positive,
+    together,
 )
 from transformer.cli.output import open_output, refuse_to_overwrite, status_of
 from transformer.cli.terminal import hint, shown
@@ -30,8 +31,10 @@ from transformer.runs.layout import own_files
 from transformer.system.signals import exit_on_signals
 
 if TYPE_CHECKING:
+    from transformer.cli.arguments import Fellows
     from transformer.decoding.translator import Translation, Translator
     from transformer.runs.run import Run
+    from transformer.system.distributed import Ranks
 
 HELP = "translate text"
 WARNINGS = 10
@@ -76,13 +79,22 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"more than one input file: {files[0]!r} and {files[1]!r}; translate one at a time")
     if args.beam is not None:
         overrides.append(f"decode.beam={args.beam}")
+    with together(args) as fellows:
+        if fellows is not None and not fellows[0].first:
+            return _help(overrides, args, fellows)
+        return _read_and_translate(files, overrides, args, fellows)
+
+
+def _read_and_translate(
+    files: list[str], overrides: list[str], args: argparse.Namespace, fellows: Fellows | None
+) -> int:
     path = None if not files or files[0] == "-" else expanded(files[0])
     output = None if str(args.output) == "-" else args.output
     source = _standard_input() if path is None else _open(path)
     try:
         refuse_to_overwrite(output, _files_read(source, path, args))
         with exit_on_signals() if output is not None else contextlib.nullcontext():
-            return _translate(source, path, overrides, output, args)
+            return _translate(source, path, overrides, output, args, fellows)
     finally:
         if path is not None and not path.is_fifo():  # closing a pipe would wait for its writer
             source.close()
@@ -96,8 +108,21 @@ def _files_read(source: IO[bytes], path: Path | None, args: argparse.Namespace) 
     return [*found, *((f"a file of {args.model}", status_of(each)) for each in own_files(args.model))]
 
 
+def _help(overrides: list[str], args: argparse.Namespace, fellows: Fellows) -> int:
+    """Translate a share of the lines that the first process reads."""
+    _, translator, _ = open_translator(args, overrides, args.checkpoint, fellows)
+    for _ in _stream(translator, iter(()), args.nbest, None, fellows[0]):
+        pass
+    return 0
+
+
 def _translate(
-    source: IO[bytes], path: Path | None, overrides: list[str], output: Path | None, args: argparse.Namespace
+    source: IO[bytes],
+    path: Path | None,
+    overrides: list[str],
+    output: Path | None,
+    args: argparse.Namespace,
+    fellows: Fellows | None,
 ) -> int:
     """Translate the lines of `source`, which is the open file at `path`, or standard input if `path` is None."""
     prefixes = None
@@ -106,14 +131,14 @@ def _translate(
             prefixes = list(_text_lines(file, str(args.prefix)))
     typed = path is None and sys.stdin.isatty()
     with open_output(output) as out:
-        opened, translator, _ = open_translator(args, overrides, args.checkpoint)
+        opened, translator, _ = open_translator(args, overrides, args.checkpoint, fellows)
         translator.check(args.nbest)
-        if typed and sys.stdout.isatty() and output is None:
+        if typed and sys.stdout.isatty() and output is None and fellows is None:
             return _prompt(opened, translator, args)
         if typed:
             hint("Type the text to translate, one sentence per line; end with Ctrl-D.")
         show = shown if output is None and sys.stdout.isatty() else str
-        for found in _stream(translator, _text_lines(source, "input"), args.nbest, prefixes):
+        for found in _stream(translator, _text_lines(source, "input"), args.nbest, prefixes, fellows and fellows[0]):
             out.write(show(_format(found, args)).encode("utf-8"))
             out.flush()
     return 0
@@ -128,19 +153,31 @@ def _standard_input() -> IO[bytes]:
 
 
 def _stream(
-    translator: Translator, lines: Iterator[str], nbest: int, prefixes: list[str] | None
+    translator: Translator, lines: Iterator[str], nbest: int, prefixes: list[str] | None, ranks: Ranks | None
 ) -> Iterator[list[Translation]]:
-    """Translate the lines read so far while more are being read, so that a pipe gets translations before it ends."""
+    """Translate the lines read so far while more are being read, so that a pipe gets translations before it ends.
+
+    Of several processes, the first reads lines and prefixes, and all translate.
+    """
     from tqdm import tqdm
 
     from transformer.decoding.batches import WINDOW
+    from transformer.decoding.shared import translate_shared
+    from transformer.system.distributed import Ranks
     from transformer.system.threads import prefetch
 
-    ahead, done, warnings = prefetch(lines, WINDOW), 0, translator.warnings()
-    with tqdm(unit=" lines", disable=None, leave=False) as bar:
-        while ready := ahead.take(WINDOW):
-            begin = prefixes[done : done + len(ready)] if prefixes is not None else None
-            for found in translator.translate(ready, nbest, begin, first=done + 1, warnings=warnings):
+    ranks = ranks or Ranks()
+    window = WINDOW * ranks.count
+    ahead, done, warnings = prefetch(lines, window), 0, translator.warnings()
+
+    def take() -> tuple[list[str], list[str] | None]:
+        ready = ahead.take(window)
+        return ready, prefixes[done : done + len(ready)] if prefixes is not None else None
+
+    with tqdm(unit=" lines", disable=None if ranks.first else True, leave=False) as bar:
+        while (taken := ranks.of_first(take))[0]:
+            ready, begin = taken
+            for found in translate_shared(translator, ready, ranks, nbest, begin, done + 1, warnings):
                 yield found
                 bar.update()
             done += len(ready)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from tqdm import tqdm
 
 from transformer import __version__
-from transformer.decoding.translator import Translator
+from transformer.decoding.batches import WINDOW
+from transformer.decoding.shared import translate_shared
+from transformer.decoding.translator import Translation, Translator
 from transformer.evaluation.checks import check_forms, check_text
 from transformer.evaluation.metrics import Scores, score_corpus
 from transformer.evaluation.texts import EvaluationText, reference_columns
 from transformer.runs.checkpoint import weights_digest
 from transformer.runs.run import Run
 from transformer.system.clock import Stopwatch
+from transformer.system.distributed import Ranks
 
 
 @dataclass(frozen=True)
@@ -46,19 +50,26 @@ class Evaluation:
 
 
 def evaluate(
-    run: Run, translator: Translator, checkpoint: str, text: EvaluationText, progress: bool = False
+    run: Run,
+    translator: Translator,
+    checkpoint: str,
+    text: EvaluationText,
+    progress: bool = False,
+    ranks: Ranks | None = None,
 ) -> Evaluation:
     """Translate the sources and score the translations, with confidence intervals.
 
     `run` has the settings that are used, `checkpoint` is the name of the one that the translator was loaded from.
-    `progress` shows a progress bar if standard error is a terminal.
+    `progress` shows a progress bar if standard error is a terminal. The first of several processes calls this, the
+    others `help_evaluate`.
     """
     origin = _origin(run, translator, checkpoint, text)  # first: a training may remove the checkpoint meanwhile
     check_text(text.pairs)
     watch = Stopwatch()
+    sources = [pair.source for pair in text.pairs]
     found = tqdm(
-        translator.translate(pair.source for pair in text.pairs),
-        total=len(text.pairs),
+        translator.translate(sources) if ranks is None else _shared(translator, sources, ranks),
+        total=len(sources),
         unit=" lines",
         disable=None if progress else True,
         leave=False,
@@ -68,6 +79,21 @@ def evaluate(
     check_forms(translations, text.pairs)
     scores = score_corpus(translations, reference_columns(text.pairs), run.config.data.target, interval=True)
     return Evaluation(text.name, translations, scores, seconds, translator.precision, origin)
+
+
+def help_evaluate(translator: Translator, ranks: Ranks) -> None:
+    """Translate a share of the text that the first process evaluates on."""
+    for _ in _shared(translator, [], ranks):
+        pass
+
+
+def _shared(translator: Translator, sources: list[str], ranks: Ranks) -> Iterator[list[Translation]]:
+    """Yield the translations of the first process's sources."""
+    sources, warnings = ranks.of_first(lambda: sources), translator.warnings()
+    size = WINDOW * ranks.count
+    for start in range(0, len(sources), size):
+        lines = sources[start : start + size]
+        yield from translate_shared(translator, lines, ranks, first=start + 1, warnings=warnings)
 
 
 def _origin(run: Run, translator: Translator, checkpoint: str, text: EvaluationText) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import torch
 
-from transformer.errors import DeviceError
+from transformer.errors import ConfigError, DeviceError
+from transformer.system.launcher import Launch, read_launch
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -38,7 +39,28 @@ def resolve_device(name: str = "auto") -> torch.device:
         raise DeviceError(f"device {name} is not available: there are {torch.cuda.device_count()} GPUs")
     if found.type not in ("cpu", "cuda"):
         raise DeviceError(f"device {name} is not supported; use cpu or cuda")
-    return use_gpu(found.index or 0) if found.type == "cuda" else found
+    if found.type != "cuda":
+        return found
+    launch = read_launch()
+    return gpu_of(launch) if launch.count > 1 else use_gpu(found.index or 0)
+
+
+def gpu_of(launch: Launch) -> torch.device:
+    """Make the GPU of this one of several processes the current device, and return it.
+
+    No process touches the GPU of another: that would take half a gigabyte of it.
+    """
+    gpus, local = torch.cuda.device_count(), launch.local
+    if local is None and gpus > 1:
+        raise ConfigError(
+            f"there are {gpus} GPUs, but LOCAL_RANK, the number of this process on its node, is not set: start "
+            "training with torchrun or srun"
+        )
+    if local is None or (gpus == 1 and launch.bound):
+        local = 0
+    if local >= gpus:
+        raise DeviceError(f"LOCAL_RANK is {local}, but there are {gpus} GPUs; start one process for each")
+    return use_gpu(local)
 
 
 def use_gpu(number: int) -> torch.device:

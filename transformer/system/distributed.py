@@ -22,11 +22,11 @@ import torch.distributed
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from transformer.errors import ConfigError, DeviceError, TransformerError
-from transformer.system.device import use_gpu
+from transformer.errors import ConfigError, TransformerError
+from transformer.system.device import gpu_of
 from transformer.system.launcher import Launch, read_launch
 from transformer.system.lifeline import LONGEST, Ending, Lifeline, open_lifeline
-from transformer.system.signals import REASONS, watchdog
+from transformer.system.signals import REASONS, StoppedError, watchdog
 
 SAID_AFTER, GRACE = 5.0, 3.0
 """Seconds of waiting for another process until that is logged, and until a signal ends the wait."""
@@ -72,13 +72,20 @@ class Ranks:
             with self._together():
                 torch.distributed.all_reduce(values)
 
-    def total(self, value: torch.Tensor) -> torch.Tensor:
-        """Return the sum of a value over all processes."""
-        if self.count > 1:
-            value = value.clone()
-            with self._together():
-                torch.distributed.all_reduce(value)
-        return value
+    def sum_shard(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the sums over all processes of this one's equal part of the values."""
+        shard = torch.empty_like(values[: len(values) // self.count])
+        name = (
+            "reduce_scatter_single" if hasattr(torch.distributed, "reduce_scatter_single") else "reduce_scatter_tensor"
+        )
+        with self._together():
+            getattr(torch.distributed, name)(shard, values)  # the second name is that of torch before 2.13
+        return shard
+
+    def join_shards(self, shard: torch.Tensor, into: torch.Tensor) -> None:
+        """Write the equal parts of all processes, in order, into a tensor."""
+        with self._together():
+            _named("all_gather_single", "all_gather_into_tensor")(into, shard)
 
     def spread(self, tensors: Iterable[torch.Tensor]) -> None:
         """Copy the first process's tensors into those of all others."""
@@ -132,10 +139,23 @@ class Ranks:
         return shared.numpy().tobytes()[: int(size)]
 
     def of_first(self, make: Callable[[], R]) -> R:
-        """Return what the first process makes, which JSON can hold."""
-        made = json.dumps(make()).encode() if self.first else b""
-        found: R = json.loads(self.share(made))
+        """Return what the first process makes, which JSON can hold. Raises StoppedError in all if that does."""
+        if self.count == 1:
+            return make()
+        made = self.share(_unless_stopped(make) if self.first else b"")
+        if not made:
+            raise StoppedError
+        found: R = json.loads(made)
         return found
+
+    def parts(self, make: Callable[[], R]) -> list[R]:
+        """Return what each process makes, which JSON can hold. Raises StoppedError in all if one does."""
+        if self.count == 1:
+            return [make()]
+        made = self.gather(_unless_stopped(make))
+        if b"" in made:
+            raise StoppedError
+        return [json.loads(part) for part in made]
 
     def refuse_differences(self, values: Mapping[str, Any]) -> None:
         """Raise ConfigError in all processes if a value differs from that of the first, with its name."""
@@ -174,6 +194,19 @@ class Ranks:
             f"the {self.count} processes have lost each other ({str(error).splitlines()[0]}); run the "
             "same command again"
         ) from None
+
+
+def _named(name: str, before: str) -> Any:
+    """Return an operation of torch by its name, or by that before version 2.13."""
+    return getattr(torch.distributed, name, None) or getattr(torch.distributed, before)
+
+
+def _unless_stopped(make: Callable[[], Any]) -> bytes:
+    """Return what is made, as JSON, or nothing if that was stopped."""
+    try:
+        return json.dumps(make()).encode()
+    except StoppedError:
+        return b""
 
 
 @contextlib.contextmanager
@@ -230,27 +263,11 @@ def join_ranks(on: torch.device) -> tuple[Ranks, torch.device]:
     if launch.count == 1:
         return Ranks(), on
     if on.type == "cuda":
-        on = use_gpu(_gpu(launch))
+        on = gpu_of(launch)
     if torch.distributed.is_initialized():  # by the program that calls this one
         rank, count = torch.distributed.get_rank(), torch.distributed.get_world_size()
         return Ranks(rank, count, launch.local or 0, torch.distributed.new_group(backend="gloo", timeout=WORKING)), on
     return _meet(launch, on), on
-
-
-def _gpu(launch: Launch) -> int:
-    """Return the number of this process's GPU."""
-    gpus = torch.cuda.device_count()
-    if launch.local is None and gpus > 1:
-        raise ConfigError(
-            f"there are {gpus} GPUs, but LOCAL_RANK, the number of this process on its node, is not set: start "
-            "training with torchrun or srun"
-        )
-    local = launch.local or 0
-    if gpus == 1 and launch.bound:
-        local = 0
-    if local >= gpus:
-        raise DeviceError(f"LOCAL_RANK is {local}, but there are {gpus} GPUs; start one process for each")
-    return local
 
 
 def _meet(launch: Launch, on: torch.device) -> Ranks:

@@ -18,7 +18,7 @@ from transformer.data.tokenizer import Tokenizer
 from transformer.errors import ConfigError
 from transformer.runs.progress import Progress
 from transformer.system.distributed import Ranks
-from transformer.training.optimizer import state_tensors
+from transformer.training.saving import CheckpointWriter
 from transformer.training.trainer import Trainer
 
 OWN = ("data.prepared_dir",)
@@ -100,16 +100,21 @@ def _shared_tokenizer(make: Callable[[], Tokenizer], ranks: Ranks) -> Tokenizer:
     return found if found is not None else Tokenizer(*models)
 
 
-def spread_state(trainer: Trainer, progress: Progress, ranks: Ranks) -> Progress:
-    """Give all processes the weights, the optimizer's state and the progress of the first; return the progress."""
-    if ranks.count == 1:
+def spread_state(trainer: Trainer, writer: CheckpointWriter, progress: Progress) -> Progress:
+    """Give all processes what the first has restored: weights, optimizer, progress. Return the progress.
+
+    Of a new run those are the initial weights, which processors of another kind might draw otherwise.
+    """
+    restored, writer.restored = writer.restored, None
+    if (ranks := trainer.ranks).count == 1:
         return progress
     flat, average, scaler = trainer.weights, trainer.average, trainer.scaler
     ranks.spread([flat.weights] + ([] if average is None else [average.average]))
-    if ranks.of_first(lambda: bool(trainer.optimizer.state)):
-        ranks.spread(state_tensors(trainer.optimizer))
+    if ranks.of_first(lambda: restored is not None):
+        trainer.exchange.spread_state(trainer.optimizer, restored)
     flat.changed()
     if scaler is not None:
         scaler.load_state_dict(ranks.of_first(scaler.state_dict))
+    writer.saved_at = ranks.of_first(lambda: writer.saved_at)
     values = ranks.of_first(lambda: {"progress": vars(progress)})
     return progress if ranks.first else Progress.from_state(values)

@@ -26,7 +26,8 @@ class FlatWeights:
     copy in that precision, which the network computes with; gradients are then taken with respect to the copy.
     """
 
-    def __init__(self, model: Transformer, cast: torch.dtype | None = None) -> None:
+    def __init__(self, model: Transformer, cast: torch.dtype | None = None, shards: int = 1) -> None:
+        """The size of a buffer is a multiple of `shards`."""
         self.parameters = dict(model.named_parameters())
         self._output = model.output_packed
         linear = {id(p) for each in model.modules() if isinstance(each, Linear) for p in each.parameters()}
@@ -40,8 +41,11 @@ class FlatWeights:
                 self.matrices = end
             if p.ndim > 1 or id(p) in linear:
                 cast_end = end
+        end += -end % (shards * ALIGNMENT)
         self.weights = torch.zeros(end, device=next(model.parameters()).device)
-        self.gradients = torch.zeros_like(self.weights)
+        self.summed = torch.zeros(end + 1, device=self.weights.device)
+        """The gradients, and the loss of the update after them: what is summed over the processes."""
+        self.gradients = self.summed[:end]
         self.gradient_views = list(self.views(self.gradients).values())
         """The gradient of each parameter, in the order of `parameters`."""
         self.fill(self.weights, {name: p.detach() for name, p in self.parameters.items()})

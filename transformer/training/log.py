@@ -34,6 +34,8 @@ class WindowStatistics:
     real: int = 0
     padded: int = 0
     seconds: float = 0.0
+    waited: float = 0.0
+    """Part of `seconds` that the host spent waiting for other processes."""
     data_seconds: float = 0.0
     """Part of `seconds` spent waiting for the next batches."""
 
@@ -127,11 +129,14 @@ def _finite(value: Any) -> Any:
 
 def train_line(values: Mapping[str, Any]) -> str:
     """Return the log line for the updates since the last one."""
+    slowest = (
+        f"RANK {values['slowest_rank']} slowest, by {values['straggling']:.1f} s  " if "straggling" in values else ""
+    )
     return (
         f"step {values['step']:,}  epoch {values['epoch']:.2f}  loss {values['loss']:.3f}  "
         f"ppl {values['ppl']:.2f}  rate {values['rate']:.2e}  norm {values['grad_norm']:.2f}  "
         f"{values['tokens_per_second']:,.0f} tokens/s  {values['real']:.1%} real  "
-        f"{duration(values['seconds_left'])} left"
+        f"{slowest}{duration(values['seconds_left'])} left"
     )
 
 

@@ -19,6 +19,7 @@ from transformer.runs.progress import Progress
 from transformer.runs.run import Run
 from transformer.system.clock import Stopwatch
 from transformer.system.device import LaunchQueue
+from transformer.system.distributed import Ranks
 from transformer.system.threads import prefetch
 from transformer.training.agreement import spread_state
 from transformer.training.cutting import Cutting
@@ -93,7 +94,8 @@ class TrainingLoop:
 
     def take_and_update(self, updates: Iterator[CutUpdate[Any]]) -> None:
         """Wait for the batches of the next update, do the update, and record the time."""
-        started = time.perf_counter()
+        ranks = self.trainer.ranks
+        started, waited = time.perf_counter(), ranks.waited
         cut = next(updates)
         progress, update = self.progress, cut.update
         self.window.data_seconds += time.perf_counter() - started
@@ -102,6 +104,7 @@ class TrainingLoop:
         progress.epoch, progress.index = (update.epoch + 1, 0) if update.last else (update.epoch, update.index + 1)
         seconds = time.perf_counter() - started
         self.window.seconds += seconds
+        self.window.waited += ranks.waited - waited
         progress.seconds += seconds
 
     # ---- the loop ---------------------------------------------------------------------------------------
@@ -162,11 +165,9 @@ class TrainingLoop:
 
     def _roll_back(self) -> None:
         """Restore the checkpoint from before the skipped updates and halve the learning rate. Allowed once."""
-        ranks = self.trainer.ranks
-        if ranks.first:
+        if self.trainer.ranks.first:
             self.progress = self.writer.restore(self.guard.roll_back_to(self.progress))
-        self.progress = spread_state(self.trainer, self.progress, ranks)
-        self.writer.saved_at = self.progress.step
+        self.progress = spread_state(self.trainer, self.writer, self.progress)
         self.progress.rate_halved = True
 
     def take_statistics(self) -> dict[str, Any]:
@@ -192,6 +193,7 @@ class TrainingLoop:
             "tokens": progress.tokens,
             "seconds": progress.seconds,
             "seconds_left": left,
+            **_stragglers(self.trainer.ranks, window),
         }
 
     # ---- saving and the end -----------------------------------------------------------------------------
@@ -219,6 +221,14 @@ class TrainingLoop:
         if done and average_last is not None:
             done = self.selector.average(progress, average_last)
         return str(finished) if done else (self._requested_stop() or TIME_LIMIT)
+
+
+def _stragglers(ranks: Ranks, window: WindowStatistics) -> dict[str, Any]:
+    """Return how many seconds longer than the fastest process the slowest one has worked, and which it is."""
+    if ranks.count == 1:
+        return {}
+    worked = ranks.parts(lambda: window.seconds - window.waited)
+    return {"straggling": max(worked) - min(worked), "slowest_rank": worked.index(max(worked))}
 
 
 def _due(step: int, *periods: int) -> bool:

@@ -16,13 +16,16 @@ STATE = ("step", "exp_avg", "exp_avg_sq")
 """Adam's state for each parameter: a step count and two running means of the parameter's shape."""
 
 
-def build_optimizer(weights: FlatWeights, cfg: TrainConfig) -> torch.optim.AdamW:
-    """Return Adam (section 5.3 of the paper) with decoupled weight decay of matrices. Each step sets its own rate."""
-    parts = zip(weights.halves(weights.weights), weights.halves(weights.gradients), strict=True)
-    groups = []
-    for (part, gradient), decay in zip(parts, (cfg.weight_decay, 0.0), strict=True):
-        p = nn.Parameter(part)
-        p.grad = gradient
+def build_optimizer(weights: FlatWeights, cfg: TrainConfig, shard: slice | None = None) -> torch.optim.AdamW:
+    """Return Adam (section 5.3 of the paper) with decoupled weight decay of matrices. Each step sets its own rate.
+
+    With `shard` it updates only that part of the buffer.
+    """
+    shard, groups = shard or slice(0, len(weights.weights)), []
+    middle = min(max(weights.matrices, shard.start), shard.stop)
+    for part, decay in ((slice(shard.start, middle), cfg.weight_decay), (slice(middle, shard.stop), 0.0)):
+        p = nn.Parameter(weights.weights[part])
+        p.grad = weights.gradients[part]
         groups.append({"params": [p], "weight_decay": decay})
     return torch.optim.AdamW(groups, lr=0.0, betas=cfg.adam_betas, eps=cfg.adam_epsilon, fused=True)
 
@@ -98,35 +101,37 @@ def state_bytes(parameters: int) -> int:
     return 4 * parameters * (len(STATE) - 1)  # the count of steps is a single number for each tensor
 
 
-def read_state(optimizer: torch.optim.Optimizer, weights: FlatWeights) -> dict[str, Tensor]:
-    """Return the optimizer's tensors by their names in a checkpoint. There are none before the first step."""
-    states = [optimizer.state[p] for p in _parts(optimizer) if p in optimizer.state]
-    if not states:
+def state_tensors(optimizer: torch.optim.Optimizer) -> dict[str, list[Tensor]]:
+    """Return the tensors for each name in `STATE`, one for each part of the weights. Before a step there are none."""
+    return {key: [optimizer.state[p][key] for p in _parts(optimizer)] for key in STATE} if optimizer.state else {}
+
+
+def set_state_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Set the state from the step and from flat buffers of all weights that this optimizer updates."""
+    parts = _parts(optimizer)
+    running = {key: tensors[key].split([p.numel() for p in parts]) for key in STATE[1:]}
+    for i, p in enumerate(parts):
+        state = {key: values[i].to(p.device, copy=True) for key, values in running.items()}
+        optimizer.state[p] = {"step": tensors["step"].to(p.device, copy=True), **state}
+
+
+def named_state(weights: FlatWeights, tensors: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
+    """Return the optimizer's tensors by their names in a checkpoint. They are of all weights, in one part or two."""
+    if not tensors:
         return {}
-    found = {f"adam.step.{name}": states[0]["step"].clone() for name in weights.parameters}
+    found = {f"adam.step.{name}": tensors["step"][0].clone() for name in weights.parameters}
     for key in STATE[1:]:
-        found |= {f"adam.{key}.{name}": view for name, view in weights.views(*(s[key] for s in states)).items()}
+        found |= {f"adam.{key}.{name}": view for name, view in weights.views(*tensors[key]).items()}
     return found
 
 
-def write_state(optimizer: torch.optim.Optimizer, weights: FlatWeights, tensors: Mapping[str, Tensor]) -> None:
-    """Restore the optimizer's state from the tensors of a checkpoint."""
-    step = tensors[f"adam.step.{next(iter(weights.parameters))}"]
-    flat = {key: torch.zeros_like(weights.weights) for key in STATE[1:]}
-    for key, values in flat.items():
-        weights.fill(values, {name: tensors[f"adam.{key}.{name}"] for name in weights.parameters})
-    for i, p in enumerate(_parts(optimizer)):
-        parts = {key: weights.halves(values)[i] for key, values in flat.items()}
-        optimizer.state[p] = {"step": step.to(p.device, copy=True), **parts}
-
-
-def state_tensors(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    """Return the tensors that `STATE` names, in order. Where there are none yet, they are made, with zeros."""
-    for p in _parts(optimizer):
-        if p not in optimizer.state:
-            zeros = {key: torch.zeros_like(p, requires_grad=False) for key in STATE[1:]}
-            optimizer.state[p] = {"step": torch.zeros((), device=p.device), **zeros}
-    return [optimizer.state[p][key] for p in _parts(optimizer) for key in STATE]
+def flat_state(weights: FlatWeights, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the optimizer's tensors, given by their names in a checkpoint, as flat buffers of all weights."""
+    flat = {"step": tensors[f"adam.step.{next(iter(weights.parameters))}"].to(weights.weights.device)}
+    for key in STATE[1:]:
+        flat[key] = torch.zeros_like(weights.weights)
+        weights.fill(flat[key], {name: tensors[f"adam.{key}.{name}"] for name in weights.parameters})
+    return flat
 
 
 def _parts(optimizer: torch.optim.Optimizer) -> list[Tensor]:

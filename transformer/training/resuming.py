@@ -23,6 +23,7 @@ CHANGEABLE = (
     *(f"train.{key}" for key in ("max_steps", "time_limit", "micro_batch_tokens", "fast", "tensorboard")),
     *(f"train.{key}" for key in ("average_last", "samples", "validate_text", "patience")),
     *(f"train.{key}" for key in ("log_every", "validate_every", "save_every", "keep_last", "keep_best")),
+    "train.shard_optimizer",
     *("data.test", "data.prepared_dir", "decode"),
 )
 """Settings and sections that may change when a run is resumed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,7 +27,7 @@ from transformer.runs.checkpoint import (
 from transformer.runs.layout import average_name, step_name, step_of
 from transformer.runs.progress import Progress
 from transformer.runs.run import Run
-from transformer.training.optimizer import read_state, state_shapes, write_state
+from transformer.training.optimizer import flat_state, named_state, state_shapes
 from transformer.training.trainer import Trainer
 
 FAILURES_IN_A_ROW = 3
@@ -46,6 +46,8 @@ class CheckpointWriter:
         self.run, self.trainer, self.fingerprints, self.former = run, trainer, fingerprints, former
         self.saved_at = -1
         """The step of the last save or restore."""
+        self.restored: dict[str, Tensor] | None = None
+        """The optimizer's state of all weights, after `restore` until it has been given to all processes."""
         self.slowest = 0.0
         """Seconds of the slowest save. Training stops that much before the time limit."""
         self.failures: dict[int, Exception] = {}
@@ -62,9 +64,10 @@ class CheckpointWriter:
         before, failed = progress.last_good, 0
         if not progress.skipped_in_a_row:
             progress.last_good = path.name
+        optimizer = self.trainer.exchange.whole_state(self.trainer.optimizer)
         if self.trainer.ranks.first:
             try:
-                self._write(path, progress, best)
+                self._write(path, progress, best, optimizer)
                 self.failures.clear()
             except (OSError, CheckpointError, MemoryError) as error:
                 self.failures[progress.step] = error
@@ -87,10 +90,10 @@ class CheckpointWriter:
             raise error
         raise CheckpointError("the first training process cannot save its checkpoints; its log says why")
 
-    def _write(self, path: Path, progress: Progress, best: bool) -> None:
+    def _write(self, path: Path, progress: Progress, best: bool, optimizer: Mapping[str, Sequence[Tensor]]) -> None:
         if self.saved_at != progress.step or self.failures or not self._update(path, progress):
             weights = self.trainer.weights.views(self._used())
-            save_checkpoint(path, weights, self._state_tensors(), self._state_values(progress))
+            save_checkpoint(path, weights, self._state_tensors(optimizer), self._state_values(progress))
         self.run.point("last", path)
         if best:
             self.run.point("best", path)
@@ -123,12 +126,12 @@ class CheckpointWriter:
         trainer = self.trainer
         return trainer.weights.weights if trainer.average is None else trainer.average.average
 
-    def _state_tensors(self) -> dict[str, Tensor]:
+    def _state_tensors(self, optimizer: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
         """Return the optimizer's state and, if weights are averaged, the plain ones."""
         weights, plain = self.trainer.weights, {}
         if self.trainer.average is not None:
             plain = {f"weights.{name}": part for name, part in weights.views(weights.weights).items()}
-        return read_state(self.trainer.optimizer, weights) | plain
+        return named_state(weights, optimizer) | plain
 
     def _state_values(self, progress: Progress) -> dict[str, Any]:
         scaler = self.trainer.scaler
@@ -176,10 +179,11 @@ class CheckpointWriter:
             flat.fill(flat.weights, {name: tensors[f"weights.{name}"] for name in shapes})
         flat.changed()
         if has_optimizer:
-            write_state(trainer.optimizer, flat, tensors)
+            self.restored = flat_state(flat, tensors)
+            trainer.exchange.set_state(trainer.optimizer, self.restored)
 
-    def save_average(self, progress: Progress, count: int, check: Callable[[], None]) -> tuple[Path, int]:
-        """Write the average of the newest checkpoints' weights as a checkpoint. Return it and the number averaged.
+    def save_average(self, progress: Progress, count: int, check: Callable[[], None]) -> tuple[str, int]:
+        """Write the average of the newest checkpoints' weights as a checkpoint. Return its name and how many there are.
 
         `check` is called before each checkpoint is read, and may raise an exception to end the work.
         """
@@ -189,9 +193,12 @@ class CheckpointWriter:
         path = self.run.checkpoints / average_name(progress.step)
         weights = average_weights(self.run, steps, check)
         save_checkpoint(path, weights, None, {**self._state_values(progress), "averaged": [s.name for s in steps]})
-        return path, len(steps)
+        return path.name, len(steps)
 
     def load_average(self, path: Path) -> None:
-        """Load averaged weights into the trainer for validation."""
-        self.trainer.weights.fill(self._used(), load_tensors(path / WEIGHTS))
+        """Load averaged weights into the trainer for validation, in all processes."""
+        ranks = self.trainer.ranks
+        if ranks.first:
+            self.trainer.weights.fill(self._used(), load_tensors(path / WEIGHTS))
+        ranks.spread([self._used()])
         self.trainer.weights.changed()

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class Selector:
-    """Validates and averages in the first process. All processes call the public methods and get the same results."""
+    """Validates and averages. All processes call the methods, share the work and get the same results."""
 
     def __init__(
         self, cfg: TrainConfig, validator: Validator | None, writer: CheckpointWriter, requests: Requests, record: Log
@@ -44,8 +44,7 @@ class Selector:
         A resumed run validates again. But if the time limit is too short even then (`owed`), the validation is passed
         over, or the run would never get any further.
         """
-        outcome = self._measure(progress, owed) if self.ranks.first else 0
-        outcome = self.ranks.largest(outcome, work=True)
+        outcome = self.ranks.smallest(self._measure(progress, owed), work=True)
         if outcome == STOPPED:
             return False
         progress.validated_at = progress.step
@@ -63,7 +62,8 @@ class Selector:
         except StoppedError:
             if not owed or self.requests.signals.stop is not None:
                 return STOPPED
-            log.warning("step %d is not validated: that takes longer than train.time_limit", progress.step)
+            if self.ranks.first:
+                log.warning("step %d is not validated: that takes longer than train.time_limit", progress.step)
             return PASSED_OVER
         finally:
             progress.slowest_validation = max(progress.slowest_validation, watch.seconds)
@@ -76,22 +76,22 @@ class Selector:
 
         The average becomes `best` unless it validates worse than the best.
         """
-        stopped = 0
-        if self.ranks.first:
-            try:
-                self._average(progress, count)
-            except StoppedError:
-                stopped = 1
-        return not self.ranks.largest(stopped, work=True)
+        try:
+            self._average(progress, count)
+        except StoppedError:  # in all processes
+            return False
+        return True
 
     def _average(self, progress: Progress, count: int) -> None:
-        path, averaged = self.writer.save_average(progress, count, self.requests.check)
+        writer = self.writer
+        name, averaged = self.ranks.of_first(lambda: writer.save_average(progress, count, self.requests.check))
+        path = writer.run.checkpoints / name
         better = True
         if self.validator is not None:
-            self.writer.load_average(path)
+            writer.load_average(path)
             values = {"step": progress.step, **self.validator.measure(progress.step, self.requests.check)}
             best = progress.best_score
             better = best is None or merit(values, self.cfg.select_by) > best
             self.record("average", values, f"average of {averaged}: {valid_line(values, better)}")
-        if better:
-            self.writer.run.point("best", path)
+        if better and self.ranks.first:
+            writer.run.point("best", path)

@@ -161,10 +161,9 @@ def _train(loop: TrainingLoop, start: _Start, board: BoardMaker | None, progress
         path, loop.progress = first_usable(run, start.checkpoints, loop.writer.restore)
         log.info("resuming from %s", path)
         warn_of_a_jump(config_file.load(run.path / CONFIG), cfg, loop.progress.step + 1)
-    loop.progress = spread_state(loop.trainer, loop.progress, ranks)
+    loop.progress = spread_state(loop.trainer, loop.writer, loop.progress)
     if start.resumes:
         loop.resume(loop.progress)
-        loop.writer.saved_at = loop.progress.step
     with contextlib.ExitStack() as stack:
         if ranks.first:
             (run.path / FINISHED).unlink(missing_ok=True)

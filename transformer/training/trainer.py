@@ -24,6 +24,7 @@ from transformer.system.device import resolve_dtype
 from transformer.system.distributed import Ranks
 from transformer.system.memory import enough_memory
 from transformer.system.threads import Workers, start_workers
+from transformer.training.exchange import Exchange
 from transformer.training.fast import FastPath, make_fast_path
 from transformer.training.flat_weights import FlatWeights
 from transformer.training.microbatch import SeededBatch, TrainingSplitter
@@ -31,7 +32,6 @@ from transformer.training.optimizer import (
     MovingAverage,
     build_optimizer,
     clip_gradients,
-    gradient_norm,
     set_learning_rate,
     step_if_finite,
 )
@@ -65,6 +65,7 @@ class Trainer:
     ranks: Ranks
     workers: Workers
     weights: FlatWeights
+    exchange: Exchange
     optimizer: torch.optim.Optimizer
     average: MovingAverage | None
     scaler: torch.amp.GradScaler | None
@@ -86,8 +87,7 @@ class Trainer:
             nll = self._sum_packed(cut, self._seeds(step, cut))
         else:
             nll = self._sum_gradients(self._shares(step, cut), cut.tokens)
-        self.ranks.sum_in_place(self.weights.gradients)
-        nll = self.ranks.total(nll)
+        nll = self.exchange.sum(nll)
         norm = self._apply_gradients(nll, rate)
         if self.average is not None:
             self.average.update(step)
@@ -178,15 +178,16 @@ class Trainer:
         if self.scaler is not None:
             self.weights.gradients[:1].add_(0 * nll)  # the scaler checks gradients only, so a NaN loss is added there
             self.scaler.unscale_(self.optimizer)
-        norm = gradient_norm(self.weights.gradient_views) + 0 * nll
+        norm = self.exchange.norm() + 0 * nll
         if self.cfg.train.clip_norm is not None:
-            clip_gradients(self.weights.gradients, norm, self.cfg.train.clip_norm)
+            clip_gradients(self.exchange.gradients, norm, self.cfg.train.clip_norm)
         with enough_memory("the state of the optimizer does not fit", "make the model smaller"):  # at the first step
             if self.scaler is not None:
                 self.scaler.step(self.optimizer)
                 self.scaler.update()
             else:
                 step_if_finite(self.optimizer, norm)
+        self.exchange.share_weights()
         self.weights.changed()
         return norm
 
@@ -200,7 +201,8 @@ def make_trainer(model: Transformer, cfg: Config, device: torch.device, ranks: R
     model = model.to(device)
     dtype = resolve_dtype(cfg.train.precision, device)
     cast = dtype if device.type == "cuda" and dtype != torch.float32 else None
-    weights, ema = FlatWeights(model, cast), cfg.train.ema
+    weights, ema = FlatWeights(model, cast, shards=ranks.count), cfg.train.ema
+    exchange = Exchange(ranks, weights, cfg.train, dtype)
     return Trainer(
         model=model,
         cfg=cfg,
@@ -209,7 +211,8 @@ def make_trainer(model: Transformer, cfg: Config, device: torch.device, ranks: R
         ranks=ranks,
         workers=start_workers(device),
         weights=weights,
-        optimizer=build_optimizer(weights, cfg.train),
+        exchange=exchange,
+        optimizer=build_optimizer(weights, cfg.train, exchange.shard),
         average=None if ema is None else MovingAverage(weights.weights, ema),
         scaler=torch.amp.GradScaler(device.type) if dtype == torch.float16 else None,
         splitter=TrainingSplitter(device, model.pad),

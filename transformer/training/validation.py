@@ -10,11 +10,12 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from transformer.data.batching import BatchCutter, Update, UpdateReader
+from transformer.data.batching import Batch, BatchCutter, Update, UpdateReader
 from transformer.data.corpus import Pair
 from transformer.data.dataset import from_pairs
 from transformer.data.lengths import Lengths
 from transformer.data.tokenizer import Tokenizer
+from transformer.decoding.shared import translate_shared
 from transformer.decoding.translator import greedy, make_translator
 from transformer.errors import DataError
 from transformer.evaluation import metrics
@@ -62,8 +63,9 @@ class Validator:
     def measure(self, step: int, check: Callable[[], None] = lambda: None) -> dict[str, float]:
         """Return loss, perplexity and, with `train.validate_text`, every metric of greedy translations.
 
-        The loss is that of the first reference. Metrics take all, and are the same on each machine.
-        `check` is called often, from several threads, and may raise an exception to end the validation.
+        The loss is that of the first reference. Metrics take all, and are the same on each machine. The processes share
+        the work; all must call this. `check` is called often, from several threads, and may raise StoppedError to end
+        the validation, in all of them.
         """
         model = self.trainer.model
         model.eval()
@@ -73,11 +75,16 @@ class Validator:
             values = {"loss": loss, "ppl": perplexity(loss)}
             if self.trainer.cfg.train.validate_text:
                 texts = self._translate(check)
-                references, language = reference_columns(self.pairs), self.trainer.cfg.data.target
-                scores = metrics.score_corpus(_Checked(texts, check), references, language, portable=True)
-                values |= {name: score.score for name, score in scores.items()}
-                self._log_samples(texts, step)
+                values |= self.trainer.ranks.of_first(lambda: self._scores(texts, check))
+                if self.trainer.ranks.first:
+                    self._log_samples(texts, step)
         return values
+
+    def _scores(self, texts: list[str], check: Callable[[], None]) -> dict[str, float]:
+        """Return every metric of the translations."""
+        references, language = reference_columns(self.pairs), self.trainer.cfg.data.target
+        scores = metrics.score_corpus(_Checked(texts, check), references, language, portable=True)
+        return {name: score.score for name, score in scores.items()}
 
     def _mean_loss(self, check: Callable[[], None]) -> float:
         """Return the mean negative log-likelihood per target token, in nats."""
@@ -90,8 +97,15 @@ class Validator:
             check()
             return trainer.loss(part[0])
 
-        sums = [loss for batch in batches for loss in trainer.splitter.run((batch, 0), loss_of)]
-        return sum(float(loss.nll) for loss in sums) / sum(loss.tokens for loss in sums)
+        def sums_of(mine: list[Batch]) -> list[list[tuple[float, int]]]:
+            each = ([*trainer.splitter.run((batch, 0), loss_of)] for batch in mine)
+            return [[(float(loss.nll), loss.tokens) for loss in losses] for losses in each]
+
+        ranks = trainer.ranks
+        parts = ranks.parts(lambda: sums_of(batches[ranks.rank :: ranks.count]))
+        in_order = [parts[i % ranks.count][i // ranks.count] for i in range(len(batches))]
+        sums = [loss for losses in in_order for loss in losses]  # added in the order of one process, for the same sum
+        return sum(nll for nll, _ in sums) / sum(tokens for _, tokens in sums)
 
     def _translate(self, check: Callable[[], None]) -> list[str]:
         cfg, trainer = self.trainer.cfg, self.trainer
@@ -100,7 +114,8 @@ class Validator:
             trainer.model, self.tokenizer, decode, data.max_length, trainer.device, self.lengths, data.source
         )
         translator.check_interruption = check
-        return [found[0].text for found in translator.translate(pair.source for pair in self.pairs)]
+        sources = [pair.source for pair in self.pairs]
+        return [found[0].text for found in translate_shared(translator, sources, trainer.ranks)]
 
     def _log_samples(self, texts: list[str], step: int) -> None:
         """Log a few translations, of different sentences at each validation."""
