@@ -42,6 +42,7 @@ def train(work: Work, report: Report) -> None:
     dataset = news(work)
     for fast in paths(work):
         loop = make_loop(work, work.model, dataset, work.device, fast=fast, clip_norm=1.0)
+        loop.progress.mixed_updates = loop.trainer.fast is not None  # as in a run that begins
         prefetched = prefetch(loop.cut_updates())
         try:
             _measure(work, report, f"this repository, fast: {fast}", loop, prefetched)

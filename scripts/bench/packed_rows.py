@@ -42,20 +42,23 @@ def rows(dataset: Dataset, tok: Tokenizer) -> Iterator[str]:
     """Yield a line of the table for each load and way of cutting."""
     lengths = choose_lengths(LONGEST)
     for tokens, ranks in LOADS:
-        updates = list(itertools.islice(batching.updates(dataset, tokens, 1, 0, 0), UPDATES))
-        updates = [update for update in updates if update.epoch == 0 and not update.last]
-        started = time.perf_counter()
-        slots = choose_slots(dataset, tokens, ranks, lengths)
-        chosen = time.perf_counter() - started
-        packer = RowPacker(dataset, tok, tok.bos, slots, lengths, 0.0, 1, Ranks(0, ranks))
         cutter = BatchCutter(UpdateReader(dataset, tok, 0.0, 1), tok.bos, 10**9, Ranks(0, ranks), 1)
-        for name, function in (("rectangles", cutter.cut), ("packed rows", packer.pack)):
+        for name, mixed in (("rectangles", False), ("packed rows", False), ("packed rows, mixed", True)):
+            updates = list(itertools.islice(batching.updates(dataset, tokens, 1, 0, 0, mixed), UPDATES))
+            updates = [update for update in updates if update.epoch == 0 and not update.last]
+            started = time.perf_counter()
+            slots = choose_slots(dataset, tokens, ranks, lengths, mixed)
+            chosen = time.perf_counter() - started
+            packer = RowPacker(dataset, tok, tok.bos, slots, lengths, 0.0, 1, Ranks(0, ranks))
+            function: Callable[[batching.Update], Any] = packer.pack if name.startswith("packed") else cutter.cut
             found, taken = cut(function, updates)
             batches = [batch for each in found for batch in each.batches]
             one = sum(len(each.batches) == 1 for each in found) / len(found)
             real = sum(batch.real for batch in batches) / sum(batch.padded for batch in batches)
             target = sum(batch.tokens for batch in batches) / sum(batch.padded / 2 for batch in batches)
-            more = f"{slots:,} | {target:.1%} | {chosen:.1f}" if function == packer.pack else "– | – | –"
+            wide = sum(batch.shapes[1][1] for batch in batches) / len(batches)
+            more = f"{slots:,} | {wide:.0f} | {target:.1%} | {chosen:.1f}"
+            more = more if name.startswith("packed") else "– | – | – | –"
             yield f"| {tokens:,} / {ranks} | {name} | {one:.1%} | {real:.1%} | {taken:.2f} | {more} |"
 
 
@@ -76,8 +79,8 @@ def main() -> None:
         whole.source_ids, whole.source_starts, whole.target_ids, whole.target_starts, kept, ((0, len(kept), 1.0),), {}
     )
     print(f"{len(kept):,} pairs of {args.source.name} and {args.target.name}\n")
-    print("| tokens / processes | cut into | one batch | real | ms | slots | real, target | choosing, s |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| tokens / processes | cut into | one batch | real | ms | slots | row | real, target | choosing, s |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for row in rows(dataset, tok):
         print(row, flush=True)
 

@@ -223,13 +223,13 @@ def choose_lengths(max_length: int) -> tuple[int, ...]:
     return tuple(lengths)
 
 
-def choose_slots(dataset: Dataset, batch_tokens: int, ranks: int, lengths: Sequence[int], seed: int = 0) -> int:
+def choose_slots(dataset: Dataset, batch_tokens: int, ranks: int, lengths: Sequence[int], mixed: bool = False) -> int:
     """Return the number of slots per side with which an epoch takes the least work: slots, batches, long rows.
 
     That is found from a sample of its updates, of which nearly all become one batch a process. It depends on the data
     and the settings only, so that a run that is resumed finds the same.
     """
-    updates = order(dataset, batch_tokens, seed, 0)
+    updates = order(dataset, batch_tokens, 0, 0, mixed)
     step = max(1, len(updates) // SAMPLED_UPDATES)
     source, target = dataset.lengths()
     sampled = [np.stack([source[pairs], target[pairs]])[:, ::ranks] + 1 for pairs in updates[::step]]
