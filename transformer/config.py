@@ -142,7 +142,7 @@ class TrainConfig:
     hardware multiplies matrices in it, else float32."""
     fast: Literal["auto", "off"] = "auto"
     """On a GPU: compute batches of constant shape, compiled and captured, where that proves right. Changes speed,
-    rounding and the draws of dropout."""
+    rounding and the draws of dropout; at the start of a run also which pairs form an update."""
     gradient_precision: Literal["float32", "bfloat16"] = "float32"
     """Precision in which several processes sum their gradients. bfloat16 halves the traffic between them."""
     shard_optimizer: bool = False

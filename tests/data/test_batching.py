@@ -45,6 +45,34 @@ def test_an_epoch_has_every_pair_once(tokens: int) -> None:
     assert sorted(i for update in epoch(data, tokens, 1, 3) for i in update) == list(range(500))
 
 
+@pytest.mark.parametrize("tokens", [30, 1000, 6000, 10**6])
+def test_mixed_updates_have_every_pair_once_and_are_alike(tokens: int) -> None:
+    lengths = sentences(3000)
+    data = dataset(lengths)
+    found = batching.order(data, tokens, 1, 3, mixed=True)
+    assert sorted(i for update in found for i in update.tolist()) == list(range(3000))
+    sizes = [sum(lengths[i][1] + 1 for i in update) for update in found]
+    assert min(sizes) > 0
+    assert len(found) == -(-sum(sizes) // tokens) or tokens == 30
+    again = batching.order(data, tokens, 1, 3, mixed=True)
+    assert [update.tolist() for update in again] == [update.tolist() for update in found]
+    if tokens == 6000:
+        assert max(sizes) - min(sizes) < 200
+        plain = batching.order(data, tokens, 1, 3)
+        spreads = [np.std([np.mean([lengths[i][0] for i in each]) for each in kind]) for kind in (found, plain)]
+        assert spreads[0] < spreads[1] / 2
+
+
+def test_mixed_updates_make_little_padding(tok: Tokenizer) -> None:
+    """A run that began on a GPU may go on where updates are cut into rectangles."""
+    data = dataset(sentences(10_000))
+    (limit, tokens), wanted = (1000, 8000), (0.85, 0.93)
+    for mixed, least in zip((True, False), wanted, strict=True):
+        updates = _take(batching.updates(data, tokens, 1, 0, 0, mixed), 15)
+        batches = [b for u in updates for b in cutter(data, tok, limit).cut(u).batches]
+        assert sum(b.real for b in batches) / sum(b.padded for b in batches) > least
+
+
 def test_weights_set_how_often_a_pair_is_drawn() -> None:
     data = dataset(sentences(300), weights=(2.0, 0.5, 1.0))
     seen = [Counter(i for update in epoch(data, 300, 1, n) for i in update) for n in range(2)]
@@ -79,8 +107,8 @@ def test_the_next_order_is_computed_before_it_is_needed(monkeypatch: pytest.Monk
     data, computed = dataset(sentences(200)), threading.Event()
     original = batching.order
 
-    def order(dataset: Dataset, tokens: int, seed: int, epoch: int) -> Any:
-        found = original(dataset, tokens, seed, epoch)
+    def order(dataset: Dataset, tokens: int, seed: int, epoch: int, mixed: bool) -> Any:
+        found = original(dataset, tokens, seed, epoch, mixed)
         if epoch == 1:
             computed.set()
         return found

@@ -26,6 +26,7 @@ from transformer import config_file
 from transformer.config import Config
 from transformer.data import batching
 from transformer.errors import CheckpointError, ConfigError, DataError
+from transformer.model import kernels
 from transformer.model.dropout import keep_mask
 from transformer.runs.checkpoint import WEIGHTS, load_state, load_tensors, save_checkpoint
 from transformer.runs.layout import step_name
@@ -35,7 +36,8 @@ from transformer.system.clock import Stopwatch
 from transformer.system.distributed import Ranks
 from transformer.system.threads import start_workers
 from transformer.training.dry_run import dry_run
-from transformer.training.optimizer import learning_rate, named_state, state_tensors
+from transformer.training.flat_weights import FlatWeights
+from transformer.training.optimizer import MovingAverage, build_optimizer, learning_rate, named_state, state_tensors
 from transformer.training.session import build_loop, train
 from transformer.training.trainer import Trainer
 from transformer.training.validation import Validator
@@ -248,6 +250,46 @@ def test_an_update_has_no_loop_over_tokens_and_reads_no_value(tiny: Config, tmp_
     assert counts[0].total() > 100
     assert counts[0] == counts[1] + Counter()
     assert not [name for name in counts[0] if "_local_scalar_dense" in name or "nonzero" in name]
+
+
+VIEWS = (
+    "view",
+    "t.",
+    "transpose",
+    "permute",
+    "unbind",
+    "split",
+    "select.",
+    "slice",
+    "expand",
+    "detach",
+    "alias",
+    "as_str",
+)
+"""Operations that start no kernel."""
+
+
+def test_an_update_on_a_gpu_stays_within_a_budget_of_operations(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes the host some microseconds. 6 + 6 layers, on the plain path: the fast one is replayed as a whole."""
+    monkeypatch.setattr(kernels, "on_gpu", lambda x: True)
+    layers = ["model.encoder_layers=6", "model.decoder_layers=6"]
+    cfg = config_file.override(tiny, [*layers, "train.micro_batch_tokens=2048", "data.max_length=63", "train.ema=0.9"])
+    loop = build_loop(cfg, tmp_path / "run", CPU, Ranks(), Stopwatch())
+    trainer = loop.trainer
+    trainer.weights = FlatWeights(trainer.model, torch.bfloat16)
+    trainer.dtype, trainer.optimizer = torch.bfloat16, build_optimizer(trainer.weights, cfg.train)
+    trainer.average = MovingAverage(trainer.weights.weights, 0.9)
+    updates = loop.cut_updates()
+    for _ in range(2):
+        loop.update(next(updates))
+    cut = next(updates)
+    with Operations() as found:
+        loop.update(cut)
+    assert len(cut.batches) == 1
+    kernels_started = {name: n for name, n in found.counts.items() if not any(v in name for v in VIEWS)}
+    assert 500 < sum(kernels_started.values()) <= 1000, kernels_started
 
 
 def test_a_run_equals_a_plain_torch_loop(tiny: Config, tmp_path: Path) -> None:

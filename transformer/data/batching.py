@@ -25,6 +25,9 @@ from transformer.system.threads import Prefetcher, prefetch
 
 SIMILAR_TOKENS = 2048
 """Target tokens within which neighbouring pairs should be similar in length: about the smallest batch that is cut."""
+GROUPS = 12
+"""Least number of groups of similar pairs in a mixed update. More would mix the lengths better, but then each update
+would have long pairs, which need long rows."""
 BANDS = 1.25
 """Factor on the number of length bands. 0.5, 1, 1.25, 2 and 3 give 94.4, 97.4, 97.9, 98.1 and 98.0 % real tokens on
 Multi30k and 94.2, 96.1, 96.7, 97.4 and 97.7 % on Europarl (scripts/bench/length_bands.py). Changing it changes the
@@ -120,14 +123,16 @@ class Update:
     last: bool
     """Whether this is the last update of its epoch."""
     pair_ids: Ints
-    """Ids of the pairs; neighbours are similar in length."""
+    """Ids of the pairs. Neighbours are similar in length, except where an update is mixed and a group ends."""
+    mixed: bool = False
+    """Whether this has groups of pairs of different lengths."""
 
 
-def order(dataset: Dataset, batch_tokens: int, seed: int, epoch: int) -> list[Ints]:
+def order(dataset: Dataset, batch_tokens: int, seed: int, epoch: int, mixed: bool = False) -> list[Ints]:
     """Return the updates of an epoch, each as ids of pairs.
 
-    An update has pairs of similar length (section 5.1 of the paper). Its choice of pairs and the order of updates are
-    random.
+    An update has pairs of similar length (section 5.1 of the paper), or, if `mixed`, about as many source tokens and as
+    many pairs of each length as any other. Its choice of pairs and the order of updates are random.
     """
     rng = np.random.Philox(key=[seed, epoch])
     chosen = np.concatenate([_draw(*each, rng) for each in dataset.corpora])
@@ -137,10 +142,16 @@ def order(dataset: Dataset, batch_tokens: int, seed: int, epoch: int) -> list[In
     source, target = source[chosen], target[chosen] + 1
     ranked = arrange(source, target, target.sum() / min(batch_tokens, SIMILAR_TOKENS), rng.random_raw(len(chosen)))
     chosen, target = chosen[ranked], target[ranked]
-    group = (np.cumsum(target) - target) // batch_tokens
-    cuts = np.flatnonzero(np.diff(group)) + 1
-    updates = np.split(chosen, cuts)
-    return [updates[i] for i in np.argsort(rng.random_raw(len(updates)), kind="stable")]
+    size = min(SIMILAR_TOKENS, max(1, batch_tokens // GROUPS)) if mixed else batch_tokens
+    group = (np.cumsum(target) - target) // size
+    groups = np.split(np.arange(len(chosen)), np.flatnonzero(np.diff(group)) + 1)
+    shuffled = [groups[i] for i in np.argsort(rng.random_raw(len(groups)), kind="stable")]
+    if mixed:
+        places = np.concatenate(shuffled)
+        mass = np.cumsum(target[places])
+        count = math.ceil(mass[-1] / batch_tokens)  # equal parts: no small update is left at the end
+        shuffled = np.split(places, np.searchsorted(mass, mass[-1] * np.arange(1, count) / count))
+    return [chosen[each] for each in shuffled if len(each)]
 
 
 def arrange(source: Ints, target: Ints, groups: float, tie: Ints) -> Ints:
@@ -170,14 +181,16 @@ def _draw(start: int, end: int, weight: float, rng: Any) -> Ints:
     return np.concatenate([np.tile(pairs, whole), pairs[np.argsort(rng.random_raw(len(pairs)), kind="stable")[:rest]]])
 
 
-def updates(dataset: Dataset, batch_tokens: int, seed: int, epoch: int, index: int) -> Iterator[Update]:
+def updates(
+    dataset: Dataset, batch_tokens: int, seed: int, epoch: int, index: int, mixed: bool = False
+) -> Iterator[Update]:
     """Yield updates endlessly, starting at update `index` of `epoch`.
 
     A thread computes the order of the next epoch meanwhile, so that training does not wait for it.
     """
 
     def ordered(number: int) -> Prefetcher:
-        return prefetch(order(dataset, batch_tokens, seed, each) for each in (number,))
+        return prefetch(order(dataset, batch_tokens, seed, each, mixed) for each in (number,))
 
     coming: Prefetcher | None = None
     while True:
@@ -186,7 +199,7 @@ def updates(dataset: Dataset, batch_tokens: int, seed: int, epoch: int, index: i
         for i in range(index, len(groups)):
             if i == max(index, int(NEXT_ORDER_AT * len(groups))):
                 coming = ordered(epoch + 1)
-            yield Update(epoch, i, i == len(groups) - 1, groups[i])
+            yield Update(epoch, i, i == len(groups) - 1, groups[i], mixed)
         epoch, index = epoch + 1, 0
 
 
@@ -231,7 +244,8 @@ class UpdateReader:
         source, target = self.dataset.ids(pairs)
         if self.sampling:
             source, target = self._sample(source, target, update)
-            ranked = _by_length(source, target, tokens)  # the update is sorted by the lengths without sampling
+        if self.sampling or update.mixed:  # sampled lengths are others than those that the update is sorted by
+            ranked = _by_length(source, target, tokens)
             pairs, source, target = pairs[ranked], source.take(ranked), target.take(ranked)
         return pairs, source, target
 
@@ -316,7 +330,7 @@ def cut_runs(source: Ints, target: Ints, limit: int, processes: int = 1, workers
         equal = _equal(tokens, count, none_empty=processes > 1)
         if all(longest[run].max() * len(run) <= limit or len(run) == 1 for run in equal):
             return equal
-    return runs
+    return runs if processes == 1 else [run[part] for run in equal for part in _fill(longest[run], limit)]
 
 
 def _equal(tokens: Ints, count: int, none_empty: bool) -> list[Ints]:

@@ -27,8 +27,10 @@ from transformer.system.distributed import Ranks
 Ints = NDArray[Any]
 SHORTEST = 64
 """Length of the shortest rows. The others are twice as long, four times, and so on."""
-SAMPLED_UPDATES = 100
-"""Number of updates from which `choose_slots` finds the number of slots."""
+SAMPLED_UPDATES, CANDIDATES = 60, 24
+"""Number of updates from which `choose_slots` finds the number of slots, and about how many it tries."""
+ATTENTION = 3000
+"""Length of a row at which attention takes as long as all else. An estimate for the base model; not measured."""
 
 
 @dataclass(frozen=True)
@@ -94,11 +96,6 @@ class PackedBatch:
         """Number of tokens of a side, counting padding."""
         return self.block[0].numel()
 
-    def to(self, device: torch.device) -> PackedBatch:
-        """Return the batch on a device. It goes there in one copy, and nothing waits for it."""
-        block = self.block.pin_memory() if device.type == "cuda" else self.block
-        return PackedBatch(self.pair_ids, block.to(device, non_blocking=True), self.tokens, self.real)
-
 
 class RowPacker:
     """Packs updates into batches of `slots` tokens per side: rows of one of several lengths, chosen for each update."""
@@ -126,7 +123,8 @@ class RowPacker:
     def pack(self, update: Update) -> CutUpdate[PackedBatch]:
         """Return the batches that this process computes of an update. No other sentence is read.
 
-        Sentences are dealt to the processes in turn, so that all have about as many tokens of each length.
+        Sentences are dealt to the processes in turn, so that all have about as many tokens of each length. All have as
+        many batches, unless there are fewer sentences than processes: `count` also counts the batches that are missing.
         """
         pairs, source, target = self.reader.read(update, self.slots)
         sizes = np.stack([source.lengths_R, target.lengths_R]) + 1
@@ -147,22 +145,22 @@ class RowPacker:
         """Return the batch of these sentences, which are sorted by their rows."""
         pad, eos = self.tok.pad, self.tok.eos
         block = np.zeros((7, self.slots), np.int32)
-        block[[0, 3, 6]] = pad
+        block[::3] = pad
         number = np.arange(len(row)) - np.searchsorted(row, row) + 1
         for side, first in ((source, 0), (target, 3)):
             ends = side.lengths_R + 1
             before = np.cumsum(ends) - ends
             begin = row * length + before - before[np.searchsorted(row, row)]
             places = spread(begin, ends)
-            block[first + 1, places] = np.repeat(number, ends)
-            block[first + 2, places] = np.arange(len(places)) - np.repeat(before, ends)
-            answers = 0 if side is source else 6
+            block[first + 1][places] = np.repeat(number, ends)
+            block[first + 2][places] = np.arange(len(places)) - np.repeat(before, ends)
+            answers = block[0 if side is source else 6]
             inner, flat = spread(begin, side.lengths_R), side.flat()
-            block[answers, inner] = flat
-            block[answers, begin + side.lengths_R] = eos
+            answers[inner] = flat
+            answers[begin + side.lengths_R] = eos
             if side is target:
-                block[first, inner + 1] = flat
-                block[first, begin] = self.start
+                block[first][inner + 1] = flat
+                block[first][begin] = self.start
         tokens = int(target.lengths_R.sum()) + len(pairs)
         real = tokens + int(source.lengths_R.sum()) + len(pairs)
         return PackedBatch(pairs, torch.from_numpy(block.reshape(7, -1, length)), tokens, real)
@@ -221,20 +219,21 @@ def choose_lengths(max_length: int) -> tuple[int, ...]:
     return tuple(lengths)
 
 
-def choose_slots(dataset: Dataset, batch_tokens: int, ranks: int, lengths: Sequence[int], seed: int = 0) -> int:
-    """Return the number of slots per side with which an epoch takes the least work: slots times batches.
+def choose_slots(dataset: Dataset, batch_tokens: int, ranks: int, lengths: Sequence[int], mixed: bool = False) -> int:
+    """Return the number of slots per side with which an epoch takes the least work: slots, batches, long rows.
 
     That is found from a sample of its updates, of which nearly all become one batch a process. It depends on the data
     and the settings only, so that a run that is resumed finds the same.
     """
-    updates = order(dataset, batch_tokens, seed, 0)
+    updates = order(dataset, batch_tokens, 0, 0, mixed)
     step = max(1, len(updates) // SAMPLED_UPDATES)
     source, target = dataset.lengths()
     sampled = [np.stack([source[pairs], target[pairs]])[:, ::ranks] + 1 for pairs in updates[::step]]
-    least = max(1, math.ceil(0.9 * batch_tokens / ranks / lengths[-1]))
-    candidates = [lengths[-1] * each for each in range(least, 2 * least + 2)]
+    least = max(1, math.ceil(0.95 * batch_tokens / ranks / lengths[-1]))
+    candidates = [lengths[-1] * each for each in range(least, 2 * least + 1, max(1, least // CANDIDATES))]
 
     def work(slots: int) -> float:
-        return slots * sum(find_rows([sizes], slots, lengths)[1] for sizes in sampled)
+        shapes = [find_rows([sizes], slots, lengths)[:2] for sizes in sampled]
+        return slots * sum(parts * (1 + length / ATTENTION) for length, parts in shapes)
 
     return min(candidates, key=work)

@@ -39,7 +39,7 @@ class SelfAttention(nn.Module):
         batch, beams, width = x_BKD.shape
         heads_BK3HE = self.qkv(x_BKD).view(batch, beams, 3, self.heads, width // self.heads)
         q_BHKE, kv_2BHKE = heads_BK3HE[:, :, 0].transpose(1, 2), heads_BK3HE[:, :, 1:].permute(2, 0, 3, 1, 4)
-        return self.out(attend_by_products(q_BHKE, *cache.extend(kv_2BHKE), bias_B1KP, 0.0))
+        return self.out(attend_by_products(q_BHKE, *cache.extend(kv_2BHKE), bias_B1KP))
 
 
 class CrossAttention(nn.Module):
@@ -65,7 +65,7 @@ class CrossAttention(nn.Module):
     def step(self, x_BKD: Tensor, memory: tuple[Tensor, Tensor], bias_B11S: Tensor) -> Tensor:
         """Attend from one position of each hypothesis to the source."""
         (q_BHKE,) = split_heads(self.q(x_BKD), self.heads, 1)
-        return self.out(attend_by_products(q_BHKE, *memory, bias_B11S, 0.0))
+        return self.out(attend_by_products(q_BHKE, *memory, bias_B11S))
 
 
 def split_heads(x_BTD: Tensor, heads: int, parts: int) -> tuple[Tensor, ...]:
@@ -98,11 +98,11 @@ def attend(
 
 
 def attend_by_products(
-    q_BHTE: Tensor, k_BHSE: Tensor, v_BHSE: Tensor, bias: Tensor | None, rate: float, draws: Draws | None = None
+    q_BHTE: Tensor, k_BHSE: Tensor, v_BHSE: Tensor, bias: Tensor | None, rate: float = 0.0, draws: Draws | None = None
 ) -> Tensor:
-    """Return what `attend` returns, by two matrix products and a softmax, on any device.
+    """Return what `attend` returns, by two matrix products and a softmax on any device.
 
-    Decoding uses it on CUDA too: a fused kernel plans for each new shape, and the shapes of decoding change.
+    Decoding uses it on a GPU too: a fused kernel may plan for each new shape, and the shapes of decoding change.
     """
     scores_BHTS = (q_BHTE * q_BHTE.shape[-1] ** -0.5) @ k_BHSE.transpose(-1, -2)
     scores_BHTS = scores_BHTS if bias is None else scores_BHTS + bias

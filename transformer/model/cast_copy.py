@@ -11,15 +11,15 @@ from transformer.model.network import Transformer
 
 
 class CastCopy:
-    """A copy of a model for arithmetic in one dtype. It shares embeddings and follows changes of the weights.
+    """A copy of a model for arithmetic in one dtype, which follows changes of the weights at the same addresses.
 
-    Embeddings keep their precision, as they are added up before they are rounded. The weights of the copy keep their
-    addresses when they change.
+    It shares the weights of embeddings and layer norms, which compute in float32.
     """
 
     def __init__(self, model: Transformer, dtype: torch.dtype) -> None:
-        embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-        self._masters: list[Tensor] = [each for each in model.parameters() if id(each) not in embeddings]
+        wide = [module for module in model.modules() if isinstance(module, (nn.Embedding, nn.LayerNorm))]
+        shared = {id(each) for module in wide for each in module.parameters()}
+        self._masters: list[Tensor] = [each for each in model.parameters() if id(each) not in shared]
         with torch.inference_mode(False), torch.no_grad():
             self._copies: list[Tensor] = [nn.Parameter(each.to(dtype, copy=True), False) for each in self._masters]
             memo: dict[int, Tensor] = {id(each): each for each in [*model.parameters(), *model.buffers()]}

@@ -167,8 +167,9 @@ class DecoderLayer(nn.Module):
         """Without a bias the self-attention masks the later positions, and nothing else."""
         norm, add = self.attention_residual.before, self.attention_residual.after
         x_BTD = add(x_BTD, self.attention(norm(x_BTD), bias, draws), draws)
-        memory = self.cross.memory(memory_BSD)
-        return self._rest(x_BTD, lambda x: self.cross(x, memory, cross_bias, draws), draws)
+        norm, add = self.cross_residual.before, self.cross_residual.after
+        x_BTD = add(x_BTD, self.cross(norm(x_BTD), self.cross.memory(memory_BSD), cross_bias, draws), draws)
+        return self._feed_forward(x_BTD, draws)
 
     def step(
         self, x_BKD: Tensor, cache: Cache, bias_B1KP: Tensor | None, memory: tuple[Tensor, Tensor], bias_B11S: Tensor
@@ -176,11 +177,11 @@ class DecoderLayer(nn.Module):
         """Decode one position of each hypothesis and append its keys and values to the cache."""
         norm, add = self.attention_residual.before, self.attention_residual.after
         x_BKD = add(x_BKD, self.attention.step(norm(x_BKD), cache, bias_B1KP))
-        return self._rest(x_BKD, lambda x: self.cross.step(x, memory, bias_B11S))
-
-    def _rest(self, x_BTD: Tensor, cross: Callable[[Tensor], Tensor], draws: Draws | None = None) -> Tensor:
         norm, add = self.cross_residual.before, self.cross_residual.after
-        x_BTD = add(x_BTD, cross(norm(x_BTD)), draws)
+        x_BKD = add(x_BKD, self.cross.step(norm(x_BKD), memory, bias_B11S))
+        return self._feed_forward(x_BKD)
+
+    def _feed_forward(self, x_BTD: Tensor, draws: Draws | None = None) -> Tensor:
         norm, add = self.feed_forward_residual.before, self.feed_forward_residual.after
         return add(x_BTD, self.feed_forward(norm(x_BTD), draws), draws)
 

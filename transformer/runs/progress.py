@@ -59,6 +59,8 @@ class Progress:
     """The newest checkpoint saved while `skipped_in_a_row` was 0."""
     batch_limits: dict[str, int] = field(default_factory=dict)
     """Most tokens per side of a micro-batch, by device and number of processes: what has cut the batches so far."""
+    mixed_updates: bool = False
+    """Whether updates have pairs of several lengths. That is so for the whole of a run that began on a GPU."""
     fitting: dict[str, int] = field(default_factory=dict)
     """The largest micro-batch that has not run out of memory, likewise."""
     rate_halved: bool = False

@@ -46,8 +46,10 @@ class Cutting:
     def updates(self, progress: Progress) -> Iterator[CutUpdate[Any]]:
         """Yield the updates from this progress on, cut into batches."""
         cfg, trainer = self.cfg.train, self.trainer
-        cut = self._packer().pack if trainer.fast is not None else self._cutter().cut
-        for update in batching.updates(self.data.train, cfg.batch_tokens, cfg.seed, progress.epoch, progress.index):
+        mixed = progress.mixed_updates
+        cut = self._packer(mixed).pack if trainer.fast is not None else self._cutter().cut
+        place = progress.epoch, progress.index
+        for update in batching.updates(self.data.train, cfg.batch_tokens, cfg.seed, *place, mixed):
             yield cut(update)
 
     def _cutter(self) -> BatchCutter:
@@ -56,10 +58,10 @@ class Cutting:
         workers = parts_at_a_time(trainer.device)
         return BatchCutter(reader, trainer.model.start_id, self.micro_batch_tokens, trainer.ranks, workers)
 
-    def _packer(self) -> RowPacker:
+    def _packer(self, mixed: bool) -> RowPacker:
         cfg, trainer, lengths = self.cfg.train, self.trainer, choose_lengths(self.cfg.data.max_length)
         if not self.slots:
-            wanted = choose_slots(self.data.train, cfg.batch_tokens, trainer.ranks.count, lengths)
+            wanted = choose_slots(self.data.train, cfg.batch_tokens, trainer.ranks.count, lengths, mixed)
             most = max(1, self.micro_batch_tokens // lengths[-1]) * lengths[-1]
             self.slots = min(wanted, most)
         tok, start = self.data.tokenizer, trainer.model.start_id

@@ -210,7 +210,9 @@ def build_loop(
         _warm_start(model, expanded(cfg.train.init_from))
     trainer = make_trainer(model, cfg, device, ranks)
     tokens = ranks.smallest(micro_batch_tokens(cfg, device, ranks.count))  # of the memory that the model leaves
-    return TrainingLoop(run, data, trainer, tokens, watch)
+    loop = TrainingLoop(run, data, trainer, tokens, watch)
+    loop.progress.mixed_updates = trainer.fast is not None  # rows of constant length are fuller then
+    return loop
 
 
 def _warm_start(model: Transformer, folder: Path) -> None:

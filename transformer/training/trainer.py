@@ -97,7 +97,8 @@ class Trainer:
         """Set the model to train, and pack its weights, which the last update has changed."""
         self.model.train()
         self.model.compute_dtype = self.dtype
-        self.workers.map(lambda pair: pair[0].repack(pair[1], self.dtype), self.model.packed_weights())
+        if self.device.type == "cpu":
+            self.workers.map(lambda pair: pair[0].repack(pair[1], self.dtype), self.model.packed_weights())
 
     def _seeds(self, step: int, cut: CutUpdate[Any]) -> list[int]:
         """Return the dropout seeds of this process's batches, which depend on their positions in the update."""

@@ -88,10 +88,11 @@ class Validator:
 
     def _mean_loss(self, check: Callable[[], None]) -> float:
         """Return the mean negative log-likelihood per target token, in nats."""
-        trainer, count = self.trainer, len(self.pairs)
+        trainer = self.trainer
         reader = UpdateReader(self.dataset, self.tokenizer, 0.0, 0)
         cutter = BatchCutter(reader, trainer.model.start_id, self.micro_batch_tokens)
-        batches = cutter.cut(Update(0, 0, True, np.arange(count))).batches
+        by_length = np.argsort(np.maximum(*self.dataset.lengths()), kind="stable")  # needs less padding
+        batches = cutter.cut(Update(0, 0, True, by_length)).batches
 
         def loss_of(part: SeededBatch) -> LossSum:
             check()

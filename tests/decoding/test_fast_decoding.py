@@ -23,10 +23,11 @@ from transformer.decoding.backend import TorchBackend
 from transformer.decoding.fast import FastDecoder, FastState
 from transformer.decoding.translator import Translator, make_translator
 from transformer.errors import TransformerError
+from transformer.model import kernels
 from transformer.model.cast_copy import CastCopy
 from transformer.model.decoder_state import DecoderState
 from transformer.model.network import Transformer
-from transformer.model.static_state import StaticShape
+from transformer.model.static_state import Arena, StaticShape
 
 PAD, BOS, EOS, VOCAB = 0, 1, 2, 200
 LINES = [pair.source for pair in toy_pairs(40, 12)]
@@ -56,6 +57,7 @@ def _no_gradients() -> Iterator[None]:
 def as_on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the branches for CUDA, with tensors on the CPU."""
     monkeypatch.setattr(transfer, "on_gpu", lambda device: True)
+    monkeypatch.setattr(kernels, "on_gpu", lambda x: True)
 
 
 class Padded(DecoderState):
@@ -178,6 +180,24 @@ def test_buffers_keep_their_addresses() -> None:
         assert decoder._steps == {}  # captured steps would read the old buffers
 
 
+def test_a_buffer_is_freed_before_it_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    zeros = torch.zeros
+    arena = Arena(CPU, lambda: events.append("kept" if "one" in arena._flat else "free"))
+
+    def allocate(*sizes: int, **how: Any) -> Tensor:
+        events.append("allocate")
+        return zeros(*sizes, **how)
+
+    monkeypatch.setattr(torch, "zeros", allocate)
+    address = arena.view("one", torch.float32, 5).data_ptr()
+    assert arena.view("one", torch.float32, 2, 4).data_ptr() == address
+    assert events == ["free", "allocate"]
+    assert arena.view("one", torch.float32, 9).shape == (9,)
+    assert events == ["free", "allocate"] * 2
+    assert arena.moves == 2
+
+
 def test_few_steps_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fast, "MOST_STEPS", 2)
     model = make()
@@ -211,6 +231,7 @@ def test_the_fast_way_gives_the_same_translations(translator: Translator, wishes
     expected, scores, plain = decoded(translator, **wishes)
     assert plain.fast is None
     monkeypatch.setattr(transfer, "on_gpu", lambda device: True)
+    monkeypatch.setattr(kernels, "on_gpu", lambda x: True)
     found, found_scores, ours = decoded(translator, **wishes)
     assert found == expected
     assert found_scores == pytest.approx(scores, abs=1e-4)
@@ -330,12 +351,9 @@ def test_slots_are_few_numbers_and_windows_double() -> None:
     assert [fast.window_for(t, 32) for t in (0, 31)] == [32, 32]
 
 
-def test_a_cast_copy_gives_the_same_numbers_and_follows_the_weights() -> None:
-    """Layer norms excepted: on a CPU their weights stay in float32, on CUDA they are cast anyway."""
-    with torch.inference_mode(False), torch.no_grad():
+def test_a_cast_copy_gives_the_same_numbers_and_follows_the_weights(as_on_gpu: None) -> None:
+    with torch.inference_mode(False):
         model = make(output_bias=True)
-        for name, weight in model.named_parameters():
-            weight.copy_(weight.bfloat16() if "norm" in name else weight)
     model.compute_dtype = torch.bfloat16
     copied = CastCopy(model, torch.bfloat16)
     source, target = sources(4, 7), sources(4, 6)
@@ -346,8 +364,10 @@ def test_a_cast_copy_gives_the_same_numbers_and_follows_the_weights() -> None:
             weight.mul_(1.5)
     assert torch.equal(copied.current()(source, target), model(source, target))
     assert [each.data_ptr() for each in copied.current().parameters()] == kept
-    dtypes = {name: each.dtype for name, each in copied.current().named_parameters()}
-    assert {name for name, dtype in dtypes.items() if dtype == torch.float32} == {"target_embedding.weight"}
+    for name, each in copied.current().named_parameters():
+        shared = "norm" in name or "embedding" in name
+        assert each.dtype == (torch.float32 if shared else torch.bfloat16), name
+        assert (each is model.get_parameter(name)) is shared
 
 
 @pytest.mark.parametrize("allowed", [{}, {1: (7,), 4: (3, 150)}], ids=["free", "forced"])
@@ -404,12 +424,14 @@ class Operations(TorchDispatchMode):
         self.names: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if not func.is_view:
+        if not func.is_view and func is not torch.ops.aten._unsafe_view.default:
             self.names.append(str(func))
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize(("beams", "captured", "others"), [(1, 143, 9), (4, 145, 9)])
+@pytest.mark.parametrize(("beams", "captured", "others"), [(1, 180, 13), (4, 206, 13)])
+@torch.inference_mode(False)
+@torch.no_grad()
 def test_a_step_stays_within_a_budget_of_operations(beams: int, captured: int, others: int, as_on_gpu: None) -> None:
     """Six layers, bfloat16. On CUDA, ReLU is an operation of its own: 6 more. The captured ones are one launch."""
     model = make(encoder_layers=6, decoder_layers=6)
