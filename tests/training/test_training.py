@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -350,6 +351,16 @@ def test_float16_scales_its_loss(tiny: Config, tmp_path: Path, monkeypatch: pyte
     assert losses[-1] < losses[0]
     state = load_state(tmp_path / "run" / "checkpoints" / "step-00000009")
     assert state["scaler"]["scale"] > 0
+
+
+def test_an_update_without_a_batch_in_float16(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first update may have fewer batches than there are processes."""
+    monkeypatch.setattr("transformer.training.trainer.resolve_dtype", lambda name, on: torch.float16)
+    loop = build_loop(tiny, tmp_path / "run", CPU, Ranks(), Stopwatch())
+    before = loop.trainer.weights.weights.clone()
+    loop.update(replace(next(loop.cut_updates()), batches=[], positions=[]))
+    assert loop.take_statistics()["skipped"] == 0
+    assert torch.equal(before, loop.trainer.weights.weights)
 
 
 def test_changed_settings_are_listed(tiny: Config, tmp_path: Path) -> None:

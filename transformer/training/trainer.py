@@ -215,7 +215,13 @@ def make_trainer(model: Transformer, cfg: Config, device: torch.device, ranks: R
         exchange=exchange,
         optimizer=build_optimizer(weights, cfg.train, exchange.shard),
         average=None if ema is None else MovingAverage(weights.weights, ema),
-        scaler=torch.amp.GradScaler(device.type) if dtype == torch.float16 else None,
+        scaler=_loss_scaler(device) if dtype == torch.float16 else None,
         splitter=TrainingSplitter(device, model.pad),
         fast=make_fast_path(model, weights, cfg.train, dtype),
     )
+
+
+def _loss_scaler(device: torch.device) -> torch.amp.GradScaler:
+    scaler = torch.amp.GradScaler(device.type)
+    scaler.scale(torch.zeros((), device=device))  # makes the scale: the first update may have no batch for this process
+    return scaler
