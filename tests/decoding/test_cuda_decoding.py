@@ -81,13 +81,14 @@ def test_captured_steps_give_the_logits_of_plain_ones(translator: Translator, be
 
 @pytest.fixture
 def _no_waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let nothing wait for the GPU but `transfer.fetch`."""
+    """Let `transfer.fetch` wait for the GPU, also where waiting is an error."""
     fetch = transfer.fetch
 
     def allowed(tensor: Tensor) -> Any:
+        mode = torch.cuda.get_sync_debug_mode()
         torch.cuda.set_sync_debug_mode("default")
         found = fetch(tensor)
-        torch.cuda.set_sync_debug_mode("error")
+        torch.cuda.set_sync_debug_mode(mode)
         return found
 
     monkeypatch.setattr(transfer, "fetch", allowed)

@@ -80,8 +80,8 @@ class FastDecoder:
     def release(self) -> None:
         """Free the buffers and the captured steps."""
         self._forget_steps()
-        self._arena = Arena(self.device)
-        self._addresses: tuple[int, ...] = ()
+        self._arena = Arena(self.device, self._forget_steps)
+        self._addresses: list[int] = []
         self._pool: Any = torch.cuda.graph_pool_handle() if self.device.type == "cuda" else None
 
     def start(self, source_BS: Tensor, beams: int, positions: int) -> FastState | None:
@@ -98,7 +98,7 @@ class FastDecoder:
             memory, bias_B11S = self.model.memory(source_BS)
             whole = self.state(shape)
             whole.begin(memory, bias_B11S, self.model.encoding(0, shape.positions))
-            self._forget_steps_of_moved_tensors()
+            self._forget_steps_of_moved_weights()
             plain = DecoderState(self.model.step, memory, bias_B11S, beams) if self.unchecked > 0 else None
             return FastState(self, whole, sentences, plain)
         except BaseException as error:
@@ -123,9 +123,9 @@ class FastDecoder:
             self._steps[key] = _Step(self.model, self.state(shape), self._pool)
         return self._steps[key]
 
-    def _forget_steps_of_moved_tensors(self) -> None:
-        """Drop the captured steps if a buffer or a weight is at another address."""
-        addresses = (self._arena.moves, *(each.data_ptr() for each in self.model.parameters()))
+    def _forget_steps_of_moved_weights(self) -> None:
+        """Drop the captured steps if a weight is at another address."""
+        addresses = [each.data_ptr() for each in self.model.parameters()]
         if addresses != self._addresses:
             self._forget_steps()
             self._addresses = addresses
@@ -147,15 +147,23 @@ class _Step:
     def hidden(self) -> Tensor:
         """Return the output of the decoder (B, K, D). The next use overwrites it."""
         if self.used and self.graph is None and self.pool is not None:
-            self.graph = torch.cuda.CUDAGraph()
-            # Other threads may use CUDA meanwhile. The first use has created all handles and workspaces.
-            with _capturing, torch.cuda.graph(self.graph, pool=self.pool, capture_error_mode="thread_local"):
-                self.output = self.model.step_hidden(self.state.last_BK, self.state)
+            self.graph = self._capture()
         self.used = True
         if self.graph is None:
             return self.model.step_hidden(self.state.last_BK, self.state)
         self.graph.replay()
         return self.output
+
+    def _capture(self) -> torch.cuda.CUDAGraph:
+        """Capture the step. Its first use has created all handles and workspaces. Other threads may use CUDA."""
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self.state.inputs.device)
+        with (
+            _capturing,
+            torch.cuda.stream(stream),  # returns to this stream also if the capture fails
+            torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"),
+        ):
+            self.output = self.model.step_hidden(self.state.last_BK, self.state)
+        return graph
 
 
 class FastState:

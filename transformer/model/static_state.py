@@ -57,8 +57,9 @@ class Heads:
 class Arena:
     """Named buffers. Views of a buffer begin at the same address until it must grow."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, device: torch.device, before_move: Callable[[], None] = lambda: None) -> None:
+        """`before_move` is called before a buffer grows, to drop what refers to the old one."""
+        self.device, self.before_move = device, before_move
         self.moves = 0
         """How often a buffer got another address."""
         self._flat: dict[str, Tensor] = {}
@@ -68,7 +69,8 @@ class Arena:
         needed = math.prod(shape)
         flat = self._flat.pop(name, None)
         if flat is None or len(flat) < needed or flat.dtype != dtype:
-            flat = None  # frees the old buffer before the new one is allocated
+            flat = None
+            self.before_move()  # so that the old buffer is free before the new one is allocated
             flat = torch.zeros(1 << (needed - 1).bit_length(), dtype=dtype, device=self.device)
             self.moves += 1
         self._flat[name] = flat
