@@ -143,10 +143,10 @@ def test_the_command_that_resumes_has_device_and_processes(monkeypatch: pytest.M
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert resume_command(Path("-x"), args) == alone
     monkeypatch.setenv("WORLD_SIZE", "8")
-    assert resume_command(Path("-x"), args) == f"torchrun --nproc-per-node=8 -m {alone}"
+    assert resume_command(Path("-x"), args) == f"torchrun --nproc-per-node=8 -m -- {alone}"
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     monkeypatch.setenv("GROUP_WORLD_SIZE", "2")
-    assert resume_command(Path("-x"), args) == f"torchrun --nnodes=2 --nproc-per-node=4 -m {alone}"
+    assert resume_command(Path("-x"), args) == f"torchrun --nnodes=2 --nproc-per-node=4 -m -- {alone}"
     args.device = "auto"
     assert "--device" not in resume_command(Path("-x"), args)
     assert command_line("evaluate", Path("a run")) == "transformer evaluate 'a run'"

@@ -86,6 +86,7 @@ def test_two_and_three_processes_train_as_one_does(tiny: Config, tmp_path: Path,
         assert len(lines) == 6
 
 
+@pytest.mark.slow
 def test_an_optimizer_may_be_shared_out_over_any_processes_when_a_run_is_resumed(tiny: Config, tmp_path: Path) -> None:
     """A checkpoint has the whole state, by the names of the weights."""
     cfg, runs = config_file.override(tiny, [*FEW, "train.max_steps=8"]), [tmp_path / "run"]
@@ -169,7 +170,7 @@ def test_an_update_that_is_not_finite_in_one_process_is_skipped_by_all(
     assert_same(weights(tmp_path / "one"), weights(tmp_path / "three"), exact=False)
 
 
-@pytest.mark.parametrize("ema", ["null", "0.9"])
+@pytest.mark.parametrize("ema", [pytest.param("null", marks=pytest.mark.slow), "0.9"])
 def test_only_the_first_process_needs_the_run(
     tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ema: str
 ) -> None:
@@ -287,8 +288,18 @@ PHASES: dict[str, tuple[Any, str]] = {
 }
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-@pytest.mark.parametrize("phase", PHASES)
+QUICK = [("training", 1), ("saving", 0)]
+"""Phases and ranks of the fast tests."""
+
+
+@pytest.mark.parametrize(
+    ("phase", "rank"),
+    [
+        pytest.param(phase, rank, marks=() if (phase, rank) in QUICK else pytest.mark.slow)
+        for phase in PHASES
+        for rank in range(2)
+    ],
+)
 def test_a_process_that_is_killed_in_any_phase_is_named_and_the_run_resumes(
     tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phase: str, rank: int
 ) -> None:

@@ -78,7 +78,7 @@ def command(argv: Sequence[str] | None = None) -> NoReturn:
     """
     terminal.use_utf8()
     code = main(argv)
-    if code and (distributed := sys.modules.get("transformer.system.distributed")):
+    if distributed := sys.modules.get("transformer.system.distributed"):
         distributed.end_at_once(code)
     if "pyarrow" not in sys.modules:
         sys.exit(code)

@@ -79,4 +79,4 @@ def resume_command(folder: Path, args: argparse.Namespace) -> str:
     each = os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"])
     nodes = os.environ.get("GROUP_WORLD_SIZE", "1")
     several = f"--nnodes={nodes} " if nodes != "1" else ""
-    return f"torchrun {several}--nproc-per-node={each} -m {command}"
+    return f"torchrun {several}--nproc-per-node={each} -m -- {command}"  # without -- torchrun would take --run
