@@ -83,6 +83,18 @@ def test_weights_set_how_often_a_pair_is_drawn() -> None:
     assert {i for i in range(100, 200) if seen[0][i]} != {i for i in range(100, 200) if seen[1][i]}
 
 
+@settings(max_examples=50, deadline=None)
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 2**64 - 1), st.integers(-300, 300), st.integers(0, 2**17)), max_size=50),
+    repeat=st.integers(1, 3),
+)
+def test_sorting_equals_that_of_numpy(rows: list[tuple[int, int, int]], repeat: int) -> None:
+    columns = list(zip(*(rows * repeat), strict=True)) or [(), (), ()]
+    keys = [np.array(each, dtype) for each, dtype in zip(columns, (np.uint64, np.int64, np.int64), strict=True)]
+    for chosen in (keys, keys[1:], keys[1:2], [keys[1].astype(float), keys[2]]):
+        assert batching.sorted_by(*chosen).tolist() == np.lexsort(chosen).tolist()
+
+
 def test_updates_have_the_configured_size() -> None:
     lengths = sentences(3000)
     sizes = [sum(lengths[i][1] + 1 for i in update) for update in epoch(dataset(lengths), 1000, 1, 0)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from support.datasets import dataset, sentences
 from support.toy import toy_pairs
 
-from transformer.data import batching
+from transformer.data import batching, packing
 from transformer.data.dataset import Dataset, from_pairs
 from transformer.data.packing import PackedBatch, RowPacker, choose_lengths, choose_slots, find_rows
 from transformer.data.tokenizer import Tokenizer
@@ -125,6 +126,21 @@ def test_nearly_every_update_is_one_batch_that_is_nearly_full(
     assert sum(len(each.batches) == 1 for each in packed) > 0.8 * len(packed)
     fill = np.mean([batch.real / batch.padded for each in packed for batch in each.batches])
     assert fill > least
+
+
+def test_a_part_of_much_text_is_enough_to_choose_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, lengths = dataset(sentences(20_000), weights=(1.0, 2.0)), choose_lengths(256)
+    whole = choose_slots(data, 8000, 1, lengths, mixed=True)
+    monkeypatch.setattr(packing, "SAMPLED_PAIRS", 6000)
+    read = []
+
+    def order(part: Dataset, *rest: Any) -> Any:
+        read.append(part.corpora)
+        return batching.order(part, *rest)
+
+    monkeypatch.setattr(packing, "order", order)
+    assert choose_slots(data, 8000, 1, lengths, mixed=True) == pytest.approx(whole, rel=0.1)
+    assert read == [((0, 2500, 1.0), (2500, 5000, 2.0))]
 
 
 def test_few_batches_come_before_short_rows() -> None:

@@ -160,12 +160,22 @@ def arrange(source: Ints, target: Ints, groups: float, tie: Ints) -> Ints:
     Pairs are sorted by target length into about sqrt(groups) bands of equal size in tokens. Within a band they are
     sorted by source length, rising and falling in turn, so that neither side needs much padding.
     """
-    ranked = np.lexsort((tie, source, target))
+    ranked = sorted_by(tie, source, target)
     bands = max(1, round(BANDS * groups**0.5))
     mass = np.cumsum(target[ranked])
     band = np.empty(len(ranked), np.int64)
     band[ranked] = (mass - target[ranked]) * bands // max(1, mass[-1])
-    return np.lexsort((tie, np.where(band % 2, -source, source), band))
+    return sorted_by(tie, np.where(band % 2, -source, source), band)
+
+
+def sorted_by(*keys: Ints) -> Ints:
+    """Return what `np.lexsort(keys)` does, in half the time where keys have a small range: those go into 16 bits."""
+    ranked = np.arange(len(keys[0]))
+    for key in keys:
+        if len(key) and np.issubdtype(key.dtype, np.integer) and int(key.max()) - int(key.min()) < 1 << 16:
+            key = (key - key.min()).astype(np.uint16)
+        ranked = ranked[np.argsort(key[ranked], kind="stable")]
+    return ranked
 
 
 def _by_length(source: Ragged, target: Ragged, limit: int) -> Ints:
@@ -178,7 +188,10 @@ def _draw(start: int, end: int, weight: float, rng: Any) -> Ints:
     """Return the pairs of one corpus for one epoch: each `weight` times, and a random share for the fractional part."""
     whole, rest = int(weight), round((weight % 1) * (end - start))
     pairs = np.arange(start, end)
-    return np.concatenate([np.tile(pairs, whole), pairs[np.argsort(rng.random_raw(len(pairs)), kind="stable")[:rest]]])
+    drawn = rng.random_raw(len(pairs))  # also where none is needed: what is drawn next depends on it
+    return np.concatenate(
+        [np.tile(pairs, whole), pairs[np.argsort(drawn, kind="stable")[:rest]] if rest else pairs[:0]]
+    )
 
 
 def updates(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,8 @@ from transformer.system.distributed import Ranks
 Ints = NDArray[Any]
 SHORTEST = 64
 """Length of the shortest rows. The others are twice as long, four times, and so on."""
-SAMPLED_UPDATES, CANDIDATES = 60, 24
-"""Number of updates from which `choose_slots` finds the number of slots, and about how many it tries."""
+SAMPLED_PAIRS, SAMPLED_UPDATES, CANDIDATES = 400_000, 60, 24
+"""Most pairs and updates from which `choose_slots` finds the number of slots, and about how many numbers it tries."""
 ATTENTION = 3000
 """Length of a row at which attention takes as long as all else. An estimate for the base model; not measured."""
 
@@ -225,6 +225,7 @@ def choose_slots(dataset: Dataset, batch_tokens: int, ranks: int, lengths: Seque
     That is found from a sample of its updates, of which nearly all become one batch a process. It depends on the data
     and the settings only, so that a run that is resumed finds the same.
     """
+    dataset = _every(dataset, math.ceil(len(dataset) / SAMPLED_PAIRS))
     updates = order(dataset, batch_tokens, 0, 0, mixed)
     step = max(1, len(updates) // SAMPLED_UPDATES)
     source, target = dataset.lengths()
@@ -237,3 +238,9 @@ def choose_slots(dataset: Dataset, batch_tokens: int, ranks: int, lengths: Seque
         return slots * sum(parts * (1 + length / ATTENTION) for length, parts in shapes)
 
     return min(candidates, key=work)
+
+
+def _every(dataset: Dataset, n: int) -> Dataset:
+    """Return every n-th pair of each corpus."""
+    corpora = tuple((-(-start // n), -(-end // n), weight) for start, end, weight in dataset.corpora)
+    return replace(dataset, rows=dataset.rows[::n], corpora=corpora)
