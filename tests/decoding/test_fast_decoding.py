@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
+import inspect
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -269,6 +271,53 @@ def test_an_error_is_the_end_of_the_fast_way(
     assert ours.fast is None
     text = "decoding goes on without captured steps, with the same results: RuntimeError: CUDA error: no such thing"
     assert [each for each in caplog.messages if "captured" in each] == [text]
+
+
+def test_a_step_is_captured_at_its_second_use_and_then_replayed(
+    translator: Translator, as_on_gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With stand-ins for CUDA's graphs: this one runs the step again when it is replayed, as greedy search allows."""
+    events: list[str] = []
+    signature = inspect.signature(torch.cuda.graph.__init__)
+
+    class Graph:
+        step: Any
+
+        def replay(self) -> None:
+            events.append("replay")
+            self.step.output.copy_(self.step.model.step_hidden(self.step.state.last_BK, self.step.state))
+
+    @contextlib.contextmanager
+    def capture(graph: Graph, **how: Any) -> Iterator[None]:
+        signature.bind(None, graph, **how)
+        events.append("capture")
+        yield
+
+    def captured(self: fast._Step) -> Any:
+        graph: Any = right(self)
+        graph.step = self
+        return graph
+
+    right = fast._Step._capture
+    monkeypatch.setattr(fast._Step, "_capture", captured)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", capture)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: None)
+    expected = decoded(translator, beam=1, fast="off")[0]
+    release = FastDecoder.release
+
+    def with_a_pool(self: FastDecoder) -> None:
+        release(self)
+        self._pool = (0, 1)
+
+    monkeypatch.setattr(FastDecoder, "release", with_a_pool)
+    found, _, ours = decoded(translator, beam=1)
+    assert found == expected
+    assert ours.fast is not None
+    used = [step for step in ours.fast._steps.values() if step.graph is not None]
+    assert events.count("capture") == len(used) > 0
+    assert events[:2] == ["capture", "replay"]
+    assert events.count("replay") > len(used)
 
 
 def test_a_stop_is_not_taken_for_a_failure(translator: Translator, as_on_gpu: None) -> None:
