@@ -7,11 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from gpu_report import Report
+from gpu_decoding import EOS, START, TOKENS, Load, base_model
+from gpu_report import Report, forget
 from gpu_work import Work, make_loop, news, wait
 from torch import Tensor
 
 from transformer.config import ModelConfig
+from transformer.decoding.backend import TorchBackend
+from transformer.decoding.search import SearchTask, beam_search
 from transformer.training.loop import TrainingLoop
 
 CPU = torch.device("cpu")
@@ -52,30 +55,61 @@ def trained(loop: TrainingLoop) -> Iterator[tuple[str, Tensor]]:
 
 def correct(work: Work, report: Report) -> None:
     """Compare loss, gradients and the weights after six updates with those of float32 on a CPU."""
+    work = replace(work, batch_tokens=min(work.batch_tokens, 5000), vocabulary=min(work.vocabulary, 8000))
     dataset = news(work, pairs=min(work.pairs, 20_000))
-    reference = make_loop(work, SMALL, dataset, CPU, precision="float32", fast="off", **TRAIN)
+
+    def make(device: torch.device, precision: str, fast: str) -> TrainingLoop:
+        return make_loop(work, SMALL, dataset, device, True, precision=precision, fast=fast, **TRAIN)
+
+    reference = make(CPU, "float32", "off")
     loss, wanted = gradients(reference, next(reference.cut_updates()))
-    reference = make_loop(work, SMALL, dataset, CPU, precision="float32", fast="off", **TRAIN)
-    matrices = dict(trained(reference))
+    matrices = dict(trained(make(CPU, "float32", "off")))
     for precision in ("float32", "bfloat16", *(["float16"] if work.cuda else [])):
         for fast in paths(work) if precision != "float16" else ["off"]:
-            loop = make_loop(work, SMALL, dataset, work.device, precision=precision, fast=fast, **TRAIN)
+            loop = make(work.device, precision, fast)
             other, found = gradients(loop, next(loop.cut_updates()))
             worst = max((difference(found[name], wanted[name]), name) for name in wanted if wanted[name].norm() > 0)
-            loop = make_loop(work, SMALL, dataset, work.device, precision=precision, fast=fast, **TRAIN)
-            moved = max(difference(p, matrices[name]) for name, p in trained(loop))
+            moved = max(difference(p, matrices[name]) for name, p in trained(make(work.device, precision, fast)))
             limit, loss_off = LIMITS[precision], abs(other / loss - 1)
             report.say(
                 f"{precision}, fast: {fast}", passed=max(loss_off, worst[0], moved) < limit, limit=limit,
                 loss=loss_off, worst_gradient=worst[0], of=worst[1], weights_after_six=moved,
             )  # fmt: skip
+            forget()
+    same_translations(work, report)
+
+
+def same_translations(work: Work, report: Report) -> None:
+    """Compare the translations of a tiny model in float32 with those on a CPU."""
+    load = Load(beams=4, batch_tokens=2000)
+    source_BS = torch.randint(EOS + 1, 300, (load.sentences, TOKENS), generator=torch.Generator().manual_seed(1))
+
+    def decode(device: torch.device, fast: bool) -> list[list[int]]:
+        backend = TorchBackend(base_model(device, tiny=True), torch.float32, device, fast)
+        limits = [TOKENS] * load.sentences
+        task = SearchTask(start_id=START, eos=EOS, banned=(0, 1, 2), limits=limits, device=device)
+
+        def search(state: Any) -> Any:
+            return beam_search(state, load.beams, task)
+
+        with torch.inference_mode():
+            found = backend.decode(source_BS.to(device), load.beams, TOKENS, search)
+        return [list(best[0].ids) for best in found]
+
+    wanted = decode(CPU, fast=False)
+    for fast in [True, False] if work.cuda else [False]:
+        same = sum(one == other for one, other in zip(decode(work.device, fast), wanted, strict=True))
+        report.say(
+            f"translations, fast: {'auto' if fast else 'off'}", passed=same == len(wanted), same=same, of=len(wanted)
+        )
 
 
 def laws(work: Work, report: Report) -> None:
     """Check on a GPU: no bad update changes anything, no update waits, and the same update has the same bits."""
     dataset = news(work)
     for fast in paths(work):
-        loop = make_loop(work, work.model, dataset, work.device, fast=fast, clip_norm=1.0, ema=0.99)
+        forget()
+        loop = make_loop(work, work.model, dataset, work.device, True, fast=fast, clip_norm=1.0, ema=0.99)
         cuts, trainer = loop.cut_updates(), loop.trainer
         first, second = next(cuts), next(cuts)
         for cut in (first, second, first):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import signal
 import sys
@@ -20,8 +21,8 @@ from transformer.errors import TransformerError
 Row = dict[str, Any]
 
 
-class OutOfTimeError(Exception):
-    """A stage takes longer than the budget allows."""
+class OutOfTimeError(BaseException):
+    """A stage takes longer than the budget allows. No Exception, so that nothing but the report catches it."""
 
 
 @dataclass
@@ -62,8 +63,7 @@ class Report:
             self.say("failed", reason=f"{type(error).__name__}: {str(error)[:500]}")
             traceback.print_exc(limit=-5)
         self.say("seconds", seconds=round(time.perf_counter() - started, 1))
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        forget()
         self.write()
 
     def write(self) -> None:
@@ -72,6 +72,15 @@ class Report:
         facts = {"command": " ".join(["python", *sys.argv]), "torch": torch.__version__, "rows": self.rows}
         (self.folder / "gpu.json").write_text(json.dumps(facts, indent=1, default=str) + "\n", encoding="utf-8")
         (self.folder / "gpu.md").write_text("\n".join(table(self.rows)) + "\n", encoding="utf-8")
+
+
+def forget() -> None:
+    """Free the memory and the compiled functions of what was measured: torch keeps eight of each, and then gives up."""
+    gc.collect()
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 @contextlib.contextmanager

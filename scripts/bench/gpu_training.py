@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import statistics
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from gpu_checks import paths
-from gpu_report import Report
+from gpu_report import Report, forget
 from gpu_work import (
     BOS,
     LONGEST,
@@ -41,14 +42,15 @@ def train(work: Work, report: Report) -> None:
     """Measure updates as `transformer train` does them, with the reader in its thread."""
     dataset = news(work)
     for fast in paths(work):
-        loop = make_loop(work, work.model, dataset, work.device, fast=fast, clip_norm=1.0)
-        loop.progress.mixed_updates = loop.trainer.fast is not None  # as in a run that begins
+        mixed = work.cuda and fast == "auto"  # as in a run that begins
+        loop = make_loop(work, work.model, dataset, work.device, mixed, fast=fast, clip_norm=1.0)
         prefetched = prefetch(loop.cut_updates())
         try:
             _measure(work, report, f"this repository, fast: {fast}", loop, prefetched)
         finally:
             prefetched.close()
         del loop
+        forget()
 
 
 def _measure(work: Work, report: Report, title: str, loop: TrainingLoop, prefetched: Any) -> None:
@@ -237,15 +239,15 @@ def first_update(work: Work, report: Report, tiny: bool) -> None:
             f"train: {{batch_tokens: {work.batch_tokens}, log_every: 1}}\n"
         )
         command = [sys.executable, "-m", "transformer", "train", str(path), "--device", str(work.device), "--run"]
-        done = subprocess.run([*command, str(folder / "run"), "--dry-run"], capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(f"the dry run: {done.stderr.strip()[-300:]}")
-        report.say("from the command to the first update, prepared", seconds=_until_step(command, folder / "run"))
+        environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(folder / "compiled")}
+        for name, run in (("nothing prepared or compiled before", "one"), ("prepared and compiled before", "two")):
+            seconds = _until_step([*command, str(folder / run)], environment)
+            report.say(f"from the command to the first update, {name}", seconds=seconds)
 
 
-def _until_step(command: list[str], run: Path) -> float:
+def _until_step(command: list[str], environment: dict[str, str]) -> float:
     started, seconds, last = time.perf_counter(), math.nan, ""
-    child = subprocess.Popen([*command, str(run)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment)
     assert child.stderr is not None
     try:
         for line in child.stderr:

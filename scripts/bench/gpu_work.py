@@ -77,8 +77,10 @@ def special_ids() -> Tokenizer:
     return cast(Tokenizer, SimpleNamespace(pad=PAD, unk=UNK, bos=BOS, eos=EOS))
 
 
-def make_loop(work: Work, model: ModelConfig, dataset: Dataset, device: torch.device, **train: Any) -> TrainingLoop:
-    """Return a training on these sentences, with random weights."""
+def make_loop(
+    work: Work, model: ModelConfig, dataset: Dataset, device: torch.device, mixed: bool, **train: Any
+) -> TrainingLoop:
+    """Return a training on these sentences, with random weights. `mixed` says which pairs form an update."""
     cfg = Config(
         data=DataConfig(source="en", target="de", train=()),
         model=model,
@@ -89,7 +91,9 @@ def make_loop(work: Work, model: ModelConfig, dataset: Dataset, device: torch.de
     trainer = make_trainer(network, cfg, device, Ranks())
     run = Run(Path("nowhere"), cfg, special_ids())
     data = Data(run.tokenizer, dataset, None)
-    return TrainingLoop(run, data, trainer, micro_batch_tokens(cfg, device), Stopwatch())
+    loop = TrainingLoop(run, data, trainer, micro_batch_tokens(cfg, device), Stopwatch())
+    loop.progress.mixed_updates = mixed
+    return loop
 
 
 def operations(model: ModelConfig, vocabulary: int, source: int, target: int) -> float:

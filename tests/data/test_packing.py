@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.datasets import dataset, sentences
 from support.toy import toy_pairs
 
-from transformer.data import batching, packing
+from transformer.data import batching
 from transformer.data.dataset import Dataset, from_pairs
 from transformer.data.packing import PackedBatch, RowPacker, choose_lengths, choose_slots, find_rows
 from transformer.data.tokenizer import Tokenizer
@@ -140,11 +140,3 @@ def test_the_batch_of_a_share_may_be_missing(tok: Tokenizer) -> None:
     packed = [packer.pack(update) for packer in packers(data, tok, 256, 8)]
     assert [len(each.batches) for each in packed] == [1] * 5 + [0] * 3
     assert {(each.count, each.tokens) for each in packed} == {(8, 25)}
-
-
-def test_a_packed_batch_goes_to_a_device(tok: Tokenizer) -> None:
-    data = dataset([(3, 4)] * 5)
-    (batch,) = packers(data, tok, 256)[0].pack(next(batching.updates(data, 10**6, 1, 0, 0))).batches
-    moved = batch.to(torch.device("meta"))
-    assert (moved.block.device.type, moved.inputs.shape, moved.tokens) == ("meta", (4, 64), 25)
-    assert packing.PackedBatch(batch.pair_ids, batch.block, 25, 45).padded == 512

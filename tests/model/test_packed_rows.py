@@ -119,6 +119,15 @@ def test_dropout_depends_on_its_seeds_alone() -> None:
         assert packed(rows, planes, other)[0] != first[0], j
 
 
+def test_a_part_of_a_batch_has_the_dropout_of_the_whole() -> None:
+    model, pairs = build(RATES), sentences(9)
+    rows, planes = PackedRows(model), pack([pairs[:2], pairs[2:5], pairs[5:7], pairs[7:]])
+    seeds = torch.arange(rows.dropouts, dtype=torch.int32)
+    whole = rows.loss(planes, seeds, 0.1).smoothed
+    parts = [rows.loss(planes[:, a:b], seeds, 0.1, a).smoothed for a, b in ((0, 1), (1, 3), (3, 4))]
+    torch.testing.assert_close(sum(parts), whole)
+
+
 def test_hashed_masks_are_like_random_ones() -> None:
     x = torch.zeros(1000, 1000)
     seeds = torch.from_numpy(np.random.default_rng(1).integers(-(2**31), 2**31, 4).astype(np.int32))

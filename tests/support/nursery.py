@@ -110,7 +110,7 @@ def open_nursery(*before: str) -> Iterator[Nursery]:
 
 
 def start_together(nurseries: list[Nursery], log: Path, *argv: object, **how: Any) -> list[Child]:
-    """Start distributed processes as torchrun does. `env` is added to the environment of all, `envs` to that of each."""
+    """Start processes as torchrun does. `env` is added to the environment of all, `envs` to that of each."""
     more, envs, port = how.pop("env", {}), how.pop("envs", [{}] * len(nurseries)), str(free_port())
     common = {"WORLD_SIZE": str(len(nurseries)), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, **more}
     return [

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -131,7 +133,10 @@ def failing(function: Compiler) -> Compiler:
 @pytest.mark.parametrize(
     ("compiles", "said"),
     [
-        (wrong, r"the fast path is not compiled: WrongResultError: its gradient differs by \d.\de-\d\d of the norm"),
+        (
+            wrong,
+            r"the fast path is not compiled: WrongResultError: its gradient is \d.\de-\d\d of the norm from float32",
+        ),
         (failing, "the fast path is not compiled: RuntimeError: no compiler was found"),
         (lambda function: function, r"batches of \d+ rows of \d+ tokens: compiled"),
     ],
@@ -191,3 +196,21 @@ def test_an_update_without_a_batch_has_no_gradient(
     loop.trainer.update(1, cut, 0.0)
     pending = loop.trainer.update(2, replace(cut, batches=[], positions=[]), 0.0)
     assert float(pending.nll) == float(loop.trainer.weights.gradients.abs().max()) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the compiler
+@pytest.mark.skipif(shutil.which("g++") is None, reason="Inductor needs a compiler")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_compiler_of_torch_has_the_right_result(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str], precision: str
+) -> None:
+    """Inductor, which also compiles for GPUs: here for the CPU."""
+    torch._dynamo.reset()
+    monkeypatch.setattr(kernels, "on_gpu", lambda x: True)
+    monkeypatch.setattr("transformer.training.trainer.make_fast_path", make(_compile))
+    loop = build(tiny, tmp_path / "run", *DROPOUT, f"train.precision={precision}", "train.micro_batch_tokens=4096")
+    for cut in itertools.islice(loop.cut_updates(), 3):
+        loop.update(cut)
+    assert [line for line in said if re.fullmatch(r"batches of \d+ rows of \d+ tokens: compiled", line)]
+    assert not [line for line in said if "the fast path is not" in line]

@@ -96,11 +96,6 @@ class PackedBatch:
         """Number of tokens of a side, counting padding."""
         return self.block[0].numel()
 
-    def to(self, device: torch.device) -> PackedBatch:
-        """Return the batch on a device. It goes there in one copy, and nothing waits for it."""
-        block = self.block.pin_memory() if device.type == "cuda" else self.block
-        return PackedBatch(self.pair_ids, block.to(device, non_blocking=True), self.tokens, self.real)
-
 
 class RowPacker:
     """Packs updates into batches of `slots` tokens per side: rows of one of several lengths, chosen for each update."""
@@ -128,7 +123,8 @@ class RowPacker:
     def pack(self, update: Update) -> CutUpdate[PackedBatch]:
         """Return the batches that this process computes of an update. No other sentence is read.
 
-        Sentences are dealt to the processes in turn, so that all have about as many tokens of each length.
+        Sentences are dealt to the processes in turn, so that all have about as many tokens of each length. All have as
+        many batches, unless there are fewer sentences than processes: `count` also counts the batches that are missing.
         """
         pairs, source, target = self.reader.read(update, self.slots)
         sizes = np.stack([source.lengths_R, target.lengths_R]) + 1

@@ -45,15 +45,18 @@ def dropout_seed(seed: int, device: torch.device) -> Iterator[None]:
 
 
 class Draws:
-    """Seeds (J,) of the dropouts of a layer, as int32 on the device, to be used one after the other."""
+    """Seeds (J,) of the dropouts of a layer, as int32 on the device, to be used one after the other.
 
-    def __init__(self, seeds_J: Tensor) -> None:
-        self.seeds_J, self.used = seeds_J, 0
+    `first_row` is the place of the first row in its batch, for a part of a batch: it has the masks of the whole.
+    """
 
-    def next(self) -> Tensor:
-        """Return the seed of the next dropout."""
+    def __init__(self, seeds_J: Tensor, first_row: int = 0) -> None:
+        self.seeds_J, self.first_row, self.used = seeds_J, first_row, 0
+
+    def keep(self, like: Tensor, rate: float) -> Tensor:
+        """Return what the next dropout keeps."""
         self.used += 1
-        return self.seeds_J[self.used - 1]
+        return hashed_keep(like, rate, self.seeds_J[self.used - 1], self.first_row)
 
 
 def dropout(x: Tensor, rate: float, training: bool, draws: Draws | None = None) -> Tensor:
@@ -61,7 +64,7 @@ def dropout(x: Tensor, rate: float, training: bool, draws: Draws | None = None) 
     if not training or rate == 0:
         return x
     if draws is not None:
-        return torch.where(hashed_keep(x, rate, draws.next()), x * (1 / (1 - rate)), 0)
+        return torch.where(draws.keep(x, rate), x * (1 / (1 - rate)), 0)
     return F.dropout(x, rate) if kernels.on_gpu(x) else x * keep_mask(x, rate)
 
 
@@ -73,12 +76,13 @@ def add_dropped(x: Tensor, y: Tensor, rate: float, training: bool, draws: Draws 
     return total
 
 
-def hashed_keep(like: Tensor, rate: float, seed: Tensor) -> Tensor:
+def hashed_keep(like: Tensor, rate: float, seed: Tensor, first_row: int = 0) -> Tensor:
     """Return which elements dropout keeps: all but a random share `rate`.
 
     The hash of an element's index is hashed again together with the seed.
     """
     index = torch.arange(like.numel(), dtype=torch.int32, device=like.device).view(like.shape)
+    index = index + first_row * (like.numel() // like.shape[0])
     return _hash(_hash(index) ^ seed) >= round(rate * 2**32) - 2**31
 
 

@@ -63,24 +63,27 @@ class PackedRows:
         cfg = self.model.cfg
         return 2 + ENCODER_DROPOUTS * cfg.encoder_layers + DECODER_DROPOUTS * cfg.decoder_layers
 
-    def hidden(self, planes_7RL: Tensor, seeds_J: Tensor) -> Tensor:
-        """Return the output of the decoder (R, L, D), before the output projection."""
+    def hidden(self, planes_7RL: Tensor, seeds_J: Tensor, first_row: int = 0) -> Tensor:
+        """Return the output of the decoder (R, L, D), before the output projection.
+
+        Rows that are a part of a batch, from row `first_row` on, have the dropout of the whole.
+        """
         model, planes = self.model, Planes(*planes_7RL.unbind(0))
         table, scale, rate = self._table(planes_7RL.shape[2]), math.sqrt(model.cfg.width), model.cfg.dropout
         train, dtype = model.training, model.compute_dtype
         seeds = seeds_J.split([2, *_counts(model)])
         encoder_bias, decoder_bias, cross_bias = self.biases(planes, dtype)
-        embed = (table, scale, dtype, rate, train)
+        embed = (table, scale, dtype, rate, train, first_row)
         x = self.embed(model.encoder_embedding.weight, planes.source, planes.source_position, *embed, seeds[0][:1])
         layers = cast("Sequence[EncoderLayer]", model.encoder)
         for layer, draws in zip(layers, seeds[1:], strict=False):
-            x = self.encoder_layer(layer, x, encoder_bias, draws)
+            x = self.encoder_layer(layer, x, encoder_bias, draws, first_row)
         memory = x if model.encoder_norm is None else self.norm(model.encoder_norm, x)
         x = self.embed(model.target_embedding.weight, planes.input, planes.input_position, *embed, seeds[0][1:])
         for decoder_layer, draws in zip(
             cast("Sequence[DecoderLayer]", model.decoder), seeds[1 + len(layers) :], strict=True
         ):
-            x = self.decoder_layer(decoder_layer, x, decoder_bias, memory, cross_bias, draws)
+            x = self.decoder_layer(decoder_layer, x, decoder_bias, memory, cross_bias, draws, first_row)
         return x if model.decoder_norm is None else self.norm(model.decoder_norm, x)
 
     def _table(self, length: int) -> Tensor:
@@ -89,10 +92,10 @@ class PackedRows:
             self._tables[length] = self.model.encoding(0, length).clone()
         return self._tables[length]
 
-    def loss(self, planes_7RL: Tensor, seeds_J: Tensor, smoothing: float) -> LossSum:
+    def loss(self, planes_7RL: Tensor, seeds_J: Tensor, smoothing: float, first_row: int = 0) -> LossSum:
         """Return the loss, summed over the real target tokens. `LossSum.tokens` counts padding too."""
         model, planes = self.model, Planes(*planes_7RL.unbind(0))
-        hidden_ND = self.hidden(planes_7RL, seeds_J).flatten(0, 1)
+        hidden_ND = self.hidden(planes_7RL, seeds_J, first_row).flatten(0, 1)
         real_N = (planes.input_number > 0).flatten().float()
         return label_smoothed(
             hidden_ND, model.output_weight, model.output_bias, planes.answer.flatten().long(), smoothing,
@@ -118,10 +121,11 @@ def _embed(
     dtype: torch.dtype,
     rate: float,
     train: bool,
+    first_row: int,
     seed: Tensor,
 ) -> Tensor:
     x_RLD = F.embedding(ids_RL, weight_VD) * scale + F.embedding(position_RL, table_LD)
-    return dropout(x_RLD.to(dtype), rate, train, Draws(seed))
+    return dropout(x_RLD.to(dtype), rate, train, Draws(seed, first_row))
 
 
 def _biases(planes: Planes, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
@@ -138,15 +142,15 @@ def _biases(planes: Planes, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]
     return encoder, decoder, cross
 
 
-def _encoder_layer(layer: EncoderLayer, x: Tensor, bias: Tensor, seeds_J: Tensor) -> Tensor:
-    y: Tensor = layer(x, bias, Draws(seeds_J))
+def _encoder_layer(layer: EncoderLayer, x: Tensor, bias: Tensor, seeds_J: Tensor, first_row: int) -> Tensor:
+    y: Tensor = layer(x, bias, Draws(seeds_J, first_row))
     return y
 
 
 def _decoder_layer(
-    layer: DecoderLayer, x: Tensor, bias: Tensor, memory: Tensor, cross_bias: Tensor, seeds_J: Tensor
+    layer: DecoderLayer, x: Tensor, bias: Tensor, memory: Tensor, cross_bias: Tensor, seeds_J: Tensor, first_row: int
 ) -> Tensor:
-    y: Tensor = layer(x, bias, memory, cross_bias, Draws(seeds_J))
+    y: Tensor = layer(x, bias, memory, cross_bias, Draws(seeds_J, first_row))
     return y
 
 
