@@ -22,7 +22,7 @@ from transformer.model.packed_rows import PackedRows
 from transformer.runs.checkpoint import load_tensors
 from transformer.system.clock import Stopwatch
 from transformer.system.distributed import Ranks
-from transformer.training.fast import FastPath, make_fast_path
+from transformer.training.fast import FastPath, compiled, make_fast_path
 from transformer.training.loop import TrainingLoop
 from transformer.training.session import build_loop, train
 from transformer.training.trainer import Trainer
@@ -208,7 +208,7 @@ def test_the_compiler_of_torch_has_the_right_result(
     """Inductor, which also compiles for GPUs: here for the CPU."""
     torch._dynamo.reset()
     monkeypatch.setattr(kernels, "on_gpu", lambda x: True)
-    monkeypatch.setattr("transformer.training.trainer.make_fast_path", make(_compile))
+    monkeypatch.setattr("transformer.training.trainer.make_fast_path", make(compiled))
     loop = build(tiny, tmp_path / "run", *DROPOUT, f"train.precision={precision}", "train.micro_batch_tokens=4096")
     for cut in itertools.islice(loop.cut_updates(), 3):
         loop.update(cut)

@@ -226,9 +226,10 @@ def make_fast_path(model: Transformer, weights: FlatWeights, cfg: TrainConfig, d
     """Return the fast path of a training, or None where only the plain one is used."""
     if cfg.fast == "off" or not weights.weights.is_cuda or dtype not in ROUNDING:
         return None
-    compiles = _compile if cfg.max_steps >= WORTH_COMPILING else None
+    compiles = compiled if cfg.max_steps >= WORTH_COMPILING else None
     return FastPath(model, weights, dtype, cfg.label_smoothing, compiles)
 
 
-def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of tensors as one compiled region for each shape."""
     return torch.compile(function, fullgraph=True, dynamic=False)
