@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
+import inspect
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -48,7 +50,8 @@ def sources(sentences: int, length: int) -> Tensor:
 
 
 @pytest.fixture(autouse=True)
-def _no_gradients() -> Iterator[None]:
+def _small_and_without_gradients(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(fast, "FEWEST_SLOTS", 8)
     with torch.inference_mode():
         yield
 
@@ -270,6 +273,53 @@ def test_an_error_is_the_end_of_the_fast_way(
     assert [each for each in caplog.messages if "captured" in each] == [text]
 
 
+def test_a_step_is_captured_at_its_second_use_and_then_replayed(
+    translator: Translator, as_on_gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With stand-ins for CUDA's graphs: this one runs the step again when it is replayed, as greedy search allows."""
+    events: list[str] = []
+    signature = inspect.signature(torch.cuda.graph.__init__)
+
+    class Graph:
+        step: Any
+
+        def replay(self) -> None:
+            events.append("replay")
+            self.step.output.copy_(self.step.model.step_hidden(self.step.state.last_BK, self.step.state))
+
+    @contextlib.contextmanager
+    def capture(graph: Graph, **how: Any) -> Iterator[None]:
+        signature.bind(None, graph, **how)
+        events.append("capture")
+        yield
+
+    def captured(self: fast._Step) -> Any:
+        graph: Any = right(self)
+        graph.step = self
+        return graph
+
+    right = fast._Step._capture
+    monkeypatch.setattr(fast._Step, "_capture", captured)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", capture)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: None)
+    expected = decoded(translator, beam=1, fast="off")[0]
+    release = FastDecoder.release
+
+    def with_a_pool(self: FastDecoder) -> None:
+        release(self)
+        self._pool = (0, 1)
+
+    monkeypatch.setattr(FastDecoder, "release", with_a_pool)
+    found, _, ours = decoded(translator, beam=1)
+    assert found == expected
+    assert ours.fast is not None
+    used = [step for step in ours.fast._steps.values() if step.graph is not None]
+    assert events.count("capture") == len(used) > 0
+    assert events[:2] == ["capture", "replay"]
+    assert events.count("replay") > len(used)
+
+
 def test_a_stop_is_not_taken_for_a_failure(translator: Translator, as_on_gpu: None) -> None:
     class StoppedError(TransformerError):
         pass
@@ -332,21 +382,12 @@ def test_what_would_take_too_much_memory_is_decoded_the_plain_way() -> None:
     assert decoder.start(sources(4, 5), 1, 9) is not None
 
 
-def test_slots_are_few_numbers_and_windows_double() -> None:
-    assert [fast.slots_for(n) for n in (1, 2, 3, 8, 9, 13, 16, 17, 585, 2340)] == [
-        2,
-        2,
-        4,
-        8,
-        10,
-        14,
-        16,
-        20,
-        640,
-        2560,
-    ]
-    assert len({fast.slots_for(n) for n in range(64, 1025)}) == 17
-    assert all(n <= fast.slots_for(n) <= 1.25 * n for n in range(8, 5000))
+def test_slots_are_few_numbers_and_windows_double(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    found = {n: fast.slots_for(n) for n in range(1, 5000)}
+    assert [found[n] for n in (1, 8, 9, 32, 33, 64, 65, 585, 2340)] == [8, 8, 16, 32, 40, 64, 80, 640, 2560]
+    assert len({found[n] for n in range(1, 1025)}) == 24
+    assert all(n <= slots <= max(1.25 * n, n + 7) for n, slots in found.items())
     assert [fast.window_for(t, 160) for t in (0, 31, 32, 63, 64, 127, 128, 159)] == [32, 32, 64, 64, 128, 128, 160, 160]
     assert [fast.window_for(t, 32) for t in (0, 31)] == [32, 32]
 

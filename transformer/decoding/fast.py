@@ -30,8 +30,8 @@ from transformer.system.memory import is_out_of_memory
 
 GRAIN = 32
 """Positions of source and target are rounded up to a multiple of this, so that shapes are few. Not measured."""
-FEWEST_SLOTS = 8
-"""Number of slots up to which fewer would not be faster. Not measured."""
+FEWEST_SLOTS = 32
+"""Number of slots up to which fewer would hardly be faster, and a capture not worth it. Not measured."""
 CHECKED_STEPS = 32
 """Number of steps that are also computed the plain way, before the fast way is trusted."""
 ROUNDING = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 5e-2}
@@ -49,7 +49,7 @@ class FastDecodingError(Exception):
 
 
 def slots_for(sentences: int) -> int:
-    """Return the number of slots for a batch: one of few numbers, at most a quarter more or two more."""
+    """Return the number of slots for a batch: one of few numbers, at most a quarter or 8 more."""
     step = max(FEWEST_SLOTS, 1 << max(sentences - 1, 1).bit_length() - 1) // 4
     return -(-sentences // step) * step
 
