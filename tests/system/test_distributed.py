@@ -19,7 +19,7 @@ from support.together import together
 from transformer.errors import ConfigError, DataError, TransformerError
 from transformer.system.distributed import Ranks, join_ranks
 from transformer.system.launcher import read_launch, restarted
-from transformer.system.lifeline import Ending
+from transformer.system.lifeline import Ending, open_lifeline
 
 
 def test_numbers_bytes_and_tensors_reach_all(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_stranger_at_the_port_of_the_lifeline_does_no_harm(tmp_path: Path) -> 
 
     def with_strangers(rank: int, count: int, host: str, store: Any, patience: float) -> Any:
         if rank == 1:
-            port, _ = json.loads(store.get("lifeline"))
+            port, *_ = json.loads(store.get("lifeline"))
             for text in (b"", b"GET / HTTP/1.1\r\n\r\n", b'["wrong", 1, "evil"]\n', b"x" * 5000, b"[1]\n", b"7\n"):
                 with socket.create_connection((host, port)) as stranger:
                     stranger.sendall(text)
@@ -155,6 +155,37 @@ def test_a_stranger_at_the_port_of_the_lifeline_does_no_harm(tmp_path: Path) -> 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("transformer.system.distributed.open_lifeline", with_strangers)
         assert together(2, tmp_path, lambda ranks: ranks.largest(ranks.rank)) == [1, 1]
+
+
+def test_what_a_meeting_before_left_in_the_store_does_no_harm(tmp_path: Path) -> None:
+    """torchrun's agents keep one store for all restarts. Nothing may listen at the old port, or something else."""
+    port = free_port()
+    store = torch.distributed.TCPStore(  # type: ignore[attr-defined]
+        "127.0.0.1", port, is_master=True, wait_for_workers=False
+    )
+    env = {"TORCHELASTIC_USE_AGENT_STORE": "True", "MASTER_PORT": str(port)}
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        for old in (free_port(), other.getsockname()[1]):
+            store.set("lifeline", json.dumps([old, "an old meeting", "localhost"]))
+
+            def late(rank: int, *rest: Any) -> Any:
+                time.sleep(1.0 if rank == 0 else 0.0)
+                return open_lifeline(rank, *rest)
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("transformer.system.distributed.open_lifeline", late)
+                patch.setattr("transformer.system.lifeline.ANSWER", 0.5)
+                found = together(2, tmp_path, lambda ranks: ranks.largest(ranks.rank), **env)  # type: ignore[arg-type]
+                assert found == [1, 1]
+
+
+def test_a_first_process_that_cannot_be_reached_is_one_sentence() -> None:
+    store = torch.distributed.HashStore()  # type: ignore[attr-defined]
+    store.set("lifeline", json.dumps([free_port(), "meeting", "127.0.0.1"]))
+    with pytest.raises(TimeoutError, match="the first process cannot be reached on port"):
+        open_lifeline(1, 2, "127.0.0.1", store, 0.1)
+    with pytest.raises(TimeoutError, match="only 1 of 2 have come"):
+        open_lifeline(0, 2, "127.0.0.1", store, 0.1)
 
 
 def test_connections_that_break_without_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:

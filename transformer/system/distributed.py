@@ -26,6 +26,7 @@ from transformer.errors import ConfigError, TransformerError
 from transformer.system.device import gpu_of
 from transformer.system.launcher import Launch, read_launch
 from transformer.system.lifeline import LONGEST, Ending, Lifeline, open_lifeline
+from transformer.system.memory import is_out_of_memory
 from transformer.system.signals import REASONS, StoppedError, watchdog
 
 SAID_AFTER, GRACE = 5.0, 3.0
@@ -181,6 +182,8 @@ class Ranks:
             with watchdog.waiting(others, *times):
                 yield
         except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
             self._raise_ending(error)
         finally:
             self.waited += time.perf_counter() - started
@@ -287,9 +290,9 @@ def _meet(launch: Launch, on: torch.device) -> Ranks:
         with watchdog.waiting(waiting, MEET_SAID_AFTER, grace=0):
             if _store is None:
                 _store, *_ = next(rendezvous("env://", launch.rank, launch.count, timeout=MEETING))
-            store = PrefixStore(f"transformer-{_met}", _store)
-            lifeline = open_lifeline(launch.rank, launch.count, launch.host, store, MEETING.total_seconds())
-            return _connect(launch, on, store, lifeline)
+            seconds = MEETING.total_seconds()
+            lifeline, meeting = open_lifeline(launch.rank, launch.count, launch.host, _store, seconds)
+            return _connect(launch, on, PrefixStore(meeting, _store), lifeline)
     except (RuntimeError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigError(

@@ -24,6 +24,8 @@ from transformer.errors import TransformerError
 IDLE, BETWEEN, PROBES = 20, 10, 4
 """Seconds without a word until the system asks the other machine for a sign of life, between two such questions, and
 their number. A machine that is cut off is given up after a minute."""
+ANSWER = 10.0
+"""Seconds to wait for the first line of whoever has connected or listens. A stranger may have none."""
 GRACE = 5.0
 """Seconds that the main thread has to end by itself after another process has ended."""
 LONGEST = 1 << 12
@@ -122,55 +124,64 @@ class Lifeline:
         os._exit(ending.code)
 
 
-def open_lifeline(rank: int, count: int, host: str, store: Any, patience: float) -> Lifeline:
+def open_lifeline(rank: int, count: int, host: str, store: Any, patience: float) -> tuple[Lifeline, str]:
     """Connect with the first process, which waits for all others, `patience` seconds at most.
 
-    `host` is where the first process is, `store` a store of `torch.distributed`. Raises OSError or RuntimeError if that
-    is impossible.
+    `host` is where the first process is, `store` a store of `torch.distributed`. Also returns a name of this meeting
+    that no other has, as the store may be that of a meeting before. Raises OSError or RuntimeError if that is
+    impossible.
     """
     if rank == 0:
         return _await_all(count, store, patience)
-    port, token = json.loads(store.get("lifeline"))
-    peer = socket.create_connection((host, port), timeout=60)
-    _keep_alive(peer)
-    peer.sendall(json.dumps([token, rank, socket.gethostname()]).encode() + b"\n")
-    first = _line(peer)
-    peer.settimeout(None)
-    return Lifeline(rank, {0: peer}, {0: str(json.loads(first))})
+    end = time.monotonic() + patience
+    while True:
+        port, meeting, name = json.loads(store.get("lifeline"))
+        for where in dict.fromkeys((host, name)):
+            with contextlib.suppress(OSError, ValueError, TypeError):
+                peer = socket.create_connection((where, port), timeout=ANSWER)
+                _keep_alive(peer)
+                peer.sendall(json.dumps([meeting, rank, socket.gethostname()]).encode() + b"\n")
+                if json.loads(_line(peer)) == meeting:
+                    peer.settimeout(None)
+                    return Lifeline(rank, {0: peer}, {0: str(name)}), meeting
+        if time.monotonic() > end:
+            raise TimeoutError(f"the first process cannot be reached on port {port}")
+        time.sleep(0.5)  # the first process of a meeting before has written this, or it is still to listen
 
 
-def _await_all(count: int, store: Any, patience: float) -> Lifeline:
-    """Return the lifeline of the first process, when all others have connected."""
-    token, peers, hosts = secrets.token_hex(16), dict[int, socket.socket](), {0: socket.gethostname()}
+def _await_all(count: int, store: Any, patience: float) -> tuple[Lifeline, str]:
+    """Return the lifeline of the first process, when all others have connected, and the name of the meeting."""
+    meeting, peers, hosts = secrets.token_hex(16), dict[int, socket.socket](), {0: socket.gethostname()}
     dual = socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if dual else socket.AF_INET
     started = time.monotonic()
     with socket.create_server(("", 0), family=family, backlog=count, dualstack_ipv6=dual) as server:
-        store.set("lifeline", json.dumps([server.getsockname()[1], token]))
+        store.set("lifeline", json.dumps([server.getsockname()[1], meeting, hosts[0]]))
         server.settimeout(1.0)
         while len(peers) < count - 1:
             if time.monotonic() - started > patience:
                 raise TimeoutError(f"only {len(peers) + 1} of {count} have come")
             with contextlib.suppress(TimeoutError):
                 peer, _ = server.accept()
-                rank, host = _greeting(peer, token)
+                rank, host = _greeting(peer, meeting)
                 if 0 < rank < count and rank not in peers:
                     peers[rank], hosts[rank] = peer, host
                 else:
                     peer.close()
-    for peer in peers.values():
-        peer.sendall(json.dumps(hosts[0]).encode() + b"\n")
-    return Lifeline(0, peers, hosts)
+    return Lifeline(0, peers, hosts), meeting
 
 
-def _greeting(peer: socket.socket, token: str) -> tuple[int, str]:
+def _greeting(peer: socket.socket, meeting: str) -> tuple[int, str]:
     """Return the rank and the host of a process that has connected, or rank -1 of a stranger."""
     try:
-        peer.settimeout(5.0)  # seconds for its first line; a stranger may have none
+        peer.settimeout(ANSWER)
         told, rank, host = json.loads(_line(peer))
+        if told != meeting:
+            return -1, ""
         _keep_alive(peer)
+        peer.sendall(json.dumps(meeting).encode() + b"\n")
         peer.settimeout(None)
-        return (int(rank), str(host)) if told == token else (-1, "")
+        return int(rank), str(host)
     except (OSError, ValueError, TypeError):
         return -1, ""
 
