@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transformer.decoding.translator import Translation
     from transformer.evaluation.evaluate import Evaluation
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 __all__ = [
     "CheckpointError",
     "ConfigError",

@@ -1,7 +1,7 @@
 """The processes that work together, one per device, as `torchrun` starts them.
 
 Weights and gradients go over the network of the devices (NCCL on GPUs). All else, such as counts, requests and texts,
-goes over gloo, from memory to memory: it never waits for a device. Nothing is pickled.
+goes over gloo, from memory to memory: it never waits for a device. No pickle is used.
 """
 
 from __future__ import annotations
