@@ -19,13 +19,14 @@ from transformer import config_file
 from transformer.config import Config
 from transformer.model import kernels
 from transformer.model.packed_rows import PackedRows
-from transformer.runs.checkpoint import load_tensors
+from transformer.runs.checkpoint import load_state, load_tensors
 from transformer.system.clock import Stopwatch
 from transformer.system.distributed import Ranks
 from transformer.training.fast import FastPath, compiled, make_fast_path
 from transformer.training.loop import TrainingLoop
 from transformer.training.session import build_loop, train
 from transformer.training.trainer import Trainer
+from transformer.training.ways import Choice
 
 Compiler = Callable[..., Any]
 
@@ -180,6 +181,40 @@ def test_a_batch_that_does_not_fit_is_computed_in_parts(
     torch.testing.assert_close(found, wanted, atol=2e-6, rtol=1e-3)
     assert same_nll == pytest.approx(nll, rel=1e-5)
     assert [line for line in said if re.match("out of memory: batches are computed [23] rows at a time", line)]
+
+
+def test_attention_is_chosen_by_measurement_and_kept(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    """Of the ways that are right and have the same bits each time, the fastest; after that, the one of before."""
+    monkeypatch.setattr(kernels, "on_gpu", lambda x: True)
+    monkeypatch.setattr("transformer.training.trainer.make_fast_path", make(lambda function: function))
+    for fused, seconds in ((False, [0.5, 1.0]), (True, [1.0, 0.5])):
+        times = iter(seconds)
+        monkeypatch.setattr(Choice, "_seconds", lambda self, way, times=times: next(times))
+        folder = tmp_path / str(fused)
+        for steps in (2, 4):  # the second time nothing is measured
+            train(config_file.override(tiny, [f"train.max_steps={steps}", "data.max_length=63"]), folder, CPU)
+            assert any(line.endswith("fused attention" if fused else "tokens: compiled") for line in said)
+            said.clear()
+        state = load_state(folder / "checkpoints/step-00000004")
+        assert state["progress"]["batch_limits"]["fused attention of 64 on cpu x 1"] == int(fused)
+
+
+def test_a_kernel_with_other_bits_each_time_is_not_used(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    monkeypatch.setattr(kernels, "on_gpu", lambda x: True)
+    monkeypatch.setattr("transformer.training.trainer.make_fast_path", make(lambda function: function))
+    whole, calls = PackedRows.loss, itertools.count(1)
+
+    def loss(self: PackedRows, *args: Any) -> Any:
+        found = whole(self, *args)
+        return replace(found, smoothed=found.smoothed * (1 + 1e-6 * next(calls))) if self.fused else found
+
+    monkeypatch.setattr(PackedRows, "loss", loss)
+    gradient(build(tiny, tmp_path / "run"))
+    assert any(line.endswith("tokens: compiled") for line in said)
 
 
 def test_only_gpus_are_fast(tiny: Config, tmp_path: Path) -> None:

@@ -87,10 +87,10 @@ def attend(
 
     `causal` masks later positions; there is no bias then. On a GPU a fused kernel is used, which knows about `causal`.
     On a CPU two matrix products and a softmax are faster in bfloat16 training at sentence lengths
-    (scripts/bench/micro_benchmarks.py). With `draws` they are used on a GPU too: compiled into few kernels, they
-    have deterministic gradients for any bias.
+    (scripts/bench/micro_benchmarks.py). With `draws` they are used on a GPU too, unless `draws.fused`: compiled into
+    few kernels, they have gradients of the same bits each time for any bias.
     """
-    if kernels.on_gpu(q_BHTE) and draws is None:
+    if kernels.on_gpu(q_BHTE) and (draws is None or (draws.fused and rate == 0)):
         x_BHTE = F.scaled_dot_product_attention(q_BHTE, k_BHSE, v_BHSE, bias, dropout_p=rate, is_causal=causal)
         return x_BHTE.transpose(1, 2).flatten(2)
     bias = causal_bias(q_BHTE.shape[2], q_BHTE) if causal else bias

@@ -48,10 +48,11 @@ class Draws:
     """Seeds (J,) of the dropouts of a layer, as int32 on the device, to be used one after the other.
 
     `first_row` is the place of the first row in its batch, for a part of a batch: it has the masks of the whole.
+    `fused` lets attention without dropout use a fused kernel.
     """
 
-    def __init__(self, seeds_J: Tensor, first_row: int = 0) -> None:
-        self.seeds_J, self.first_row, self.used = seeds_J, first_row, 0
+    def __init__(self, seeds_J: Tensor, first_row: int = 0, fused: bool = False) -> None:
+        self.seeds_J, self.first_row, self.fused, self.used = seeds_J, first_row, fused, 0
 
     def keep(self, like: Tensor, rate: float) -> Tensor:
         """Return what the next dropout keeps."""

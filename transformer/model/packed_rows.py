@@ -49,9 +49,11 @@ class Planes(NamedTuple):
 class PackedRows:
     """Computes the loss of packed rows with a model's layers, in compiled regions or as they are."""
 
-    def __init__(self, model: Transformer, region: Callable[[Region], Region] = lambda function: function) -> None:
-        """`region` compiles a function; the layers of a kind share one."""
-        self.model = model
+    def __init__(
+        self, model: Transformer, region: Callable[[Region], Region] = lambda function: function, fused: bool = False
+    ) -> None:
+        """`region` compiles a function; the layers of a kind share one. `fused` chooses a fused kernel of attention."""
+        self.model, self.fused = model, fused
         self.embed, self.biases = region(_embed), region(_biases)
         self.encoder_layer, self.decoder_layer = region(_encoder_layer), region(_decoder_layer)
         self.norm, self.terms = region(_norm), region(loss_terms)
@@ -77,13 +79,13 @@ class PackedRows:
         x = self.embed(model.encoder_embedding.weight, planes.source, planes.source_position, *embed, seeds[0][:1])
         layers = cast("Sequence[EncoderLayer]", model.encoder)
         for layer, draws in zip(layers, seeds[1:], strict=False):
-            x = self.encoder_layer(layer, x, encoder_bias, draws, first_row)
+            x = self.encoder_layer(layer, x, encoder_bias, draws, first_row, self.fused)
         memory = x if model.encoder_norm is None else self.norm(model.encoder_norm, x)
         x = self.embed(model.target_embedding.weight, planes.input, planes.input_position, *embed, seeds[0][1:])
         for decoder_layer, draws in zip(
             cast("Sequence[DecoderLayer]", model.decoder), seeds[1 + len(layers) :], strict=True
         ):
-            x = self.decoder_layer(decoder_layer, x, decoder_bias, memory, cross_bias, draws, first_row)
+            x = self.decoder_layer(decoder_layer, x, decoder_bias, memory, cross_bias, draws, first_row, self.fused)
         return x if model.decoder_norm is None else self.norm(model.decoder_norm, x)
 
     def _table(self, length: int) -> Tensor:
@@ -142,15 +144,24 @@ def _biases(planes: Planes, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]
     return encoder, decoder, cross
 
 
-def _encoder_layer(layer: EncoderLayer, x: Tensor, bias: Tensor, seeds_J: Tensor, first_row: int) -> Tensor:
-    y: Tensor = layer(x, bias, Draws(seeds_J, first_row))
+def _encoder_layer(
+    layer: EncoderLayer, x: Tensor, bias: Tensor, seeds_J: Tensor, first_row: int, fused: bool
+) -> Tensor:
+    y: Tensor = layer(x, bias, Draws(seeds_J, first_row, fused))
     return y
 
 
 def _decoder_layer(
-    layer: DecoderLayer, x: Tensor, bias: Tensor, memory: Tensor, cross_bias: Tensor, seeds_J: Tensor, first_row: int
+    layer: DecoderLayer,
+    x: Tensor,
+    bias: Tensor,
+    memory: Tensor,
+    cross_bias: Tensor,
+    seeds_J: Tensor,
+    first_row: int,
+    fused: bool,
 ) -> Tensor:
-    y: Tensor = layer(x, bias, memory, cross_bias, Draws(seeds_J, first_row))
+    y: Tensor = layer(x, bias, memory, cross_bias, Draws(seeds_J, first_row, fused))
     return y
 
 

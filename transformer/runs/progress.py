@@ -58,7 +58,7 @@ class Progress:
     last_good: str = ""
     """The newest checkpoint saved while `skipped_in_a_row` was 0."""
     batch_limits: dict[str, int] = field(default_factory=dict)
-    """Most tokens per side of a micro-batch, by device and number of processes: what has cut the batches so far."""
+    """What has cut and computed the batches so far, by device and number of processes. The same gives the same bits."""
     mixed_updates: bool = False
     """Whether updates have pairs of several lengths. That is so for the whole of a run that began on a GPU."""
     fitting: dict[str, int] = field(default_factory=dict)

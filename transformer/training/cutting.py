@@ -30,6 +30,9 @@ class Cutting:
         if self.cfg.train.micro_batch_tokens == "auto":
             self.micro_batch_tokens = progress.batch_limits.get(self._setting(), self.micro_batch_tokens)
             self.slots = progress.batch_limits.get(self._setting("rows"), 0)
+        for length in choose_lengths(self.cfg.data.max_length) if self.trainer.fast is not None else ():
+            if (fused := progress.batch_limits.get(self._setting(f"fused attention of {length}"))) is not None:
+                self.trainer.fast.fused[length] = bool(fused)
         self.trainer.splitter.limit = progress.fitting.get(self._setting(), math.inf)
 
     def record(self, progress: Progress) -> None:
@@ -37,6 +40,8 @@ class Cutting:
         progress.batch_limits[self._setting()] = self.micro_batch_tokens
         if self.slots:
             progress.batch_limits[self._setting("rows")] = self.slots
+        for length, fused in self.trainer.fast.fused.items() if self.trainer.fast is not None else ():
+            progress.batch_limits[self._setting(f"fused attention of {length}")] = int(fused)
         if self.trainer.splitter.limit < math.inf:
             progress.fitting[self._setting()] = int(self.trainer.splitter.limit)
 

@@ -1,0 +1,223 @@
+"""Ways to compute a packed batch on a GPU: plain, compiled, captured. The fastest that proves right is chosen.
+
+A way of computing is not trusted because it should work. The first batch of each shape is computed in every way that
+is to be used and in the plain one, with the same dropout. A way that raises, or whose loss or gradient is farther from
+float32 than rounding explains, is not used, and the log says why.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from transformer.model.loss import slices
+from transformer.model.packed_rows import PackedRows
+from transformer.system.memory import is_out_of_memory, release_cached_memory
+
+ROUNDING = {torch.float32: 1e-4, torch.bfloat16: 2e-3}
+AS_EXACT = 1.5
+"""A way is right if its gradient and loss are as near to those in float32 as those of the plain way: up to AS_EXACT
+times as far, and the ROUNDING of the precision more, both relative to the norm. The fast path knows no other
+precision: float16 needs a scaled loss, whose scale changes."""
+TRIES = 3
+"""Number of times that a way is timed, and that a fused kernel must have the same bits."""
+Way = Callable[[bool], None]
+"""Computes the batch at hand, and adds its gradient to that so far unless it is the first batch of an update."""
+
+log = logging.getLogger(__name__)
+
+
+class WrongResultError(Exception):
+    """A way of computing has another result than the plain one."""
+
+
+class Computing(Protocol):
+    """What computes the batch at hand: `FastPath`."""
+
+    dtype: torch.dtype
+    fused: dict[int, bool]
+    """Whether attention uses a fused kernel, by the length of a row."""
+    pool: Any
+    """The memory of captured graphs."""
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the batch."""
+        ...
+
+    def compute(self, network: PackedRows, shape: tuple[int, int], first: bool, rows: slice) -> None:
+        """Compute these rows of the batch."""
+        ...
+
+    def results(self) -> list[Tensor]:
+        """Return copies of the gradient and of the nll."""
+        ...
+
+    def put_back(self, results: list[Tensor]) -> None:
+        """Replace the gradient and the nll."""
+        ...
+
+
+class Choice:
+    """The choice of a way for the batch at hand, of one shape (rows, length of a row)."""
+
+    def __init__(
+        self, path: Computing, shape: tuple[int, int], plain: PackedRows, compiled: Sequence[PackedRows]
+    ) -> None:
+        self.path, self.shape, self.plain, self.compiled = path, shape, plain, compiled
+        self.exact: list[Tensor] = []
+        """Gradient and nll in float32."""
+        self.allowed: list[float] = []
+        """How far from those another way may be."""
+
+    def make(self) -> Way:
+        """Return the fastest way that is right. The results so far are left as they are."""
+        before = self.path.results()
+        way = self._plain_way()
+        self._run(way)
+        distances = _distances(self.path.results(), self.exact)
+        self.allowed = [AS_EXACT * each + ROUNDING[self.path.dtype] for each in distances]
+        names = ["plain"]
+        if (network := self._fastest_network()) is not None:
+            way, names = self._whole(network), [_name(network)]
+        if self.path.device.type == "cuda" and self._is_right("captured", captured := self._captured(way)):
+            way = captured
+            names.append("captured")
+        self.path.put_back(before)
+        log.info("batches of %d rows of %d tokens: %s", *self.shape, ", ".join(names))
+        return way
+
+    # ---- ways -------------------------------------------------------------------------------------------------
+
+    def _plain_way(self) -> Way:
+        """Return how to compute with torch's own kernels, in as many parts as memory requires, even in float32.
+
+        Keeps the results in float32.
+        """
+        height, model = self.shape[0], self.plain.model
+        while True:
+            way = self._in_parts(height)
+            try:
+                model.compute_dtype = torch.float32
+                self._run(way)
+                self.exact = self.path.results()
+                return way
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or height == 1:
+                    raise
+            finally:
+                model.compute_dtype = self.path.dtype
+            release_cached_memory(self.path.device)
+            height = (height + 1) // 2
+            log.warning("out of memory: batches are computed %d rows at a time", height)
+
+    def _in_parts(self, height: int) -> Way:
+        parts = list(slices(self.shape[0], height))
+
+        def way(first: bool) -> None:
+            for rows in parts:
+                self.path.compute(self.plain, self.shape, first and rows.start == 0, rows)
+
+        return way
+
+    def _whole(self, network: PackedRows) -> Way:
+        return lambda first: self.path.compute(network, self.shape, first, slice(0, None))
+
+    def _fastest_network(self) -> PackedRows | None:
+        """Return the fastest compiled network that is right, or the one that a checkpoint names, or None."""
+        wanted = self.path.fused.get(self.shape[1])
+        right = []
+        for network in (each for each in self.compiled if wanted in (None, each.fused)):
+            way = self._whole(network)
+            if self._is_right(_name(network), way) and (not network.fused or self._has_same_bits(way)):
+                right.append(network)
+        if not right:
+            return None
+        fastest = right[0] if len(right) == 1 else min(right, key=lambda each: self._seconds(self._whole(each)))
+        self.path.fused[self.shape[1]] = fastest.fused
+        return fastest
+
+    def _captured(self, slower: Way) -> Way:
+        """Return a way that replays the kernels of a slower one, which still computes further batches of an update."""
+        graph: torch.cuda.CUDAGraph | None = None
+
+        def replay(first: bool) -> None:
+            nonlocal graph
+            if not first:
+                slower(False)
+                return
+            if graph is None:
+                graph = self._record(slower)
+            graph.replay()
+
+        return replay
+
+    def _record(self, slower: Way) -> torch.cuda.CUDAGraph:
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):  # what is allocated or chosen once must not be captured
+            slower(True)
+        torch.cuda.current_stream().wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self.path.pool, capture_error_mode="thread_local"):  # others pin batches
+            slower(True)
+        self.path.pool = graph.pool()
+        return graph
+
+    # ---- proofs -----------------------------------------------------------------------------------------------
+
+    def _is_right(self, name: str, way: Way) -> bool:
+        """Return whether a way has the right gradient and loss. Logs what is wrong otherwise."""
+        try:
+            self._run(way)
+            distances = _distances(self.path.results(), self.exact)
+            for what, found, most in zip(("gradient", "loss"), distances, self.allowed, strict=True):
+                if not found <= most:
+                    raise WrongResultError(
+                        f"its {what} is {found:.1e} of the norm from float32, not at most {most:.1e}"
+                    )
+        except Exception as error:  # whatever a compiler, a driver or a kernel may raise
+            log.warning("the fast path is not %s: %s", name, _first_line(error))
+            release_cached_memory(self.path.device)
+            return False
+        return True
+
+    def _has_same_bits(self, way: Way) -> bool:
+        """Return whether a way has the same gradient each time."""
+        tries = []
+        for _ in range(TRIES):
+            self._run(way)
+            tries.append(self.path.results()[0])
+        return all(torch.equal(tries[0], each) for each in tries[1:])
+
+    def _seconds(self, way: Way) -> float:
+        found = []
+        for _ in range(TRIES):
+            started = time.perf_counter()
+            self._run(way)
+            found.append(time.perf_counter() - started)
+        return min(found)
+
+    def _run(self, way: Way) -> None:
+        way(True)
+        if self.path.device.type == "cuda":
+            torch.cuda.synchronize()  # errors of kernels are raised here
+
+
+def _name(network: PackedRows) -> str:
+    return "compiled with fused attention" if network.fused else "compiled"
+
+
+def _distances(found: list[Tensor], exact: list[Tensor]) -> list[float]:
+    """Return how far the results are from the exact ones, relative to the norms of those."""
+    return [float((one - other).norm() / other.norm()) for one, other in zip(found, exact, strict=True)]
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}{': ' + lines[0] if lines else ''}"
