@@ -30,9 +30,10 @@ class Cutting:
         if self.cfg.train.micro_batch_tokens == "auto":
             self.micro_batch_tokens = progress.batch_limits.get(self._setting(), self.micro_batch_tokens)
             self.slots = progress.batch_limits.get(self._setting("rows"), 0)
-        for length in choose_lengths(self.cfg.data.max_length) if self.trainer.fast is not None else ():
-            if (fused := progress.batch_limits.get(self._setting(f"fused attention of {length}"))) is not None:
-                self.trainer.fast.fused[length] = bool(fused)
+        if (fast := self.trainer.fast) is not None:
+            for length in choose_lengths(self.cfg.data.max_length):
+                if (fused := progress.batch_limits.get(self._setting(f"fused attention of {length}"))) is not None:
+                    fast.fused[length] = bool(fused)
         self.trainer.splitter.limit = progress.fitting.get(self._setting(), math.inf)
 
     def record(self, progress: Progress) -> None:
