@@ -5,8 +5,8 @@
 #   host 1:  scripts/launch/two_hosts.sh 1 10.0.0.1 CONFIG [KEY=VALUE ...] [--run DIR]
 #
 # torchrun starts all processes again, up to three times, when one has died. PROCESSES is their number on a host, by
-# default that of its GPUs. PORT must be free on host 0. Where a host has several networks, set GLOO_SOCKET_IFNAME and
-# NCCL_SOCKET_IFNAME to the interface to use.
+# default that of its GPUs. PORT must be free on host 0. Where a host has several networks, NCCL_SOCKET_IFNAME names
+# the one to use.
 set -euo pipefail
 node=$1 head=$2
 shift 2

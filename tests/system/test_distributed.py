@@ -18,7 +18,7 @@ from support.together import together
 
 from transformer.errors import ConfigError, DataError, TransformerError
 from transformer.system.distributed import Ranks, join_ranks
-from transformer.system.launcher import read_launch, restarted
+from transformer.system.launcher import interface_of, read_launch, restarted
 from transformer.system.lifeline import Ending, open_lifeline
 
 
@@ -239,6 +239,11 @@ def test_interfaces_of_nccl(monkeypatch: pytest.MonkeyPatch, names: str, known: 
     else:
         with pytest.raises(ConfigError, match="NCCL_SOCKET_IFNAME is"):
             read_launch()
+
+
+def test_the_interface_of_an_address() -> None:
+    assert interface_of("127.0.0.1") == "lo"
+    assert interface_of("203.0.113.77") is None
 
 
 @pytest.mark.parametrize(("text", "again"), [("", False), ("0", False), ("2", True)])

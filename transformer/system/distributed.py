@@ -24,7 +24,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from transformer.errors import ConfigError, TransformerError
 from transformer.system.device import gpu_of
-from transformer.system.launcher import Launch, read_launch
+from transformer.system.launcher import Launch, interface_of, read_launch
 from transformer.system.lifeline import LONGEST, Ending, Lifeline, open_lifeline
 from transformer.system.memory import is_out_of_memory
 from transformer.system.signals import REASONS, StoppedError, watchdog
@@ -303,7 +303,9 @@ def _meet(launch: Launch, on: torch.device) -> Ranks:
 
 def _connect(launch: Launch, on: torch.device, store: Any, lifeline: Lifeline) -> Ranks:
     """Make the groups for the devices and for all else."""
-    gpu = on.type == "cuda"
+    gpu, address = on.type == "cuda", lifeline.address()
+    if not os.environ.get("GLOO_SOCKET_IFNAME") and not address.startswith("127.") and (name := interface_of(address)):
+        os.environ["GLOO_SOCKET_IFNAME"] = name  # else gloo takes the host's name for one that others can use
     try:
         torch.distributed.init_process_group(
             "nccl" if gpu else "gloo",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import struct
 from dataclasses import dataclass
 
 from transformer.errors import ConfigError
@@ -12,6 +14,9 @@ LOCAL = ("LOCAL_RANK", "SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK")
 """Variables that number the processes of a node, the first that is set counts: of torchrun, srun and mpirun."""
 INTERFACES = {"GLOO_SOCKET_IFNAME": False, "NCCL_SOCKET_IFNAME": True}
 """Variables that name network interfaces, and whether beginnings of names are enough."""
+
+ADDRESS_OF_INTERFACE = 0x8915
+"""Linux's SIOCGIFADDR."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,21 @@ def _number(name: str, least: int, most: int | None = None) -> int:
             "or unset WORLD_SIZE to train in one process"
         )
     return int(text)
+
+
+def interface_of(address: str) -> str | None:
+    """Return the network interface that has an IPv4 address, or None if that is not known."""
+    try:
+        import fcntl
+    except ImportError:  # a system without such calls
+        return None
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        for _, name in socket.if_nameindex():
+            with contextlib.suppress(OSError):  # it has no such address
+                found = fcntl.ioctl(any_socket, ADDRESS_OF_INTERFACE, struct.pack("256s", name.encode()[:15]))
+                if socket.inet_ntoa(found[20:24]) == address:
+                    return name
+    return None
 
 
 def _check_interfaces(name: str, beginnings: bool) -> None:

@@ -65,6 +65,11 @@ class Lifeline:
         self._known, self._left, self._lock = threading.Event(), False, threading.Lock()
         threading.Thread(target=self._watch, daemon=True).start()
 
+    def address(self) -> str:
+        """Return the address of this host by which others reach it, or that of the loopback if none is elsewhere."""
+        found = [str(peer.getsockname()[0]).removeprefix("::ffff:") for peer in self.peers.values()]
+        return next((each for each in found if not each.startswith("127.")), found[0])
+
     def ending(self, seconds: float = 0.0) -> Ending | None:
         """Return how another process has ended, waiting for that to be known, or None."""
         self._known.wait(seconds)
