@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import re
 import shutil
@@ -23,6 +24,7 @@ from transformer.runs.checkpoint import load_state, load_tensors
 from transformer.system.clock import Stopwatch
 from transformer.system.distributed import Ranks
 from transformer.training.fast import FastPath, compiled, make_fast_path
+from transformer.training.flat_weights import FlatWeights
 from transformer.training.loop import TrainingLoop
 from transformer.training.session import build_loop, train
 from transformer.training.trainer import Trainer
@@ -99,6 +101,33 @@ def test_a_run_keeps_its_updates_where_it_is_resumed(
     assert seen["gpu"] == seen["gpu then cpu"]
     assert seen["cpu"] == seen["cpu then gpu"]
     assert seen["gpu"] != seen["cpu"]
+
+
+@pytest.mark.usefixtures("as_on_a_gpu")
+@pytest.mark.parametrize("way", ["auto", "off"])
+def test_training_with_cast_weights(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """The layers compute with weights in bfloat16; validation, checkpoints and the average have float32."""
+    monkeypatch.setattr("transformer.training.trainer.FlatWeights", cast_weights)
+    if way == "off":
+        monkeypatch.setattr("transformer.training.trainer.make_fast_path", make_fast_path)
+    wishes = (
+        "train.precision=bfloat16 train.ema=0.9 train.validate_every=2 train.average_last=2 decode.precision=bfloat16"
+    )
+    cfg = config_file.override(tiny, [*DROPOUT, *wishes.split(), "train.max_steps=8", "train.clip_norm=1"])
+    train(cfg, tmp_path / "whole", CPU)
+    train(config_file.override(cfg, ["train.max_steps=3", "train.average_last=null"]), tmp_path / "parts", CPU)
+    train(cfg, tmp_path / "parts", CPU)
+    for file in ("model.safetensors", "state.safetensors"):
+        whole, parts = (load_tensors(tmp_path / run / "checkpoints/step-00000008" / file) for run in ("whole", "parts"))
+        assert all(torch.equal(whole[name], parts[name]) for name in whole)
+        assert {each.dtype for each in whole.values()} == {torch.float32}
+    losses = [json.loads(line) for line in (tmp_path / "whole/metrics.jsonl").read_text().splitlines()]
+    valid = [line["loss"] for line in losses if line["kind"] == "valid"]
+    assert valid[-1] < valid[0]
+
+
+def cast_weights(model: Any, cast: Any, shards: int = 1) -> FlatWeights:
+    return FlatWeights(model, torch.bfloat16, shards)
 
 
 @pytest.mark.usefixtures("as_on_a_gpu")

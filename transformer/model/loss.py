@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -103,6 +104,8 @@ class _ProjectedLoss(torch.autograd.Function):
             flat_sum += (lse - (mean_logit if real is None else mean_logit * real)).sum()
             if grads is not None:
                 grads.add(rows, p, h, target_N[rows], real)
+        if grads is not None:
+            grads.finish(hidden_ND, target_N, real_N)
         ctx.grads = grads
         smoothed = (1 - smoothing) * nll_sum + smoothing * flat_sum
         ctx.mark_non_differentiable(nll_sum)
@@ -145,13 +148,24 @@ class _Gradients:
         self.hidden_ND[rows] = hidden
         self._add_product(p, h)
         self.weight_VD -= self.even * h.sum(0, dtype=torch.float32)
-        subtract_rows(self.weight_VD, target, h.float(), self.peak)
         if self.bias_V is not None:
             self.bias_V += p.sum(0, dtype=torch.float32) - self.even * count
+        if not kernels.on_gpu(p):  # while the chunk is in the caches
+            self._subtract_targets(h, target, real)
+
+    def finish(self, hidden_ND: Tensor, target_N: Tensor, real_N: Tensor | None) -> None:
+        """Do for all tokens what has not been done for the chunks."""
+        if kernels.on_gpu(hidden_ND):
+            real_N = torch.ones_like(target_N, dtype=torch.float32) if real_N is None else real_N
+            self._subtract_targets(hidden_ND * real_N[:, None].to(hidden_ND.dtype), target_N, real_N)
+
+    def _subtract_targets(self, h: Tensor, target: Tensor, real: Tensor) -> None:
+        subtract_rows(self.weight_VD, target, h.float(), self.peak)
+        if self.bias_V is not None:
             subtract_rows(self.bias_V, target, real, self.peak)
 
     def _add_product(self, p: Tensor, h: Tensor) -> None:
-        if p.is_cuda and p.dtype != torch.float32:  # the sum is rounded once, to float32
+        if p.dtype != torch.float32 and sums_in_float32(p.device, p.dtype):
             torch.addmm(self.weight_VD, p.t(), h, out_dtype=torch.float32, out=self.weight_VD)
         else:
             self.weight_VD += p.t() @ h
@@ -168,6 +182,19 @@ def subtract_rows(total: Tensor, places_N: Tensor, values: Tensor, factor: float
         total.sub_(sums.view_as(total), alpha=factor)
     else:
         total.index_add_(0, places_N, values, alpha=-factor)
+
+
+@cache
+def sums_in_float32(device: torch.device, dtype: torch.dtype) -> bool:
+    """Return whether a product is added to a float32 matrix without being rounded first. Tested once."""
+    if device.type != "cuda":
+        return False
+    one, total = torch.ones(64, 64, dtype=dtype, device=device), torch.ones(64, 64, device=device)
+    try:
+        torch.addmm(total, one, one, out_dtype=torch.float32, out=total)
+    except (RuntimeError, TypeError):  # another version of torch
+        return False
+    return bool((total == 65).all())
 
 
 def slices(length: int, size: int) -> Iterator[slice]:

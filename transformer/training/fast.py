@@ -21,6 +21,8 @@ from transformer.training.ways import ROUNDING, Choice, Way
 
 WORTH_COMPILING = 500
 """Updates of a run below which compiling would take longer than it saves. Not measured."""
+WORTH_MEASURING = 5000
+"""Updates of a run below which one kind of attention is compiled, not two to choose from. Not measured."""
 MOST_SHAPES = 64
 """Most shapes that a region is compiled for: two kinds of attention for each length of a row."""
 
@@ -35,13 +37,15 @@ class FastPath:
         dtype: torch.dtype,
         smoothing: float,
         compiles: Callable[..., Any] | None,
+        measures: bool = True,
     ) -> None:
-        """`compiles` compiles a function. Without it nothing is compiled."""
+        """`compiles` compiles a function; without it nothing is compiled. `measures` compiles fused attention too."""
         self.device = weights.weights.device
         self.weights, self.dtype, self.smoothing = weights, dtype, smoothing
         self.parameters = list(weights.parameters.values())
         self.plain = PackedRows(model)
-        kinds = (False, True) if model.cfg.attention_dropout == 0 else (False,)  # a fused kernel has masks of its own
+        measures = measures and model.cfg.attention_dropout == 0  # a fused kernel has masks of its own
+        kinds = (False, True) if measures else (False,)
         self.compiled = [] if compiles is None else [PackedRows(model, compiles, fused) for fused in kinds]
         self.fused: dict[int, bool] = {}
         """Whether attention uses a fused kernel, by the length of a row: measured once, then kept with checkpoints."""
@@ -104,7 +108,7 @@ def make_fast_path(model: Transformer, weights: FlatWeights, cfg: TrainConfig, d
     if cfg.fast == "off" or not weights.weights.is_cuda or dtype not in ROUNDING:
         return None
     compiles = compiled if cfg.max_steps >= WORTH_COMPILING else None
-    return FastPath(model, weights, dtype, cfg.label_smoothing, compiles)
+    return FastPath(model, weights, dtype, cfg.label_smoothing, compiles, cfg.max_steps >= WORTH_MEASURING)
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -158,13 +158,13 @@ class Choice:
         return replay
 
     def _record(self, slower: Way) -> torch.cuda.CUDAGraph:
-        aside = torch.cuda.Stream()
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):  # what is allocated or chosen once must not be captured
-            slower(True)
-        torch.cuda.current_stream().wait_stream(aside)
+        """Capture a way. It has run before, so what is allocated or chosen once is not captured."""
+        release_cached_memory(self.path.device)  # a graph has memory of its own
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self.path.pool, capture_error_mode="thread_local"):  # others pin batches
+        with (
+            torch.cuda.stream(torch.cuda.current_stream()),  # is the current one again also if this fails
+            torch.cuda.graph(graph, pool=self.path.pool, capture_error_mode="thread_local"),  # others pin batches
+        ):
             slower(True)
         self.path.pool = graph.pool()
         return graph
