@@ -108,7 +108,7 @@ def test_a_run_keeps_its_updates_where_it_is_resumed(
 def test_training_with_cast_weights(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
     """The layers compute with weights in bfloat16; validation, checkpoints and the average have float32."""
     monkeypatch.setattr("transformer.training.trainer.FlatWeights", cast_weights)
-    dropout = DROPOUT
+    dropout: tuple[str, ...] = DROPOUT
     if way == "off":
         monkeypatch.setattr("transformer.training.trainer.make_fast_path", make_fast_path)
         dropout = NO_DROPOUT  # that of a GPU takes the generator of the GPU
