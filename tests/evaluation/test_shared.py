@@ -64,7 +64,7 @@ def test_several_processes_translate_as_one_does(trained_run: Path, tmp_path: Pa
 
 def test_several_processes_evaluate_as_one_does(trained_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    shutil.copytree(trained_run, run)
+    shutil.copytree(trained_run, run, ignore=shutil.ignore_patterns("evaluations"))
     command = ["evaluate", run, "--device", "cpu", "--json", "decode.beam=2"]
     alone = json.loads(main(*command).out)
     (code, out, err), *others = run_together(3, tmp_path, *command)
