@@ -98,7 +98,7 @@ def attention(work: Work, report: Report) -> None:
     plain = [("flash, is_causal", _kernel(work, SDPBackend.FLASH_ATTENTION, is_causal=True))] if work.cuda else []
     for name, function in [*plain, ("math, is_causal", _kernel(work, SDPBackend.MATH, is_causal=True))]:
         _measure(work, report, f"one sentence a row: {name}", function, shape, width)
-    lengths = choose_lengths(120)
+    lengths = choose_lengths(max(ROW_LENGTHS) - 1)
     slots = choose_slots(dataset, work.batch_tokens, 1, lengths)
     for length in ROW_LENGTHS:
         packer = RowPacker(dataset, special_ids(), BOS, slots, [length] if length >= 128 else lengths, 0.0, 1)

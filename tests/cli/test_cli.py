@@ -21,8 +21,10 @@ from support.command import main
 from support.toy import toy_pairs, write_pairs
 
 import transformer
+from transformer import config_file
 from transformer.cli import main as cli
 from transformer.cli.commands import COMMANDS
+from transformer.config import Config
 
 COMMAND = [sys.executable, "-m", "transformer"]
 
@@ -549,3 +551,12 @@ def test_signals_in_a_real_process(tiny_file: Path, tmp_path: Path, number: int,
     assert "and saved; resume with: transformer train" in rest
     assert (tmp_path / "run" / "last").exists()
     process.stderr.close()
+
+
+def test_a_dry_run_is_one_process(tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tiny.yaml").write_text(config_file.dump(tiny), encoding="utf-8")
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    done = main("train", tmp_path / "tiny.yaml", "--dry-run", "--device", "cpu", checked=False)
+    assert done.code == 2
+    assert "--dry-run does one update in one process; start it without torchrun or srun" in done.err

@@ -304,13 +304,7 @@ def test_a_step_is_captured_at_its_second_use_and_then_replayed(
     monkeypatch.setattr(torch.cuda, "graph", capture)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: None)
     expected = decoded(translator, beam=1, fast="off")[0]
-    release = FastDecoder.release
-
-    def with_a_pool(self: FastDecoder) -> None:
-        release(self)
-        self._pool = (0, 1)
-
-    monkeypatch.setattr(FastDecoder, "release", with_a_pool)
+    monkeypatch.setattr(fast, "new_pool", lambda device: (0, 1))
     found, _, ours = decoded(translator, beam=1)
     assert found == expected
     assert ours.fast is not None

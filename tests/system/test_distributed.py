@@ -125,8 +125,10 @@ def test_other_errors_and_exit_codes_are_passed_on() -> None:
     assert _in_words(SystemExit(143)) == ("terminated", 143)
     assert _in_words(OSError(28, "No space left", "file")) == ("OSError: No space left: file", 1)
     assert _in_words(KeyboardInterrupt()) == ("KeyboardInterrupt", 1)
-    error = Ending(3, "node", "wrong", 2).as_error("start again")
-    assert (str(error), error.exit_code) == ("the process with RANK 3 on node has ended: wrong; start again", 2)
+    error = Ending(3, "node", "wrong", 1).as_error("start again")
+    assert (str(error), error.exit_code) == ("the process with RANK 3 on node has ended: wrong; start again", 1)
+    error = Ending(3, "node", "wrong", 2).as_error("start again")  # which would not help
+    assert (str(error), error.exit_code) == ("the process with RANK 3 on node has ended: wrong", 2)
 
 
 def test_differences_are_refused_by_name_by_all(tmp_path: Path) -> None:
@@ -246,7 +248,8 @@ def test_the_interface_of_an_address() -> None:
     assert interface_of("203.0.113.77") is None
 
 
+@pytest.mark.parametrize("by", ["TORCHELASTIC", "SLURM"])
 @pytest.mark.parametrize(("text", "again"), [("", False), ("0", False), ("2", True)])
-def test_restarts_of_torchrun(monkeypatch: pytest.MonkeyPatch, text: str, again: bool) -> None:
-    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", text)
+def test_restarts(monkeypatch: pytest.MonkeyPatch, by: str, text: str, again: bool) -> None:
+    monkeypatch.setenv(f"{by}_RESTART_COUNT", text)
     assert restarted() == again

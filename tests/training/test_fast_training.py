@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import math
 import re
 import shutil
 from collections.abc import Callable
@@ -190,6 +191,23 @@ def test_a_compiler_is_trusted_only_with_the_right_result(
     messages = [record.getMessage() for record in caplog.records]
     assert any(re.match(said, line) for line in messages), messages
     assert not any("\n" in line for line in messages)
+
+
+def test_a_batch_that_is_not_finite_proves_nothing(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    """The next batch of the shape does."""
+    monkeypatch.setattr("transformer.training.trainer.make_fast_path", make(lambda function: function))
+    loop = build(tiny, tmp_path / "run", "data.max_length=63")
+    updates, weights = loop.cut_updates(), loop.trainer.weights
+    before = float(weights.weights[0])
+    weights.weights[0] = math.nan
+    loop.update(next(updates))
+    assert not [line for line in said if "batches of" in line or "not compiled" in line]
+    weights.weights[0] = before
+    loop.update(next(updates))
+    assert [line for line in said if line.endswith("compiled") or line.endswith("fused attention")]
+    assert loop.take_statistics()["skipped"] == 1
 
 
 def test_a_batch_that_does_not_fit_is_computed_in_parts(

@@ -7,6 +7,7 @@ import contextlib
 import io
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -77,7 +78,11 @@ def command(argv: Sequence[str] | None = None) -> NoReturn:
     done (apache/arrow#34314).
     """
     terminal.use_utf8()
-    code = main(argv)
+    try:
+        code = main(argv)
+    except Exception:  # a fault of this program
+        traceback.print_exc()
+        code = 1
     if distributed := sys.modules.get("transformer.system.distributed"):
         distributed.end_at_once(code)
     if "pyarrow" not in sys.modules:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from transformer.cli.arguments import add_device, add_overrides, as_path
 from transformer.cli.terminal import command_line, is_utf8, say
+from transformer.errors import ConfigError
 from transformer.system.signals import exit_on_signals, signal_of
 
 HELP = "train a model, or resume a run"
@@ -44,11 +45,14 @@ def run(args: argparse.Namespace) -> int:
     folder = args.folder or default_run(args.config)
     with exit_on_signals():
         from transformer.system.device import resolve_device
+        from transformer.system.launcher import read_launch
         from transformer.training.dry_run import dry_run
         from transformer.training.session import train
 
         device = resolve_device(args.device)
         if args.dry_run:
+            if read_launch().count > 1:
+                raise ConfigError("--dry-run does one update in one process; start it without torchrun or srun")
             say("\n".join(dry_run(cfg, folder, device)))
             return 0
         args.destination = "the run directory"  # for an OSError without a file name

@@ -11,7 +11,8 @@ vocabulary, C candidates.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -80,9 +81,8 @@ class FastDecoder:
     def release(self) -> None:
         """Free the buffers and the captured steps."""
         self._forget_steps()
-        self._arena = Arena(self.device, self._forget_steps)
+        self._arena = Arena(self.device, _weakly(self._forget_steps))
         self._addresses: list[int] = []
-        self._pool: Any = torch.cuda.graph_pool_handle() if self.device.type == "cuda" else None
 
     def start(self, source_BS: Tensor, beams: int, positions: int) -> FastState | None:
         """Encode the sources and return a state for this many target positions, to be used in `with`.
@@ -134,6 +134,24 @@ class FastDecoder:
         if self.device.type == "cuda" and self._steps:
             torch.cuda.synchronize(self.device)  # a captured step must not be destroyed while it runs
         self._steps = {}
+        # Memory for captures that no captured step uses any more cannot be used again.
+        self._pool = new_pool(self.device)
+
+
+def new_pool(device: torch.device) -> Any:
+    """Return memory for captured steps, or None on a CPU, where none are captured."""
+    return torch.cuda.graph_pool_handle() if device.type == "cuda" else None
+
+
+def _weakly(method: Callable[[], None]) -> Callable[[], None]:
+    """Return a function that calls a method and does not keep its object alive: memory of a GPU is freed at once."""
+    weak = weakref.WeakMethod(method)
+
+    def call() -> None:
+        if (alive := weak()) is not None:
+            alive()
+
+    return call
 
 
 class _Step:

@@ -85,12 +85,13 @@ def attend(
 ) -> Tensor:
     """Return scaled dot-product attention (3.2.1) with joined heads: (B, T, D). `bias` is added to the scores.
 
-    `causal` masks later positions; there is no bias then. On a GPU a fused kernel is used, which knows about `causal`.
-    On a CPU two matrix products and a softmax are faster in bfloat16 training at sentence lengths
-    (scripts/bench/micro_benchmarks.py). With `draws` they are used on a GPU too, unless `draws.fused`: compiled into
-    few kernels, they have gradients of the same bits each time for any bias.
+    `causal` masks later positions; there is no bias then. In training two matrix products and a softmax are used: on a
+    CPU they are faster in bfloat16 at sentence lengths (scripts/bench/micro_benchmarks.py), and on a GPU their
+    gradients have the same bits each time, unlike those of fused kernels. Those are used without gradients, and if
+    `draws.fused` asks for them.
     """
-    if kernels.on_gpu(q_BHTE) and (draws is None or (draws.fused and rate == 0)):
+    fused = draws.fused and rate == 0 if draws is not None else not torch.is_grad_enabled()
+    if fused and kernels.on_gpu(q_BHTE):
         x_BHTE = F.scaled_dot_product_attention(q_BHTE, k_BHSE, v_BHSE, bias, dropout_p=rate, is_causal=causal)
         return x_BHTE.transpose(1, 2).flatten(2)
     bias = causal_bias(q_BHTE.shape[2], q_BHTE) if causal else bias

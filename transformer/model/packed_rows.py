@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from transformer.model.dropout import Draws, dropout
 from transformer.model.loss import LossSum, label_smoothed, loss_terms
@@ -76,17 +76,23 @@ class PackedRows:
         seeds = seeds_J.split([2, *_counts(model)])
         encoder_bias, decoder_bias, cross_bias = self.biases(planes, dtype)
         embed = (table, scale, dtype, rate, train, first_row)
-        x = self.embed(model.encoder_embedding.weight, planes.source, planes.source_position, *embed, seeds[0][:1])
+        x = self._look_up(model.encoder_embedding, planes.source)
+        x = self.embed(x, planes.source_position, *embed, seeds[0][:1])
         layers = cast("Sequence[EncoderLayer]", model.encoder)
         for layer, draws in zip(layers, seeds[1:], strict=False):
             x = self.encoder_layer(layer, x, encoder_bias, draws, first_row, self.fused)
         memory = x if model.encoder_norm is None else self.norm(model.encoder_norm, x)
-        x = self.embed(model.target_embedding.weight, planes.input, planes.input_position, *embed, seeds[0][1:])
+        x = self._look_up(model.target_embedding, planes.input)
+        x = self.embed(x, planes.input_position, *embed, seeds[0][1:])
         for decoder_layer, draws in zip(
             cast("Sequence[DecoderLayer]", model.decoder), seeds[1 + len(layers) :], strict=True
         ):
             x = self.decoder_layer(decoder_layer, x, decoder_bias, memory, cross_bias, draws, first_row, self.fused)
         return x if model.decoder_norm is None else self.norm(model.decoder_norm, x)
+
+    def _look_up(self, embedding: nn.Embedding, ids_RL: Tensor) -> Tensor:
+        """Return the embeddings of ids. Not compiled: the compiler's gradient adds equal ids in any order."""
+        return F.embedding(ids_RL, embedding.weight)
 
     def _table(self, length: int) -> Tensor:
         """Return the encodings of so many positions, at the same place each time: the model may replace its table."""
@@ -115,8 +121,7 @@ def _counts(model: Transformer) -> list[int]:
 
 
 def _embed(
-    weight_VD: Tensor,
-    ids_RL: Tensor,
+    x_RLD: Tensor,
     position_RL: Tensor,
     table_LD: Tensor,
     scale: float,
@@ -126,7 +131,7 @@ def _embed(
     first_row: int,
     seed: Tensor,
 ) -> Tensor:
-    x_RLD = F.embedding(ids_RL, weight_VD) * scale + F.embedding(position_RL, table_LD)
+    x_RLD = x_RLD * scale + F.embedding(position_RL, table_LD)
     return dropout(x_RLD.to(dtype), rate, train, Draws(seed, first_row))
 
 
@@ -165,6 +170,6 @@ def _decoder_layer(
     return y
 
 
-def _norm(norm: torch.nn.Module, x: Tensor) -> Tensor:
+def _norm(norm: nn.Module, x: Tensor) -> Tensor:
     y: Tensor = norm(x)
     return y

@@ -62,13 +62,15 @@ def read_launch() -> Launch:
 
 
 def restarted() -> bool:
-    """Return whether `torchrun` has started this process again, after one of its group ended with an error."""
-    text = os.environ.get("TORCHELASTIC_RESTART_COUNT", "").strip()
-    return text.isdecimal() and int(text) > 0
+    """Return whether `torchrun` or SLURM has started this process again: after an error, or a job that was requeued."""
+    counts = [os.environ.get(f"{by}_RESTART_COUNT", "").strip() for by in ("TORCHELASTIC", "SLURM")]
+    return any(text.isdecimal() and int(text) > 0 for text in counts)
 
 
 def job() -> str:
     """Return what the restarts of one job have in common."""
+    if number := os.environ.get("SLURM_JOB_ID", "").strip():
+        return f"SLURM {number}"
     name = os.environ.get("TORCHELASTIC_RUN_ID", "none")
     return name if name != "none" else f"{socket.gethostname()} {os.getppid()}"  # "none" is torchrun's for all jobs
 

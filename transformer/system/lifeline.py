@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from transformer.errors import TransformerError
+from transformer.errors import ConfigError, TransformerError
 
 IDLE, BETWEEN, PROBES = 20, 10, 4
 """Seconds without a word until the system asks the other machine for a sign of life, between two such questions, and
@@ -48,7 +48,8 @@ class Ending:
     def as_error(self, advice: str) -> TransformerError:
         """Return the error of the processes that are left."""
         how = f"has ended: {self.said}" if self.said else "has died"
-        told = TransformerError(f"the process with RANK {self.rank} on {self.host} {how}; {advice}")
+        advice = "" if self.code == ConfigError.exit_code else f"; {advice}"
+        told = TransformerError(f"the process with RANK {self.rank} on {self.host} {how}{advice}")
         told.exit_code = self.code
         return told
 

@@ -108,6 +108,7 @@ def spread_state(trainer: Trainer, writer: CheckpointWriter, progress: Progress)
     restored, writer.restored = writer.restored, None
     if (ranks := trainer.ranks).count == 1:
         return progress
+    ranks.wait()  # the first may have to try several checkpoints, longer than NCCL waits
     flat, average, scaler = trainer.weights, trainer.average, trainer.scaler
     ranks.spread([flat.weights] + ([] if average is None else [average.average]))
     if ranks.of_first(lambda: restored is not None):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch._inductor import config as inductor
 
 from transformer.config import TrainConfig
 from transformer.data.packing import PackedBatch
@@ -73,9 +74,12 @@ class FastPath:
             self.block = torch.zeros(batch.block.numel(), dtype=torch.int32, device=self.device)
         self._load(self.block.view(7, *shape), batch.block)
         self._load(self.seeds_J, torch.from_numpy(seeds))
-        if shape[1] not in self._ways:
-            self._ways[shape[1]] = Choice(self, shape, self.plain, self.compiled).make()
-        self._ways[shape[1]](self._first)
+        way = self._ways.get(shape[1])
+        if way is None:
+            way, proven = Choice(self, shape, self.plain, self.compiled).make()
+            if proven:
+                self._ways[shape[1]] = way
+        way(self._first)
         self._first = False
 
     def _load(self, into: Tensor, values: Tensor) -> None:
@@ -112,6 +116,10 @@ def make_fast_path(model: Transformer, weights: FlatWeights, cfg: TrainConfig, d
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function of tensors as one compiled region for each shape."""
+    """Return a function of tensors as one compiled region for each shape, with kernels that are not chosen by timing.
+
+    Kernels of other sizes round differently, so a run that is resumed must get the same ones.
+    """
     torch._dynamo.config.recompile_limit = MOST_SHAPES
-    return torch.compile(function, fullgraph=True, dynamic=False)
+    options: dict[str, Any] | None = {"deterministic": True} if hasattr(inductor, "deterministic") else None
+    return torch.compile(function, fullgraph=True, dynamic=False, options=options)

@@ -101,7 +101,9 @@ class _Start:
         self.resumes = ranks.of_first(lambda: bool(self.checkpoints))
 
     def _look(self, cfg: Config, folder: Path) -> Config:
-        if self.fresh and restarted() and (folder / FRESH).is_file() and (folder / FRESH).read_text() == job():
+        if not restarted():
+            (folder / FRESH).unlink(missing_ok=True)  # of a job before this one, which may have the same name
+        elif self.fresh and (folder / FRESH).is_file() and (folder / FRESH).read_text() == job():
             log.info("--fresh was done before this restart, so the run is resumed")
             self.fresh = False
         self.aside = self.fresh and is_run(folder)

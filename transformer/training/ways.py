@@ -75,22 +75,31 @@ class Choice:
         self.allowed: list[float] = []
         """How far from those another way may be."""
 
-    def make(self) -> Way:
-        """Return the fastest way that is right. The results so far are left as they are."""
+    def make(self) -> tuple[Way, bool]:
+        """Return the fastest way that is right, and whether that is proven. The results so far are left as they are.
+
+        Nothing can be proven by a batch whose loss or gradient is not finite.
+        """
         before = self.path.results()
         way = self._plain_way()
+        if not all(each.isfinite().all() for each in self.exact):
+            self.path.put_back(before)
+            return way, False
         self._run(way)
         distances = _distances(self.path.results(), self.exact)
         self.allowed = [AS_EXACT * each + ROUNDING[self.path.dtype] for each in distances]
         names = ["plain"]
         if (network := self._fastest_network()) is not None:
             way, names = self._whole(network), [_name(network)]
-        if self.path.device.type == "cuda" and self._is_right("captured", captured := self._captured(way)):
-            way = captured
-            names.append("captured")
+        if self.path.device.type == "cuda":
+            captured = Captured(way, self.path)
+            if self._is_right("captured", captured):
+                way = captured
+                names.append("captured")
+                self.path.pool = captured.pool
         self.path.put_back(before)
         log.info("batches of %d rows of %d tokens: %s", *self.shape, ", ".join(names))
-        return way
+        return way, True
 
     # ---- ways -------------------------------------------------------------------------------------------------
 
@@ -142,33 +151,6 @@ class Choice:
         self.path.fused[self.shape[1]] = fastest.fused
         return fastest
 
-    def _captured(self, slower: Way) -> Way:
-        """Return a way that replays the kernels of a slower one, which still computes further batches of an update."""
-        graph: torch.cuda.CUDAGraph | None = None
-
-        def replay(first: bool) -> None:
-            nonlocal graph
-            if not first:
-                slower(False)
-                return
-            if graph is None:
-                graph = self._record(slower)
-            graph.replay()
-
-        return replay
-
-    def _record(self, slower: Way) -> torch.cuda.CUDAGraph:
-        """Capture a way. It has run before, so what is allocated or chosen once is not captured."""
-        release_cached_memory(self.path.device)  # a graph has memory of its own
-        graph = torch.cuda.CUDAGraph()
-        with (
-            torch.cuda.stream(torch.cuda.current_stream()),  # is the current one again also if this fails
-            torch.cuda.graph(graph, pool=self.path.pool, capture_error_mode="thread_local"),  # others pin batches
-        ):
-            slower(True)
-        self.path.pool = graph.pool()
-        return graph
-
     # ---- proofs -----------------------------------------------------------------------------------------------
 
     def _is_right(self, name: str, way: Way) -> bool:
@@ -207,6 +189,44 @@ class Choice:
         way(True)
         if self.path.device.type == "cuda":
             torch.cuda.synchronize()  # errors of kernels are raised here
+
+
+class Captured:
+    """Replays the kernels of a slower way: one graph for the first batch of an update, one for those added to it."""
+
+    def __init__(self, slower: Way, path: Computing) -> None:
+        self.slower, self.device, self.pool = slower, path.device, path.pool
+        self._graphs: dict[bool, torch.cuda.CUDAGraph | None] = {}
+
+    def __call__(self, first: bool) -> None:
+        if first not in self._graphs:
+            self._graphs[first] = self._record(first)
+        if (graph := self._graphs[first]) is not None:
+            graph.replay()
+        else:
+            self.slower(first)
+
+    def _record(self, first: bool) -> torch.cuda.CUDAGraph | None:
+        """Capture the slower way, which has run before, so what is allocated or chosen once is not captured.
+
+        Both graphs use the same memory, as only one runs at a time. If only the second cannot be captured, that is
+        logged, and None is returned.
+        """
+        release_cached_memory(self.device)  # a graph has memory of its own
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with (
+                torch.cuda.stream(torch.cuda.current_stream()),  # is the current one again also if this fails
+                torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"),  # others pin batches
+            ):
+                self.slower(first)
+        except RuntimeError as error:
+            if first:
+                raise
+            log.warning("further batches of an update are not captured: %s", _first_line(error))
+            return None
+        self.pool = graph.pool()
+        return graph
 
 
 def _name(network: PackedRows) -> str:
