@@ -262,6 +262,10 @@ def test_a_kernel_with_other_bits_each_time_is_not_used(
     monkeypatch.setattr(PackedRows, "loss", loss)
     gradient(build(tiny, tmp_path / "run"))
     assert any(line.endswith("tokens: compiled") for line in said)
+    sentence = (
+        "the fast path is not compiled with fused attention: WrongResultError: its gradient has other bits each time"
+    )
+    assert sentence in said
 
 
 def test_only_gpus_are_fast(tiny: Config, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 A way of computing is not trusted because it should work. The first batch of each shape is computed in every way that
 is to be used and in the plain one, with the same dropout. A way that raises, or whose loss or gradient is farther from
-float32 than rounding explains, is not used, and the log says why.
+float32 than rounding explains, or whose gradient has other bits each time, is not used, and the log says why.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ AS_EXACT = 1.5
 times as far, and the ROUNDING of the precision more, both relative to the norm. The fast path knows no other
 precision: float16 needs a scaled loss, whose scale changes."""
 TRIES = 3
-"""Number of times that a way is timed, and that a fused kernel must have the same bits."""
+"""Number of times that a way is timed, and that it must have the same bits."""
 Way = Callable[[bool], None]
 """Computes the batch at hand, and adds its gradient to that so far unless it is the first batch of an update."""
 
@@ -143,7 +143,7 @@ class Choice:
         right = []
         for network in (each for each in self.compiled if wanted in (None, each.fused)):
             way = self._whole(network)
-            if self._is_right(_name(network), way) and (not network.fused or self._has_same_bits(way)):
+            if self._is_right(_name(network), way):
                 right.append(network)
         if not right:
             return None
@@ -154,7 +154,7 @@ class Choice:
     # ---- proofs -----------------------------------------------------------------------------------------------
 
     def _is_right(self, name: str, way: Way) -> bool:
-        """Return whether a way has the right gradient and loss. Logs what is wrong otherwise."""
+        """Return whether a way has the right gradient and loss, and the same bits each time. Logs what is wrong."""
         try:
             self._run(way)
             distances = _distances(self.path.results(), self.exact)
@@ -163,6 +163,8 @@ class Choice:
                     raise WrongResultError(
                         f"its {what} is {found:.1e} of the norm from float32, not at most {most:.1e}"
                     )
+            if not self._has_same_bits(way):
+                raise WrongResultError("its gradient has other bits each time")
         except Exception as error:  # whatever a compiler, a driver or a kernel may raise
             log.warning("the fast path is not %s: %s", name, _first_line(error))
             release_cached_memory(self.path.device)
