@@ -120,10 +120,10 @@ def test_a_kill_during_validation_loses_nothing(
             raise Killed
         return measure(self, *args)
 
-    def killed_before_saving_the_result(self: Any, progress: Any, best: bool = False) -> None:
+    def killed_before_saving_the_result(self: Any, progress: Any, best: bool = False, aside: bool = False) -> None:
         if calls[0] == 2 and progress.validated_at == progress.step:
             raise Killed
-        save(self, progress, best)
+        save(self, progress, best, aside)
 
     monkeypatch.setattr(Validator, "measure", killed_in_measure)
     monkeypatch.setattr(CheckpointWriter, "save", killed_before_saving_the_result)

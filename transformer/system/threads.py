@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -50,6 +51,34 @@ def start_workers(device: torch.device, most: int = 2) -> Workers:
     list(pool.map(start, range(count)))
     torch.set_num_threads(cores)
     return Workers(pool, count)
+
+
+class Task:
+    """A function that runs at once, or in a thread of its own. Its exception is kept for `wait`, and its time."""
+
+    def __init__(self, function: Callable[[], None], aside: bool) -> None:
+        """`aside` chooses a thread."""
+        self._function, self.seconds = function, 0.0
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True) if aside else None
+        if self._thread is None:
+            self._run()
+        else:
+            self._thread.start()
+
+    def _run(self) -> None:
+        started = time.monotonic()
+        try:
+            self._function()
+        except Exception as error:
+            self._error = error
+        self.seconds = time.monotonic() - started
+
+    def wait(self) -> Exception | None:
+        """Wait for the end of the function, and return its exception."""
+        if self._thread is not None:
+            self._thread.join()
+        return self._error
 
 
 class Prefetcher:

@@ -26,7 +26,7 @@ from transformer.training.cutting import Cutting
 from transformer.training.guard import Guard
 from transformer.training.log import MetricsLog, WindowStatistics, perplexity, train_line
 from transformer.training.optimizer import learning_rate
-from transformer.training.saving import CheckpointWriter
+from transformer.training.saving import CheckpointWriter, saves_aside
 from transformer.training.selection import Selector
 from transformer.training.stopping import SAVE, SIGNALLED, TIME_LIMIT, UNFINISHED, Requests
 from transformer.training.trainer import Trainer
@@ -138,6 +138,7 @@ class TrainingLoop:
                 return self._finish(reason)
         finally:
             updates.close()
+            self.writer.abandon()
 
     def _do_what_is_due(self) -> None:
         cfg, step = self.cfg.train, self.progress.step
@@ -145,10 +146,10 @@ class TrainingLoop:
             values = self.take_statistics()
             self._log("train", values, train_line(values))
         if self.selector.owes(self.progress):
-            self._save()
+            self._save(saves_aside(self.trainer.device))
             self.selector.validate(self.progress)
         elif _due(step, cfg.save_every):
-            self._save()
+            self._save(saves_aside(self.trainer.device))
 
     def _log(self, kind: str, values: Mapping[str, Any], line: str) -> None:
         """Write a log line and the metrics, in the process that writes."""
@@ -165,6 +166,7 @@ class TrainingLoop:
 
     def _roll_back(self) -> None:
         """Restore the checkpoint from before the skipped updates and halve the learning rate. Allowed once."""
+        self.writer.settle(self.progress)
         if self.trainer.ranks.first:
             self.progress = self.writer.restore(self.guard.roll_back_to(self.progress))
         self.progress = spread_state(self.trainer, self.writer, self.progress)
@@ -198,15 +200,16 @@ class TrainingLoop:
 
     # ---- saving and the end -----------------------------------------------------------------------------
 
-    def _save(self) -> None:
+    def _save(self, aside: bool = False) -> None:
         self.guard.check(self.progress, self.window)
         self.cutting.record(self.progress)
-        self.writer.save(self.progress)
+        self.writer.save(self.progress, aside=aside)
         self.requests.save_seconds = self.writer.slowest
 
     def _finish(self, reason: str) -> str:
         """Save the last step. If training is complete, validate and average as configured. Return the final reason."""
         progress, ranks, average_last = self.progress, self.trainer.ranks, self.cfg.train.average_last
+        self.writer.settle(progress)
         unsaved = self.writer.saved_at != progress.step or bool(self.writer.failures)
         if ranks.largest(int(unsaved)):
             self._save()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,6 +29,7 @@ from transformer.runs.checkpoint import (
 from transformer.runs.layout import average_name, step_name, step_of
 from transformer.runs.progress import Progress
 from transformer.runs.run import Run
+from transformer.system.threads import Task
 from transformer.training.optimizer import flat_state, named_state, state_shapes
 from transformer.training.trainer import Trainer
 
@@ -34,6 +37,39 @@ FAILURES_IN_A_ROW = 3
 """Failed saves in a row after which training stops. Fewer are tolerated, as a disk may be full for a while."""
 
 log = logging.getLogger(__name__)
+
+
+_Tensors = tuple[dict[str, Tensor], dict[str, Tensor]]
+"""The weights of a checkpoint by their names, and the other tensors."""
+_Contents = tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]
+"""Those, and the plain values."""
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A save that is under way."""
+
+    path: Path
+    before: str
+    """What `last_good` was before it."""
+    seconds: float
+    """How long it has stopped training."""
+    task: Task | None
+    """None in processes that do not write."""
+
+
+def _update(path: Path, values: Mapping[str, Any]) -> bool:
+    """Replace the plain values of a checkpoint that has the tensors of this step. Return whether that succeeded."""
+    try:
+        update_state(path, values)
+    except (OSError, ValueError, KeyError, TypeError):  # someone has removed or damaged it
+        return False
+    return True
+
+
+def saves_aside(device: torch.device) -> bool:
+    """Return whether checkpoints are written beside training: on a GPU, which would wait for seconds."""
+    return device.type == "cuda"
 
 
 class CheckpointWriter:
@@ -52,37 +88,61 @@ class CheckpointWriter:
         """Seconds of the slowest save. Training stops that much before the time limit."""
         self.failures: dict[int, Exception] = {}
         """The steps since the last successful save that could not be saved, with the errors."""
+        self._pending: _Pending | None = None
 
-    def save(self, progress: Progress, best: bool = False) -> None:
+    def save(self, progress: Progress, best: bool = False, aside: bool = False) -> None:
         """Write a checkpoint of this step and point `last` to it, and `best` if `best` is set.
 
         The tensors are not written again if this step was saved before. If that fails, training continues. The error of
         the third step in a row is raised here, and one at the end of training by the loop. All processes call this; the
-        first one writes.
+        first one writes. `aside` only copies what is to be written: a thread writes it, and what comes of that is seen
+        by `settle`.
         """
-        started, path = time.monotonic(), self.run.checkpoints / step_name(progress.step)
-        before, failed = progress.last_good, 0
+        self.settle(progress)
+        path, before = self.run.checkpoints / step_name(progress.step), progress.last_good
         if not progress.skipped_in_a_row:
             progress.last_good = path.name
         optimizer = self.trainer.exchange.whole_state(self.trainer.optimizer)
+        started, task = time.monotonic(), None
         if self.trainer.ranks.first:
-            try:
-                self._write(path, progress, best, optimizer)
-                self.failures.clear()
-            except (OSError, CheckpointError, MemoryError) as error:
-                self.failures[progress.step] = error
-                failed = len(self.failures)
-                state = "was NOT saved; the checkpoints before it are intact"
-                if atomic.damage(path, deep=False) is None:
-                    state = "was saved, but `last` and `best` may still name checkpoints before it"
-                log.warning("step %d %s: %s", progress.step, state, error)
+            whole = self.saved_at != progress.step or bool(self.failures)
+            now, values = copy.deepcopy(progress), copy.deepcopy(self._state_values(progress))
+            contents = (*self._tensors(optimizer, copied=aside), values)
+            task = Task(lambda: self._write(path, now, best, whole, contents), aside)
+        self._pending = _Pending(path, before, time.monotonic() - started, task)
         self.saved_at = progress.step
-        self.slowest = max(self.slowest, time.monotonic() - started)
+        if not aside:
+            self.settle(progress)
+
+    def settle(self, progress: Progress) -> None:
+        """Wait for the save that is under way, if there is one, and see what came of it. All processes call this."""
+        pending, self._pending, failed = self._pending, None, 0
+        if pending is None:
+            return
+        error = None if pending.task is None else pending.task.wait()
+        if pending.task is not None and error is None:
+            self.failures.clear()
+        elif isinstance(error, (OSError, CheckpointError, MemoryError)):
+            step = step_of(pending.path)
+            self.failures[step] = error
+            failed = len(self.failures)
+            state = "was NOT saved; the checkpoints before it are intact"
+            if atomic.damage(pending.path, deep=False) is None:
+                state = "was saved, but `last` and `best` may still name checkpoints before it"
+            log.warning("step %d %s: %s", step, state, error)
+        elif error is not None:
+            raise error
+        self.slowest = max(self.slowest, pending.seconds + (0.0 if pending.task is None else pending.task.seconds))
         failed = self.trainer.ranks.largest(failed, work=True)
         if failed:
-            progress.last_good = before
+            progress.last_good = pending.before
         if failed >= FAILURES_IN_A_ROW:
             self.raise_failure()
+
+    def abandon(self) -> None:
+        """Wait for the save that is under way, whatever comes of it: training has ended with an error."""
+        if self._pending is not None and self._pending.task is not None:
+            self._pending.task.wait()
 
     def raise_failure(self) -> NoReturn:
         """Raise the error of the last save, in all processes."""
@@ -90,24 +150,17 @@ class CheckpointWriter:
             raise error
         raise CheckpointError("the first training process cannot save its checkpoints; its log says why")
 
-    def _write(self, path: Path, progress: Progress, best: bool, optimizer: Mapping[str, Sequence[Tensor]]) -> None:
-        if self.saved_at != progress.step or self.failures or not self._update(path, progress):
-            weights = self.trainer.weights.views(self._used())
-            save_checkpoint(path, weights, self._state_tensors(optimizer), self._state_values(progress))
+    def _write(self, path: Path, progress: Progress, best: bool, whole: bool, contents: _Contents) -> None:
+        """Write a checkpoint, or only its plain values if it has the tensors of this step, unless `whole`."""
+        weights, tensors, values = contents
+        if whole or not _update(path, values):
+            save_checkpoint(path, weights, tensors, values)
         self.run.point("last", path)
         if best:
             self.run.point("best", path)
         newest = self._scheduled(progress.step)[-self.run.config.train.keep_last :]
         needed = {path.name, progress.last_good, *(name for _, name in progress.ranking), *(p.name for p in newest)}
         prune(self.run, path, needed)
-
-    def _update(self, path: Path, progress: Progress) -> bool:
-        """Replace the plain values of a checkpoint that has the tensors of this step. Return whether that succeeded."""
-        try:
-            update_state(path, self._state_values(progress))
-        except (OSError, ValueError, KeyError, TypeError):  # someone has removed or damaged it
-            return False
-        return True
 
     def _scheduled(self, now: int) -> list[Path]:
         """Return the checkpoints so far that were due by the configuration, and that of this step.
@@ -126,12 +179,21 @@ class CheckpointWriter:
         trainer = self.trainer
         return trainer.weights.weights if trainer.average is None else trainer.average.average
 
-    def _state_tensors(self, optimizer: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
-        """Return the optimizer's state and, if weights are averaged, the plain ones."""
+    def _tensors(self, optimizer: Mapping[str, Sequence[Tensor]], copied: bool) -> _Tensors:
+        """Return the weights of the model, and the optimizer's state with, if weights are averaged, the plain ones.
+
+        On a GPU each buffer comes to the CPU in one copy. `copied` makes them independent of what training does next.
+        """
+
+        def host(flat: Tensor) -> Tensor:
+            return flat.to("cpu", copy=copied)
+
         weights, plain = self.trainer.weights, {}
         if self.trainer.average is not None:
-            plain = {f"weights.{name}": part for name, part in weights.views(weights.weights).items()}
-        return named_state(weights, optimizer) | plain
+            views = weights.views(host(weights.weights))
+            plain = {f"weights.{name}": part for name, part in views.items()}
+        state = {key: [host(part) for part in parts] for key, parts in optimizer.items()}
+        return weights.views(host(self._used())), named_state(weights, state) | plain
 
     def _state_values(self, progress: Progress) -> dict[str, Any]:
         scaler = self.trainer.scaler
