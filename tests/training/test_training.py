@@ -290,7 +290,7 @@ def test_an_update_on_a_gpu_stays_within_a_budget_of_operations(
         loop.update(cut)
     assert len(cut.batches) == 1
     kernels_started = {name: n for name, n in found.counts.items() if not any(v in name for v in VIEWS)}
-    assert 500 < sum(kernels_started.values()) <= 1000, kernels_started
+    assert 500 < sum(kernels_started.values()) <= 1250, kernels_started
 
 
 def test_a_run_equals_a_plain_torch_loop(tiny: Config, tmp_path: Path) -> None:
