@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch._inductor import config as inductor
 
 from transformer.config import TrainConfig
 from transformer.data.packing import PackedBatch
@@ -120,6 +119,8 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Kernels of other sizes round differently, so a run that is resumed must get the same ones.
     """
+    from torch._inductor import config as inductor  # takes a while
+
     torch._dynamo.config.recompile_limit = MOST_SHAPES
     options: dict[str, Any] | None = {"deterministic": True} if hasattr(inductor, "deterministic") else None
     return torch.compile(function, fullgraph=True, dynamic=False, options=options)
