@@ -204,6 +204,7 @@ def test_two_processes_train_the_same_as_one(tiny_file: Path, tmp_path: Path) ->
         env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert done.stderr.count("finished: all 6 steps are done") == 1  # not from each process
     assert_same(tensors(tmp_path / "one", 6), tensors(tmp_path / "two", 6), exact=False)
 
 

@@ -61,17 +61,21 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _report(reason: str, folder: Path, args: argparse.Namespace) -> int:
-    """Log why training stopped and the command to run next; return the exit code."""
+    """Log why training stopped and the command to run next, in the first process; return the exit code."""
+    from transformer.system.launcher import read_launch
     from transformer.training.stopping import TIME_LIMIT
 
-    if (number := signal_of(reason)) is not None:
+    number = signal_of(reason)
+    code = 0 if number is None else 128 + number
+    if read_launch().rank != 0:
+        return code
+    if number is not None:
         log.info("%s and saved; resume with: %s", reason, resume_command(folder, args))
-        return 128 + number
-    if reason == TIME_LIMIT:
+    elif reason == TIME_LIMIT:
         log.info("stopped at the time limit and saved; resume with: %s", resume_command(folder, args))
     else:
         log.info("finished: %s; next: %s", reason, command_line("evaluate", folder))
-    return 0
+    return code
 
 
 def resume_command(folder: Path, args: argparse.Namespace) -> str:
