@@ -129,9 +129,12 @@ class Trainer:
         A process has no share where an update has fewer batches than there are processes.
         """
         flat = self.weights.gradient_views
-        into: list[Gradients] = [flat if i == 0 else [] for i in range(len(shares))]  # of each worker
+        into: list[Gradients] = [[] for _ in shares] if len(shares) > 1 else [flat]  # of each worker
         nlls = self.workers.map(lambda i: self._accumulate(shares[i], into[i], tokens), range(len(shares)))
-        for gradients in into[1:]:
+        if len(shares) > 1:
+            for total, one, other, *_ in zip(flat, *into, strict=True):
+                torch.add(one, other, out=total)  # in one pass
+        for gradients in into[2:]:
             torch._foreach_add_(flat, gradients)
         if not shares:
             self.weights.gradients.zero_()
