@@ -235,14 +235,14 @@ def test_the_time_limit_counts_from_the_start_and_includes_saving(
 ) -> None:
     cfg = config_file.override(tiny, [*QUIET, "train.time_limit=50", "train.save_every=2"])
     assert train(cfg, tmp_path / "quick", CPU) == "all 12 steps are done"
-    write = CheckpointWriter._write
+    write = CheckpointWriter._point_and_prune
 
     def slow(self: Any, *args: Any) -> None:
         later = time.monotonic() + 30
         monkeypatch.setattr(time, "monotonic", lambda: later)
         write(self, *args)
 
-    monkeypatch.setattr(CheckpointWriter, "_write", slow)  # 30 s of 50: another save would end too late
+    monkeypatch.setattr(CheckpointWriter, "_point_and_prune", slow)  # 30 s of 50: another save would end too late
     assert train(cfg, tmp_path / "slow", CPU) == "time limit"
     assert last_step(tmp_path / "slow") == 2
 

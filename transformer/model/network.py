@@ -82,7 +82,8 @@ class Transformer(nn.Module):
         """Return the output of the decoder (B, T, D), before the output projection."""
         memory_BSD, bias_B11S = self.encode(source_BS)
         x_BTD = self._embed(self.target_embedding, input_BT, self.encoding(0, input_BT.shape[1]))
-        causal_TT = None if kernels.on_gpu(x_BTD) else causal_bias(input_BT.shape[1], x_BTD)
+        fused = kernels.on_gpu(x_BTD) and not torch.is_grad_enabled()  # its kernel knows about later positions
+        causal_TT = None if fused else causal_bias(input_BT.shape[1], x_BTD)
         for layer in cast("Sequence[DecoderLayer]", self.decoder):
             x_BTD = layer(x_BTD, causal_TT, memory_BSD, bias_B11S)
         return self.decoder_norm(x_BTD) if self.decoder_norm is not None else x_BTD

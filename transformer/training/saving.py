@@ -41,8 +41,6 @@ log = logging.getLogger(__name__)
 
 _Tensors = tuple[dict[str, Tensor], dict[str, Tensor]]
 """The weights of a checkpoint by their names, and the other tensors."""
-_Contents = tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]
-"""Those, and the plain values."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +105,14 @@ class CheckpointWriter:
         if self.trainer.ranks.first:
             whole = self.saved_at != progress.step or bool(self.failures)
             now, values = copy.deepcopy(progress), copy.deepcopy(self._state_values(progress))
-            contents = (*self._tensors(optimizer, copied=aside), values)
-            task = Task(lambda: self._write(path, now, best, whole, contents), aside)
+            copies = self._tensors(optimizer, copied=True) if aside else None  # now, before training changes them
+
+            def write() -> None:
+                if whole or not _update(path, values):
+                    save_checkpoint(path, *(copies or self._tensors(optimizer, copied=False)), values)
+                self._point_and_prune(path, now, best)
+
+            task = Task(write, aside)
         self._pending = _Pending(path, before, time.monotonic() - started, task)
         self.saved_at = progress.step
         if not aside:
@@ -150,11 +154,8 @@ class CheckpointWriter:
             raise error
         raise CheckpointError("the first training process cannot save its checkpoints; its log says why")
 
-    def _write(self, path: Path, progress: Progress, best: bool, whole: bool, contents: _Contents) -> None:
-        """Write a checkpoint, or only its plain values if it has the tensors of this step, unless `whole`."""
-        weights, tensors, values = contents
-        if whole or not _update(path, values):
-            save_checkpoint(path, weights, tensors, values)
+    def _point_and_prune(self, path: Path, progress: Progress, best: bool) -> None:
+        """Point to a checkpoint that has been written, and remove those that are no longer needed."""
         self.run.point("last", path)
         if best:
             self.run.point("best", path)
