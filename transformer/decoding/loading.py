@@ -14,9 +14,11 @@ from transformer.config import Config
 from transformer.data.lengths import Lengths, read_lengths
 from transformer.decoding.translator import Translator, make_translator
 from transformer.errors import CheckpointError, ConfigError
+from transformer.model.network import Transformer
+from transformer.paths import expanded
 from transformer.runs.layout import REPORT
 from transformer.runs.models import load_model
-from transformer.runs.run import Run, open_run
+from transformer.runs.run import Run, open_run, split_checkpoint
 from transformer.system.memory import enough_memory
 
 log = logging.getLogger(__name__)
@@ -27,19 +29,30 @@ def load_translator(
 ) -> tuple[Run, Translator, str]:
     """Return a run, its translator and the name of the checkpoint used. `overrides` may set `decode.*` and `data.*`.
 
-    `checkpoint` is the name of one, by default the best usable one. Raises ConfigError or CheckpointError.
+    `checkpoint` is the name of one, by default the best usable one. The runs of `decode.ensemble` are loaded as well.
+    Raises ConfigError or CheckpointError.
     """
     run, overrides = open_run(path), list(overrides)
     cfg = _override(run.config, overrides)
     with enough_memory(f"the model in {path} does not fit"):
         model, used = load_model(run, checkpoint)
+        others = [load_member(run, each).to(device) for each in cfg.decode.ensemble or ()]
         lengths, data = trained_lengths(run), cfg.data
         if lengths and any(text.startswith("data.max_length=") for text in overrides):
             lengths = replace(lengths, source=data.max_length)
         translator = make_translator(
-            model.to(device), run.tokenizer, cfg.decode, data.max_length, device, lengths, data.source
+            model.to(device), run.tokenizer, cfg.decode, data.max_length, device, lengths, data.source, others
         )
     return Run(run.path, cfg, run.tokenizer), translator, used.name
+
+
+def load_member(run: Run, name: str) -> Transformer:
+    """Return another model of an ensemble. Raises ConfigError if its vocabulary is not the run's."""
+    path, checkpoint = split_checkpoint(expanded(name))
+    other = open_run(path)
+    if other.tokenizer.fingerprint != run.tokenizer.fingerprint:
+        raise ConfigError(f"decode.ensemble: {path} has another vocabulary than {run.path}")
+    return load_model(other, checkpoint)[0]
 
 
 def trained_lengths(run: Run) -> Lengths | None:
