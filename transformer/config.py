@@ -206,7 +206,7 @@ class DecodeConfig:
     """alpha in ((5 + n) / 6) ** alpha, by which the log-probability of a translation of n tokens is divided."""
     max_extra: Annotated[int, (0, 16_384)] | Literal["auto"] = "auto"
     """Most tokens of a translation, eos counted, beyond those of its source without eos. `auto` is 50, or 10 more than
-    the targets of 999 in 1,000 training pairs have, if that is more."""
+    the targets of 999 in 1,000 training pairs have, or what their ratio to long sources asks for, if that is more."""
     ensemble: tuple[File, ...] | None = None
     """Other runs with the same vocabulary, which translate together with this one by the mean of their probabilities.
     `RUN/checkpoints/NAME` names a checkpoint of a run, also of this one; otherwise the best is used."""

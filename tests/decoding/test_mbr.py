@@ -73,7 +73,7 @@ def test_long_lines_and_prefixes_and_empty_lines(translator: Translator) -> None
     assert empty.text == ""
     (prefixed,) = next(iter(ours.translate(["one two"], prefixes=["acht"])))
     assert prefixed.text.startswith("acht")
-    ours.limits = dataclasses.replace(ours.limits, longest_line=3, max_length=3)
+    ours.decoder.limits = dataclasses.replace(ours.limits, longest_line=3, max_length=3)
     (joined,) = next(iter(ours.translate(["one two. three four."])))
     assert joined.score > 100  # the sum of several parts
 

@@ -18,7 +18,7 @@ from transformer.decoding.backend import Backend, TorchBackend
 from transformer.decoding.batches import Piece, take_window
 from transformer.decoding.ensemble import EnsembleBackend
 from transformer.decoding.int8.engine import make_engine, obstacle
-from transformer.decoding.limits import Warnings, make_limits
+from transformer.decoding.limits import Limits, Warnings, make_limits
 from transformer.decoding.long_lines import Part, Ways, cut_line, join_best, join_samples, restore_beginning
 from transformer.decoding.mbr import mean_chrf
 from transformer.decoding.pieces import PieceDecoder
@@ -121,7 +121,7 @@ class Translator:
     def __init__(self, decoder: PieceDecoder, max_length: int, language: str = "") -> None:
         """Take what decodes pieces, the most tokens of a line, and the code of the source language."""
         self.decoder, self.max_length, self.language = decoder, max_length, language
-        self.tokenizer, self.cfg, self.limits = decoder.tokenizer, decoder.cfg, decoder.limits
+        self.tokenizer, self.cfg, self.device = decoder.tokenizer, decoder.cfg, decoder.device
 
     @property
     def model(self) -> Transformer:
@@ -129,9 +129,9 @@ class Translator:
         return self.decoder.models[0]
 
     @property
-    def device(self) -> torch.device:
-        """The device that computes."""
-        return self.decoder.device
+    def limits(self) -> Limits:
+        """The longest lines and translations."""
+        return self.decoder.limits
 
     @property
     def precision(self) -> str:
