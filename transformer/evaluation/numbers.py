@@ -36,11 +36,16 @@ def lost_numbers(source: str, translation: str) -> Counter[str]:
 
     A number that is written in other parts is not lost: `10:30` and `10.30`, `12.5.2014` and `12/5/2014`.
     """
-    wanted, found = numbers(source), numbers(translation)
-    missing = wanted - found
-    if missing and not _runs(source) - _runs(translation):
-        return Counter()
-    return missing
+    missing = numbers(source) - numbers(translation)
+    spare = _runs(translation) if missing else Counter[str]()
+    lost = Counter[str]()
+    for number in missing.elements():
+        runs = _runs(number)
+        if runs - spare:
+            lost[number] += 1
+        else:
+            spare -= runs
+    return lost
 
 
 def _canonical(number: str) -> str:
@@ -50,4 +55,4 @@ def _canonical(number: str) -> str:
 
 def _runs(text: str) -> Counter[str]:
     """Return the runs of digits in a text."""
-    return Counter(re.findall(r"\d+", western(text)))
+    return Counter(run.lstrip("0") or "0" for run in re.findall(r"\d+", western(text)))
