@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 
 from transformer.config import Config
+from transformer.data.corpus import Pair, ReferencedPair
+from transformer.data.prepare import read_all_pairs
 from transformer.data.tokenizer import Tokenizer
 from transformer.evaluation.evaluate import Evaluation
 from transformer.evaluation.metrics import score_corpus
 from transformer.evaluation.model_card import write_model_card
-from transformer.evaluation.records import keep_evaluation
+from transformer.evaluation.records import keep_evaluation, read_records
+from transformer.evaluation.texts import text_digest
 from transformer.runs.run import Run, write_run
 
 ORIGIN = {
@@ -136,6 +139,94 @@ def test_a_text_of_any_name(run: Run, name: str) -> None:
     rows = [line for line in (run.path / "README.md").read_bytes().splitlines() if b"BLEU" in line]
     assert len(rows) == 1
     assert rows[0].replace(b"\\|", b"").count(b"|") == 7
+
+
+PAIRS = [Pair("one two three four", TEXTS[0]), ReferencedPair("five\u2028\x0b\r", "fünf\r", "", "5")]
+
+
+def with_text(pairs: list[Pair]) -> Evaluation:
+    text = {"sha256": text_digest(pairs), "files": []}
+    return replace(FIRST, pairs=pairs, origin={**ORIGIN, "text": text}, translations=[TEXTS[0], "fünf\u2028\r"])
+
+
+def test_records_have_what_was_kept(run: Run) -> None:
+    """Text with any character in it and any number of references comes back; the text is there once."""
+    first = with_text(PAIRS)
+    keep_evaluation(run, first)
+    keep_evaluation(run, replace(first, precision="int8"))
+    keep_evaluation(run, FIRST)
+    records = read_records(run.path)
+    assert len(records) == 3
+    for record in records:
+        assert record.values["bleu"]["score"] == FIRST.scores["bleu"].score
+        if record.values["text"] == ORIGIN["text"]:
+            assert record.pairs is None
+            assert record.translations == TEXTS
+        else:
+            assert record.pairs == PAIRS
+            assert [pair.references for pair in record.pairs or ()] == [pair.references for pair in PAIRS]
+            assert record.translations == first.translations
+    assert len(list((run.path / "evaluations" / "texts").iterdir())) == 1
+
+
+def test_records_are_read_in_the_order_of_time(run: Run) -> None:
+    folder = run.path / "evaluations"
+    for name, time in (("a", "2026-03-01T00:00:00+00:00"), ("b", "2026-01-01T00:00:00+00:00"), ("c", "")):
+        path = keep_evaluation(run, replace(FIRST, name=name))
+        assert path is not None
+        values = json.loads(path.with_suffix(".json").read_text())
+        (folder / f"{name}.json").write_text(json.dumps({**values, "time": time}))
+    assert [record.values["name"] for record in read_records(run.path)] == ["c", "b", "a"]
+    assert read_records(run.path / "nothing") == []
+
+
+def test_damaged_records_are_skipped_with_a_warning(run: Run, said: list[str], tmp_path: Path) -> None:
+    folder = run.path / "evaluations"
+    for name in ("good", "short", "gone", "linked"):
+        keep_evaluation(run, replace(FIRST, name=name))
+    (folder / "short.txt").write_text("one\n")
+    (folder / "gone.txt").unlink()
+    (tmp_path / "secret").write_text("1\n2\n")
+    (folder / "linked.txt").unlink()
+    (folder / "linked.txt").symlink_to(tmp_path / "secret")
+    for name, text in {"list": "[]", "deep": "[" * 99999, "number": '{"bleu": 1}', "empty": "", "none": "{}"}.items():
+        (folder / f"{name}.json").write_text(text)
+    said.clear()
+    assert [record.path.stem for record in read_records(run.path)] == ["good"]
+    assert len([line for line in said if "is no evaluation that can be read" in line]) == 8
+
+
+@pytest.mark.parametrize("damage", ["", "[]\n", '{"source": 1, "references": ["a"]}\n' * 2, "cut", "deleted"])
+def test_a_damaged_text_is_not_taken_for_the_right_one(run: Run, said: list[str], damage: str) -> None:
+    keep_evaluation(run, with_text(PAIRS))
+    (file,) = (run.path / "evaluations" / "texts").iterdir()
+    if damage == "deleted":
+        file.unlink()
+    else:
+        file.write_text(file.read_text().replace("two", "2") if damage == "cut" else damage)
+    (record,) = read_records(run.path)
+    assert record.pairs is None
+    assert record.translations[0] == TEXTS[0]
+    assert (damage in ("", "deleted")) != any(str(file) in line for line in said)
+
+
+def test_the_text_of_an_old_record_is_read_again_if_it_is_the_same(run: Run, tmp_path: Path) -> None:
+    """Versions before 0.4 kept the names of the files only; a split of the run has none."""
+    (tmp_path / "a").write_text("one\ntwo\n")
+    (tmp_path / "b").write_text("eins\nzwei\n")
+    pairs = [Pair("one", "eins"), Pair("two", "zwei")]
+    text = {"sha256": text_digest(pairs), "files": [str(tmp_path / "a"), str(tmp_path / "b")]}
+    keep_evaluation(run, replace(FIRST, origin={**ORIGIN, "text": text}))
+    assert run.config.data.test is not None
+    assert run.config.data.test.files is not None
+    split = read_all_pairs(run.config.data.test, run.config.data)
+    origin = {**ORIGIN, "text": {"sha256": text_digest(split), "files": []}}
+    keep_evaluation(run, replace(FIRST, origin=origin, translations=["x"] * len(split)))
+    by_length = {len(record.translations): record.pairs for record in read_records(run.path)}
+    assert by_length == {2: pairs, len(split): split}
+    (tmp_path / "b").write_text("eins\ndrei\n")
+    Path(run.config.data.test.files[0]).unlink()
+    assert [record.pairs for record in read_records(run.path)] == [None, None]
 
 
 def test_evaluations_that_cannot_be_written_are_said(run: Run, said: list[str]) -> None:

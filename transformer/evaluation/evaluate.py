@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tqdm import tqdm
 
 from transformer import __version__
+from transformer.data.corpus import Pair
 from transformer.decoding.batches import WINDOW
 from transformer.decoding.shared import translate_shared
 from transformer.decoding.translator import Translation, Translator
@@ -36,6 +37,8 @@ class Evaluation:
     """Precision of decoding, by its name in the configuration."""
     origin: dict[str, Any] = field(default_factory=dict)
     """Text, languages, checkpoint, settings, device and version, by their names in JSON."""
+    pairs: Sequence[Pair] = ()
+    """The sentences with their references."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the JSON object that `evaluate --json` prints. With the time, it is kept in the run directory."""
@@ -78,7 +81,7 @@ def evaluate(
     seconds = watch.seconds
     check_forms(translations, text.pairs)
     scores = score_corpus(translations, reference_columns(text.pairs), run.config.data.target, interval=True)
-    return Evaluation(text.name, translations, scores, seconds, translator.precision, origin)
+    return Evaluation(text.name, translations, scores, seconds, translator.precision, origin, text.pairs)
 
 
 def help_evaluate(translator: Translator, ranks: Ranks) -> None:

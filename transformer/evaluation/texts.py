@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from transformer.config import CorpusConfig
 from transformer.data.corpus import Pair, ReferencedPair
 from transformer.data.lines import read_text
 from transformer.data.prepare import read_all_pairs
-from transformer.errors import ConfigError, DataError
-from transformer.runs.run import Run
+from transformer.errors import ConfigError, DataError, TransformerError
+from transformer.runs.run import Run, open_run
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,15 @@ class EvaluationText:
     @property
     def sha256(self) -> str:
         """A digest of the sentences and their references."""
-        digest = hashlib.sha256()
-        for pair in self.pairs:
-            digest.update(json.dumps([pair.source, *pair.references]).encode() + b"\n")
-        return digest.hexdigest()
+        return text_digest(self.pairs)
+
+
+def text_digest(pairs: Iterable[Pair]) -> str:
+    """Return the SHA-256 of sentences and their references."""
+    digest = hashlib.sha256()
+    for pair in pairs:
+        digest.update(json.dumps([pair.source, *pair.references]).encode() + b"\n")
+    return digest.hexdigest()
 
 
 def read_evaluation_text(
@@ -78,3 +84,19 @@ def _read_files(source: Path, references: Sequence[Path]) -> list[Pair]:
     if not rows:
         raise DataError(f"{source} is empty")
     return [ReferencedPair(*row) if len(references) > 1 else Pair(*row) for row in rows]
+
+
+def read_again(run: Path, values: Mapping[str, Any]) -> list[Pair] | None:
+    """Return the text that a record's values name, if it can be read without a network, which may have changed since.
+
+    It was read from files, or it is a split of the run.
+    """
+    try:
+        files = [Path(file) for file in values["text"].get("files") or ()]
+        if len(files) > 1:
+            return _read_files(files[0], files[1:])
+        data = open_run(run).config.data
+        split = {"valid": data.valid, "test": data.test}.get(str(values["name"]))
+        return None if split is None or not (split.files or split.tsv) else read_all_pairs(split, data)
+    except (OSError, TransformerError):
+        return None

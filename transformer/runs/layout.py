@@ -16,6 +16,8 @@ STARTED = {CHECKPOINTS, METRICS, "tensorboard", REPORT, *TOKENIZERS}
 """What may be in a run directory whose first start was killed before it wrote the configuration."""
 EVALUATIONS = "evaluations"
 """The folder of scores and translations that `evaluate` keeps."""
+TEXTS = "texts"
+"""The folder in it with the texts that were translated, each once."""
 STEP, AVERAGE = "step-", "average-"
 """Prefixes of checkpoints that training saved, and of averages of these."""
 
