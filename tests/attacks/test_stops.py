@@ -55,7 +55,7 @@ def results(run: Path) -> dict[str, Any]:
     progress = load_state(newest)["progress"]
     scores = {k: v for k, v in progress.items() if "seconds" not in k and k != "slowest_validation"}
     lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
-    logged = [(line["kind"], line["step"], line["loss"]) for line in lines]
+    logged = [(line["kind"], line["step"], line["loss"]) for line in lines if line["kind"] != "resumed"]
     return {"scores": scores, "best": (run / "best").read_text(), "logged": logged}
 
 
@@ -607,6 +607,7 @@ def test_metrics_have_no_step_twice(tiny: Config, tmp_path: Path) -> None:
     logged = [(line["kind"], line["step"]) for line in map(json.loads, lines)]
     assert [step for kind, step in logged if kind == "train"] == list(range(1, 13))
     assert len(set(logged)) == len(logged)
+    assert [step for kind, step in logged if kind == "resumed"] == [9]
 
 
 def test_an_average_asked_for_later_is_made(tiny: Config, tmp_path: Path) -> None:

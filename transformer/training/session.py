@@ -177,6 +177,8 @@ def _train(loop: TrainingLoop, start: _Start, board: BoardMaker | None, progress
             finished = loop.progress.finished(cfg) is not None
             metrics_log = open_log(run.path, board, loop.progress, finished)
             loop.write_metrics_to(stack.enter_context(contextlib.closing(metrics_log)))
+            if loop.progress.step and not finished:
+                metrics_log.write("resumed", {"step": loop.progress.step})
             _log_start(loop)
         reason = loop.fit(progress_bar)
     if ranks.first:
