@@ -30,6 +30,8 @@ class Limits:
     """Most tokens of a translation, eos counted, beyond those of its source."""
     ratio: int = 0
     """Most tokens of a translation in percent of those of its source, if that is more."""
+    trained: Lengths | None = None
+    """The lengths of the training pairs that the limits follow, if known."""
 
     @property
     def longest_sentence(self) -> int:
@@ -47,10 +49,10 @@ def make_limits(cfg: DecodeConfig, max_length: int, lengths: Lengths | None) -> 
     """Return the limits that follow from the settings and from the lengths of the training pairs, if known."""
     longest = min(max_length, max(lengths.source, 1)) if lengths else max_length
     if cfg.max_extra != "auto":
-        return Limits(max_length, longest, max(cfg.max_extra, 1))
+        return Limits(max_length, longest, max(cfg.max_extra, 1), trained=lengths)
     if lengths is None:
         return Limits(max_length, longest, EXTRA)
-    return Limits(max_length, longest, max(EXTRA, lengths.extra + SPARE), lengths.ratio)
+    return Limits(max_length, longest, max(EXTRA, lengths.extra + SPARE), lengths.ratio, lengths)
 
 
 @dataclass

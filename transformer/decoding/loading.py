@@ -19,6 +19,7 @@ from transformer.paths import expanded
 from transformer.runs.layout import REPORT
 from transformer.runs.models import load_model
 from transformer.runs.run import Run, open_run, split_checkpoint
+from transformer.runs.tuning import with_tuned
 from transformer.system.memory import enough_memory
 
 log = logging.getLogger(__name__)
@@ -29,11 +30,13 @@ def load_translator(
 ) -> tuple[Run, Translator, str]:
     """Return a run, its translator and the name of the checkpoint used. `overrides` may set `decode.*` and `data.*`.
 
+    Decoding settings are the overrides, else those that were tuned, else the configuration's.
+
     `checkpoint` is the name of one, by default the best usable one. The runs of `decode.ensemble` are loaded as well.
     Raises ConfigError or CheckpointError.
     """
     run, overrides = open_run(path), list(overrides)
-    cfg = _override(run.config, overrides)
+    cfg = _override(with_tuned(run).config, overrides)
     with enough_memory(f"the model in {path} does not fit"):
         model, used = load_model(run, checkpoint)
         others = [load_member(run, each).to(device) for each in cfg.decode.ensemble or ()]

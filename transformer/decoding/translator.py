@@ -110,6 +110,13 @@ def _no_int8(models: Sequence[Transformer], cfg: DecodeConfig, device: torch.dev
     return obstacle(models[0].cfg, cfg.beam, device)
 
 
+def with_settings(translator: Translator, cfg: DecodeConfig) -> Translator:
+    """Return a translator of the same models with other settings."""
+    model, *others = translator.decoder.models
+    same = translator.max_length, translator.device, translator.limits.trained, translator.language
+    return make_translator(model, translator.tokenizer, cfg, *same, others)
+
+
 def greedy(cfg: DecodeConfig) -> DecodeConfig:
     """Return the settings of greedy search."""
     return replace(cfg, beam=1, sampling=False, mbr_samples=0, ensemble=None)
