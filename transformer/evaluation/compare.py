@@ -147,9 +147,8 @@ def compare(
                 score_corpus(each.translations, columns, target_language, interval=True, metrics=names, sources=sources)
             )
             bar.update()
-        tester = (
-            _Tester(systems[0], pairs, target_language, names) if tests and _enough_memory(systems, pairs) else None
-        )
+        tested = tests and len(systems) > 1 and _enough_memory(pairs)
+        tester = _Tester(systems[0], pairs, target_language, names) if tested else None
         significance: list[dict[str, Significance]] = [{}]
         bar.update()
         for each in systems[1:]:
@@ -209,10 +208,10 @@ def _check(systems: Sequence[System], pairs: Sequence[Pair]) -> None:
             raise ConfigError(f"two systems are called {each.name}")
 
 
-def _enough_memory(systems: Sequence[System], pairs: Sequence[Pair]) -> bool:
+def _enough_memory(pairs: Sequence[Pair]) -> bool:
     """Return whether the paired tests can be run, and warn if not."""
     memory, needed = memory_of_this_machine(), len(pairs) * TEST_MEMORY
-    if len(systems) < 2 or memory is None or needed < memory / 2:
+    if memory is None or needed < memory / 2:
         return True
     log.warning(
         "the paired tests are left out: for %d sentences they need %.0f MB of memory, more than half of what there is",
