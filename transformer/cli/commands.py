@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Protocol
 
-from transformer.cli import average, evaluate, info, score, train, translate, tune
+from transformer.cli import average, compare, evaluate, info, score, train, translate, tune
 
 
 class Command(Protocol):
@@ -26,6 +26,7 @@ COMMANDS: dict[str, Command] = {
     "translate": translate,
     "evaluate": evaluate,
     "tune": tune,
+    "compare": compare,
     "score": score,
     "average": average,
     "info": info,
