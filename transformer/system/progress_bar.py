@@ -19,8 +19,8 @@ EVERY = 30.0
 """Seconds between two log lines."""
 REFRESH = 0.2
 """Seconds between two looks at how far the work is. Many units of work are too small to look at a clock after each."""
-FORMAT = "{desc}: {percentage:3.0f}%|{bar}| {postfix}[{elapsed}<{remaining}]"
-OPEN_END = "{desc}: {postfix}[{elapsed}]"
+FORMAT = "{desc} {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
+OPEN_END = "{desc} [{elapsed}]"
 """How a bar looks if its end is known, and if not."""
 Item = TypeVar("Item")
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class ProgressBar:
         `share` then says which share of the work is done, from 0 to 1, or None if that is unknown too.
         """
         self.what, self.total, self.unit, self.count = what, total, unit, 0
-        self._share = share or (lambda: self.count / self.total if self.total else None)
+        self._share = share or (lambda: self.count / self.total if self.total and self.count else None)
         self._started = self._looked = self._logged = time.monotonic()
         self._bar: tqdm[Any] | None = None
 
@@ -57,9 +57,8 @@ class ProgressBar:
         if bars_are_shown():
             from tqdm import tqdm
 
-            known = self._share() is not None
-            form = FORMAT if known else OPEN_END
-            self._bar = tqdm(total=1.0 if known else None, desc=self.what, leave=False, bar_format=form)
+            form = OPEN_END if self._share() is None else FORMAT
+            self._bar = tqdm(total=1.0, desc=f"{self.what}:", leave=False, bar_format=form)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -85,9 +84,9 @@ class ProgressBar:
         """Refresh the bar, or log a line if it is time to."""
         share, now = self._share(), time.monotonic()
         if self._bar is not None:
-            self._bar.set_postfix_str(f"{self._counted()} ", refresh=False)
-            self._bar.n = self._bar.n if share is None else min(share, 1.0)
-            self._bar.refresh()
+            self._bar.bar_format = OPEN_END if share is None else FORMAT
+            self._bar.n = min(share or 0.0, 1.0)
+            self._bar.set_description_str(f"{self.what}: {self._counted()}")
         elif now - self._logged >= EVERY:
             self._logged = now
             log.info("%s: %s", self.what, self.in_words(share, now - self._started))
