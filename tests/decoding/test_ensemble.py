@@ -22,7 +22,8 @@ LINES = [pair.source for pair in toy_pairs(20, 11)]
 
 
 def with_others(translator: Translator, others: list[Transformer], **decode: Any) -> Translator:
-    cfg = dataclasses.replace(translator.cfg, **{"precision": "float32", **decode})
+    named = tuple(f"run{i}" for i in range(len(others))) or None
+    cfg = dataclasses.replace(translator.cfg, **{"precision": "float32", "ensemble": named, **decode})
     return make_translator(translator.model, translator.tokenizer, cfg, translator.max_length, CPU, others=others)
 
 

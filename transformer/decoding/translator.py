@@ -9,7 +9,7 @@ from itertools import islice, repeat
 
 import torch
 
-from transformer.config import DecodeConfig
+from transformer.config import DecodeConfig, ModelConfig
 from transformer.data.lengths import Lengths
 from transformer.data.text import visible
 from transformer.data.tokenizer import Tokenizer
@@ -25,7 +25,7 @@ from transformer.decoding.pieces import PieceDecoder
 from transformer.decoding.prefix import PieceTable, TextPrefix, spread_prefix
 from transformer.errors import ConfigError, DataError
 from transformer.model.network import Transformer
-from transformer.system.device import resolve_dtype
+from transformer.system.device import DTYPES, resolve_dtype
 from transformer.system.threads import start_workers
 
 MOST_SCORED = 4096
@@ -81,33 +81,40 @@ def make_translator(
     Raises ConfigError or DeviceError if `cfg` is not possible here.
     """
     models = [model, *others]
-    check_precision(models, cfg, device)
-    int8 = cfg.precision in ("auto", "int8") and _no_int8(models, cfg, device) is None
-    precision = "float32" if cfg.draws and cfg.precision == "auto" else cfg.precision
-    if int8:
+    check_precision(model.cfg, cfg, device)
+    precision = planned_precision(model.cfg, cfg, device)
+    if precision == "int8":
         backend: Backend = make_engine(model)
     else:
-        dtype, fast = resolve_dtype(precision, device), cfg.fast == "auto" and not others
-        each = [TorchBackend(one, dtype, device, fast) for one in models]
+        fast = cfg.fast == "auto" and not others
+        each = [TorchBackend(one, DTYPES[precision], device, fast) for one in models]
         backend = EnsembleBackend(each) if others else each[0]
-    workers = start_workers(device, most=torch.get_num_threads() if int8 else TORCH_WORKERS)
+    workers = start_workers(device, most=torch.get_num_threads() if precision == "int8" else TORCH_WORKERS)
     limits = make_limits(cfg, max_length, lengths)
     decoder = PieceDecoder(models, tokenizer, cfg, device, backend, workers, limits)
     return Translator(decoder, max_length, language)
 
 
-def check_precision(models: Sequence[Transformer], cfg: DecodeConfig, device: torch.device) -> None:
+def planned_precision(model: ModelConfig, cfg: DecodeConfig, device: torch.device) -> str:
+    """Return the precision in which `make_translator` will decode, by its name in the configuration."""
+    if cfg.precision in ("auto", "int8") and _no_int8(model, cfg, device) is None:
+        return "int8"
+    precision = "float32" if cfg.draws and cfg.precision == "auto" else cfg.precision
+    return str(resolve_dtype(precision, device)).removeprefix("torch.")
+
+
+def check_precision(model: ModelConfig, cfg: DecodeConfig, device: torch.device) -> None:
     """Raise ConfigError or DeviceError if the device or machine cannot decode in the requested precision."""
     resolve_dtype(cfg.precision, device)
-    if cfg.precision == "int8" and (reason := _no_int8(models, cfg, device)):
+    if cfg.precision == "int8" and (reason := _no_int8(model, cfg, device)):
         raise ConfigError(f"decode.precision=int8 is not possible here: {reason}")
 
 
-def _no_int8(models: Sequence[Transformer], cfg: DecodeConfig, device: torch.device) -> str | None:
-    """Return why these models cannot decode in 8 bits, or None if they can."""
-    if cfg.draws or len(models) > 1:
-        return f"{'decode.ensemble' if len(models) > 1 else 'sampling'} needs the probabilities of all tokens"
-    return obstacle(models[0].cfg, cfg.beam, device)
+def _no_int8(model: ModelConfig, cfg: DecodeConfig, device: torch.device) -> str | None:
+    """Return why a model of this shape cannot decode in 8 bits, or None if it can."""
+    if cfg.draws or cfg.ensemble:
+        return f"{'decode.ensemble' if cfg.ensemble else 'sampling'} needs the probabilities of all tokens"
+    return obstacle(model, cfg.beam, device)
 
 
 def with_settings(translator: Translator, cfg: DecodeConfig) -> Translator:
