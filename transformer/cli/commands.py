@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Protocol
 
-from transformer.cli import average, compare, evaluate, info, score, train, translate
+from transformer.cli import average, check, compare, evaluate, info, score, train, translate
 
 
 class Command(Protocol):
@@ -26,6 +26,7 @@ COMMANDS: dict[str, Command] = {
     "translate": translate,
     "evaluate": evaluate,
     "compare": compare,
+    "check": check,
     "score": score,
     "average": average,
     "info": info,

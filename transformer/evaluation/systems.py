@@ -5,9 +5,11 @@ Translations that an evaluation has kept are read; only what is missing is trans
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,9 @@ from transformer.evaluation.texts import EvaluationText, read_evaluation_text
 from transformer.paths import expanded
 from transformer.runs.checkpoint import weights_digest
 from transformer.runs.run import Run, open_run
+
+MOST_TRAINING = 2000
+"""Pairs of the training text that are used where there is no other."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +161,31 @@ def _text_of_run(run: Run, choice: TextChoice) -> EvaluationText:
         if not kept:
             raise
         return EvaluationText(name, kept[-1])
+
+
+def text_to_check(run: Run, choice: TextChoice) -> EvaluationText:
+    """Return the chosen text of a run; if none is chosen, its test text, else its validation or training text.
+
+    Raises DataError if none of them is there.
+    """
+    if choice.split or choice.source is not None or choice.references:
+        return _text_of_run(run, replace(choice, split=choice.split or "test"))
+    data = run.config.data
+    for split, there in (("test", data.test), ("valid", data.valid)):
+        if there is not None:
+            with contextlib.suppress(DataError):
+                return _text_of_run(run, TextChoice(split))
+    with contextlib.suppress(DataError, OSError):
+        found = (pair for each in data.train for pair in corpus.read_pairs(each, data.source, data.target, drop=True))
+        if pairs := [pair for pair in itertools.islice(found, MOST_TRAINING) if pair is not None]:
+            return EvaluationText("the training text", pairs)
+    raise DataError(f"there is no text of {run.path} left to translate; give --source and --reference")
+
+
+def kept_translations(run: Run, checkpoint: str, text: EvaluationText) -> list[str] | None:
+    """Return the translations of a text that an evaluation has kept, or None."""
+    record = _kept(run, checkpoint, text)
+    return None if record is None else record.translations
 
 
 def _kept(run: Run, checkpoint: str | None, text: EvaluationText) -> Record | None:
