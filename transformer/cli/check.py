@@ -1,0 +1,95 @@
+"""`transformer check`: whether a model can be shipped."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from transformer.cli.arguments import (
+    Once,
+    add_checkpoint,
+    add_device,
+    add_json,
+    add_overrides,
+    add_run,
+    as_path,
+    open_translator,
+    positive,
+)
+from transformer.cli.tables import shortened, table
+from transformer.cli.terminal import say, shown
+
+if TYPE_CHECKING:
+    from transformer.evaluation.check import Check, Row
+
+HELP = "look for faults of a model's translations; exits with 1 if it should not be shipped"
+WIDEST = 160
+"""Columns of an example that are printed."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `check`."""
+    add_run(parser)
+    add_overrides(parser, "decode.beam=5")
+    add_device(parser)
+    add_checkpoint(parser)
+    parser.add_argument(
+        "--split", choices=("valid", "test"), help="held-out text of the configuration (default: test, else valid)"
+    )
+    parser.add_argument("--source", type=as_path, metavar="FILE", action=Once, help="text to check, with --reference")
+    parser.add_argument(
+        "--reference", type=as_path, metavar="FILE", action="append", default=[], help="its reference translation"
+    )
+    parser.add_argument(
+        "--lines", type=positive, default=500, metavar="N", help="lines to translate if none are kept (default: 500)"
+    )
+    add_json(parser, "")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check the model, print what was found, and return 1 if it failed."""
+    from transformer.evaluation.check import FAIL, check_model
+    from transformer.evaluation.evaluate import kept_evaluation
+    from transformer.evaluation.evaluated_model import EvaluatedModel
+    from transformer.evaluation.systems import TextChoice, text_to_check
+
+    opened, translator, used = open_translator(args, args.overrides, args.checkpoint)
+    text = text_to_check(opened, TextChoice(args.split or "", args.source, args.reference))
+    data = opened.config.data
+    kept = kept_evaluation(EvaluatedModel.loaded(opened, translator, used), text)
+    found = check_model(
+        translator,
+        text.pairs,
+        (data.source, data.target),
+        name=text.name,
+        lines=args.lines,
+        translations=None if kept is None else kept.translations,
+        progress=True,
+    )
+    if args.json:
+        print(json.dumps({"checkpoint": used, **found.as_json()}))
+    else:
+        _print(found, used)
+    return 1 if found.verdict == FAIL else 0
+
+
+def _print(found: Check, checkpoint: str) -> None:
+    say(f"{found.lines} lines of {found.text}, translated by {checkpoint}\n")
+    say(_table(found.checks))
+    say("\nUnusual inputs\n")
+    say(_table(found.probes))
+    for row in found.rows:
+        if row.verdict != "ok" and (row.source or row.translation):
+            say(f"\n{row.verdict}: {row.title}{f', {row.note}' if row.note else ''}")
+            say(f"  input   {shortened(shown(row.source), WIDEST)}")
+            say(f"  output  {shortened(shown(row.translation), WIDEST)}")
+    counts = {verdict: sum(row.verdict == verdict for row in found.rows) for verdict in ("fail", "warn")}
+    words = {"ok": "nothing found", "warn": "could be shipped, with these faults", "fail": "should not be shipped"}
+    say(f"\n{found.verdict}: {counts['fail']} failed, {counts['warn']} warnings; {words[found.verdict]}")
+
+
+def _table(rows: Sequence[Row]) -> str:
+    cells = [[row.verdict, row.title, f"{row.count} of {row.total}" if row.total else "none there"] for row in rows]
+    return table(cells, left=3)
