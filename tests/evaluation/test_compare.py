@@ -43,13 +43,13 @@ def test_the_paired_tests_equal_the_commands(tmp_path: Path, test: str) -> None:
     ).stdout  # fmt: skip
     rows = [line.split("&")[1:] for line in out.split(r"\midrule")[1].split(r"\bottomrule")[0].splitlines()[1:]]
     found = compare(SYSTEMS, PAIRS, "de")
-    for row, each in zip(rows, found.systems, strict=True):
-        for cell, (name, score) in zip(row, each.scores.items(), strict=True):
+    for row, compared in zip(rows, found.systems, strict=True):
+        for cell, (name, score) in zip(row, compared.scores.items(), strict=True):
             assert cell.split()[0] == f"{score.score:.10f}"
             if test == "bs":
                 width = float(cell.split("± ")[1].split(")")[0])  # computed in 32 bits
                 assert score.interval == pytest.approx(width, rel=1e-5)
-            if p := each.significance.get(name):
+            if p := compared.significance.get(name):
                 assert f"(p = {p.bootstrap if test == 'bs' else p.randomisation:.4f})" in cell
     assert found.systems[0].significance == {}
     assert found.systems[2].significance["bleu"].bootstrap < 0.05

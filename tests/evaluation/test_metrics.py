@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
-from typing import Any
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import pytest
 import sacrebleu
 from support.toy import toy_pairs
 
-from transformer.errors import ConfigError, DataError
+from transformer.errors import ConfigError, DataError, TransformerError
 from transformer.evaluation import metrics
 from transformer.evaluation.evaluate import Evaluation
 from transformer.evaluation.metrics import score_corpus
+from transformer.evaluation.scorers import SacreBleu
 
 REFERENCES = [pair.target for pair in toy_pairs(60, 1)]
 TRANSLATIONS = [text.replace("eins", "zwei") for text in REFERENCES]
@@ -151,8 +154,11 @@ def test_empty_lines_on_any_side_are_scored(text: str) -> None:
 
 
 def test_select_by_must_be_a_metric() -> None:
-    for name in ("loss", *metrics.METRICS):
+    for name in ("loss", "bleu", "chrf", "chrf++", "ter"):
         metrics.check_select_by(name)
+    for name in ("meteor", "comet"):  # not on each machine, or too slow
+        with pytest.raises(ConfigError, match=r"train\.select_by: unknown metric"):
+            metrics.check_select_by(name)
     with pytest.raises(ConfigError, match=r"train\.select_by: unknown metric 'blue'; did you mean bleu\?"):
         metrics.check_select_by("blue")
     with pytest.raises(ConfigError, match=r"train\.select_by: unknown metric 'zzz'; there are loss, bleu, chrf"):
@@ -163,13 +169,159 @@ def test_a_new_metric_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     """A new metric, for which lower is better, is computed, printed, written as JSON and can select checkpoints."""
     from sacrebleu.metrics.ter import TER
 
-    monkeypatch.setitem(metrics.METRICS, "ter", metrics.Metric("TER", lambda _: TER(), higher_is_better=False))
+    new = metrics.Metric("WER", lambda _: SacreBleu(TER()), higher_is_better=False, usual=True)
+    monkeypatch.setitem(metrics.METRICS, "wer", new)
     scores = metrics.score_corpus(["a b c"], ["a b d"])
-    assert scores["ter"].score == pytest.approx(100 / 3)
-    assert Evaluation("x", ["a b c"], scores, 1.0, "float32").as_json()["ter"]["score"] == scores["ter"].score
-    assert "TER 33.33" in metrics.in_words({"ter": scores["ter"].score})
-    metrics.check_select_by("ter")
-    assert metrics.merit({"ter": 40.0}, "ter") < metrics.merit({"ter": 30.0}, "ter")
+    assert scores["wer"].score == pytest.approx(100 / 3)
+    assert Evaluation("x", ["a b c"], scores, 1.0, "float32").as_json()["wer"]["score"] == scores["wer"].score
+    assert "WER 33.33" in metrics.in_words({"wer": scores["wer"].score})
+    metrics.check_select_by("wer")
+    assert metrics.merit({"wer": 40.0}, "wer") < metrics.merit({"wer": 30.0}, "wer")
+
+
+def test_the_usual_metrics_come_first_and_others_where_they_are_asked_for() -> None:
+    assert list(score_corpus(["a"], ["a"])) == ["bleu", "chrf"]
+    assert list(score_corpus(["a"], ["a"], metrics=["ter", "chrf++", "bleu"])) == ["bleu", "chrf", "chrf++", "ter"]
+    with pytest.raises(ConfigError, match=r"^unknown metric 'chrf\+'; did you mean chrf\+\+\?"):
+        score_corpus(["a"], ["a"], metrics=["chrf+"])
+    with pytest.raises(
+        ConfigError, match=r"^unknown metric 'zzz'; there are bleu, chrf, chrf\+\+, ter, meteor, comet$"
+    ):
+        score_corpus(["a"], ["a"], metrics=["zzz"])
+
+
+def test_ter_and_chrf_plus_plus_equal_sacrebleu() -> None:
+    columns: Any = [REFERENCES, REFERENCES[::-1]]
+    found = score_corpus(TRANSLATIONS, columns, "de", interval=True, metrics=["ter", "chrf++"])
+    for name, scorer in (("ter", sacrebleu.TER()), ("chrf++", sacrebleu.CHRF(word_order=2))):
+        expected = scorer.corpus_score(TRANSLATIONS, columns, n_bootstrap=1000)
+        assert found[name].score == expected.score
+        assert found[name].interval == pytest.approx(expected._ci, abs=1e-5)
+        assert str(scorer.get_signature().format()).replace("bs:1000|seed:12345|", "") == found[name].signature
+
+
+def test_ter_splits_chinese_and_japanese_and_warns_of_other_text_without_blanks(said: list[str]) -> None:
+    for code, text, asian in (
+        ("zh", "我是学生", "yes"),
+        ("ja", "日本語", "yes"),
+        ("ko", "안녕 하세요", "no"),
+        ("de", "a b", "no"),
+    ):
+        ter = score_corpus([text[:-1]], [text], code, portable=True, metrics=["ter"])["ter"]
+        assert f"|asian:{asian}|" in ter.signature
+        assert 0 < ter.score < 60
+    assert not said
+    score_corpus(["ฉันไป"], ["ฉันไปโรงเรียน"], "th", metrics=["ter", "chrf++"])
+    assert [line.split(" for a word")[0] for line in said] == [
+        "chrF++ takes what is between blanks",
+        "TER takes what is between blanks",
+    ]
+
+
+def test_the_tokenizer_of_bleu_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "|tok:char|" in score_corpus(["a b"], ["a b"], "de", tokenizer="char")["bleu"].signature
+    with pytest.raises(ConfigError, match=r"^sacreBLEU does not know the tokenizer 'flores20'; did you mean flores200"):
+        score_corpus(["a"], ["a"], tokenizer="flores20")
+
+    def fail(*_: object) -> None:
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setattr("sacrebleu.tokenizers.tokenizer_spm.os.path.exists", lambda _: False)
+    monkeypatch.setattr("sacrebleu.tokenizers.tokenizer_spm.download_file", fail)
+    with pytest.raises(
+        ConfigError,
+        match=r"^tokenizer flores200 cannot be used here \(Network is unreachable\); if its model has to be "
+        "downloaded, run once with a network connection$",
+    ):
+        score_corpus(["a"], ["a"], tokenizer="flores200")
+
+
+class Prediction(NamedTuple):
+    """What COMET's `predict` returns, of which only this is used."""
+
+    scores: list[float]
+
+
+class StandIn:
+    """A model of COMET for which a translation is as good as its share of the reference's words."""
+
+    def predict(self, rows: list[dict[str, str]], batch_size: int, gpus: int, progress_bar: bool) -> Prediction:
+        assert all(row["src"] for row in rows)
+        shares = [len({*row["mt"].split()} & {*row["ref"].split()}) / len(row["ref"].split()) for row in rows]
+        return Prediction(shares)
+
+
+def test_comet_is_computed_by_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    package: Any = ModuleType("comet")
+    package.download_model, package.load_from_checkpoint = (lambda name: f"/{name}"), lambda path: StandIn()
+    monkeypatch.setitem(sys.modules, "comet", package)
+    columns: Any = [["a b", "c"], ["a c", None]]
+    found = score_corpus(["a b", "x"], columns, metrics=["comet"], sources=["A", "B"], interval=True)["comet"]
+    assert found.score == pytest.approx(100 * ((1 + 0.5) / 2 + 0) / 2)
+    assert found.signature == "nrefs:2|model:Unbabel/wmt22-comet-da|mean:sentences|scale:100|unbabel-comet:unknown"
+    assert found.interval is not None
+    with pytest.raises(ConfigError, match="the metric comet needs the sources of the translations"):
+        score_corpus(["a"], ["a"], metrics=["comet"])
+
+    def fail(name: str) -> str:
+        raise OSError(f"no network for {name}")
+
+    package.download_model = fail
+    with pytest.raises(
+        TransformerError, match=r"needs the model Unbabel/wmt22-comet-da, which is not in the cache and"
+    ):
+        score_corpus(["a"], ["a"], metrics=["comet"], sources=["A"])
+    assert list(score_corpus(["a"], ["a"], metrics=["chrf++"])) == ["bleu", "chrf", "chrf++"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "module", "sentence"),
+    [
+        ("comet", "comet", r"^the metric comet needs the package unbabel-comet: pip install unbabel-comet$"),
+        ("meteor", "nltk", r"^the metric meteor needs the package nltk: pip install nltk$"),
+    ],
+)
+def test_a_missing_package_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, metric: str, module: str, sentence: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(TransformerError, match=sentence):
+        score_corpus(["a"], ["a"], metrics=[metric], sources=["A"])
+
+
+def test_meteor_counts_words_stems_and_english_synonyms(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("nltk", reason="the extra [meteor] is not installed")
+    found = score_corpus(["der Hund lief", "x"], [["der Hund lief", "y"], ["z", "z"]], "de", metrics=["meteor"])
+    assert found["meteor"].score == pytest.approx(50 * (1 - 0.5 / 27))  # one chunk of three words; no match
+    assert found["meteor"].signature.startswith("nrefs:2|case:lc|tok:13a|stem:german|syn:none|mean:sentences|nltk:3")
+    assert score_corpus(["die Hunde"], ["die Hund"], "de", metrics=["meteor"])["meteor"].score > 90
+    assert score_corpus(["我是学生"], ["我是学生"], "zh", metrics=["meteor"])["meteor"].score > 99
+    from nltk.corpus import wordnet
+
+    def missing() -> None:
+        raise LookupError("long advice")
+
+    monkeypatch.setattr(wordnet, "ensure_loaded", missing)
+    sentence = (
+        "^the metric meteor needs WordNet for English, which is not on this machine: python -m nltk.downloader wordnet$"
+    )
+    with pytest.raises(TransformerError, match=sentence):
+        score_corpus(["a"], ["a"], "en", metrics=["meteor"])
+
+
+def test_meteor_knows_english_synonyms() -> None:
+    """On a machine with NLTK's WordNet."""
+    nltk = pytest.importorskip("nltk", reason="the extra [meteor] is not installed")
+    try:
+        nltk.corpus.wordnet.ensure_loaded()
+    except LookupError:
+        pytest.skip("there is no WordNet here")
+    same, other = (
+        score_corpus([text], ["the car is fast"], "en", metrics=["meteor"])["meteor"]
+        for text in ("the car is quick", "the car is slow")
+    )
+    assert same.score > 95 > other.score + 15
+    assert "|stem:porter|syn:wordnet-3" in same.signature
 
 
 def test_a_caller_can_stop_the_scoring(monkeypatch: pytest.MonkeyPatch) -> None:

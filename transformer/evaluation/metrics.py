@@ -1,7 +1,7 @@
 """The metrics. The table `METRICS` defines the name, computation and direction of each; a new metric is one entry.
 
-Scores are computed by sacreBLEU on raw text against raw references, and come with the signature to reproduce them.
-BLEU counts words, or characters in languages that are written without blanks.
+Scores are computed on raw text against raw references, by sacreBLEU where it has the metric, and come with the
+signature to reproduce them. BLEU counts words, or characters in languages that are written without blanks.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 
 from transformer import languages
 from transformer.errors import ConfigError, DataError
+from transformer.evaluation.scorers import Comet, Meteor, Scorer, Task, bleu, chrf, chrf_plus_plus, ter
 
 RESAMPLES, SEED = 1000, 12345
 """Number of bootstrap resamples for the confidence interval, and sacreBLEU's seed for them."""
@@ -26,34 +27,24 @@ class Metric:
 
     label: str
     """The display name."""
-    make: Callable[[str], Any]
-    """Returns sacreBLEU's metric for one of sacreBLEU's tokenizers, which only some metrics use."""
+    make: Callable[[Task], Scorer]
+    """Returns what computes it. Raises TransformerError if a package or its data is missing."""
     higher_is_better: bool = True
-    detail: Callable[[Any], str] = lambda _: ""
-    """Returns the details of sacreBLEU's score to print."""
-
-
-def _bleu(tokenizer: str) -> Any:
-    from sacrebleu.metrics.bleu import BLEU
-
-    return BLEU(tokenize=tokenizer, force=True)  # without force it may print advice to standard error
-
-
-def _chrf(_: str) -> Any:
-    from sacrebleu.metrics.chrf import CHRF
-
-    return CHRF()
-
-
-def _bleu_parts(score: Any) -> str:
-    return f" ({'/'.join(f'{p:.1f}' for p in score.precisions)} BP {score.bp:.3f})"
+    usual: bool = False
+    """Whether it is always computed, also in validations; the others are computed where they are asked for."""
+    selects: bool = True
+    """Whether it can select checkpoints: it needs no other package or data, and takes seconds on a CPU."""
 
 
 METRICS: dict[str, Metric] = {
-    "bleu": Metric("BLEU", _bleu, detail=_bleu_parts),
-    "chrf": Metric("chrF", _chrf),
+    "bleu": Metric("BLEU", bleu, usual=True),
+    "chrf": Metric("chrF", chrf, usual=True),
+    "chrf++": Metric("chrF++", chrf_plus_plus),
+    "ter": Metric("TER", ter, higher_is_better=False),
+    "meteor": Metric("METEOR", Meteor, selects=False),
+    "comet": Metric("COMET", Comet, selects=False),
 }
-"""All metrics, by their names in JSON, logs and `train.select_by`."""
+"""All metrics, by their names in JSON, logs, `--metrics` and `train.select_by`."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +56,15 @@ class Score:
     signature: str
     interval: float | None
     """Half the width of the 95 % confidence interval (bootstrap), or None if it was not computed."""
-    detail: str
+    detail: str = ""
 
     def __str__(self) -> str:
-        spread = "" if self.interval is None else f" ± {self.interval:.2f}"
-        return f"{self.label} {self.score:.2f}{spread}{self.detail}  {self.signature}"
+        return f"{self.label} {self.brief}{self.detail}  {self.signature}"
+
+    @property
+    def brief(self) -> str:
+        """The score and its interval as text."""
+        return f"{self.score:.2f}" + ("" if self.interval is None else f" ± {self.interval:.2f}")
 
     def as_json(self) -> dict[str, Any]:
         """Return the score as a JSON object."""
@@ -91,11 +86,24 @@ def score_corpus(
     target: str = "",
     interval: bool = False,
     portable: bool = False,
+    metrics: Iterable[str] = (),
+    tokenizer: str | None = None,
+    sources: Sequence[str] | None = None,
 ) -> Scores:
-    """Score translations against their references with every metric. `target` is the language code, in any form.
+    """Score translations against their references with the usual metrics and with those in `metrics`.
 
-    `portable` uses only tokenizers that each machine has. Raises DataError if numbers differ or are zero.
+    `target` is the language code, in any form. `portable` uses only tokenizers that each machine has. `tokenizer` is
+    sacreBLEU's name of another one for BLEU. Only COMET needs the `sources`. Raises DataError if numbers differ or are
+    zero, and TransformerError if something is missing for a metric.
     """
+    names = check_metrics(metrics)
+    columns = _columns(translations, references)
+    task = make_task(target, (text for column in columns for text in column if text), portable, tokenizer, sources)
+    return {name: _score(METRICS[name], task, translations, columns, interval) for name in names}
+
+
+def _columns(translations: Sequence[str], references: References) -> list[list[Any]]:
+    """Return the lists of references, each with one for every translation, or None."""
     if isinstance(translations, str) or isinstance(references, str):
         raise TypeError("translations and references must be lists of strings, not strings")
     several = len(references) > 0 and not isinstance(references[0], str)
@@ -108,11 +116,21 @@ def score_corpus(
     for number, row in enumerate(zip(*columns, strict=True), 1):
         if all(text is None for text in row):
             raise DataError(f"sentence {number} has no reference")
-    tokenizer = choose_tokenizer(target, (text for column in columns for text in column if text), portable)
-    return {
-        name: _score(metric, metric.make(tokenizer), translations, columns, interval)
-        for name, metric in METRICS.items()
-    }
+    return columns
+
+
+def make_task(
+    target: str,
+    references: Iterable[str] = (),
+    portable: bool = False,
+    tokenizer: str | None = None,
+    sources: Sequence[str] | None = None,
+) -> Task:
+    """Return what the metrics need to know. Raises ConfigError if sacreBLEU does not have or cannot use `tokenizer`."""
+    if tokenizer is not None:
+        _check_tokenizer(tokenizer)
+    script = _script(target, references)
+    return Task(tokenizer or _tokenizer_of(target, script, portable), languages.parse(target).code, script, sources)
 
 
 def choose_tokenizer(target: str, references: Iterable[str], portable: bool = False) -> str:
@@ -120,9 +138,19 @@ def choose_tokenizer(target: str, references: Iterable[str], portable: bool = Fa
 
     Japanese and Korean are analysed by MeCab where it is installed, unless the choice must be `portable`.
     """
-    language, script = languages.parse(target)
+    return _tokenizer_of(target, _script(target, references), portable)
+
+
+def _script(target: str, references: Iterable[str]) -> str:
+    """Return the script of a language if it is Korean or written without blanks between words."""
+    _, script = languages.parse(target)
     if script != languages.KOREAN and script not in languages.WITHOUT_BLANKS:
-        script = languages.script_without_blanks(references)
+        return languages.script_without_blanks(references)
+    return script
+
+
+def _tokenizer_of(target: str, script: str, portable: bool) -> str:
+    language, _ = languages.parse(target)
     if language in ("ja", "ko") and script:
         name = f"{language}-mecab"
         return name if not portable and _is_installed(name) else "char"
@@ -133,23 +161,41 @@ def choose_tokenizer(target: str, references: Iterable[str], portable: bool = Fa
 
 def _is_installed(tokenizer: str) -> bool:
     try:
-        _bleu(tokenizer)
+        bleu(Task(tokenizer))
     except (RuntimeError, AssertionError):  # no MeCab, or another dictionary than sacreBLEU's
         return False
     return True
 
 
+def _check_tokenizer(name: str) -> None:
+    from sacrebleu.metrics.bleu import BLEU
+
+    known = list(BLEU.TOKENIZERS)
+    if name not in known:
+        raise ConfigError(f"sacreBLEU does not know the tokenizer {name!r}; {_hint(name, known)}")
+    try:
+        bleu(Task(name))
+    except (Exception, SystemExit) as error:  # of networks, of MeCab, and sacreBLEU's own
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(
+            f"tokenizer {name} cannot be used here ({reason}); if its model has to be downloaded, "
+            "run once with a network connection"
+        ) from None
+
+
 def _score(
-    metric: Metric, scorer: Any, translations: Sequence[str], references: list[list[Any]], interval: bool
+    metric: Metric, task: Task, translations: Sequence[str], references: list[list[Any]], interval: bool
 ) -> Score:
-    stats = scorer._extract_corpus_statistics(translations, references)
-    plain = scorer._aggregate_and_compute(stats)
-    signature = str(scorer.get_signature().format(short=False))
+    from sacrebleu.utils import sum_of_lists
+
+    scorer = metric.make(task)
+    stats = scorer.statistics(translations, references)
+    score, detail = scorer.compute(sum_of_lists(stats))
     spread = _interval(scorer, stats) if interval else None
-    return Score(metric.label, float(plain.score), signature, spread, metric.detail(plain))
+    return Score(metric.label, score, scorer.signature, spread, detail)
 
 
-def _interval(scorer: Any, stats: list[list[float]]) -> float | None:
+def _interval(scorer: Scorer, stats: Sequence[Sequence[float]]) -> float | None:
     """Return half the width of the 95 % confidence interval, or None for a single sentence.
 
     The resamples are those of sacreBLEU, which holds all of them in memory at once and fails if some score zero.
@@ -158,7 +204,7 @@ def _interval(scorer: Any, stats: list[list[float]]) -> float | None:
         return None
     table, rng = np.array(stats, dtype=np.float64), np.random.default_rng(SEED)
     sums = (table[rng.choice(len(table), size=len(table))].sum(0) for _ in range(RESAMPLES))
-    scores = sorted(float(scorer._compute_score_from_stats(each).score) for each in sums)
+    scores = sorted(scorer.compute(each)[0] for each in sums)
     tail = RESAMPLES // 40
     return 0.5 * (scores[RESAMPLES - tail - 1] - scores[tail])
 
@@ -168,13 +214,25 @@ def in_words(scores: Mapping[str, float]) -> str:
     return "  ".join(f"{metric.label} {scores[name]:.2f}" for name, metric in METRICS.items() if name in scores)
 
 
+def check_metrics(names: Iterable[str]) -> list[str]:
+    """Return the usual metrics and these, in the order of the table. Raises ConfigError for a name that it lacks."""
+    wanted = list(names)
+    for name in wanted:
+        if name not in METRICS:
+            raise ConfigError(f"unknown metric {name!r}; {_hint(name, list(METRICS))}")
+    return [name for name, metric in METRICS.items() if metric.usual or name in wanted]
+
+
 def check_select_by(name: str) -> None:
-    """Raise ConfigError unless `train.select_by` names the loss or a metric."""
-    names = ["loss", *METRICS]
+    """Raise ConfigError unless `train.select_by` names the loss or a metric that can select checkpoints."""
+    names = ["loss", *(each for each, metric in METRICS.items() if metric.selects)]
     if name not in names:
-        close = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
-        raise ConfigError(f"train.select_by: unknown metric {name!r}; {hint}")
+        raise ConfigError(f"train.select_by: unknown metric {name!r}; {_hint(name, names)}")
+
+
+def _hint(name: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
 
 
 def merit(values: Mapping[str, float], select_by: str) -> float:

@@ -61,7 +61,7 @@ class Validator:
 
     @torch.no_grad()
     def measure(self, step: int, check: Callable[[], None] = lambda: None) -> dict[str, float]:
-        """Return loss, perplexity and, with `train.validate_text`, every metric of greedy translations.
+        """Return loss, perplexity and, with `train.validate_text`, the metrics of greedy translations.
 
         The loss is that of the first reference. Metrics take all, and are the same on each machine. The processes share
         the work; all must call this. `check` is called often, from several threads, and may raise StoppedError to end
@@ -81,9 +81,11 @@ class Validator:
         return values
 
     def _scores(self, texts: list[str], check: Callable[[], None]) -> dict[str, float]:
-        """Return every metric of the translations."""
-        references, language = reference_columns(self.pairs), self.trainer.cfg.data.target
-        scores = metrics.score_corpus(_Checked(texts, check), references, language, portable=True)
+        """Return the usual metrics of the translations, and the one that selects checkpoints."""
+        references, cfg = reference_columns(self.pairs), self.trainer.cfg
+        chosen = [cfg.train.select_by] if cfg.train.select_by in metrics.METRICS else []
+        texts = _Checked(texts, check)
+        scores = metrics.score_corpus(texts, references, cfg.data.target, portable=True, metrics=chosen)
         return {name: score.score for name, score in scores.items()}
 
     def _mean_loss(self, check: Callable[[], None]) -> float:
