@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Protocol
 
-from transformer.cli import average, evaluate, info, score, train, translate
+from transformer.cli import average, evaluate, info, report, score, train, translate
 
 
 class Command(Protocol):
@@ -28,5 +28,6 @@ COMMANDS: dict[str, Command] = {
     "score": score,
     "average": average,
     "info": info,
+    "report": report,
 }
 """In the order of `transformer --help`."""

@@ -24,11 +24,11 @@ def _picture(found: re.Match[str]) -> str:
 
 
 def printable_tree(value: Any) -> Any:
-    """Return a JSON value with all texts in it printable."""
+    """Return a JSON value with all texts in it printable, whole as they are."""
     if isinstance(value, str):
-        return printable(value)
+        return printable(value, len(value))
     if isinstance(value, dict):
-        return {printable(str(key)): printable_tree(each) for key, each in value.items()}
+        return {str(key): printable_tree(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [printable_tree(each) for each in value]
     return value
