@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from transformer.data.corpus import Pair
-from transformer.evaluation.metrics import METRICS, choose_tokenizer
+from transformer.evaluation.metrics import METRICS, check_metrics, make_task
 from transformer.evaluation.names import names
 from transformer.evaluation.numbers import lost_numbers, numbers
 from transformer.evaluation.texts import reference_columns
@@ -94,23 +94,21 @@ def break_down(
 
 
 class _Scorer:
-    """Scores parts of a text. sacreBLEU's statistics of each sentence are computed once."""
+    """Scores parts of a text. The statistics of each sentence are computed once."""
 
     def __init__(self, pairs: Sequence[Pair], translations: Sequence[str], target_language: str) -> None:
         columns = reference_columns(pairs)
-        tokenizer = choose_tokenizer(target_language, (text for column in columns for text in column if text))
-        self.metrics = {name: metric.make(tokenizer) for name, metric in METRICS.items()}
-        self.statistics = {
-            name: metric._extract_corpus_statistics(translations, columns) for name, metric in self.metrics.items()
-        }
+        task = make_task(target_language, (text for column in columns for text in column if text))
+        self.scorers = {name: METRICS[name].make(task) for name in check_metrics(())}
+        self.statistics = {name: each.statistics(translations, columns) for name, each in self.scorers.items()}
 
     def bucket(self, label: str, keys: Sequence[object], key: object, **more: Any) -> Bucket:
         """Return the row of the sentences that have this key."""
         places = [place for place, each in enumerate(keys) if each == key]
         scores = {}
-        for name, metric in self.metrics.items() if places else ():
-            statistics = [self.statistics[name][place] for place in places]
-            scores[name] = float(metric._aggregate_and_compute(statistics).score)
+        for name, scorer in self.scorers.items() if places else ():
+            rows = [self.statistics[name][place] for place in places]
+            scores[name], _ = scorer.compute([sum(column) for column in zip(*rows, strict=True)])
         return Bucket(label, len(places), scores, **more)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -13,7 +14,8 @@ from tqdm import tqdm
 
 from transformer.data.corpus import Pair
 from transformer.errors import ConfigError, DataError
-from transformer.evaluation.metrics import METRICS, Scores, choose_tokenizer, score_corpus
+from transformer.evaluation.metrics import METRICS, Scores, check_metrics, make_task, score_corpus
+from transformer.evaluation.scorers import SacreBleu
 from transformer.evaluation.texts import reference_columns
 from transformer.evaluation.words import tokens
 from transformer.system.memory import memory_of_this_machine
@@ -123,24 +125,30 @@ def compare(
     target_language: str = "",
     *,
     differences: int = 10,
+    metrics: Iterable[str] = (),
     tests: bool = True,
     progress: bool = False,
 ) -> Comparison:
     """Compare systems on the same text; the first is the baseline of the paired tests.
 
-    `target_language` is a code of any form. `differences` is the number of sentences to return. `tests` runs the
-    paired tests, which take seconds for each system. `progress` shows a progress bar if standard error is a terminal.
+    `target_language` is a code of any form. `differences` is the number of sentences to return. `metrics`
+    are more than the usual ones; the tests are of those of sacreBLEU. `tests` runs them, which takes seconds for each
+    system. `progress` shows a progress bar if standard error is a terminal.
     Raises DataError if a system has another number of lines than the text, and ConfigError if two systems have the
     same name.
     """
+    names = check_metrics(metrics)
     _check(systems, pairs)
+    columns, sources = reference_columns(pairs), [pair.source for pair in pairs]
     with tqdm(total=2 * len(systems), unit=" parts", disable=None if progress else True, leave=False) as bar:
         scores: list[Scores] = []
         for each in systems:
-            columns = reference_columns(pairs)
-            scores.append(score_corpus(each.translations, columns, target_language, interval=True))
+            scores.append(
+                score_corpus(each.translations, columns, target_language, interval=True, metrics=names, sources=sources)
+            )
             bar.update()
-        tester = _Tester(systems[0], pairs, target_language) if tests and _enough_memory(systems, pairs) else None
+        tested = tests and len(systems) > 1 and _enough_memory(pairs)
+        tester = _Tester(systems[0], pairs, target_language, names) if tested else None
         significance: list[dict[str, Significance]] = [{}]
         bar.update()
         for each in systems[1:]:
@@ -200,10 +208,10 @@ def _check(systems: Sequence[System], pairs: Sequence[Pair]) -> None:
             raise ConfigError(f"two systems are called {each.name}")
 
 
-def _enough_memory(systems: Sequence[System], pairs: Sequence[Pair]) -> bool:
+def _enough_memory(pairs: Sequence[Pair]) -> bool:
     """Return whether the paired tests can be run, and warn if not."""
     memory, needed = memory_of_this_machine(), len(pairs) * TEST_MEMORY
-    if len(systems) < 2 or memory is None or needed < memory / 2:
+    if memory is None or needed < memory / 2:
         return True
     log.warning(
         "the paired tests are left out: for %d sentences they need %.0f MB of memory, more than half of what there is",
@@ -216,31 +224,30 @@ def _enough_memory(systems: Sequence[System], pairs: Sequence[Pair]) -> bool:
 class _Tester:
     """sacreBLEU's paired tests of systems against the first one."""
 
-    def __init__(self, first: System, pairs: Sequence[Pair], target_language: str) -> None:
+    def __init__(self, first: System, pairs: Sequence[Pair], target_language: str, names: Sequence[str]) -> None:
         self.first, self.columns = first, reference_columns(pairs)
-        references = (text for column in self.columns for text in column if text)
-        self.tokenizer = choose_tokenizer(target_language, references)
-        self.signatures: dict[str, dict[str, str]] = {name: {} for name in METRICS}
+        task = make_task(target_language, (text for column in self.columns for text in column if text))
+        makers = {name: functools.partial(METRICS[name].make, task) for name in names}
+        self.makers = {name: make for name, make in makers.items() if isinstance(make(), SacreBleu)}
+        self.signatures: dict[str, dict[str, str]] = {name: {} for name in self.makers}
 
     def significance(self, system: System) -> dict[str, Significance]:
         """Return the p-values of the difference between a system and the first, by metric."""
         both = {test: self._p_values(system, test) for test in TESTS}
-        return {name: Significance(both["bs"][name], both["ar"][name]) for name in METRICS}
+        return {name: Significance(both["bs"][name], both["ar"][name]) for name in self.makers}
 
     def _p_values(self, system: System, test: str) -> dict[str, float]:
         from sacrebleu.significance import PairedTest
 
-        metrics = {name: metric.make(self.tokenizer) for name, metric in METRICS.items()}
+        metrics: dict[str, Any] = {name: make().metric for name, make in self.makers.items()}  # type: ignore[attr-defined]
         named = [(each.name, each.translations) for each in (self.first, system)]
-        signatures, (_, *columns) = _in_order(*PairedTest(named, metrics, self.columns, test)())  # type: ignore[arg-type]
-        for name, signature in zip(METRICS, signatures, strict=True):
+        columns: Any = self.columns  # None where a sentence has fewer references
+        signatures, results = PairedTest(named, metrics, columns, test)()
+        del results["System"]  # what is left is by sacreBLEU's names, such as chrF2, in our order
+        for name, signature in zip(self.makers, signatures.values(), strict=True):
             self.signatures[name][TESTS[test]] = str(signature.format(short=False))
-        return {name: float(column[1].p_value) for name, column in zip(METRICS, columns, strict=True)}
-
-
-def _in_order(signatures: Mapping[str, Any], scores: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
-    """Return sacreBLEU's results as lists: its names, such as chrF2, are not ours, but they are in our order."""
-    return list(signatures.values()), list(scores.values())
+        found: list[Any] = [column[1] for column in results.values()]
+        return {name: float(result.p_value) for name, result in zip(self.makers, found, strict=True)}
 
 
 def _outcome(

@@ -1,0 +1,206 @@
+"""The systems to compare: runs, checkpoints of runs, and files of translations, on the same text.
+
+Translations that an evaluation has kept are read; only what is missing is translated, and kept.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from transformer import languages
+from transformer.config import CorpusConfig
+from transformer.data import corpus
+from transformer.data.corpus import Pair, ReferencedPair
+from transformer.data.lines import read_text
+from transformer.decoding.loading import load_translator
+from transformer.errors import ConfigError, DataError
+from transformer.evaluation.compare import System
+from transformer.evaluation.evaluate import evaluate
+from transformer.evaluation.records import Record, keep_evaluation, read_records
+from transformer.evaluation.texts import EvaluationText, read_evaluation_text
+from transformer.paths import expanded
+from transformer.runs.checkpoint import weights_digest
+from transformer.runs.run import Run, open_run
+
+
+@dataclass(frozen=True)
+class TextChoice:
+    """Which text the systems are compared on: files, a test set, or a split of the first run."""
+
+    split: str = "test"
+    source: Path | None = None
+    references: Sequence[Path] = ()
+    testset: str | None = None
+    languages: Sequence[str] = ()
+    """Codes of source and target, where no run tells them."""
+
+
+@dataclass
+class Candidate:
+    """A system as the user named it: a run with the name of a checkpoint or None, or a file."""
+
+    text: str
+    path: Path
+    checkpoint: str | None = None
+    run: Run | None = None
+
+
+@dataclass(frozen=True)
+class Systems:
+    """Systems with the text that all of them have translated."""
+
+    text: EvaluationText
+    systems: list[System]
+    source: str
+    """Language code of the source, or empty if it is not known."""
+    target: str
+    run: Run | None
+    """The first run, if there is one."""
+    decoded: list[str] = field(default_factory=list)
+    """The names of those systems that had to translate; the others were read."""
+
+
+def open_systems(
+    names: Sequence[str | os.PathLike[str]], choice: TextChoice, device: torch.device, progress: bool = False
+) -> Systems:
+    """Return the systems of these names with their translations of the chosen text.
+
+    A name is a run directory, `RUN@CHECKPOINT`, or a file with a translation a line. Raises ConfigError, DataError or
+    CheckpointError for what does not exist or does not fit together.
+    """
+    found = [_candidate(os.fspath(name)) for name in names]
+    runs = [each for each in found if each.run is not None]
+    source, target = _languages(runs, choice)
+    text = _text(runs[0].run if runs else None, choice, source, target)
+    systems, decoded = [], []
+    for each in found:
+        if each.run is None:
+            systems.append(System(each.text, read_text(each.path)))
+            continue
+        record = _kept(each.run, each.checkpoint, text)
+        if record is not None:
+            used, translations = str(record.values["checkpoint"]["name"]), record.translations
+        else:
+            used, translations = _translated(each, text, device, progress)
+            decoded.append(f"{each.path}@{used}")
+        systems.append(System(f"{each.path}@{used}", translations))
+    return Systems(text, systems, source, target, runs[0].run if runs else None, decoded)
+
+
+def _candidate(text: str) -> Candidate:
+    """Return what a name means. A path that exists is never cut at its `@`."""
+    path, checkpoint = expanded(text), None
+    if not path.exists() and "@" in text:
+        before, _, name = text.rpartition("@")
+        if expanded(before).is_dir() and name:
+            path, checkpoint = expanded(before), name
+    if path.is_dir():
+        return Candidate(text, path, checkpoint, open_run(path))
+    return Candidate(text, path)
+
+
+def _languages(runs: Sequence[Candidate], choice: TextChoice) -> tuple[str, str]:
+    """Return the codes of source and target. Raises ConfigError if two runs have different ones."""
+    if not runs:
+        source, target = choice.languages or ("", "")
+        return source, target
+    if choice.languages:
+        raise ConfigError("--languages is for files alone: a run tells its languages")
+    pairs = [(each.text, each.run.config.data.source, each.run.config.data.target) for each in runs if each.run]
+    name, *first = pairs[0]
+    for other, *codes in pairs[1:]:
+        if [languages.parse(code).code for code in codes] != [languages.parse(code).code for code in first]:
+            raise ConfigError(f"{name} translates {' to '.join(first)}, but {other} {' to '.join(codes)}")
+    return first[0], first[1]
+
+
+def _text(run: Run | None, choice: TextChoice, source: str, target: str) -> EvaluationText:
+    if run is not None:
+        return _text_of_run(run, choice)
+    if choice.testset is not None:
+        if choice.source is not None or choice.references:
+            raise ConfigError("--testset and --reference exclude each other; give one")
+        if not target:
+            raise ConfigError("--testset needs --languages SOURCE TARGET where no run tells them")
+        pairs = corpus.read_pairs(CorpusConfig(testset=choice.testset), source, target)
+        return EvaluationText(choice.testset, [pair for pair in pairs if pair is not None])
+    if not choice.references:
+        raise ConfigError("files of translations need --reference, or --testset")
+    columns = [*([choice.source] if choice.source is not None else []), *choice.references]
+    texts = [read_text(path) for path in columns]
+    for path, lines in zip(columns, texts, strict=True):
+        if len(lines) != len(texts[0]):
+            raise DataError(f"{columns[0]} has {len(texts[0])} lines but {path} has {len(lines)}")
+    if choice.source is None:
+        texts.insert(0, [""] * len(texts[0]))
+    rows = zip(*texts, strict=True)
+    pairs_read: list[Pair] = [ReferencedPair(*row) if len(row) > 2 else Pair(*row) for row in rows]
+    return EvaluationText(columns[0].name, pairs_read, tuple(map(str, columns)))
+
+
+def _text_of_run(run: Run, choice: TextChoice) -> EvaluationText:
+    """Return the chosen text of a run. Of a split that is gone, what an evaluation has kept is as good."""
+    try:
+        return read_evaluation_text(run, choice.split, choice.source, choice.references, choice.testset)
+    except DataError:
+        if choice.source is not None:
+            raise
+        name = choice.testset or choice.split
+        kept = [each.pairs for each in read_records(run.path) if each.values.get("name") == name and each.pairs]
+        if not kept:
+            raise
+        return EvaluationText(name, kept[-1])
+
+
+def _kept(run: Run, checkpoint: str | None, text: EvaluationText) -> Record | None:
+    """Return the newest evaluation of a text with a checkpoint, by default the best, and the run's own settings."""
+    path = _checkpoint(run, checkpoint)
+    try:
+        digest = weights_digest(path) if path is not None else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # damaged, as translating will say
+    for record in reversed(read_records(run.path)):
+        found: dict[str, Any] = record.values.get("checkpoint") or {}
+        right = found.get("sha256") == digest if digest else found.get("name") == checkpoint or not checkpoint
+        if right and _is_of(record, run, text):
+            return record
+    return None
+
+
+def _checkpoint(run: Run, name: str | None) -> Path | None:
+    """Return the folder of a checkpoint, or of the best one, or None if it is gone."""
+    if name is None:
+        candidates = [run.pointer("best"), run.pointer("last"), *reversed(run.steps())]
+    else:
+        candidates = [run.pointer(name) if name in ("best", "last") else run.checkpoints / Path(name).name]
+    return next((path for path in candidates if path is not None and path.is_dir()), None)
+
+
+def _is_of(record: Record, run: Run, text: EvaluationText) -> bool:
+    """Return whether an evaluation is of a text, with the settings of the run."""
+    values, now = record.values, vars(run.config.decode)
+    settings = values.get("decode")
+    return (
+        isinstance(values.get("checkpoint"), dict)
+        and "name" in values["checkpoint"]
+        and (values.get("text") or {}).get("sha256") == text.sha256
+        and isinstance(settings, dict)
+        and all(now.get(key) == value for key, value in settings.items())
+        and values.get("max_length") == run.config.data.max_length
+    )
+
+
+def _translated(each: Candidate, text: EvaluationText, device: torch.device, progress: bool) -> tuple[str, list[str]]:
+    """Translate the text, keep the evaluation in the run, and return the checkpoint and the translations."""
+    if not any(pair.source.strip() for pair in text.pairs):
+        raise ConfigError(f"{each.text} needs the --source to translate")
+    run, translator, used = load_translator(each.path, [], device, each.checkpoint)
+    found = evaluate(run, translator, used, text, progress)
+    keep_evaluation(run, found)
+    return used, found.translations
