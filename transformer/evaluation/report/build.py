@@ -17,7 +17,7 @@ from transformer.evaluation.report.page import render
 from transformer.evaluation.report.plots import Picture
 from transformer.evaluation.report.style import matplotlib
 from transformer.evaluation.report.svg import as_bytes, inline
-from transformer.evaluation.report.systems import Shown, choose_text
+from transformer.evaluation.report.translated import Shown, choose_text
 
 LARGEST = 2_000_000
 """Bytes of a page. A larger one gets fewer sentences."""

@@ -7,7 +7,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec
 
 from transformer.evaluation.report.history import Curve, thinned
-from transformer.evaluation.report.style import ALARM, INK, PALETTE, style
+from transformer.evaluation.report.style import ALARM, INK, PALETTE, quiet, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,8 +46,11 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
     @wraps(draw)
     def inside(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with style():
-            return draw(*args, **kwargs)
+        with style(), quiet():
+            figure = draw(*args, **kwargs)
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")  # it would move everything a little each time the figure is written
+        return figure
 
     return inside
 

@@ -12,7 +12,7 @@ from transformer.evaluation.metrics import METRICS
 from transformer.evaluation.records import Record
 from transformer.evaluation.report.facts import Facts, numbers
 from transformer.evaluation.report.plots import events_in_words
-from transformer.evaluation.report.systems import Shown
+from transformer.evaluation.report.translated import Shown
 from transformer.system.clock import duration
 
 COUNTS = ("read", "usable", "duplicates", "overlap", "pairs")

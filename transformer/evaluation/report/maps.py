@@ -9,8 +9,8 @@ from typing import Any
 from transformer.errors import CheckpointError, ConfigError, TransformerError
 from transformer.evaluation.report.attention import Drawn, Sentence, choose, draw
 from transformer.evaluation.report.facts import BAD
-from transformer.evaluation.report.systems import Shown, Translated
 from transformer.evaluation.report.text import printable
+from transformer.evaluation.report.translated import Shown, Translated
 from transformer.model.network import Transformer
 from transformer.runs.checkpoint import weights_digest
 from transformer.runs.models import load_model
@@ -86,11 +86,11 @@ def _model(system: Translated) -> tuple[Transformer, str | None]:
 
 def drawing(each: Drawn) -> dict[str, Any]:
     """Return the word alignment of a sentence, to be drawn by the template."""
-    source, target = ([_word(word) for word in side] for side in (each.source_words, each.target_words))
+    source, target = ([_short(word, LONGEST_WORD) for word in side] for side in (each.source_words, each.target_words))
     links = [f"{word} – {source[row.index(max(row))]}" for word, row in zip(target, each.alignment, strict=True) if row]
     return {
         "line": each.line,
-        "short": printable(" ".join(each.source_words), 60).partition("… (")[0],
+        "short": _short(" ".join(each.source_words), 70),
         "source": source,
         "target": target,
         "rows": each.alignment,
@@ -100,6 +100,6 @@ def drawing(each: Drawn) -> dict[str, Any]:
     }
 
 
-def _word(text: str) -> str:
+def _short(text: str, longest: int) -> str:
     text = printable(text)
-    return text if len(text) <= LONGEST_WORD else f"{text[: LONGEST_WORD - 1]}…"
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"

@@ -11,8 +11,8 @@ from transformer.evaluation.metrics import METRICS
 from transformer.evaluation.report import charts
 from transformer.evaluation.report.facts import Facts
 from transformer.evaluation.report.history import Curve, Event
-from transformer.evaluation.report.systems import Shown
 from transformer.evaluation.report.text import printable
+from transformer.evaluation.report.translated import Shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

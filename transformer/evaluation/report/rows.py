@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from transformer.evaluation.compare import marked_words
-from transformer.evaluation.report.systems import Shown
 from transformer.evaluation.report.text import printable
+from transformer.evaluation.report.translated import Shown
 
 MOST_BYTES = 700_000
 """Bytes of all sentences that are shown, in UTF-8."""

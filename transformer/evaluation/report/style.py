@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from transformer.errors import ConfigError
@@ -61,3 +63,11 @@ def style() -> AbstractContextManager[Any]:
     library = matplotlib()
     context: AbstractContextManager[Any] = library.rc_context({**library.rcParamsDefault, "backend": "agg", **STYLE})
     return context
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hide warnings about letters that matplotlib's font lacks. The reader of a page has other fonts."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph|.*matching font")
+        yield
