@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.reports import copied, keep, pairs_and_translations, short_run, strange_pairs_and_translations
@@ -34,3 +35,19 @@ def other(plain_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pairs, translations = strange_pairs_and_translations()
     keep(run, pairs, translations[: -len(pairs_and_translations()[1])] + pairs_and_translations(wrong=2)[1])
     return run
+
+
+@pytest.fixture(scope="session")
+def one_run(evaluated: Path) -> Any:
+    """Return the report of one run."""
+    from transformer.evaluation.report.build import build_report
+
+    return build_report([evaluated])
+
+
+@pytest.fixture(scope="session")
+def two_runs(evaluated: Path, other: Path) -> Any:
+    """Return the report of two runs."""
+    from transformer.evaluation.report.build import build_report
+
+    return build_report([evaluated, other])

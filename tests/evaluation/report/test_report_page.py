@@ -20,7 +20,7 @@ pytest.importorskip("matplotlib", reason="the report needs the extra [report]")
 from transformer.data.corpus import Pair
 from transformer.errors import CheckpointError, ConfigError
 from transformer.evaluation.report import build, maps, rows
-from transformer.evaluation.report.build import build_report
+from transformer.evaluation.report.build import Report, build_report
 from transformer.evaluation.report.page import render
 from transformer.evaluation.report.style import matplotlib
 from transformer.evaluation.report.translated import Shown
@@ -40,6 +40,7 @@ class Page(html.parser.HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
         self._inside = tag
+        self.text += " "
         if tag in self.scripts:
             self.scripts[tag].append("")
 
@@ -53,14 +54,14 @@ class Page(html.parser.HTMLParser):
             self.text += data
 
 
-@pytest.fixture(scope="module")
-def one(evaluated: Path) -> str:
-    return build_report([evaluated]).html
+@pytest.fixture
+def one(one_run: Report) -> str:
+    return one_run.html
 
 
-@pytest.fixture(scope="module")
-def two(evaluated: Path, other: Path) -> str:
-    return build_report([evaluated, other]).html
+@pytest.fixture
+def two(two_runs: Report) -> str:
+    return two_runs.html
 
 
 @pytest.fixture

@@ -48,8 +48,9 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     def inside(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with style(), quiet():
             figure = draw(*args, **kwargs)
-            figure.draw_without_rendering()
-            figure.set_layout_engine("none")  # it would move everything a little each time the figure is written
+            if layout := figure.get_layout_engine():
+                layout.execute(figure)
+            figure.set_layout_engine(None)  # it would move everything a little each time the figure is written
         return figure
 
     return inside
