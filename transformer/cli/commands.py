@@ -26,9 +26,9 @@ COMMANDS: dict[str, Command] = {
     "translate": translate,
     "evaluate": evaluate,
     "compare": compare,
+    "report": report,
     "score": score,
     "average": average,
     "info": info,
-    "report": report,
 }
 """In the order of `transformer --help`."""

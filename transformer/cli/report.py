@@ -48,17 +48,19 @@ def run(args: argparse.Namespace) -> int:
     """Write the page and print its name."""
     from transformer.cli.output import open_output, refuse_to_overwrite, status_of
     from transformer.evaluation.report.build import build_report, write_figures
-    from transformer.runs.layout import own_files
+    from transformer.evaluation.report.style import matplotlib
+    from transformer.runs.layout import EVALUATIONS, own_files
     from transformer.runs.run import open_run
 
+    matplotlib()  # a mistake is reported before anything is evaluated
     runs: list[Path] = args.models
     for place, path in enumerate(runs):
-        open_run(path)  # a mistake is reported before anything is evaluated
+        open_run(path)
         if path.resolve() in [other.resolve() for other in runs[:place]]:
             raise ConfigError(f"{path} is given twice")
     output = args.output or (runs[0] / NAME if len(runs) == 1 else Path(NAME))
-    read = [(f"a file of {path}", status_of(each)) for path in runs for each in own_files(path)]
-    refuse_to_overwrite(output, read)
+    files = [(path, each) for path in runs for each in (*own_files(path), *(path / EVALUATIONS).rglob("*"))]
+    refuse_to_overwrite(output, [(f"a file of {path}", status_of(each)) for path, each in files], "report")
     if args.evaluate:
         for path in runs:
             _evaluate(path, args.device)
