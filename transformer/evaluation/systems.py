@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import torch
 
@@ -18,14 +18,13 @@ from transformer.config import CorpusConfig
 from transformer.data import corpus
 from transformer.data.corpus import Pair, ReferencedPair
 from transformer.data.lines import read_text
-from transformer.decoding.loading import load_translator
 from transformer.errors import ConfigError, DataError
 from transformer.evaluation.compare import System
-from transformer.evaluation.evaluate import evaluate
-from transformer.evaluation.records import Record, keep_evaluation, read_records
+from transformer.evaluation.evaluate import Scoring, evaluated
+from transformer.evaluation.evaluated_model import EvaluatedModel
+from transformer.evaluation.records import Record, read_records
 from transformer.evaluation.texts import EvaluationText, read_evaluation_text
 from transformer.paths import expanded
-from transformer.runs.checkpoint import weights_digest
 from transformer.runs.run import Run, open_run
 
 
@@ -49,6 +48,15 @@ class Candidate:
     path: Path
     checkpoint: str | None = None
     run: Run | None = None
+
+
+class _Translations(NamedTuple):
+    """The translations of a run."""
+
+    checkpoint: str
+    lines: list[str]
+    decoded: bool
+    """Whether they were made now, and not read."""
 
 
 @dataclass(frozen=True)
@@ -83,13 +91,11 @@ def open_systems(
         if each.run is None:
             systems.append(System(each.text, read_text(each.path)))
             continue
-        record = _kept(each.run, each.checkpoint, text)
-        if record is not None:
-            used, translations = str(record.values["checkpoint"]["name"]), record.translations
-        else:
-            used, translations = _translated(each, text, device, progress)
-            decoded.append(f"{each.path}@{used}")
-        systems.append(System(f"{each.path}@{used}", translations))
+        found_text = _translations(each, text, device, progress)
+        name = f"{each.path}@{found_text.checkpoint}"
+        systems.append(System(name, found_text.lines))
+        if found_text.decoded:
+            decoded.append(name)
     return Systems(text, systems, source, target, runs[0].run if runs else None, decoded)
 
 
@@ -158,49 +164,23 @@ def _text_of_run(run: Run, choice: TextChoice) -> EvaluationText:
         return EvaluationText(name, kept[-1])
 
 
-def _kept(run: Run, checkpoint: str | None, text: EvaluationText) -> Record | None:
-    """Return the newest evaluation of a text with a checkpoint, by default the best, and the run's own settings."""
-    path = _checkpoint(run, checkpoint)
-    try:
-        digest = weights_digest(path) if path is not None else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # damaged, as translating will say
-    for record in reversed(read_records(run.path)):
-        found: dict[str, Any] = record.values.get("checkpoint") or {}
-        right = found.get("sha256") == digest if digest else found.get("name") == checkpoint or not checkpoint
-        if right and _is_of(record, run, text):
-            return record
-    return None
-
-
-def _checkpoint(run: Run, name: str | None) -> Path | None:
-    """Return the folder of a checkpoint, or of the best one, or None if it is gone."""
-    if name is None:
-        candidates = [run.pointer("best"), run.pointer("last"), *reversed(run.steps())]
-    else:
-        candidates = [run.pointer(name) if name in ("best", "last") else run.checkpoints / Path(name).name]
-    return next((path for path in candidates if path is not None and path.is_dir()), None)
-
-
-def _is_of(record: Record, run: Run, text: EvaluationText) -> bool:
-    """Return whether an evaluation is of a text, with the settings of the run."""
-    values, now = record.values, vars(run.config.decode)
-    settings = values.get("decode")
-    return (
-        isinstance(values.get("checkpoint"), dict)
-        and "name" in values["checkpoint"]
-        and (values.get("text") or {}).get("sha256") == text.sha256
-        and isinstance(settings, dict)
-        and all(now.get(key) == value for key, value in settings.items())
-        and values.get("max_length") == run.config.data.max_length
-    )
-
-
-def _translated(each: Candidate, text: EvaluationText, device: torch.device, progress: bool) -> tuple[str, list[str]]:
-    """Translate the text, keep the evaluation in the run, and return the checkpoint and the translations."""
+def _translations(each: Candidate, text: EvaluationText, device: torch.device, progress: bool) -> _Translations:
+    """Return the translations of a text by a run with its own settings: those that are kept, or new ones, then kept."""
+    assert each.run is not None
+    if (record := _of_a_gone_checkpoint(each, text)) is not None:
+        return _Translations(str(each.checkpoint), record.translations, decoded=False)
     if not any(pair.source.strip() for pair in text.pairs):
         raise ConfigError(f"{each.text} needs the --source to translate")
-    run, translator, used = load_translator(each.path, [], device, each.checkpoint)
-    found = evaluate(run, translator, used, text, progress)
-    keep_evaluation(run, found)
-    return used, found.translations
+    model = EvaluatedModel(each.path, [], device, each.checkpoint)
+    found = evaluated(model, text, Scoring(progress=progress))
+    return _Translations(model.checkpoint.name, found.translations, decoded=found.translated is None)
+
+
+def _of_a_gone_checkpoint(each: Candidate, text: EvaluationText) -> Record | None:
+    """Return the newest evaluation of a text by a checkpoint that training has removed since."""
+    assert each.run is not None
+    name = each.checkpoint
+    if name in (None, "best", "last") or (each.run.checkpoints / name).exists():
+        return None
+    records = [record for record in read_records(each.path) if record.values.get("checkpoint", {}).get("name") == name]
+    return next((one for one in reversed(records) if one.values["text"]["sha256"] == text.sha256), None)

@@ -209,7 +209,7 @@ def build_loop(
     torch.manual_seed(cfg.train.seed)
     model = build_model(cfg, data.tokenizer)
     if data.valid is not None:
-        check_precision(model, cfg.decode, device)  # now, instead of at the first validation
+        check_precision(cfg.model, cfg.decode, device)  # now, instead of at the first validation
     if cfg.train.init_from is not None and not resume and ranks.first:
         _warm_start(model, expanded(cfg.train.init_from))
     trainer = make_trainer(model, cfg, device, ranks)
