@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Protocol
 
-from transformer.cli import average, check, compare, evaluate, info, score, train, translate, tune
+from transformer.cli import average, check, compare, evaluate, info, report, score, train, translate, tune
 
 
 class Command(Protocol):
@@ -28,6 +28,7 @@ COMMANDS: dict[str, Command] = {
     "tune": tune,
     "compare": compare,
     "check": check,
+    "report": report,
     "score": score,
     "average": average,
     "info": info,

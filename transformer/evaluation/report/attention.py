@@ -94,13 +94,15 @@ def draw(model: Transformer, tok: Tokenizer, sentences: Sequence[Sentence]) -> I
         maps = attention_maps(model, torch.tensor([[*source, tok.eos]]), torch.tensor([[model.start_id, *target]]))
         pieces = [tok.source.id_to_piece(i) for i in source], tok.pieces(target)
         mean_TS = maps.cross.mean((0, 1, 2)).numpy()
-        words = tuple(_words(side) for side in pieces)
+        words = [_words(side) for side in pieces]
+        spelled = [[_spelled(side, word) for word in found] for side, found in zip(pieces, words, strict=True)]
         yield Drawn(
             each.line,
             [*pieces[0], END],
             [*pieces[1], END],
             {name: _bytes(weights[:, 0]) for name, weights in maps._asdict().items()},
-            *([_spelled(pieces, place) for place in side] for pieces, side in zip(pieces, words, strict=True)),
+            spelled[0],
+            spelled[1],
             alignment=_align(mean_TS, *words),
         )
 

@@ -7,7 +7,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec
 
 from transformer.evaluation.report.history import Curve, thinned
-from transformer.evaluation.report.style import ALARM, INK, PALETTE, style
+from transformer.evaluation.report.style import ALARM, INK, PALETTE, quiet, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +27,7 @@ class Line(NamedTuple):
     label: str
     curve: Curve
     color: int
-    """Number of the run."""
+    """Number of the run, or -1 for a line that only explains the legend."""
     dashed: bool = False
     points: bool = False
     """Whether each value has a dot, as values that were measured now and then have."""
@@ -46,8 +46,12 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
     @wraps(draw)
     def inside(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with style():
-            return draw(*args, **kwargs)
+        with style(), quiet():
+            figure = draw(*args, **kwargs)
+            if layout := figure.get_layout_engine():
+                layout.execute(figure)
+            figure.set_layout_engine(None)  # it would move everything a little each time the figure is written
+        return figure
 
     return inside
 
@@ -77,27 +81,35 @@ def curves(label: str, lines: Sequence[Line], marks: Sequence[Mark], log_scale: 
     axes.set_xlabel("updates")
     axes.set_ylabel(label)
     axes.xaxis.set_major_formatter(_thousands)
+    axes.yaxis.set_major_formatter(_thousands if log_scale or _highest(lines) >= 1000 else "{x:.4g}")
     axes.locator_params(axis="x", nbins=5)
     axes.grid(axis="x", visible=False)
-    _legend(axes, [each.label for each in lines], axes.get_lines())
+    _legend(figure, [each.label for each in lines], axes.get_lines())
     return figure
 
 
 def _thousands(value: float, _: int = 0) -> str:
-    return f"{value:,.0f}"
+    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.4g}"
 
 
-def _legend(axes: Any, labels: Sequence[str], handles: Sequence[Any]) -> None:
-    """Add a legend if there is more than one thing to tell apart. matplotlib leaves out labels that begin with `_`."""
-    if len(labels) > 1:
-        names = [f"\u200a{label}" if label.startswith("_") else label for label in labels]
-        axes.legend(handles[: len(names)], names, loc="best")
+def _highest(lines: Sequence[Line]) -> float:
+    return max((y for line in lines for _, y in line.curve), default=0.0)
+
+
+def _legend(figure: Figure, labels: Sequence[str], handles: Sequence[Any]) -> None:
+    """Add a legend above the chart if there is more than one thing to tell apart."""
+    named = [(f"\u200a{label}", handle) for label, handle in zip(labels, handles, strict=False) if label]
+    if len(named) > 1:  # a label that began with `_` would be left out
+        columns = max(1, min(len(named), int(56 / (6 + max(len(label) for label, _ in named)))))
+        figure.legend(
+            [handle for _, handle in named], [label for label, _ in named], loc="outside upper left", ncols=columns
+        )
 
 
 @styled
 def bars(labels: Sequence[str], groups: Sequence[tuple[str, Sequence[float | None]]], unit: str) -> Figure:
     """Return bars for each label, one for each group, with their values written at their ends."""
-    height = max(1.2, 0.3 * len(labels) * max(1, 0.62 * len(groups)) + 0.7)
+    height = 0.75 + 0.31 * len(labels) * max(1, 0.66 * len(groups)) + 0.25 * (len(groups) > 1)
     figure, axes = _axes((SIZE[0], height))
     thick = 0.76 / len(groups)
     handles = []
@@ -107,13 +119,15 @@ def bars(labels: Sequence[str], groups: Sequence[tuple[str, Sequence[float | Non
         handles.append(axes.barh(places, known, height=thick * 0.9, color=color(number)))
         for place, value in zip(places, values, strict=True):
             if value is not None:
-                axes.text(value, place, f" {value:.1f}", va="center", fontsize=8)
+                axes.annotate(
+                    f"{value:.1f}", (value, place), (3, 0), textcoords="offset points", va="center", fontsize=9
+                )
     axes.set_yticks(range(len(labels)), labels)
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
-    axes.set_xlim(0, max([1.0, *(1.15 * value for _, values in groups for value in values if value)]))
+    axes.set_xlim(0, max([1.0, *(1.18 * value for _, values in groups for value in values if value)]))
     axes.set_xlabel(unit)
-    _legend(axes, [name for name, _ in groups], handles)
+    _legend(figure, [name for name, _ in groups], handles)
     return figure
 
 
@@ -130,7 +144,7 @@ def histogram(groups: Sequence[tuple[str, Sequence[float]]], unit: str, bins: in
     axes.set_xlabel(unit)
     axes.set_ylabel("sentences")
     axes.grid(axis="x", visible=False)
-    _legend(axes, [name for name, _ in groups], axes.patches)
+    _legend(figure, [name for name, _ in groups], axes.patches)
     return figure
 
 
@@ -149,4 +163,4 @@ def intervals(rows: Sequence[tuple[str, float, float]], unit: str) -> Figure:
 
 def color(number: int) -> str:
     """Return the colour of a run."""
-    return PALETTE[number % len(PALETTE)]
+    return PALETTE[number % len(PALETTE)] if number >= 0 else INK

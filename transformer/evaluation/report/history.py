@@ -57,13 +57,14 @@ class History:
 
 def read_history(run: Path) -> History:
     """Return the course of a training. Of an update that was done twice, after a roll back, the last values count."""
-    found, values, reached = History(), {}, 0
+    found, reached = History(), 0
+    values: dict[str, dict[int, float]] = {}
     for record in _records(run / METRICS, found):
         kind, step = record["kind"], record["step"]
         if kind == "rolled_back":
             start = record.get("from")
-            reached, start = step, start if _is_step(start) else reached
-            found.events.append(Event(kind, start, step))
+            found.events.append(Event(kind, start if isinstance(start, int) and _is_step(start) else reached, step))
+            reached = step
         elif kind in EVENTS:
             found.events.append(Event(kind, step))
         elif kind in ("train", "valid", "average"):

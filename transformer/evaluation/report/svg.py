@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import io
 import re
-import warnings
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from transformer.evaluation.report.style import NAMES, style
+from transformer.evaluation.report.style import NAMES, quiet, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,8 +20,7 @@ DROPPED = {"font-family", "stroke-linejoin", "stroke-linecap"}
 def as_bytes(figure: Figure, kind: str) -> bytes:
     """Return a figure as a `svg` or `png` file. The same figure gives the same bytes."""
     stream = io.BytesIO()
-    with style(), warnings.catch_warnings():  # of letters that the font lacks; the page's reader has others
-        warnings.filterwarnings("ignore", message="Glyph")
+    with style(), quiet():
         metadata = {"Date": None} if kind == "svg" else {"Software": None}
         figure.savefig(stream, format=kind, metadata=metadata, dpi=200)
     return stream.getvalue()

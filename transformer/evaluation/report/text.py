@@ -7,15 +7,17 @@ from typing import Any
 
 LONGEST = 2000
 """Characters of a text that are shown. A page is read by people."""
+SPARE = 40
+"""A text that is longer by no more than this is shown whole: its rest is not longer than the words in its place."""
 CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\u202a-\u202e\u2066-\u2069]")
 """Controls, lone surrogates, noncharacters, and characters that change the direction of the text around them."""
 
 
 def printable(text: str, longest: int = LONGEST) -> str:
     """Return text without characters that a page cannot have; controls become their pictures, such as ␀."""
-    shown = CONTROLS.sub(_picture, text[:longest])
-    left = len(text) - longest
-    return f"{shown}… ({left:,} more characters)" if left > 0 else shown
+    if len(text) <= longest + SPARE:
+        return CONTROLS.sub(_picture, text)
+    return f"{CONTROLS.sub(_picture, text[:longest])}… ({len(text) - longest:,} more characters)"
 
 
 def _picture(found: re.Match[str]) -> str:
@@ -24,11 +26,11 @@ def _picture(found: re.Match[str]) -> str:
 
 
 def printable_tree(value: Any) -> Any:
-    """Return a JSON value with all texts in it printable."""
+    """Return a JSON value with all texts in it printable, whole as they are."""
     if isinstance(value, str):
-        return printable(value)
+        return printable(value, len(value))
     if isinstance(value, dict):
-        return {printable(str(key)): printable_tree(each) for key, each in value.items()}
+        return {str(key): printable_tree(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [printable_tree(each) for each in value]
     return value
