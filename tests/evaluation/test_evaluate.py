@@ -16,10 +16,9 @@ from support.toy import CPU, toy_pairs, write_pairs
 import transformer
 from transformer.config import DecodeConfig
 from transformer.decoding.translator import Translator, make_translator, planned_precision
-from transformer.evaluation import evaluate as evaluation
 from transformer.evaluation.evaluate import Scoring, evaluated
 from transformer.evaluation.systems import System
-from transformer.evaluation.texts import read_evaluation_text
+from transformer.evaluation.texts import EvaluationText, read_evaluation_text
 from transformer.runs.models import load_model
 from transformer.runs.run import open_run
 
@@ -153,7 +152,7 @@ def test_several_test_sets_at_once(run: Path, decoded: list[int], monkeypatch: p
     sets = {"wmt14/full": toy_pairs(7, 81), "wmt15": toy_pairs(9, 82), "wmt16": toy_pairs(5, 83)}
 
     def read(_: object, split: str, source: object, references: object, testset: str) -> Any:
-        return evaluation.EvaluationText(testset, sets[testset])
+        return EvaluationText(testset, sets[testset])
 
     monkeypatch.setattr("transformer.evaluation.texts.read_evaluation_text", read)
     names = ["--testset", "wmt14/full", "wmt15", "decode.max_extra=9", "wmt16", "--testset", "wmt14/full"]
