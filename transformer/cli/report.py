@@ -76,15 +76,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _evaluate(path: Path, device_name: str) -> None:
     """Evaluate a run on its test set, or else its validation set, and keep that, if it has no evaluation."""
-    from transformer.decoding.loading import load_translator
-    from transformer.evaluation.evaluate import evaluate
-    from transformer.evaluation.records import keep_evaluation, read_records
+    from transformer.evaluation.evaluate import Scoring, evaluated
+    from transformer.evaluation.evaluated_model import EvaluatedModel
+    from transformer.evaluation.records import read_records
     from transformer.evaluation.texts import read_evaluation_text
     from transformer.system.device import resolve_device
 
     if any(record.pairs is not None for record in read_records(path)):
         return
-    opened, translator, used = load_translator(path, [], resolve_device(device_name))
-    split = "valid" if opened.config.data.test is None else "test"
-    text = read_evaluation_text(opened, split, None, [], None)
-    keep_evaluation(opened, evaluate(opened, translator, used, text, progress=True))
+    model = EvaluatedModel(path, [], resolve_device(device_name))
+    split = "valid" if model.run.config.data.test is None else "test"
+    text = read_evaluation_text(model.run, split, None, [], None)
+    evaluated(model, text, Scoring(progress=True))
