@@ -116,15 +116,21 @@ def evaluate(
     testset: str | None = None,
     device: str = "auto",
     checkpoint: str | None = None,
+    metrics: Iterable[str] = (),
+    tokenizer: str | None = None,
+    again: bool = False,
     save: bool = False,
 ) -> Evaluation:
-    """Translate held-out text and score the translations with BLEU and chrF.
+    """Translate held-out text and score the translations with BLEU and chrF, and with the `metrics` beside them.
 
     The text is the run's `data.test`, or `data.valid` with `split="valid"`, or the files `source` and `reference`,
     or a sacreBLEU test set such as `wmt14/full`. `reference` may be several files, one for each translation of the
     source; of a test set all references are used. `save` also writes translations and scores into the run directory
     and updates its model card, as the command does: no evaluation replaces another, and if they cannot be written, a
-    warning is logged. `overrides`, `device` and `checkpoint` are as in `load`.
+    warning is logged. If the run directory has the same text's translations by the same weights, with the same
+    settings, on the same kind of device, they are scored, unless `again` is set; `evaluation.translated` says when they
+    were made. `metrics` are `chrf++`, `ter`, `meteor`, `comet`. `tokenizer` is sacreBLEU's name of one for BLEU, by
+    default the one for the language. `overrides`, `device` and `checkpoint` are as in `load`.
 
     >>> evaluation = transformer.evaluate("runs/mine", {"decode.beam": 2}, split="valid")
     >>> evaluation.scores["bleu"].score > 90
@@ -132,9 +138,10 @@ def evaluate(
     >>> len(evaluation.translations)
     50
     """
-    from transformer.evaluation import evaluate as evaluation
-    from transformer.evaluation.records import keep_evaluation
+    from transformer.evaluation.evaluate import Scoring, check_scoring, evaluated
+    from transformer.evaluation.systems import System
     from transformer.evaluation.texts import read_evaluation_text
+    from transformer.system.device import resolve_device
 
     several = (reference,) if isinstance(reference, (str, os.PathLike)) else reference or ()
     references = [expanded(each) for each in several]
@@ -142,12 +149,13 @@ def evaluate(
         raise ConfigError("source and reference must be given together")
     if split not in ("valid", "test"):
         raise ConfigError(f"split must be valid or test, not {split!r}")
-    opened, translator, used = _load(run, overrides, device, checkpoint)
-    text = read_evaluation_text(opened, split, _path(source), references, testset)
-    found = evaluation.evaluate(opened, translator, used, text)
-    if save:
-        keep_evaluation(opened, found)
-    return found
+    if isinstance(metrics, str):
+        raise TypeError("metrics must be a list of names, not a string")
+    system = System(expanded(run), _texts(overrides), resolve_device(device), checkpoint)
+    scoring = Scoring(tuple(metrics), tokenizer, again, keep=save)
+    check_scoring(scoring, system.run.config.data.target)
+    text = read_evaluation_text(system.run, split, _path(source), references, testset)
+    return evaluated(system, text, scoring)
 
 
 @dataclass(frozen=True)

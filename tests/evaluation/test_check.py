@@ -20,12 +20,12 @@ from transformer.data.corpus import Pair
 from transformer.data.tokenizer import Tokenizer
 from transformer.decoding.translator import Translator
 from transformer.evaluation.check import LIMITS, Check, check_model
+from transformer.evaluation.contenders import TextChoice, kept_translations, text_to_check
 from transformer.evaluation.evaluate import Evaluation
 from transformer.evaluation.health import KINDS
 from transformer.evaluation.metrics import score_corpus
 from transformer.evaluation.probes import PLACEHOLDERS, TITLES, make_probes
 from transformer.evaluation.records import keep_evaluation
-from transformer.evaluation.systems import TextChoice, kept_translations, text_to_check
 from transformer.evaluation.texts import text_digest
 from transformer.runs.run import Run, write_run
 

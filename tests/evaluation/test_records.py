@@ -211,7 +211,7 @@ def test_a_damaged_text_is_not_taken_for_the_right_one(run: Run, said: list[str]
 
 
 def test_the_text_of_an_old_record_is_read_again_if_it_is_the_same(run: Run, tmp_path: Path) -> None:
-    """Versions before 0.4 kept the names of the files only; a split of the run has none."""
+    """Versions up to 0.4 kept the names of the files only; a split of the run has none."""
     (tmp_path / "a").write_text("one\ntwo\n")
     (tmp_path / "b").write_text("eins\nzwei\n")
     pairs = [Pair("one", "eins"), Pair("two", "zwei")]

@@ -67,12 +67,16 @@ def test_several_processes_evaluate_as_one_does(trained_run: Path, tmp_path: Pat
     shutil.copytree(trained_run, run, ignore=shutil.ignore_patterns("evaluations"))
     command = ["evaluate", run, "--device", "cpu", "--json", "decode.beam=2"]
     alone = json.loads(main(*command).out)
-    (code, out, err), *others = run_together(3, tmp_path, *command)
-    assert code == 0, err
-    found = json.loads(out)
-    assert {**found, "seconds": 0} == {**alone, "seconds": 0}
-    assert all(other[:2] == [0, ""] for other in others)
-    assert len(list((run / "evaluations").glob("*.json"))) == 1
+    for options in (["--again"], []):  # which translate anew, and score what was translated
+        (code, out, err), *others = run_together(3, tmp_path, *command, *options)
+        assert code == 0, err
+        found = json.loads(out)
+        assert ("translated" in found) == (not options)
+        assert {key: found[key] for key in alone if "second" not in key} == {
+            key: value for key, value in alone.items() if "second" not in key
+        }
+        assert all(other[:2] == [0, ""] for other in others)
+        assert len(list((run / "evaluations").glob("*.json"))) == 1
 
 
 def test_what_is_wrong_with_the_input_is_told_by_all(trained_run: Path, tmp_path: Path) -> None:

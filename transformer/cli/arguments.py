@@ -90,14 +90,14 @@ def open_translator(
     Raises ConfigError in all processes if they have different ones.
     """
     from transformer.decoding.loading import load_translator
+    from transformer.decoding.shared import refuse_other_models
     from transformer.runs.checkpoint import weights_digest
     from transformer.system.device import resolve_device
 
     ranks, device = fellows or (None, resolve_device(args.device))
     opened, translator, used = load_translator(args.model, overrides, device, checkpoint)
     if ranks is not None:
-        digest = weights_digest(opened.checkpoints / used)
-        ranks.refuse_differences({"the weights": digest, **{f"decode.{k}": v for k, v in vars(translator.cfg).items()}})
+        refuse_other_models(ranks, translator, weights_digest(opened.checkpoints / used))
     return opened, translator, used
 
 

@@ -14,14 +14,15 @@ from transformer.cli.arguments import (
     add_overrides,
     add_run,
     as_path,
-    open_translator,
+    is_override,
     together,
 )
 from transformer.cli.terminal import say
 from transformer.errors import ConfigError
 
 if TYPE_CHECKING:
-    from transformer.cli.arguments import Fellows
+    from transformer.evaluation.evaluate import Evaluation
+    from transformer.system.distributed import Ranks
 
 HELP = "translate a test set and score the translations"
 
@@ -32,6 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_overrides(parser, "decode.beam=5")
     add_device(parser)
     add_checkpoint(parser)
+    _add_text(parser)
+    _add_scoring(parser)
+    parser.add_argument(
+        "--samples", type=int, default=0, metavar="N", help="also print N translations with source and reference"
+    )
+    add_json(parser, " per text")
+
+
+def _add_text(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", choices=("valid", "test"), default="test", help="held-out text of the configuration (default: test)"
     )
@@ -48,46 +58,100 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--testset",
-        metavar="NAME",
-        action=Once,
-        help="a sacreBLEU test set, such as wmt14/full, with all its references",
+        metavar="NAME ...",
+        action="append",
+        default=[],
+        help="one or several of sacreBLEU's test sets, such as wmt14/full wmt15, with all their references",
+    )
+
+
+def _add_scoring(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--metrics",
+        metavar="NAME,...",
+        action="append",
+        default=[],
+        help="metrics beside BLEU and chrF: chrf++, ter, meteor, comet",
     )
     parser.add_argument(
-        "--samples", type=int, default=0, metavar="N", help="also print N translations with source and reference"
+        "--tokenizer", metavar="NAME", action=Once, help="sacreBLEU's tokenizer for BLEU (default: by the language)"
     )
-    add_json(parser, "")
+    parser.add_argument("--again", action="store_true", help="translate even if the translations are on disk")
 
 
 def run(args: argparse.Namespace) -> int:
     """Translate and score; save the translations and scores, then print the scores."""
     if (args.source is None) != (not args.reference):
         raise ConfigError("--source and --reference must be given together")
+    args.overrides, args.testset = _sorted(args.overrides, args.testset)
     with together(args) as fellows:
-        return _evaluate(args, fellows)
+        from transformer.evaluation.systems import end_help, help_evaluate
+
+        if fellows is None:
+            return _evaluate(args, None)
+        ranks, device = fellows
+        if not ranks.first:
+            help_evaluate(args.model, args.overrides, device, ranks)
+            return 0
+        code = _evaluate(args, ranks)
+        end_help(ranks)
+        return code
 
 
-def _evaluate(args: argparse.Namespace, fellows: Fellows | None) -> int:
-    from transformer.evaluation.evaluate import evaluate, help_evaluate
-    from transformer.evaluation.records import keep_evaluation
-    from transformer.evaluation.texts import read_evaluation_text
+def _sorted(words: list[str], testsets: list[str]) -> tuple[list[str], list[str]]:
+    """Return the arguments KEY=VALUE, and the test sets: those after the first of --testset are words of their own."""
+    names = [text for text in words if testsets and not is_override(text)]
+    return [text for text in words if text not in names], [*testsets, *names]
 
-    opened, translator, used = open_translator(args, args.overrides, args.checkpoint, fellows)
-    ranks = fellows and fellows[0]
-    if ranks is not None and not ranks.first:
-        help_evaluate(translator, ranks)
-        return 0
-    text = read_evaluation_text(opened, args.split, args.source, args.reference, args.testset)
-    found = evaluate(opened, translator, used, text, progress=True, ranks=ranks)
-    keep_evaluation(opened, found)  # before anything is printed, which may fail
-    if args.json:
-        print(json.dumps(found.as_json()))
-        return 0
-    say("\n".join(map(str, found.scores.values())))
-    say(f"{len(text.pairs)} sentences of {text.name} in {found.seconds:.1f} s with {used}")
-    samples = min(args.samples, len(text.pairs))
+
+def _evaluate(args: argparse.Namespace, ranks: Ranks | None) -> int:
+    from transformer.evaluation.evaluate import Scoring, check_scoring, evaluated
+    from transformer.evaluation.systems import System
+    from transformer.evaluation.tables import table_of_texts
+    from transformer.evaluation.texts import read_evaluation_texts
+    from transformer.system.device import resolve_device
+
+    metrics = tuple(name.strip() for names in args.metrics for name in names.split(","))
+    scoring = Scoring(metrics, args.tokenizer, args.again, progress=True)
+    system = System(args.model, args.overrides, resolve_device(args.device), args.checkpoint, ranks=ranks)
+    check_scoring(scoring, system.run.config.data.target)
+    texts = read_evaluation_texts(system.run, args.split, args.source, args.reference, args.testset)
+    every = []
+    for text in texts:
+        found = evaluated(system, text, scoring)  # which keeps it before anything is printed, which may fail
+        every.append(found)
+        if args.json:
+            print(json.dumps(printed(found)), flush=True)
+        else:
+            say(("\n" if len(every) > 1 else "") + block(found, system.name))
+            say_samples(found, args.samples)
+    if len(every) > 1 and not args.json:
+        say("\n" + table_of_texts(every))
+    return 0
+
+
+def printed(found: Evaluation) -> dict[str, object]:
+    """Return the JSON object of an evaluation; `translated` is there if it was translated before."""
+    return {**found.as_json(), **({} if found.translated is None else {"translated": found.translated})}
+
+
+def block(found: Evaluation, checkpoint: str) -> str:
+    """Return what is printed of an evaluation: a line for each score, then what was translated, how and how fast."""
+    then = "" if found.translated is None else f" at {found.translated}"
+    what = f"{len(found.translations)} sentences of {found.name}"
+    speed = f"in {found.seconds:.1f} s{then} ({found.speed:.1f} a second)"
+    values = {**found.origin["decode"], "max_length": found.origin["max_length"]}
+    settings = " ".join(f"{key}={value}" for key, value in values.items())
+    how = f"{found.precision} on {found.origin['device']}, {settings}"
+    return "\n".join([*map(str, found.scores.values()), f"{what} {speed} with {checkpoint}", how])
+
+
+def say_samples(found: Evaluation, most: int) -> None:
+    """Print some translations with source and references, from the whole text."""
+    count = len(found.pairs)
+    samples = min(most, count)
     for i in range(samples):
-        pick = i * len(text.pairs) // samples
-        pair = text.pairs[pick]
+        pick = i * count // samples
+        pair = found.pairs[pick]
         say(f"\n  source       {pair.source}\n  translation  {found.translations[pick]}")
         say("\n".join(f"  reference    {reference}" for reference in pair.references))
-    return 0

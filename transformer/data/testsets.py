@@ -26,14 +26,7 @@ def testset_files(name: str, source: str, target: str) -> list[Path]:
     """
     import sacrebleu
 
-    known = sacrebleu.get_available_testsets()
-    if name not in known:
-        close = difflib.get_close_matches(name.lower(), known, n=1)
-        hint = f"did you mean {close[0]}?" if close else "see `sacrebleu --list`"
-        raise DataError(f"sacreBLEU has no test set {name!r}; {hint}")
-    pair = _langpair(sacrebleu.get_langpairs_for_testset(name), source, target)
-    if pair is None:
-        raise DataError(f"sacreBLEU's test set {name} has no language pair {source}-{target}")
+    pair = find_testset(name, source, target)
     folder = _folder(sacrebleu.DATASETS[name])
     try:
         with _patience(), _log_of("sacrebleu") as complaints:
@@ -47,6 +40,21 @@ def testset_files(name: str, source: str, target: str) -> list[Path]:
             f"run once with a network connection, or give the text with --source and --reference{rest}"
         ) from None
     return _check(name, pair, [Path(file) for file in files], folder)
+
+
+def find_testset(name: str, source: str, target: str) -> str:
+    """Return the language pair of a test set as sacreBLEU writes it. Raises DataError if there is no such set."""
+    import sacrebleu
+
+    known = sacrebleu.get_available_testsets()
+    if name not in known:
+        close = difflib.get_close_matches(name.lower(), known, n=1)
+        hint = f"did you mean {close[0]}?" if close else "see `sacrebleu --list`"
+        raise DataError(f"sacreBLEU has no test set {name!r}; {hint}")
+    pair = _langpair(sacrebleu.get_langpairs_for_testset(name), source, target)
+    if pair is None:
+        raise DataError(f"sacreBLEU's test set {name} has no language pair {source}-{target}")
+    return pair
 
 
 def _langpair(known: Iterable[str], source: str, target: str) -> str | None:

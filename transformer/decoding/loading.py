@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 
 from transformer import atomic, config_file
-from transformer.config import Config
 from transformer.data.lengths import Lengths, read_lengths
 from transformer.decoding.translator import Translator, make_translator
 from transformer.errors import CheckpointError, ConfigError
@@ -23,16 +22,17 @@ log = logging.getLogger(__name__)
 
 
 def load_translator(
-    path: Path, overrides: Iterable[str], device: torch.device, checkpoint: str | None = None
+    path: Path, overrides: Iterable[str], device: torch.device, checkpoint: str | None = None, plain: bool = False
 ) -> tuple[Run, Translator, str]:
     """Return a run, its translator and the name of the checkpoint used. `overrides` may set `decode.*` and `data.*`.
 
-    `checkpoint` is the name of one, by default the best usable one. Raises ConfigError or CheckpointError.
+    `checkpoint` is the name of one, by default the best usable one. `plain` takes the weights beside their moving
+    average. Raises ConfigError or CheckpointError.
     """
     run, overrides = open_run(path), list(overrides)
-    cfg = _override(run.config, overrides)
+    cfg = changed(run, overrides).config
     with enough_memory(f"the model in {path} does not fit"):
-        model, used = load_model(run, checkpoint)
+        model, used = load_model(run, checkpoint, plain)
         lengths, data = trained_lengths(run), cfg.data
         if lengths and any(text.startswith("data.max_length=") for text in overrides):
             lengths = replace(lengths, source=data.max_length)
@@ -54,8 +54,10 @@ def trained_lengths(run: Run) -> Lengths | None:
         return None
 
 
-def _override(cfg: Config, overrides: list[str]) -> Config:
+def changed(run: Run, overrides: Iterable[str]) -> Run:
+    """Return the run with some settings of `decode.*` and `data.*` changed. Raises ConfigError for others."""
+    overrides = list(overrides)
     for text in overrides:
         if not text.startswith(("decode.", "data.")):
             raise ConfigError(f"{text} cannot be changed after training; only decode.* and data.* can be set here")
-    return config_file.override(cfg, overrides) if overrides else cfg
+    return replace(run, config=config_file.override(run.config, overrides)) if overrides else run

@@ -40,6 +40,11 @@ def translate_shared(
             yield [Translation(text, score, log_prob, tuple(ids)) for text, score, log_prob, ids in found]
 
 
+def refuse_other_models(ranks: Ranks, translator: Translator, digest: str) -> None:
+    """Raise ConfigError in all processes if they have different weights, by their digest, or different settings."""
+    ranks.refuse_differences({"the weights": digest, **{f"decode.{k}": v for k, v in vars(translator.cfg).items()}})
+
+
 def shares(lengths: Sequence[int], count: int) -> list[slice]:
     """Return `count` slices that cover all items, of about equal length in sum."""
     ends = [0, *accumulate(length + 1 for length in lengths)]

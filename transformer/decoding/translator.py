@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from transformer.config import DecodeConfig
+from transformer.config import DecodeConfig, ModelConfig
 from transformer.data.lengths import Lengths
 from transformer.data.ragged import rectangle
 from transformer.data.text import visible
@@ -30,7 +30,7 @@ from transformer.decoding.prefix import PieceTable, TextPrefix, spread_prefix
 from transformer.decoding.sampling import Sampling, random_bits, sample
 from transformer.errors import ConfigError, DataError
 from transformer.model.network import Transformer
-from transformer.system.device import resolve_dtype
+from transformer.system.device import DTYPES, resolve_dtype
 from transformer.system.threads import Workers, start_workers
 
 MOST_SCORED = 4096
@@ -83,14 +83,21 @@ def make_translator(
     Raises ConfigError or DeviceError if `cfg` is not possible here.
     """
     check_precision(model, cfg, device)
-    int8 = not cfg.sampling and cfg.precision in ("auto", "int8") and obstacle(model.cfg, cfg.beam, device) is None
-    precision = "float32" if cfg.sampling and cfg.precision == "auto" else cfg.precision
-    if int8:
+    precision = planned_precision(model.cfg, cfg, device)
+    if precision == "int8":
         backend: Backend = make_engine(model)
     else:
-        backend = TorchBackend(model, resolve_dtype(precision, device), device, cfg.fast == "auto")
-    workers = start_workers(device, most=torch.get_num_threads() if int8 else TORCH_WORKERS)
+        backend = TorchBackend(model, DTYPES[precision], device, cfg.fast == "auto")
+    workers = start_workers(device, most=torch.get_num_threads() if precision == "int8" else TORCH_WORKERS)
     return Translator(model, tokenizer, cfg, max_length, device, backend, workers, lengths, language)
+
+
+def planned_precision(model: ModelConfig, cfg: DecodeConfig, device: torch.device) -> str:
+    """Return the precision in which `make_translator` will decode, by its name in the configuration."""
+    if not cfg.sampling and cfg.precision in ("auto", "int8") and obstacle(model, cfg.beam, device) is None:
+        return "int8"
+    precision = "float32" if cfg.sampling and cfg.precision == "auto" else cfg.precision
+    return str(resolve_dtype(precision, device)).removeprefix("torch.")
 
 
 def check_precision(model: Transformer, cfg: DecodeConfig, device: torch.device) -> None:

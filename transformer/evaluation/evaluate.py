@@ -1,25 +1,21 @@
-"""Evaluation: translate a text and score the translations against raw references."""
+"""Evaluation: translate a text, unless that was done before, and score the translations against raw references."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tqdm import tqdm
-
-from transformer import __version__
 from transformer.data.corpus import Pair
-from transformer.decoding.batches import WINDOW
-from transformer.decoding.shared import translate_shared
-from transformer.decoding.translator import Translation, Translator
 from transformer.evaluation.checks import check_forms, check_text
-from transformer.evaluation.metrics import Scores, score_corpus
+from transformer.evaluation.metrics import METRICS, Scores, check_metrics, make_task, score_corpus
+from transformer.evaluation.records import find_translations, keep_evaluation, translations_digest
+from transformer.evaluation.systems import System
 from transformer.evaluation.texts import EvaluationText, reference_columns
-from transformer.runs.checkpoint import weights_digest
-from transformer.runs.run import Run
 from transformer.system.clock import Stopwatch
-from transformer.system.distributed import Ranks
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,6 +35,14 @@ class Evaluation:
     """Text, languages, checkpoint, settings, device and version, by their names in JSON."""
     pairs: Sequence[Pair] = ()
     """The sentences with their references."""
+    translated: str | None = None
+    """When it was translated, in ISO 8601, if the translations were taken from a record; `seconds` are of then."""
+
+    @property
+    def speed(self) -> float:
+        """Sentences that were translated a second."""
+        seconds = round(self.seconds, 3)  # as it is kept
+        return len(self.translations) / seconds if seconds else 0.0
 
     def as_json(self) -> dict[str, Any]:
         """Return the JSON object that `evaluate --json` prints. With the time, it is kept in the run directory."""
@@ -47,66 +51,85 @@ class Evaluation:
             **{name: score.as_json() for name, score in self.scores.items()},
             "sentences": len(self.translations),
             "seconds": round(self.seconds, 3),
+            "sentences_per_second": round(self.speed, 3),
             "precision": self.precision,
             **self.origin,
+            "translations": {"sha256": translations_digest(self.translations)},
         }
 
 
-def evaluate(
-    run: Run,
-    translator: Translator,
-    checkpoint: str,
-    text: EvaluationText,
-    progress: bool = False,
-    ranks: Ranks | None = None,
-) -> Evaluation:
-    """Translate the sources and score the translations, with confidence intervals.
+@dataclass(frozen=True)
+class Scoring:
+    """How translations are scored and kept."""
 
-    `run` has the settings that are used, `checkpoint` is the name of the one that the translator was loaded from.
-    `progress` shows a progress bar if standard error is a terminal. The first of several processes calls this, the
-    others `help_evaluate`.
+    metrics: tuple[str, ...] = ()
+    """Metrics beside the usual ones."""
+    tokenizer: str | None = None
+    """sacreBLEU's name of the tokenizer of BLEU; None: the one for the language."""
+    again: bool = False
+    """Whether to translate even if the translations are on disk."""
+    keep: bool = True
+    """Whether scores and translations are written into the run directory."""
+    progress: bool = False
+    """Whether to show a progress bar if standard error is a terminal."""
+
+
+def check_scoring(scoring: Scoring, target: str) -> None:
+    """Raise TransformerError if a metric or the tokenizer cannot be used here. Models of metrics are downloaded."""
+    task = make_task(target, tokenizer=scoring.tokenizer)
+    for name in check_metrics(scoring.metrics):
+        if not METRICS[name].selects:
+            METRICS[name].make(task)
+
+
+def evaluated(system: System, text: EvaluationText, scoring: Scoring | None = None) -> Evaluation:
+    """Return the evaluation of a text, with confidence intervals.
+
+    If the run directory has translations of the same text with the same weights, settings, precision, device and
+    version, they are scored, and the model is not loaded; that is logged. `scoring` says what else. Of several
+    processes only the first calls this; the others call `help_evaluate`.
     """
-    origin = _origin(run, translator, checkpoint, text)  # first: a training may remove the checkpoint meanwhile
+    scoring = scoring or Scoring()
+    check_scoring(scoring, system.run.config.data.target)
     check_text(text.pairs)
-    watch = Stopwatch()
-    sources = [pair.source for pair in text.pairs]
-    found = tqdm(
-        translator.translate(sources) if ranks is None else _shared(translator, sources, ranks),
-        total=len(sources),
-        unit=" lines",
-        disable=None if progress else True,
-        leave=False,
+    found = None if scoring.again else _kept(system, text)
+    if found is None:
+        found = _translated(system, text, scoring)
+        check_forms(found.translations, text.pairs)
+    scores = score_corpus(
+        found.translations,
+        reference_columns(text.pairs),
+        system.run.config.data.target,
+        interval=True,
+        metrics=scoring.metrics,
+        tokenizer=scoring.tokenizer,
+        sources=[pair.source for pair in text.pairs],
     )
-    translations = [nbest[0].text for nbest in found]
-    seconds = watch.seconds
-    check_forms(translations, text.pairs)
-    scores = score_corpus(translations, reference_columns(text.pairs), run.config.data.target, interval=True)
-    return Evaluation(text.name, translations, scores, seconds, translator.precision, origin, text.pairs)
+    found = replace(found, scores=scores)
+    if scoring.keep:
+        keep_evaluation(system.stored, found)
+    return found
 
 
-def help_evaluate(translator: Translator, ranks: Ranks) -> None:
-    """Translate a share of the text that the first process evaluates on."""
-    for _ in _shared(translator, [], ranks):
-        pass
+def _kept(system: System, text: EvaluationText) -> Evaluation | None:
+    """Return the evaluation, without scores, whose translations are on disk."""
+    origin, precision = system.origin(text), system.precision
+    record = find_translations(system.stored.path, {**origin, "precision": precision})
+    if record is None:
+        return None
+    seconds, time = record.values["seconds"], str(record.values.get("time", ""))
+    log.info("%s was translated before: scoring %s; --again translates it anew", text.name, record.path.stem + ".txt")
+    return Evaluation(text.name, record.translations, {}, seconds, precision, origin, text.pairs, time)
 
 
-def _shared(translator: Translator, sources: list[str], ranks: Ranks) -> Iterator[list[Translation]]:
-    """Yield the translations of the first process's sources."""
-    sources, warnings = ranks.of_first(lambda: sources), translator.warnings()
-    size = WINDOW * ranks.count
-    for start in range(0, len(sources), size):
-        lines = sources[start : start + size]
-        yield from translate_shared(translator, lines, ranks, first=start + 1, warnings=warnings)
-
-
-def _origin(run: Run, translator: Translator, checkpoint: str, text: EvaluationText) -> dict[str, Any]:
-    data = run.config.data
-    return {
-        "text": {"sha256": text.sha256, "files": list(text.files)},
-        "languages": [data.source, data.target],
-        "checkpoint": {"name": checkpoint, "sha256": weights_digest(run.checkpoints / checkpoint)},
-        "decode": dict(vars(run.config.decode)),
-        "max_length": data.max_length,
-        "device": translator.device.type,
-        "version": __version__,
-    }
+def _translated(system: System, text: EvaluationText, scoring: Scoring) -> Evaluation:
+    """Return the evaluation, without scores, after translating the text."""
+    expected = system.checkpoint
+    system.load()
+    other = system.checkpoint != expected and system.ranks is None and not scoring.again  # the best was damaged
+    if other and (found := _kept(system, text)):
+        return found
+    origin = system.origin(text)  # first: a training may remove the checkpoint meanwhile
+    watch = Stopwatch()
+    translations = system.translate([pair.source for pair in text.pairs], scoring.progress)
+    return Evaluation(text.name, translations, {}, watch.seconds, system.precision, origin, text.pairs)

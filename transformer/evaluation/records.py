@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
 LONGEST_NAME = 150
 """Bytes of a text's name that the name of a file keeps. File systems allow 255 in all."""
-IDENTITY = ("name", "languages", "checkpoint", "precision", "decode", "max_length", "device", "version")
-"""What an evaluation is known by, beside the content of its text and the signatures of its scores."""
+DECODED = ("languages", "precision", "decode", "max_length", "device", "version")
+"""What translations depend on, beside the sentences and the weights."""
+DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError)
+"""What `read_record` raises for what is no evaluation."""
 log = logging.getLogger(__name__)
 
 
@@ -42,7 +44,7 @@ class Record:
     """What the file has: the JSON of `evaluate --json`, and the time."""
     translations: list[str]
     pairs: list[Pair] | None
-    """The sentences with their references, or None if a version before 0.4 did not keep them and they are gone."""
+    """The sentences with their references, or None if version 0.4 or before did not keep them and they are gone."""
 
 
 def read_records(run: Path) -> list[Record]:
@@ -51,10 +53,74 @@ def read_records(run: Path) -> list[Record]:
     for path in sorted((run / EVALUATIONS).glob("*.json")):
         try:
             found.append(read_record(run, path))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except DAMAGED as error:
             reason = f"it lacks {error}" if isinstance(error, KeyError) else error
             log.warning("%s is no evaluation that can be read: %s", path, reason)
-    return sorted(found, key=lambda record: str(record.values.get("time", "")))  # versions before 0.2 kept no time
+    return sorted(found, key=_time)
+
+
+def find_translations(run: Path, origin: Mapping[str, Any]) -> Record | None:
+    """Return the newest evaluation that has translations of this origin, whatever text and checkpoint are called.
+
+    `origin` has the names of a record's values. Evaluations of versions before 0.3 do not tell their origin.
+    """
+    wanted = _decoded(origin)
+    found = (record for path in _files(run / EVALUATIONS, wanted) if (record := _sound(run, path)) is not None)
+    return max(found, key=_time, default=None)
+
+
+def _files(folder: Path, decoded: Mapping[str, Any]) -> Iterator[Path]:
+    """Yield the files of scores whose translations are of this origin."""
+    for path in sorted(folder.glob("*.json")):
+        values = _values(path)
+        if values is not None and _decoded(values) == decoded:
+            yield path
+
+
+def _values(path: Path) -> dict[str, Any] | None:
+    """Return the content of a file of scores, or None if it is none."""
+    try:
+        values = atomic.read_json(path)
+    except (OSError, ValueError):
+        return None
+    return values if isinstance(values, dict) and METRICS.keys() & values.keys() else None
+
+
+def _decoded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the translations of an evaluation depend on."""
+    text, checkpoint = values.get("text"), values.get("checkpoint")
+    known = {key: values.get(key) for key in DECODED}
+    known["text"] = text.get("sha256") if isinstance(text, dict) else None
+    if isinstance(checkpoint, dict):
+        known["checkpoint"] = {key: value for key, value in checkpoint.items() if key != "name"}
+    return json.loads(json.dumps(known))  # lists for tuples, as in a file
+
+
+def _sound(run: Path, path: Path) -> Record | None:
+    """Return the evaluation in a file if its translations are what was kept."""
+    try:
+        record = read_record(run, path)
+        kept = record.values.get("translations", {}).get("sha256")
+        whole = kept in (None, translations_digest(record.translations))
+        float(record.values["seconds"])
+    except DAMAGED as error:
+        log.warning("%s is no evaluation that can be read: %s", path, error)
+        return None
+    if not whole:
+        log.warning("%s has changed since it was written, so it is not used", path.with_suffix(".txt"))
+    return record if whole else None
+
+
+def _time(record: Record) -> str:
+    return str(record.values.get("time", ""))  # versions before 0.2 kept no time
+
+
+def translations_digest(translations: Iterable[str]) -> str:
+    """Return the SHA-256 of the file of these translations."""
+    digest = hashlib.sha256()
+    for line in translations:
+        digest.update(line.encode("utf-8", "replace") + b"\n")
+    return digest.hexdigest()
 
 
 def read_record(run: Path, path: Path) -> Record:
@@ -131,14 +197,44 @@ def _write(run: Run, evaluation: Evaluation) -> Path:
     folder = run.path / EVALUATIONS
     folder.mkdir(exist_ok=True)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    record = json.dumps({**evaluation.as_json(), "time": now}, indent=1)
+    values = json.loads(json.dumps({**evaluation.as_json(), "time": evaluation.translated or now}))
     with atomic.only_writer(folder, wait=True):
-        stem = _free_name(folder, evaluation.name, identity(json.loads(record)))
-        path = folder / f"{stem}.txt"
+        own = _own_file(folder, values)
+        if own is not None:
+            values = _merged(own, values)
+        path = own or folder / f"{_free_name(folder, evaluation.name, identity(values))}.json"
         _write_pairs(run.path, evaluation.pairs)
-        atomic.write_text(path, "".join(line + "\n" for line in evaluation.translations))
-        atomic.write_text(folder / f"{stem}.json", record + "\n")
-    return path
+        atomic.write_text(path.with_suffix(".txt"), "".join(line + "\n" for line in evaluation.translations))
+        atomic.write_text(path, json.dumps(values, indent=1) + "\n")
+    return path.with_suffix(".txt")
+
+
+def _own_file(folder: Path, values: Mapping[str, Any]) -> Path | None:
+    """Return the file of the same evaluation: of the same origin and names, and no score has another signature."""
+    names = (values["name"], values.get("checkpoint"))
+    if values.get("text") is None:
+        return None
+    for path in _files(folder, _decoded(values)):
+        old = _values(path) or {}
+        both = METRICS.keys() & old.keys() & values.keys()
+        if (old.get("name"), old.get("checkpoint")) == names and all(
+            old[each].get("signature") == values[each]["signature"] for each in both
+        ):
+            return path
+    return None
+
+
+def _merged(own: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of an evaluation, with scores that its file has in addition, if the translations are equal."""
+    old = _values(own) or {}
+    before = old.get("translations", {}).get("sha256")
+    if before == values["translations"]["sha256"]:
+        others = {name: old[name] for name in METRICS if name in old}
+        scores = {name: {**others, **values}[name] for name in METRICS if name in {**others, **values}}
+        return {"name": values["name"], **scores, **{key: each for key, each in values.items() if key not in scores}}
+    if before is not None:
+        log.warning("%s is replaced: the same evaluation has other translations now", own.with_suffix(".txt"))
+    return values
 
 
 def _write_pairs(run: Path, pairs: Sequence[Pair]) -> None:
@@ -152,30 +248,18 @@ def _write_pairs(run: Path, pairs: Sequence[Pair]) -> None:
 
 
 def identity(record: Mapping[str, Any]) -> str:
-    """Return a digest of what makes an evaluation the same as another: all that its translations and scores depend on.
-
-    Records of versions before 0.3 do not tell it; theirs is of what they have, and equals no other.
-    """
-    known = {key: record.get(key) for key in IDENTITY}
-    known["text"] = record.get("text", {}).get("sha256")
-    known["signatures"] = {name: record.get(name, {}).get("signature") for name in METRICS}
+    """Return a digest of what makes an evaluation another than those of the same name."""
+    known = {**_decoded(record), "name": record.get("name"), "checkpoint": record.get("checkpoint")}
+    known["signatures"] = {name: record[name].get("signature") for name in METRICS if name in record}
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
 def _free_name(folder: Path, name: str, key: str) -> str:
-    """Return the name of the text if no other evaluation has it, else the name and the beginning of `key`."""
+    """Return the name of the text if no other file has it, else the name and the beginning of `key`."""
     stem = re.sub(r'[/\\:*?"<>|\x00-\x1f\x7f]', "-", name).lstrip(".") or "text"
     while len(os.fsencode(stem)) > LONGEST_NAME:
         stem = stem[:-1]
-    files = [folder / f"{stem}{suffix}" for suffix in (".json", ".txt")]
-    if any(map(os.path.lexists, files)) and _identity_of(files[0]) != key:
-        return f"{stem}-{key[:8]}"
-    return stem
-
-
-def _identity_of(file: Path) -> str | None:
-    """Return the identity of the evaluation in a file, or None if there is none in it."""
-    try:
-        return identity(atomic.read_json(file))
-    except (OSError, ValueError, AttributeError):
-        return None
+    names = (stem, *(f"{stem}-{key[:digits]}" for digits in (8, 16, 64)))
+    return next(
+        each for each in names if not any(os.path.lexists(folder / f"{each}{end}") for end in (".json", ".txt"))
+    )

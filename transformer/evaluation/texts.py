@@ -13,6 +13,7 @@ from transformer.config import CorpusConfig
 from transformer.data.corpus import Pair, ReferencedPair
 from transformer.data.lines import read_text
 from transformer.data.prepare import read_all_pairs
+from transformer.data.testsets import find_testset
 from transformer.errors import ConfigError, DataError, TransformerError
 from transformer.runs.run import Run, open_run
 
@@ -58,6 +59,19 @@ def read_evaluation_text(
     if chosen is None:
         raise DataError(f"this run has no data.{split}; give --source and --reference, or --testset")
     return EvaluationText(split, read_all_pairs(chosen, data))
+
+
+def read_evaluation_texts(
+    run: Run, split: str, source: Path | None, references: Sequence[Path], testsets: Sequence[str]
+) -> list[EvaluationText]:
+    """Return the texts to evaluate on: those of all test sets, in order, or the one that the other options name.
+
+    Raises what `read_evaluation_text` raises.
+    """
+    for name in testsets:  # before the first of them is downloaded
+        find_testset(name, run.config.data.source, run.config.data.target)
+    names: list[str | None] = [*dict.fromkeys(testsets)] or [None]
+    return [read_evaluation_text(run, split, source, references, name) for name in names]
 
 
 def reference_columns(pairs: Sequence[Pair]) -> list[list[str | None]]:

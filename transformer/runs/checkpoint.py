@@ -20,6 +20,8 @@ from transformer.runs.run import Run
 
 FORMAT = 1
 WEIGHTS, TENSORS, STATE = "model.safetensors", "state.safetensors", "state.json"
+PLAIN = "weights."
+"""Prefix of the weights in `TENSORS`, where those in `WEIGHTS` are a moving average."""
 LARGEST_HEADER = 16 << 20
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -86,9 +88,33 @@ def load_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def weights_digest(path: Path) -> str:
-    """Return the SHA-256 of a checkpoint's weights, as its manifest has it."""
-    return str(atomic.read_json(path / atomic.MANIFEST)["files"][WEIGHTS]["sha256"])
+def weights_digest(path: Path, plain: bool = False) -> str:
+    """Return the SHA-256 of a checkpoint's weights, as its manifest has it.
+
+    `plain` is for the weights beside their moving average; the digest is that of the optimizer's state, too.
+    """
+    return str(atomic.read_json(path / atomic.MANIFEST)["files"][TENSORS if plain else WEIGHTS]["sha256"])
+
+
+def has_plain(path: Path) -> bool:
+    """Return whether the weights of a checkpoint are a moving average, so that it has plain ones, too."""
+    try:
+        with safe_open(path / TENSORS, "pt") as file:
+            return any(name.startswith(PLAIN) for name in file.keys())  # noqa: SIM118 (not a dict)
+    except (OSError, SafetensorError):
+        return False
+
+
+def load_plain(path: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """Return the weights of a checkpoint before they were averaged. Raises CheckpointError if it has none."""
+    found = {
+        name.removeprefix(PLAIN): tensor
+        for name, tensor in load_tensors(path / TENSORS).items()
+        if name.startswith(PLAIN)
+    }
+    if {name: tuple(tensor.shape) for name, tensor in found.items()} != dict(expected):
+        raise CheckpointError(f"{path} has no weights beside the moving average that fit this configuration")
+    return found
 
 
 def load_tensors(path: Path, expected: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from transformer.config import Config
 from transformer.data.tokenizer import Tokenizer
 from transformer.errors import CheckpointError, ConfigError
 from transformer.model.network import Transformer
-from transformer.runs.checkpoint import WEIGHTS, first_usable, load_state, load_tensors
+from transformer.runs.checkpoint import WEIGHTS, first_usable, load_plain, load_state, load_tensors
 from transformer.runs.run import Run
 from transformer.system.memory import memory_of_this_machine
 
@@ -41,33 +41,45 @@ def _network(cfg: Config, tok: Tokenizer) -> Transformer:
     return Transformer(cfg.model, tok.sizes, tok.pad, start, cfg.data.max_length)
 
 
-def load_model(run: Run, name: str | None = None) -> tuple[Transformer, Path]:
-    """Return the network with the weights of the named checkpoint, or of the best usable one, and the checkpoint."""
+def load_model(run: Run, name: str | None = None, plain: bool = False) -> tuple[Transformer, Path]:
+    """Return the network with the weights of the named checkpoint, or of the best usable one, and the checkpoint.
+
+    `plain` takes the weights that are not averaged, of a training with a moving average.
+    """
     if name:
-        found = _named(run, name)
-        tensors = _weights(run, found)
+        found = named_checkpoint(run, name)
+        tensors = _weights(run, found, plain)
     else:
-        candidates = [run.pointer("best"), run.pointer("last"), *reversed(run.steps())]
-        found, tensors = first_usable(run, [c for c in candidates if c is not None], lambda path: _weights(run, path))
+        found, tensors = first_usable(run, candidates(run), lambda path: _weights(run, path, plain))
     model = build_model(run.config, run.tokenizer)
     model.load_state_dict(tensors)
     return model.eval(), found
 
 
-def _weights(run: Run, path: Path) -> dict[str, Tensor]:
+def candidates(run: Run) -> list[Path]:
+    """Return the checkpoints in the order in which they are tried: the best, the last, and those before it."""
+    found = [run.pointer("best"), run.pointer("last"), *reversed(run.steps())]
+    return list(dict.fromkeys(each for each in found if each is not None))
+
+
+def _weights(run: Run, path: Path, plain: bool = False) -> dict[str, Tensor]:
     if load_state(path).get("tokenizer") != run.tokenizer.fingerprint:
         raise CheckpointError(f"{path} was trained with a different tokenizer than the one in {run.path}")
     with torch.device("meta"):
         model = build_model(run.config, run.tokenizer)
-    return load_tensors(path / WEIGHTS, {k: tuple(v.shape) for k, v in model.state_dict().items()})
+    shapes = {name: tuple(part.shape) for name, part in model.state_dict().items()}
+    return load_plain(path, shapes) if plain else load_tensors(path / WEIGHTS, shapes)
 
 
-def _named(run: Run, name: str) -> Path:
-    """Return the checkpoint of this name, which may be `best` or `last`. Raises CheckpointError if it is damaged."""
+def named_checkpoint(run: Run, name: str, deep: bool = True) -> Path:
+    """Return the checkpoint of this name, which may be `best` or `last`. Raises CheckpointError if it is damaged.
+
+    `deep` compares the SHA-256 of its files.
+    """
     found = run.pointer(name) if name in ("best", "last") else run.checkpoints / name
     if found is None or not found.is_dir() or found.parent != run.checkpoints:
         there = ", ".join(path.name for path in sorted(run.checkpoints.glob("*-*"))) or "none"
         raise CheckpointError(f"{run.path} has no checkpoint {name!r}; there are: {there}")
-    if fault := atomic.damage(found):
+    if fault := atomic.damage(found, deep):
         raise CheckpointError(f"{found} cannot be used: {fault}")
     return found

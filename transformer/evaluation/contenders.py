@@ -1,0 +1,238 @@
+"""The systems to compare: runs, checkpoints of runs, and files of translations, on the same text.
+
+Translations that an evaluation has kept are read; only what is missing is translated, and kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from transformer import languages
+from transformer.config import CorpusConfig
+from transformer.data import corpus
+from transformer.data.corpus import Pair, ReferencedPair
+from transformer.data.lines import read_text
+from transformer.errors import ConfigError, DataError
+from transformer.evaluation import systems
+from transformer.evaluation.compare import System
+from transformer.evaluation.evaluate import Scoring, evaluated
+from transformer.evaluation.records import Record, read_records
+from transformer.evaluation.texts import EvaluationText, read_evaluation_text
+from transformer.paths import expanded
+from transformer.runs.checkpoint import weights_digest
+from transformer.runs.models import candidates
+from transformer.runs.run import Run, open_run
+
+MOST_TRAINING = 2000
+"""Pairs of the training text that are used where there is no other."""
+
+
+@dataclass(frozen=True)
+class TextChoice:
+    """Which text the systems are compared on: files, a test set, or a split of the first run."""
+
+    split: str = "test"
+    source: Path | None = None
+    references: Sequence[Path] = ()
+    testset: str | None = None
+    languages: Sequence[str] = ()
+    """Codes of source and target, where no run tells them."""
+
+
+@dataclass
+class Candidate:
+    """A system as the user named it: a run with the name of a checkpoint or None, or a file."""
+
+    text: str
+    path: Path
+    checkpoint: str | None = None
+    run: Run | None = None
+
+
+@dataclass(frozen=True)
+class Contenders:
+    """Systems with the text that all of them have translated."""
+
+    text: EvaluationText
+    systems: list[System]
+    source: str
+    """Language code of the source, or empty if it is not known."""
+    target: str
+    run: Run | None
+    """The first run, if there is one."""
+    decoded: list[str] = field(default_factory=list)
+    """The names of those systems that had to translate; the others were read."""
+
+
+def open_contenders(
+    names: Sequence[str | os.PathLike[str]], choice: TextChoice, device: torch.device, progress: bool = False
+) -> Contenders:
+    """Return the systems of these names with their translations of the chosen text.
+
+    A name is a run directory, `RUN@CHECKPOINT`, or a file with a translation a line. Raises ConfigError, DataError or
+    CheckpointError for what does not exist or does not fit together.
+    """
+    found = [_candidate(os.fspath(name)) for name in names]
+    runs = [each for each in found if each.run is not None]
+    source, target = _languages(runs, choice)
+    text = _text(runs[0].run if runs else None, choice, source, target)
+    contenders, decoded = [], []
+    for each in found:
+        if each.run is None:
+            contenders.append(System(each.text, read_text(each.path)))
+            continue
+        record = _kept(each.run, each.checkpoint, text)
+        if record is not None:
+            used, translations = str(record.values["checkpoint"]["name"]), record.translations
+        else:
+            used, translations = _translated(each, text, device, progress)
+            decoded.append(f"{each.path}@{used}")
+        contenders.append(System(f"{each.path}@{used}", translations))
+    return Contenders(text, contenders, source, target, runs[0].run if runs else None, decoded)
+
+
+def _candidate(text: str) -> Candidate:
+    """Return what a name means. A path that exists is never cut at its `@`."""
+    path, checkpoint = expanded(text), None
+    if not path.exists() and "@" in text:
+        before, _, name = text.rpartition("@")
+        if expanded(before).is_dir() and name:
+            path, checkpoint = expanded(before), name
+    if path.is_dir():
+        return Candidate(text, path, checkpoint, open_run(path))
+    return Candidate(text, path)
+
+
+def _languages(runs: Sequence[Candidate], choice: TextChoice) -> tuple[str, str]:
+    """Return the codes of source and target. Raises ConfigError if two runs have different ones."""
+    if not runs:
+        source, target = choice.languages or ("", "")
+        return source, target
+    if choice.languages:
+        raise ConfigError("--languages is for files alone: a run tells its languages")
+    pairs = [(each.text, each.run.config.data.source, each.run.config.data.target) for each in runs if each.run]
+    name, *first = pairs[0]
+    for other, *codes in pairs[1:]:
+        if [languages.parse(code).code for code in codes] != [languages.parse(code).code for code in first]:
+            raise ConfigError(f"{name} translates {' to '.join(first)}, but {other} {' to '.join(codes)}")
+    return first[0], first[1]
+
+
+def _text(run: Run | None, choice: TextChoice, source: str, target: str) -> EvaluationText:
+    if run is not None:
+        return _text_of_run(run, choice)
+    if choice.testset is not None:
+        if choice.source is not None or choice.references:
+            raise ConfigError("--testset and --reference exclude each other; give one")
+        if not target:
+            raise ConfigError("--testset needs --languages SOURCE TARGET where no run tells them")
+        pairs = corpus.read_pairs(CorpusConfig(testset=choice.testset), source, target)
+        return EvaluationText(choice.testset, [pair for pair in pairs if pair is not None])
+    if not choice.references:
+        raise ConfigError("files of translations need --reference, or --testset")
+    columns = [*([choice.source] if choice.source is not None else []), *choice.references]
+    texts = [read_text(path) for path in columns]
+    for path, lines in zip(columns, texts, strict=True):
+        if len(lines) != len(texts[0]):
+            raise DataError(f"{columns[0]} has {len(texts[0])} lines but {path} has {len(lines)}")
+    if choice.source is None:
+        texts.insert(0, [""] * len(texts[0]))
+    rows = zip(*texts, strict=True)
+    pairs_read: list[Pair] = [ReferencedPair(*row) if len(row) > 2 else Pair(*row) for row in rows]
+    return EvaluationText(columns[0].name, pairs_read, tuple(map(str, columns)))
+
+
+def _text_of_run(run: Run, choice: TextChoice) -> EvaluationText:
+    """Return the chosen text of a run. Of a split that is gone, what an evaluation has kept is as good."""
+    try:
+        return read_evaluation_text(run, choice.split, choice.source, choice.references, choice.testset)
+    except DataError:
+        if choice.source is not None:
+            raise
+        name = choice.testset or choice.split
+        kept = [each.pairs for each in read_records(run.path) if each.values.get("name") == name and each.pairs]
+        if not kept:
+            raise
+        return EvaluationText(name, kept[-1])
+
+
+def text_to_check(run: Run, choice: TextChoice) -> EvaluationText:
+    """Return the chosen text of a run; if none is chosen, its test text, else its validation or training text.
+
+    Raises DataError if none of them is there.
+    """
+    if choice.split or choice.source is not None or choice.references:
+        return _text_of_run(run, replace(choice, split=choice.split or "test"))
+    data = run.config.data
+    for split, there in (("test", data.test), ("valid", data.valid)):
+        if there is not None:
+            with contextlib.suppress(DataError):
+                return _text_of_run(run, TextChoice(split))
+    with contextlib.suppress(DataError, OSError):
+        found = (pair for each in data.train for pair in corpus.read_pairs(each, data.source, data.target, drop=True))
+        if pairs := [pair for pair in itertools.islice(found, MOST_TRAINING) if pair is not None]:
+            return EvaluationText("the training text", pairs)
+    raise DataError(f"there is no text of {run.path} left to translate; give --source and --reference")
+
+
+def kept_translations(run: Run, checkpoint: str, text: EvaluationText) -> list[str] | None:
+    """Return the translations of a text that an evaluation has kept, or None."""
+    record = _kept(run, checkpoint, text)
+    return None if record is None else record.translations
+
+
+def _kept(run: Run, checkpoint: str | None, text: EvaluationText) -> Record | None:
+    """Return the newest evaluation of a text with a checkpoint, by default the best, and the run's own settings.
+
+    Device, precision and version may be others than now: what was evaluated is compared.
+    """
+    path = _checkpoint(run, checkpoint)
+    try:
+        digest = weights_digest(path) if path is not None else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # damaged, as translating will say
+    for record in reversed(read_records(run.path)):
+        found: dict[str, Any] = record.values.get("checkpoint") or {}
+        right = found.get("sha256") == digest if digest else checkpoint in (None, found.get("name"))
+        if right and "weights" not in found and _is_of(record, run, text):
+            return record
+    return None
+
+
+def _checkpoint(run: Run, name: str | None) -> Path | None:
+    """Return the folder of a checkpoint, or of the best one, or None if it is gone."""
+    if name in ("best", "last"):
+        return run.pointer(name)
+    there = candidates(run) if name is None else [run.checkpoints / Path(name).name]
+    return next((path for path in there if path.is_dir()), None)
+
+
+def _is_of(record: Record, run: Run, text: EvaluationText) -> bool:
+    """Return whether an evaluation is of a text, with the settings of the run."""
+    values, now = record.values, vars(run.config.decode)
+    settings = values.get("decode")
+    return (
+        isinstance(values.get("checkpoint"), dict)
+        and "name" in values["checkpoint"]
+        and (values.get("text") or {}).get("sha256") == text.sha256
+        and isinstance(settings, dict)
+        and all(now.get(key) == value for key, value in settings.items())
+        and values.get("max_length") == run.config.data.max_length
+    )
+
+
+def _translated(each: Candidate, text: EvaluationText, device: torch.device, progress: bool) -> tuple[str, list[str]]:
+    """Translate the text, keep the evaluation in the run, and return the checkpoint and the translations."""
+    if not any(pair.source.strip() for pair in text.pairs):
+        raise ConfigError(f"{each.text} needs the --source to translate")
+    system = systems.System(each.path, (), device, each.checkpoint)
+    found = evaluated(system, text, Scoring(progress=progress))
+    return system.checkpoint.name, found.translations
