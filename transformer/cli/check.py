@@ -49,21 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check the model, print what was found, and return 1 if it failed."""
-    from transformer.evaluation.check import FAIL, check_model
-    from transformer.evaluation.contenders import TextChoice, kept_translations, text_to_check
+    from transformer.evaluation.check import FAIL, check_run
+    from transformer.evaluation.contenders import TextChoice
 
     opened, translator, used = open_translator(args, args.overrides, args.checkpoint)
-    text = text_to_check(opened, TextChoice(args.split or "", args.source, args.reference))
-    data = opened.config.data
-    found = check_model(
-        translator,
-        text.pairs,
-        (data.source, data.target),
-        name=text.name,
-        lines=args.lines,
-        translations=kept_translations(opened, used, text),
-        progress=True,
-    )
+    choice = TextChoice(args.split or "", args.source, args.reference)
+    found = check_run(opened, translator, used, choice, args.lines, progress=True)
     if args.json:
         print(json.dumps({"checkpoint": used, **found.as_json()}))
     else:

@@ -73,11 +73,16 @@ class Contenders:
 
 
 def open_contenders(
-    names: Sequence[str | os.PathLike[str]], choice: TextChoice, device: torch.device, progress: bool = False
+    names: Sequence[str | os.PathLike[str]],
+    choice: TextChoice,
+    device: torch.device,
+    save: bool = True,
+    progress: bool = False,
 ) -> Contenders:
     """Return the systems of these names with their translations of the chosen text.
 
-    A name is a run directory, `RUN@CHECKPOINT`, or a file with a translation a line. Raises ConfigError, DataError or
+    A name is a run directory, `RUN@CHECKPOINT`, or a file with a translation a line. `save` keeps new translations in
+    their run directories. Raises ConfigError, DataError or
     CheckpointError for what does not exist or does not fit together.
     """
     found = [_candidate(os.fspath(name)) for name in names]
@@ -93,7 +98,7 @@ def open_contenders(
         if record is not None:
             used, translations = str(record.values["checkpoint"]["name"]), record.translations
         else:
-            used, translations = _translated(each, text, device, progress)
+            used, translations = _translated(each, text, device, Scoring(keep=save, progress=progress))
             decoded.append(f"{each.path}@{used}")
         contenders.append(System(f"{each.path}@{used}", translations))
     return Contenders(text, contenders, source, target, runs[0].run if runs else None, decoded)
@@ -229,10 +234,10 @@ def _is_of(record: Record, run: Run, text: EvaluationText) -> bool:
     )
 
 
-def _translated(each: Candidate, text: EvaluationText, device: torch.device, progress: bool) -> tuple[str, list[str]]:
-    """Translate the text, keep the evaluation in the run, and return the checkpoint and the translations."""
+def _translated(each: Candidate, text: EvaluationText, device: torch.device, scoring: Scoring) -> tuple[str, list[str]]:
+    """Translate the text, and return the name of the checkpoint and the translations."""
     if not any(pair.source.strip() for pair in text.pairs):
         raise ConfigError(f"{each.text} needs the --source to translate")
     system = systems.System(each.path, (), device, each.checkpoint)
-    found = evaluated(system, text, Scoring(progress=progress))
+    found = evaluated(system, text, scoring)
     return system.checkpoint.name, found.translations
