@@ -141,7 +141,7 @@ def evaluate(
     50
     """
     from transformer.evaluation.evaluate import Scoring, check_scoring, evaluated
-    from transformer.evaluation.systems import System
+    from transformer.evaluation.evaluated_model import EvaluatedModel
     from transformer.evaluation.texts import read_evaluation_text
     from transformer.system.device import resolve_device
 
@@ -151,7 +151,7 @@ def evaluate(
     _check_split(split)
     if isinstance(metrics, str):
         raise TypeError("metrics must be a list of names, not a string")
-    system = System(expanded(run), _texts(overrides), resolve_device(device), checkpoint)
+    system = EvaluatedModel(expanded(run), _texts(overrides), resolve_device(device), checkpoint)
     scoring = Scoring(tuple(metrics), tokenizer, again, keep=save)
     check_scoring(scoring, system.run.config.data.target)
     text = read_evaluation_text(system.run, split, _path(source), references, testset)
@@ -186,14 +186,14 @@ def compare(
     (True, True)
     """
     from transformer.evaluation import compare as comparing
-    from transformer.evaluation.contenders import TextChoice, open_contenders
+    from transformer.evaluation.systems import TextChoice, open_systems
     from transformer.system.device import resolve_device
 
     if isinstance(systems, (str, os.PathLike)):
         raise TypeError("systems must be a list of paths, not one path")
     _check_split(split)
     choice = TextChoice(split, _path(source), _paths(reference), testset, tuple(languages))
-    found = open_contenders(systems, choice, resolve_device(device), save)
+    found = open_systems(systems, choice, resolve_device(device), save)
     return comparing.compare(
         found.systems, found.text.pairs, found.target, differences=differences, metrics=metrics, tests=tests
     )
@@ -223,7 +223,7 @@ def check(
     'warn'
     """
     from transformer.evaluation.check import check_run
-    from transformer.evaluation.contenders import TextChoice
+    from transformer.evaluation.systems import TextChoice
 
     _check_split(split or "test")
     opened, translator, used = _load(run, overrides, device, checkpoint)

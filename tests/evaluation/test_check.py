@@ -20,12 +20,12 @@ from transformer.data.corpus import Pair
 from transformer.data.tokenizer import Tokenizer
 from transformer.decoding.translator import Translator
 from transformer.evaluation.check import LIMITS, Check, check_model
-from transformer.evaluation.contenders import TextChoice, kept_translations, text_to_check
 from transformer.evaluation.evaluate import Evaluation
 from transformer.evaluation.health import KINDS
 from transformer.evaluation.metrics import score_corpus
 from transformer.evaluation.probes import PLACEHOLDERS, TITLES, make_probes
 from transformer.evaluation.records import keep_evaluation
+from transformer.evaluation.systems import TextChoice, text_to_check
 from transformer.evaluation.texts import text_digest
 from transformer.runs.run import Run, write_run
 
@@ -189,10 +189,6 @@ def test_which_text_is_checked(tiny: Config, tok: Tokenizer, tmp_path: Path) -> 
     _keep(run, pairs)
     text = text_to_check(run, TextChoice(""))
     assert (text.name, text.pairs) == ("test", pairs)
-    assert kept_translations(run, "step-00000001", text) == ["x"] * 10
-    assert kept_translations(run, "step-00000002", text) is None
-    other = Run(run.path, replace(tiny, decode=replace(tiny.decode, beam=1)), tok)
-    assert kept_translations(other, "step-00000001", text) is None
     bare = Run(tmp_path, replace(tiny, data=replace(tiny.data, test=None, valid=None)), tok)
     assert text_to_check(bare, TextChoice("")).name == "the training text"
     (tmp_path / "train.en").unlink()
@@ -227,3 +223,5 @@ def test_the_command(trained_run: Path, tmp_path: Path) -> None:
     found = json.loads(main(*command, "--json", "--split", "valid", checked=False).out)
     assert (found["checkpoint"], found["text"], found["lines"]) == ("step-00000600", "valid", 20)
     assert {row["name"]: row["verdict"] for row in found["checks"]}["fit"] == "ok"
+    assert main("evaluate", tmp_path / "run", "--device", "cpu").code == 0
+    assert "test was translated before: scoring test.txt" in main(*command, checked=False).err

@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check the model, print what was found, and return 1 if it failed."""
     from transformer.evaluation.check import FAIL, check_run
-    from transformer.evaluation.contenders import TextChoice
+    from transformer.evaluation.systems import TextChoice
 
     opened, translator, used = open_translator(args, args.overrides, args.checkpoint)
     choice = TextChoice(args.split or "", args.source, args.reference)

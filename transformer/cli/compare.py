@@ -15,7 +15,7 @@ from transformer.cli.terminal import say, shown
 if TYPE_CHECKING:
     from transformer.evaluation.breakdown import Table
     from transformer.evaluation.compare import Compared, Comparison, Difference, Span
-    from transformer.evaluation.contenders import Contenders
+    from transformer.evaluation.systems import Systems
 
 HELP = "compare runs, checkpoints or files of translations on the same text"
 SIGNIFICANT = 0.05
@@ -68,11 +68,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compare the systems and print what was found."""
     from transformer.evaluation.compare import compare
-    from transformer.evaluation.contenders import TextChoice, open_contenders
+    from transformer.evaluation.systems import TextChoice, open_systems
     from transformer.system.device import resolve_device
 
     choice = TextChoice(args.split, args.source, args.reference, args.testset, args.languages)
-    found = open_contenders(args.systems, choice, resolve_device(args.device), progress=True)
+    found = open_systems(args.systems, choice, resolve_device(args.device), progress=True)
     comparison = compare(
         found.systems,
         found.text.pairs,
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _break_down(found: Contenders) -> list[list[Table]]:
+def _break_down(found: Systems) -> list[list[Table]]:
     """Return the tables of each system."""
     from transformer.data.tokenizer import unseen_characters
     from transformer.evaluation.breakdown import break_down
@@ -110,7 +110,7 @@ def _break_down(found: Contenders) -> list[list[Table]]:
     return [break_down(found.text.pairs, each.translations, found.target, **more) for each in found.systems]
 
 
-def _print(found: Contenders, comparison: Comparison, tables: Sequence[Sequence[Table]]) -> None:
+def _print(found: Systems, comparison: Comparison, tables: Sequence[Sequence[Table]]) -> None:
     from transformer.evaluation.tables import aligned
 
     systems = comparison.systems

@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--source and --reference must be given together")
     args.overrides, args.testset = _sorted(args.overrides, args.testset)
     with together(args) as fellows:
-        from transformer.evaluation.systems import end_help, help_evaluate
+        from transformer.evaluation.evaluated_model import end_help, help_evaluate
 
         if fellows is None:
             return _evaluate(args, None)
@@ -106,14 +106,14 @@ def _sorted(words: list[str], testsets: list[str]) -> tuple[list[str], list[str]
 
 def _evaluate(args: argparse.Namespace, ranks: Ranks | None) -> int:
     from transformer.evaluation.evaluate import Scoring, check_scoring, evaluated
-    from transformer.evaluation.systems import System
+    from transformer.evaluation.evaluated_model import EvaluatedModel
     from transformer.evaluation.tables import table_of_texts
     from transformer.evaluation.texts import read_evaluation_texts
     from transformer.system.device import resolve_device
 
     metrics = tuple(name.strip() for names in args.metrics for name in names.split(","))
     scoring = Scoring(metrics, args.tokenizer, args.again, progress=True)
-    system = System(args.model, args.overrides, resolve_device(args.device), args.checkpoint, ranks=ranks)
+    system = EvaluatedModel(args.model, args.overrides, resolve_device(args.device), args.checkpoint, ranks=ranks)
     check_scoring(scoring, system.run.config.data.target)
     texts = read_evaluation_texts(system.run, args.split, args.source, args.reference, args.testset)
     every = []

@@ -10,10 +10,12 @@ from tqdm import tqdm
 
 from transformer.data.corpus import Pair
 from transformer.decoding.translator import Translator
-from transformer.evaluation.contenders import TextChoice, kept_translations, text_to_check
+from transformer.evaluation.evaluate import kept_evaluation
+from transformer.evaluation.evaluated_model import EvaluatedModel
 from transformer.evaluation.health import Finding, check_outputs, make_cases, usual_ratio
 from transformer.evaluation.metrics import score_corpus
 from transformer.evaluation.probes import TITLES, Probe, make_probes
+from transformer.evaluation.systems import TextChoice, text_to_check
 from transformer.evaluation.texts import reference_columns
 from transformer.runs.run import Run
 
@@ -109,10 +111,15 @@ def check_run(
     the text is the test text, else the validation text, else the training text. Raises DataError if none is there.
     """
     text, data = text_to_check(run, choice), run.config.data
-    kept = kept_translations(run, checkpoint, text)
-    languages = data.source, data.target
+    kept = kept_evaluation(EvaluatedModel.loaded(run, translator, checkpoint), text)
     return check_model(
-        translator, text.pairs, languages, name=text.name, lines=lines, translations=kept, progress=progress
+        translator,
+        text.pairs,
+        (data.source, data.target),
+        name=text.name,
+        lines=lines,
+        translations=None if kept is None else kept.translations,
+        progress=progress,
     )
 
 
