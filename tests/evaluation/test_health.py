@@ -87,7 +87,7 @@ def test_what_the_reference_does_too_is_no_fault(kind: str, source: str, line: s
 
 def test_references_show_what_may_be_lost() -> None:
     assert faults("The cat (a tom)", "Die Katze", [["Die Katze (ein Kater)"]]) == {
-        "brackets": "1 pairs in the source, none here"
+        "brackets": "1 in the source, none here"
     }
     assert faults('The "cat"', "Die Katze", [["Die „Katze“"]]) == {"quotes": "2 in the source, none here"}
     assert faults("The 20 cats of 1984", "Die zwanzig Katzen", [["20 Katzen"]]) == {}

@@ -18,15 +18,14 @@ from transformer.cli.arguments import (
     open_translator,
     positive,
 )
-from transformer.cli.tables import shortened, table
 from transformer.cli.terminal import say, shown
 
 if TYPE_CHECKING:
     from transformer.evaluation.check import Check, Row
 
 HELP = "look for faults of a model's translations; exits with 1 if it should not be shipped"
-WIDEST = 160
-"""Columns of an example that are printed."""
+LONGEST = 200
+"""Characters of an example that are printed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,24 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check the model, print what was found, and return 1 if it failed."""
-    from transformer.evaluation.check import FAIL, check_model
-    from transformer.evaluation.evaluate import kept_evaluation
-    from transformer.evaluation.evaluated_model import EvaluatedModel
-    from transformer.evaluation.systems import TextChoice, text_to_check
+    from transformer.evaluation.check import FAIL, check_run
+    from transformer.evaluation.systems import TextChoice
 
     opened, translator, used = open_translator(args, args.overrides, args.checkpoint)
-    text = text_to_check(opened, TextChoice(args.split or "", args.source, args.reference))
-    data = opened.config.data
-    kept = kept_evaluation(EvaluatedModel.loaded(opened, translator, used), text)
-    found = check_model(
-        translator,
-        text.pairs,
-        (data.source, data.target),
-        name=text.name,
-        lines=args.lines,
-        translations=None if kept is None else kept.translations,
-        progress=True,
-    )
+    choice = TextChoice(args.split or "", args.source, args.reference)
+    found = check_run(opened, translator, used, choice, args.lines, progress=True)
     if args.json:
         print(json.dumps({"checkpoint": used, **found.as_json()}))
     else:
@@ -77,19 +64,25 @@ def run(args: argparse.Namespace) -> int:
 
 def _print(found: Check, checkpoint: str) -> None:
     say(f"{found.lines} lines of {found.text}, translated by {checkpoint}\n")
-    say(_table(found.checks))
-    say("\nUnusual inputs\n")
-    say(_table(found.probes))
+    say(_table("translations", found.checks))
+    say(f"\n{_table('unusual inputs', found.probes)}")
     for row in found.rows:
         if row.verdict != "ok" and (row.source or row.translation):
             say(f"\n{row.verdict}: {row.title}{f', {row.note}' if row.note else ''}")
-            say(f"  input   {shortened(shown(row.source), WIDEST)}")
-            say(f"  output  {shortened(shown(row.translation), WIDEST)}")
+            say(f"  input   {_shortened(row.source)}")
+            say(f"  output  {_shortened(row.translation)}")
     counts = {verdict: sum(row.verdict == verdict for row in found.rows) for verdict in ("fail", "warn")}
     words = {"ok": "nothing found", "warn": "could be shipped, with these faults", "fail": "should not be shipped"}
     say(f"\n{found.verdict}: {counts['fail']} failed, {counts['warn']} warnings; {words[found.verdict]}")
 
 
-def _table(rows: Sequence[Row]) -> str:
-    cells = [[row.verdict, row.title, f"{row.count} of {row.total}" if row.total else "none there"] for row in rows]
-    return table(cells, left=3)
+def _table(title: str, rows: Sequence[Row]) -> str:
+    from transformer.evaluation.tables import aligned
+
+    cells = [[row.title, f"{row.count} of {row.total}" if row.total else "none there", row.verdict] for row in rows]
+    return aligned([title, "faults", "verdict"], cells)
+
+
+def _shortened(text: str) -> str:
+    plain = shown(text)
+    return plain if len(plain) <= LONGEST else f"{plain[: LONGEST - 1]}…"

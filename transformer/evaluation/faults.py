@@ -159,7 +159,7 @@ def brackets(case: Case) -> str | None:
     if after["("] != after[")"]:
         return f"{after['(']} opened, {after[')']} closed"
     lost = before["("] and not after["("] and case.references and all(_brackets(text) for text in case.references)
-    return f"{before['(']} pairs in the source, none here" if lost else None
+    return f"{before['(']} in the source, none here" if lost else None
 
 
 def quotes(case: Case) -> str | None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from transformer.data.corpus import Pair
 from transformer.evaluation import faults
 from transformer.evaluation.compare import sentence_scores
 from transformer.evaluation.faults import Case
 from transformer.evaluation.numbers import lost_numbers
+from transformer.evaluation.scripts import script_of
 from transformer.evaluation.words import words
 from transformer.languages import script_without_blanks
 
@@ -101,10 +103,15 @@ def _sentences(sources: Sequence[str], blank: str) -> list[str]:
 
 
 def _frequent(sources: Sequence[str], blank: str) -> list[str]:
-    """Return frequent words, each as it is written most often; in scripts without blanks, characters."""
-    counts = Counter(
-        word for text in sources for word in words(text) if word.isalpha() and (not blank or len(word) > 3)
-    )
+    """Return frequent words, as they are written most often; in scripts without blanks, frequent pairs of letters.
+
+    Pairs in Japanese are of ideographs or katakana, as pairs of hiragana are seldom words.
+    """
+    if blank:
+        counts = Counter(word for text in sources for word in words(text) if word.isalpha() and len(word) > 3)
+    else:
+        pairs = (a + b for text in sources for a, b in pairwise(text) if script_of(a) == script_of(b) != "")
+        counts = Counter(pair for pair in pairs if script_of(pair[0]) != "HIRAGANA")
     known = [word for word, _ in counts.most_common(FREQUENT)]
     return known[:: max(1, len(known) // INPUTS)][:INPUTS]
 

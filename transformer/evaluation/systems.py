@@ -81,11 +81,16 @@ class Systems:
 
 
 def open_systems(
-    names: Sequence[str | os.PathLike[str]], choice: TextChoice, device: torch.device, progress: bool = False
+    names: Sequence[str | os.PathLike[str]],
+    choice: TextChoice,
+    device: torch.device,
+    save: bool = True,
+    progress: bool = False,
 ) -> Systems:
     """Return the systems of these names with their translations of the chosen text.
 
-    A name is a run directory, `RUN@CHECKPOINT`, or a file with a translation a line. Raises ConfigError, DataError or
+    A name is a run directory, `RUN@CHECKPOINT`, or a file with a translation a line. `save` keeps new translations in
+    their run directories. Raises ConfigError, DataError or
     CheckpointError for what does not exist or does not fit together.
     """
     found = [_candidate(os.fspath(name)) for name in names]
@@ -97,7 +102,7 @@ def open_systems(
         if each.run is None:
             systems.append(System(each.text, read_text(each.path)))
             continue
-        found_text = _translations(each, text, device, progress)
+        found_text = _translations(each, text, device, Scoring(keep=save, progress=progress))
         name = f"{each.path}@{found_text.checkpoint}"
         systems.append(System(name, found_text.lines))
         if found_text.decoded:
@@ -189,15 +194,15 @@ def text_to_check(run: Run, choice: TextChoice) -> EvaluationText:
     raise DataError(f"there is no text of {run.path} left to translate; give --source and --reference")
 
 
-def _translations(each: Candidate, text: EvaluationText, device: torch.device, progress: bool) -> _Translations:
-    """Return the translations of a text by a run with its own settings: those that are kept, or new ones, then kept."""
+def _translations(each: Candidate, text: EvaluationText, device: torch.device, scoring: Scoring) -> _Translations:
+    """Return the translations of a text by a run with its own settings: those that are kept, or new ones."""
     assert each.run is not None
     if (record := _of_a_gone_checkpoint(each, text)) is not None:
         return _Translations(str(record.values["checkpoint"]["name"]), record.translations, decoded=False)
     if not any(pair.source.strip() for pair in text.pairs):
         raise ConfigError(f"{each.text} needs the --source to translate")
     model = EvaluatedModel(each.path, [], device, each.checkpoint)
-    found = evaluated(model, text, Scoring(progress=progress))
+    found = evaluated(model, text, scoring)
     return _Translations(model.checkpoint.name, found.translations, decoded=found.translated is None)
 
 
