@@ -74,17 +74,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _evaluate(path: Path, device_name: str) -> None:
-    """Evaluate a run on its test set, or else its validation set, and keep that, if it has no evaluation."""
-    from transformer.evaluation.evaluate import Scoring, evaluated
-    from transformer.evaluation.evaluated_model import EvaluatedModel
+def _evaluate(path: Path, device: str) -> None:
+    """Evaluate a run on its test set, or else its validation set, and keep that, if nothing with its text is kept."""
+    from transformer import api
     from transformer.evaluation.records import read_records
-    from transformer.evaluation.texts import read_evaluation_text
-    from transformer.system.device import resolve_device
+    from transformer.runs.run import open_run
 
-    if any(record.pairs is not None for record in read_records(path)):
-        return
-    model = EvaluatedModel(path, [], resolve_device(device_name))
-    split = "valid" if model.run.config.data.test is None else "test"
-    text = read_evaluation_text(model.run, split, None, [], None)
-    evaluated(model, text, Scoring(progress=True))
+    if not any(record.pairs is not None for record in read_records(path)):
+        api.evaluate(
+            path, split="valid" if open_run(path).config.data.test is None else "test", device=device, save=True
+        )
