@@ -139,6 +139,8 @@ def _evaluate(args: argparse.Namespace, ranks: Ranks | None, device: torch.devic
     scoring = Scoring(tuple(_names(args.metrics)), args.tokenizer, args.again, progress=True)
     if args.checkpoints and args.checkpoint:
         raise ConfigError("--checkpoint and --checkpoints exclude each other; give one")
+    if args.samples and (args.checkpoints or args.robustness):
+        raise ConfigError("--samples is for one checkpoint and one form of the text")
     system = System(args.model, args.overrides, device, args.checkpoint, ranks=ranks)
     check_scoring(scoring, system.run.config.data.target)
     texts = read_evaluation_texts(system.run, args.split, args.source, args.reference, args.testset)
@@ -214,7 +216,7 @@ def _verify(args: argparse.Namespace) -> int:
     from transformer.runs.run import open_run
 
     given = [*args.overrides, *args.testset, *args.metrics, *args.reference, args.checkpoint, args.tokenizer]
-    if args.again or any(given):
+    if args.again or args.samples or any(given):
         raise ConfigError("--verify checks all evaluations on disk as they are; give only RUN and --json")
     verdicts = []
     for each in verify(open_run(args.model)):
