@@ -96,6 +96,20 @@ def test_the_same_translations_by_another_name_are_taken(run: Path, decoded: lis
     assert len({each["time"] for each in found.values()}) == 1
 
 
+def test_translations_of_version_0_4_are_taken(run: Path, decoded: list[int]) -> None:
+    """It kept no digest of them, no text, and not which settings were changed."""
+    evaluate(run)
+    file = run / "evaluations" / "test.json"
+    values = json.loads(file.read_text())
+    old = {key: each for key, each in values.items() if key not in ("translations", "changed", "sentences_per_second")}
+    file.write_text(json.dumps(old))
+    shutil.rmtree(run / "evaluations" / "texts")
+    evaluate(run, "--metrics", "ter")
+    assert decoded == [100]
+    assert {**json.loads(file.read_text()), **values} == json.loads(file.read_text())
+    assert len(list((run / "evaluations" / "texts").iterdir())) == 1
+
+
 def test_damaged_translations_are_made_anew(run: Path, decoded: list[int]) -> None:
     evaluate(run)
     file = run / "evaluations" / "test.txt"
