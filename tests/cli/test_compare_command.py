@@ -131,6 +131,7 @@ def test_what_does_not_fit_together(run: Run, tmp_path: Path, tok: Tokenizer) ->
         ([short, "--source", short, "--reference", tmp_path / "test.de"], 1, f"{short} has 1 lines but .* has 10"),
         ([run.path, "--reference", tmp_path / "test.de"], 2, "--source and --reference must be given together"),
         ([f"{run.path}@step-3"], 1, "has no checkpoint 'step-3'; there are: none"),
+        ([run.path, other, "--source", short, "--reference", short], 2, f"{run.path} translates en to de, but"),
         ([short, "--reference", short, "--metrics", "blue"], 2, "unknown metric 'blue'; did you mean bleu?"),
     ]  # fmt: skip
     for args, code, sentence in cases:
@@ -139,15 +140,25 @@ def test_what_does_not_fit_together(run: Run, tmp_path: Path, tok: Tokenizer) ->
         assert last_line_has(sentence.replace("?", r"\?"), outcome.err), outcome.err
 
 
+def test_a_run_needs_a_source(trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blank = tmp_path / "blank"
+    blank.write_text("\n\n")
+    outcome = main("compare", trained_run, "--source", blank, "--reference", blank)
+    assert last_line_has(f"{trained_run} needs the --source to translate", outcome.err)
+
+
 def test_what_is_not_kept_is_translated_and_kept(trained_run: Path, tmp_path: Path) -> None:
     shutil.copytree(trained_run, tmp_path / "run")
-    command = ["compare", tmp_path / "run", f"{tmp_path}/run@step-00000150", "--json", "--no-tests", "--device", "cpu"]
+    run = tmp_path / "run"
+    main("evaluate", run, "--split", "valid", "--device", "cpu")
+    command = ["compare", run, f"{run}@step-00000150", "--json", "--no-tests", "--device", "cpu"]
     first = main(*command)
     names = [each["name"] for each in json.loads(first.out)["systems"]]
     assert first.err.count("translations written to") == 2
     assert names[1] == f"{tmp_path}/run@step-00000150"
     again = main(*command)
-    assert (again.out, again.err) == (first.out, "")
+    assert again.out == first.out
+    assert again.err.count("was translated before") == 2
     settings = tmp_path / "run" / "config.yaml"
     settings.write_text(settings.read_text().replace("beam: 4", "beam: 1"))
     assert main(*command).err.count("translations written to") == 2

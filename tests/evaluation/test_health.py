@@ -19,6 +19,7 @@ BAD = [
     ("untranslated", PLAIN[0], PLAIN[0].replace("mat", "Matte"), "92% of the words are the source's"),
     ("repeated", PLAIN[0], "Die Katze schläft und schläft und schläft und schläft und.", "4 times: schläft und"),
     ("repeated", "Very good!", "sehr sehr sehr sehr gut", "4 times: sehr"),
+    ("repeated", "A BIG CAT", "Ein USSAAAAAAAAAAAA", "12 times: A"),
     ("long", "A cat.", "Die Katze, die gestern noch auf der Matte lag, ist heute nicht da.", "66 characters for 6"),
     ("short", PLAIN[0] + PLAIN[0], "Die Katze schläft.", "18 characters for 116"),
     ("script", PLAIN[0], "Кошка спит на коврике.", "18 letters cyrillic"),
@@ -43,6 +44,7 @@ GOOD = [
     ("Hotel", "Hotel"),
     ("No, no, no!", "Nein, nein, nein!"),
     ("10 10 10 10 10", "10 10 10 10 10"),
+    ("Hahahahahahahahahaha, 100000000000", "Hahahahahahahahahaha, 100000000000"),
     ("At 2 p.m. on 12/5/2014", "Um 14 Uhr am 12.5.2014"),
     ("At 10:30", "Um halb elf"),
     ("The 20 men and 2,000 women", "Die zwanzig Männer und zweitausend Frauen"),
@@ -85,7 +87,7 @@ def test_what_the_reference_does_too_is_no_fault(kind: str, source: str, line: s
 
 def test_references_show_what_may_be_lost() -> None:
     assert faults("The cat (a tom)", "Die Katze", [["Die Katze (ein Kater)"]]) == {
-        "brackets": "1 pairs in the source, none here"
+        "brackets": "1 in the source, none here"
     }
     assert faults('The "cat"', "Die Katze", [["Die „Katze“"]]) == {"quotes": "2 in the source, none here"}
     assert faults("The 20 cats of 1984", "Die zwanzig Katzen", [["20 Katzen"]]) == {}

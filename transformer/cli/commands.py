@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Protocol
 
-from transformer.cli import average, compare, evaluate, info, report, score, train, translate, tune
+from transformer.cli import average, check, compare, evaluate, info, report, score, train, translate, tune
 
 
 class Command(Protocol):
@@ -27,6 +27,7 @@ COMMANDS: dict[str, Command] = {
     "evaluate": evaluate,
     "tune": tune,
     "compare": compare,
+    "check": check,
     "report": report,
     "score": score,
     "average": average,

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from transformer.cli.arguments import Once, add_device, add_json, as_path
-from transformer.cli.tables import table
 from transformer.cli.terminal import say, shown
 
 if TYPE_CHECKING:
@@ -49,7 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--languages", nargs=2, metavar=("SOURCE", "TARGET"), default=(), help="language codes, if no run tells them"
     )
     parser.add_argument(
-        "--metrics", nargs="+", metavar="NAME", default=[], help="more metrics: chrf++, ter, meteor, comet"
+        "--metrics",
+        metavar="NAME,...",
+        action="append",
+        default=[],
+        help="metrics beside BLEU and chrF: chrf++, ter, meteor, comet",
     )
     parser.add_argument(
         "--differences", type=int, default=5, metavar="N", help="sentences that differ most to print (default: 5)"
@@ -75,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         found.text.pairs,
         found.target,
         differences=max(args.differences, 0),
-        metrics=args.metrics,
+        metrics=",".join(args.metrics).split(",") if args.metrics else (),
         tests=not args.no_tests,
         progress=True,
     )
@@ -108,12 +111,14 @@ def _break_down(found: Systems) -> list[list[Table]]:
 
 
 def _print(found: Systems, comparison: Comparison, tables: Sequence[Sequence[Table]]) -> None:
+    from transformer.evaluation.tables import aligned
+
     systems = comparison.systems
     labels = [score.label for score in systems[0].scores.values()]
     say(f"{comparison.sentences} sentences of {found.text.name}\n")
-    say(table([["", *labels], *([each.name, *(score.brief for score in each.scores.values())] for each in systems)]))
-    say("")
-    say(table([[score.label, score.signature] for score in systems[0].scores.values()], left=2))
+    scores = [[each.name, *(score.brief for score in each.scores.values())] for each in systems]
+    say(f"{aligned(['', *labels], scores)}\n")
+    say("\n".join(f"{score.label}  {score.signature}" for score in systems[0].scores.values()))
     if len(systems) > 1:
         _print_sentences(systems)
     if comparison.signatures:
@@ -125,15 +130,19 @@ def _print(found: Systems, comparison: Comparison, tables: Sequence[Sequence[Tab
 
 
 def _print_sentences(systems: Sequence[Compared]) -> None:
+    from transformer.evaluation.tables import aligned
+
     say(f"\nSentences with a better or worse chrF than {systems[0].name}; equal: to two decimals\n")
     rows = [
         [each.name, *map(str, (each.wins, each.ties, each.losses)), f"{each.same} of them the same translation"]
         for each in systems[1:]
     ]
-    say(table([["", "better", "equal", "worse", ""], *rows]))
+    say(aligned(["", "better", "equal", "worse", ""], rows))
 
 
 def _print_tests(comparison: Comparison) -> None:
+    from transformer.evaluation.tables import aligned
+
     first, *others = comparison.systems
     say(f"\np-values of the difference to {first.name} (sacreBLEU's paired tests; * below {SIGNIFICANT})\n")
     head = [f"{first.scores[name].label} {test}" for name in comparison.signatures for test in ("bootstrap", "random.")]
@@ -141,14 +150,9 @@ def _print_tests(comparison: Comparison) -> None:
         [each.name, *(_p(p) for found in each.significance.values() for p in (found.bootstrap, found.randomisation))]
         for each in others
     ]
-    say(table([["", *head], *rows]))
-    say("")
-    tests = [
-        [first.scores[name].label, signature]
-        for name, both in comparison.signatures.items()
-        for signature in both.values()
-    ]
-    say(table(tests, left=2))
+    say(f"{aligned(['', *head], rows)}\n")
+    for name, both in comparison.signatures.items():
+        say("\n".join(f"{first.scores[name].label}  {signature}" for signature in both.values()))
 
 
 def _p(value: float) -> str:
@@ -181,6 +185,7 @@ def marked(spans: Sequence[Span]) -> str:
 def _print_tables(tables: Sequence[Sequence[Table]], names: Sequence[str]) -> None:
     """Print the tables of all systems side by side."""
     from transformer.evaluation.metrics import METRICS
+    from transformer.evaluation.tables import aligned
 
     for kind, *_ in zip(*tables, strict=True):
         alike = [next(each for each in own if each.name == kind.name) for own in tables]
@@ -193,6 +198,6 @@ def _print_tables(tables: Sequence[Sequence[Table]], names: Sequence[str]) -> No
             counts = [str(row.sentences), *([str(row.items)] if kind.items else [])]
             scores = [each.rows[place].scores.get(key) for key in keys for each in alike]
             rows.append([row.label, *counts, *("" if score is None else f"{score:.1f}" for score in scores)])
-        say(table([head, *rows]))
+        say(aligned(head, rows))
     if len(names) > 1:
         say(f"\nIn each group of columns, from left to right: {', '.join(names)}")

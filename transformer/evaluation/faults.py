@@ -17,6 +17,8 @@ COPIED, FEWEST = 0.7, 4
 """A line is untranslated if so much of it is from the source, of at least so many words without a capital."""
 LOOP, WORD_LOOP, LONGEST_LOOP = 3, 4, 30
 """Repeats of a phrase, and of a single word, that are a loop; and the longest phrase that is looked for, in words."""
+LETTER_LOOP = re.compile(r"(\w{1,4}?)\1{7,}")
+"""Letters or digits that are repeated inside a word."""
 TOO_LONG, TOO_SHORT, SLACK = 2.5, 0.3, 25
 """A translation is too long or short beyond these multiples of the expected length, and so many characters."""
 FOREIGN, FOREIGN_LATIN, FOREIGN_LETTERS = 0.1, 0.5, 3
@@ -74,6 +76,10 @@ def untranslated(case: Case) -> str | None:
 
 def repeated(case: Case) -> str | None:
     """A word or phrase is repeated over and over, more often than in the source and the references."""
+    if (letters := LETTER_LOOP.search(case.translation)) and not any(
+        map(LETTER_LOOP.search, (case.source, *case.references))
+    ):
+        return f"{len(letters[0]) // len(letters[1])} times: {letters[1]}"
     phrase, times = loop(case.words)
     if not phrase:
         return None
@@ -153,7 +159,7 @@ def brackets(case: Case) -> str | None:
     if after["("] != after[")"]:
         return f"{after['(']} opened, {after[')']} closed"
     lost = before["("] and not after["("] and case.references and all(_brackets(text) for text in case.references)
-    return f"{before['(']} pairs in the source, none here" if lost else None
+    return f"{before['(']} in the source, none here" if lost else None
 
 
 def quotes(case: Case) -> str | None:

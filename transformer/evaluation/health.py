@@ -47,7 +47,7 @@ KINDS: dict[str, Kind] = {
     "numbers": Kind("numbers changed", faults.numbers_changed, faults.has_number),
     "brackets": Kind("brackets lost or not closed", faults.brackets, faults.has_brackets),
     "quotes": Kind("quotation marks lost or not closed", faults.quotes, faults.has_quotes),
-    "leftovers": Kind("marks left, such as @@ or <unk>", faults.leftovers, _always),
+    "leftovers": Kind("stray marks, such as ▁ or <unk>", faults.leftovers, _always),
     "links": Kind("addresses of web or e-mail lost", faults.links, faults.has_link),
     "placeholders": Kind("placeholders or tags lost", faults.placeholders, faults.has_placeholder),
     "emoji": Kind("emoji lost", faults.emoji, faults.has_emoji),

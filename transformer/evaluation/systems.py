@@ -5,9 +5,11 @@ Translations that an evaluation has kept are read; only what is missing is trans
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +27,11 @@ from transformer.evaluation.evaluated_model import EvaluatedModel
 from transformer.evaluation.records import Record, read_records
 from transformer.evaluation.texts import EvaluationText, read_evaluation_text
 from transformer.paths import expanded
+from transformer.runs.models import candidates
 from transformer.runs.run import Run, open_run
+
+MOST_TRAINING = 2000
+"""Pairs of the training text that are used where there is no other."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +81,16 @@ class Systems:
 
 
 def open_systems(
-    names: Sequence[str | os.PathLike[str]], choice: TextChoice, device: torch.device, progress: bool = False
+    names: Sequence[str | os.PathLike[str]],
+    choice: TextChoice,
+    device: torch.device,
+    save: bool = True,
+    progress: bool = False,
 ) -> Systems:
     """Return the systems of these names with their translations of the chosen text.
 
-    A name is a run directory, `RUN@CHECKPOINT`, or a file with a translation a line. Raises ConfigError, DataError or
+    A name is a run directory, `RUN@CHECKPOINT`, or a file with a translation a line. `save` keeps new translations in
+    their run directories. Raises ConfigError, DataError or
     CheckpointError for what does not exist or does not fit together.
     """
     found = [_candidate(os.fspath(name)) for name in names]
@@ -91,7 +102,7 @@ def open_systems(
         if each.run is None:
             systems.append(System(each.text, read_text(each.path)))
             continue
-        found_text = _translations(each, text, device, progress)
+        found_text = _translations(each, text, device, Scoring(keep=save, progress=progress))
         name = f"{each.path}@{found_text.checkpoint}"
         systems.append(System(name, found_text.lines))
         if found_text.decoded:
@@ -164,23 +175,46 @@ def _text_of_run(run: Run, choice: TextChoice) -> EvaluationText:
         return EvaluationText(name, kept[-1])
 
 
-def _translations(each: Candidate, text: EvaluationText, device: torch.device, progress: bool) -> _Translations:
-    """Return the translations of a text by a run with its own settings: those that are kept, or new ones, then kept."""
+def text_to_check(run: Run, choice: TextChoice) -> EvaluationText:
+    """Return the chosen text of a run; if none is chosen, its test text, else its validation or training text.
+
+    Raises DataError if none of them is there.
+    """
+    if choice.split or choice.source is not None or choice.references:
+        return _text_of_run(run, replace(choice, split=choice.split or "test"))
+    data = run.config.data
+    for split, there in (("test", data.test), ("valid", data.valid)):
+        if there is not None:
+            with contextlib.suppress(DataError):
+                return _text_of_run(run, TextChoice(split))
+    with contextlib.suppress(DataError, OSError):
+        found = (pair for each in data.train for pair in corpus.read_pairs(each, data.source, data.target, drop=True))
+        if pairs := [pair for pair in itertools.islice(found, MOST_TRAINING) if pair is not None]:
+            return EvaluationText("the training text", pairs)
+    raise DataError(f"there is no text of {run.path} left to translate; give --source and --reference")
+
+
+def _translations(each: Candidate, text: EvaluationText, device: torch.device, scoring: Scoring) -> _Translations:
+    """Return the translations of a text by a run with its own settings: those that are kept, or new ones."""
     assert each.run is not None
     if (record := _of_a_gone_checkpoint(each, text)) is not None:
-        return _Translations(str(each.checkpoint), record.translations, decoded=False)
+        return _Translations(str(record.values["checkpoint"]["name"]), record.translations, decoded=False)
     if not any(pair.source.strip() for pair in text.pairs):
         raise ConfigError(f"{each.text} needs the --source to translate")
     model = EvaluatedModel(each.path, [], device, each.checkpoint)
-    found = evaluated(model, text, Scoring(progress=progress))
+    found = evaluated(model, text, scoring)
     return _Translations(model.checkpoint.name, found.translations, decoded=found.translated is None)
 
 
 def _of_a_gone_checkpoint(each: Candidate, text: EvaluationText) -> Record | None:
-    """Return the newest evaluation of a text by a checkpoint that training has removed since."""
+    """Return the newest evaluation of a text by a checkpoint that was removed since, or by a run that has none left."""
     assert each.run is not None
     name = each.checkpoint
-    if name in (None, "best", "last") or (each.run.checkpoints / name).exists():
+    there = candidates(each.run) if name in (None, "best", "last") else (each.run.checkpoints / name).exists()
+    if there:
         return None
-    records = [record for record in read_records(each.path) if record.values.get("checkpoint", {}).get("name") == name]
-    return next((one for one in reversed(records) if one.values["text"]["sha256"] == text.sha256), None)
+    for record in reversed(read_records(each.path)):
+        checkpoint = (record.values.get("checkpoint") or {}).get("name")
+        if record.values.get("text", {}).get("sha256") == text.sha256 and checkpoint and name in (None, checkpoint):
+            return record
+    return None
