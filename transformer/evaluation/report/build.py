@@ -90,7 +90,7 @@ def _page(values: dict[str, Any], shown: Shown | None) -> str:
         most //= 2
 
 
-def _inline(picture: Picture) -> dict[str, str]:
+def _inline(picture: Picture) -> dict[str, Any]:
     return {"title": picture.title, "svg": inline(picture.figure, picture.name, picture.title, picture.summary)}
 
 
