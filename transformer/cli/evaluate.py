@@ -21,7 +21,11 @@ from transformer.cli.terminal import say
 from transformer.errors import ConfigError
 
 if TYPE_CHECKING:
-    from transformer.evaluation.evaluate import Evaluation
+    import torch
+
+    from transformer.evaluation.evaluate import Evaluation, Scoring
+    from transformer.evaluation.evaluated_model import EvaluatedModel
+    from transformer.evaluation.texts import EvaluationText
     from transformer.system.distributed import Ranks
 
 HELP = "translate a test set and score the translations"
@@ -35,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_checkpoint(parser)
     _add_text(parser)
     _add_scoring(parser)
+    _add_modes(parser)
     parser.add_argument(
         "--samples", type=int, default=0, metavar="N", help="also print N translations with source and reference"
     )
@@ -68,7 +73,7 @@ def _add_text(parser: argparse.ArgumentParser) -> None:
 def _add_scoring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metrics",
-        metavar="NAME,...",
+        metavar="NAME ...",
         action="append",
         default=[],
         help="metrics beside BLEU and chrF: chrf++, ter, meteor, comet",
@@ -79,55 +84,155 @@ def _add_scoring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--again", action="store_true", help="translate even if the translations are on disk")
 
 
+def _add_modes(parser: argparse.ArgumentParser) -> None:
+    modes = parser.add_mutually_exclusive_group()
+    modes.add_argument(
+        "--checkpoints",
+        metavar="NAME,...",
+        action="append",
+        help="evaluate these checkpoints, or `all`, and print a table of their scores",
+    )
+    modes.add_argument(
+        "--robustness",
+        action="store_true",
+        help="also evaluate the text in capitals, with typos, without end marks, with emoji and tags",
+    )
+    modes.add_argument(
+        "--verify",
+        action="store_true",
+        help="translate nothing; say whether the evaluations on disk and the model card still are what they say",
+    )
+
+
 def run(args: argparse.Namespace) -> int:
-    """Translate and score; save the translations and scores, then print the scores."""
+    """Translate and score; save the translations and scores, then print the scores. Or verify what was saved."""
     if (args.source is None) != (not args.reference):
         raise ConfigError("--source and --reference must be given together")
-    args.overrides, args.testset = _sorted(args.overrides, args.testset)
+    if args.verify:
+        return _verify(args)
+    _sort_names(args)
     with together(args) as fellows:
         from transformer.evaluation.evaluated_model import end_help, help_evaluate
+        from transformer.system.device import resolve_device
 
-        if fellows is None:
-            return _evaluate(args, None)
-        ranks, device = fellows
-        if not ranks.first:
+        ranks, device = fellows or (None, resolve_device(args.device))
+        if ranks is not None and not ranks.first:
             help_evaluate(args.model, args.overrides, device, ranks)
             return 0
-        code = _evaluate(args, ranks)
-        end_help(ranks)
-        return code
+        _evaluate(args, ranks, device)
+        if ranks is not None:
+            end_help(ranks)
+        return 0
 
 
-def _sorted(words: list[str], testsets: list[str]) -> tuple[list[str], list[str]]:
-    """Return the arguments KEY=VALUE, and the test sets: those after the first of --testset are words of their own."""
-    names = [text for text in words if testsets and not is_override(text)]
-    return [text for text in words if text not in names], [*testsets, *names]
+def _sort_names(args: argparse.Namespace) -> None:
+    """Give names that follow the first one after --testset or --metrics, and look like arguments, to that option."""
+    from transformer.evaluation.metrics import METRICS
+
+    names = [text for text in args.overrides if not is_override(text)]
+    metrics = [text for text in names if args.metrics and set(_names([text])) <= METRICS.keys()]
+    testsets = [text for text in names if args.testset and text not in metrics]
+    args.overrides = [text for text in args.overrides if text not in (*metrics, *testsets)]
+    args.metrics, args.testset = [*args.metrics, *metrics], [*args.testset, *testsets]
 
 
-def _evaluate(args: argparse.Namespace, ranks: Ranks | None) -> int:
-    from transformer.evaluation.evaluate import Scoring, check_scoring, evaluated
+def _evaluate(args: argparse.Namespace, ranks: Ranks | None, device: torch.device) -> None:
+    from transformer.evaluation.evaluate import Scoring, check_scoring
     from transformer.evaluation.evaluated_model import EvaluatedModel
-    from transformer.evaluation.tables import table_of_texts
     from transformer.evaluation.texts import read_evaluation_texts
-    from transformer.system.device import resolve_device
 
-    metrics = tuple(name.strip() for names in args.metrics for name in names.split(","))
-    scoring = Scoring(metrics, args.tokenizer, args.again, progress=True)
-    system = EvaluatedModel(args.model, args.overrides, resolve_device(args.device), args.checkpoint, ranks=ranks)
-    check_scoring(scoring, system.run.config.data.target)
-    texts = read_evaluation_texts(system.run, args.split, args.source, args.reference, args.testset)
-    every = []
+    scoring = Scoring(tuple(_names(args.metrics)), args.tokenizer, args.again, progress=True)
+    if args.checkpoints and args.checkpoint:
+        raise ConfigError("--checkpoint and --checkpoints exclude each other; give one")
+    if args.samples and (args.checkpoints or args.robustness):
+        raise ConfigError("--samples is for one checkpoint and one form of the text")
+    model = EvaluatedModel(args.model, args.overrides, device, args.checkpoint, ranks=ranks)
+    check_scoring(scoring, model.run.config.data.target)
+    texts = read_evaluation_texts(model.run, args.split, args.source, args.reference, args.testset)
+    if args.checkpoints:
+        _curve(args, model, texts, scoring)
+    elif args.robustness:
+        _robustness(args, model, texts, scoring)
+    else:
+        _texts(args, model, texts, scoring)
+
+
+def _names(lists: list[str]) -> list[str]:
+    """Return the names in lists with commas."""
+    return [name.strip() for names in lists for name in names.split(",") if name.strip()]
+
+
+def _texts(args: argparse.Namespace, model: EvaluatedModel, texts: list[EvaluationText], scoring: Scoring) -> None:
+    from transformer.evaluation.evaluate import evaluated
+    from transformer.evaluation.tables import table_of_texts
+
+    every: list[Evaluation] = []
     for text in texts:
-        found = evaluated(system, text, scoring)  # which keeps it before anything is printed, which may fail
+        found = evaluated(model, text, scoring)  # which keeps it before anything is printed, which may fail
         every.append(found)
         if args.json:
             print(json.dumps(printed(found)), flush=True)
         else:
-            say(("\n" if len(every) > 1 else "") + block(found, system.name))
+            say(("\n" if len(every) > 1 else "") + block(found, model.name))
             say_samples(found, args.samples)
     if len(every) > 1 and not args.json:
         say("\n" + table_of_texts(every))
-    return 0
+
+
+def _curve(args: argparse.Namespace, model: EvaluatedModel, texts: list[EvaluationText], scoring: Scoring) -> None:
+    """Evaluate several checkpoints, and print a table for each text."""
+    from transformer.evaluation.curve import curve, evaluate_points, points
+    from transformer.evaluation.evaluated_model import EvaluatedModel
+
+    every = points(model.stored, _names(args.checkpoints))
+
+    def load(name: str, plain: bool) -> EvaluatedModel:
+        return EvaluatedModel(args.model, args.overrides, model.device, name, plain, model.ranks)
+
+    rows = evaluate_points(every, load, texts, scoring)
+    best = model.stored.pointer("best")
+    for number, (text, row) in enumerate(zip(texts, rows, strict=True)):
+        if args.json:
+            say("\n".join(json.dumps(printed(found)) for found in row))
+        else:
+            say(("\n" if number else "") + f"{len(text.pairs)} sentences of {text.name}")
+            say(curve(every, row, best.name if best else None))
+
+
+def _robustness(args: argparse.Namespace, model: EvaluatedModel, texts: list[EvaluationText], scoring: Scoring) -> None:
+    """Evaluate the variants of each text, and print a table for each."""
+    from transformer.evaluation.evaluate import evaluated
+    from transformer.evaluation.robustness import table, variants_of
+
+    data = model.run.config.data
+    for number, text in enumerate(texts):
+        variants = [text, *variants_of(text, data.source, data.target)]
+        clean, *others = (evaluated(model, each, scoring) for each in variants)
+        if args.json:
+            say("\n".join(json.dumps(printed(found)) for found in (clean, *others)))
+        else:
+            say(("\n" if number else "") + f"{len(text.pairs)} sentences of {text.name} with {model.name}")
+            say(table(clean, others))
+
+
+def _verify(args: argparse.Namespace) -> int:
+    """Print what is found of each evaluation on disk; return 1 if something differs."""
+    from transformer.evaluation.verify import verify
+    from transformer.runs.run import open_run
+
+    given = [*args.overrides, *args.testset, *args.metrics, *args.reference, args.checkpoint, args.tokenizer]
+    if args.again or args.samples or any(given):
+        raise ConfigError("--verify checks all evaluations on disk as they are; give only RUN and --json")
+    verdicts = []
+    for each in verify(open_run(args.model)):
+        verdicts.append(each)
+        if not args.json:
+            lines = [*each.differences, *(f"unknown: {sentence}" for sentence in each.unknown)]
+            say("\n  ".join([f"{each.file}: {'differs' if each.differences else 'as it says'}", *lines]))
+    wrong = any(each.differences for each in verdicts)
+    if args.json:
+        print(json.dumps({"verified": not wrong, "files": [each.as_json() for each in verdicts]}))
+    return 1 if wrong else 0
 
 
 def printed(found: Evaluation) -> dict[str, object]:

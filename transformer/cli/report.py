@@ -74,17 +74,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _evaluate(path: Path, device_name: str) -> None:
-    """Evaluate a run on its test set, or else its validation set, and keep that, if it has no evaluation."""
-    from transformer.decoding.loading import load_translator
-    from transformer.evaluation.evaluate import evaluate
-    from transformer.evaluation.records import keep_evaluation, read_records
-    from transformer.evaluation.texts import read_evaluation_text
-    from transformer.system.device import resolve_device
+def _evaluate(path: Path, device: str) -> None:
+    """Evaluate a run on its test set, or else its validation set, and keep that, if nothing with its text is kept."""
+    from transformer import api
+    from transformer.evaluation.records import read_records
+    from transformer.runs.run import open_run
 
-    if any(record.pairs is not None for record in read_records(path)):
-        return
-    opened, translator, used = load_translator(path, [], resolve_device(device_name))
-    split = "valid" if opened.config.data.test is None else "test"
-    text = read_evaluation_text(opened, split, None, [], None)
-    keep_evaluation(opened, evaluate(opened, translator, used, text, progress=True))
+    if not any(record.pairs is not None for record in read_records(path)):
+        api.evaluate(
+            path, split="valid" if open_run(path).config.data.test is None else "test", device=device, save=True
+        )

@@ -156,12 +156,12 @@ def place_to_cut(text: str) -> int | None:
     middle = len(text) // 2
     for distance in range(min(len(text), LONGEST_CHARACTER)):
         for place in (middle + distance, middle - distance):
-            if 0 < place < len(text) and not _continues(text, place):
+            if 0 < place < len(text) and not continues(text, place):
                 return place
     return middle if len(text) > 2 * LONGEST_CHARACTER else None
 
 
-def _continues(text: str, place: int) -> bool:
+def continues(text: str, place: int) -> bool:
     """Return whether the character at `place` modifies or continues the one before it."""
     flags = all("\U0001f1e6" <= c <= "\U0001f1ff" for c in text[place - 1 : place + 1])
     return flags or text[place - 1] == "\u200d" or unicodedata.category(text[place]) in ("Mn", "Mc", "Me", "Cf", "Sk")

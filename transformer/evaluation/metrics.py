@@ -183,6 +183,14 @@ def _check_tokenizer(name: str) -> None:
         ) from None
 
 
+def tokenizer_in(signature: str) -> str | None:
+    """Return the name of the tokenizer in a signature of BLEU; that of MeCab has its version there."""
+    from sacrebleu.metrics.bleu import BLEU
+
+    used = dict(part.partition(":")[::2] for part in signature.split("|")).get("tok", "")
+    return max((name for name in BLEU.TOKENIZERS if used.startswith(name)), key=len, default=None)
+
+
 def _score(
     metric: Metric, task: Task, translations: Sequence[str], references: list[list[Any]], interval: bool
 ) -> Score:

@@ -61,6 +61,12 @@ def _use(run: Run) -> str:
 
 
 def _scores(run: Run) -> str:
+    table, valid = scores_in_card(run), _training(run)
+    return "\n".join(["## Scores\n", *([table] if table else []), "", *([valid, ""] if valid else [])])
+
+
+def scores_in_card(run: Run) -> str:
+    """Return the table of all evaluations of a run, or nothing. Raises KeyError and the like for damaged ones."""
     records = [atomic.read_json(file) for file in sorted((run.path / EVALUATIONS).glob("*.json"))]
     rows = []
     for record, cells in zip(records, _distinguished(run, records), strict=True):
@@ -72,10 +78,9 @@ def _scores(run: Run) -> str:
                 text = f"{metric.label} {score['score']:.2f}{spread}"
                 row = (*cells, str(record["sentences"]), text, f"`{score['signature']}`")
                 rows.append(f"| {' | '.join(map(_cell, row))} |")
-    valid = _training(run)
     columns = ("text", "checkpoint", "decoding", "sentences", "score", "signature")
-    head = ["## Scores\n", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
-    return "\n".join([*(head + rows if rows else ["## Scores\n"]), "", *([valid, ""] if valid else [])])
+    head = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    return "\n".join(head + rows if rows else [])
 
 
 def _distinguished(run: Run, records: list[dict[str, Any]]) -> list[tuple[str, ...]]:
@@ -86,7 +91,7 @@ def _distinguished(run: Run, records: list[dict[str, Any]]) -> list[tuple[str, .
         used = {**record.get("decode", {}), "max_length": record.get("max_length", usual["max_length"])}
         changed = (f"{key} {value}" for key, value in used.items() if usual.get(key) != value)
         decoding = ", ".join([str(record.get("precision", "")), *changed])
-        rows.append((str(record["name"]), str(record.get("checkpoint", {}).get("name", "")), decoding))
+        rows.append((str(record["name"]), _checkpoint(record.get("checkpoint", {})), decoding))
     for column, detail in DETAILS:
         details = [detail(record) for record in records]
         keys = [row if column == DECODING else row[column : column + 1] for row in rows]
@@ -98,6 +103,12 @@ def _distinguished(run: Run, records: list[dict[str, Any]]) -> list[tuple[str, .
             for row, key, each in zip(rows, keys, details, strict=True)
         ]
     return rows
+
+
+def _checkpoint(values: dict[str, Any]) -> str:
+    """Return the name of a checkpoint, and whether its weights were not the moving average."""
+    name = str(values.get("name", ""))
+    return f"{name} without moving average" if values.get("weights") == "plain" else name
 
 
 def _cell(text: str) -> str:

@@ -227,7 +227,7 @@ def _own_file(folder: Path, values: Mapping[str, Any]) -> Path | None:
 def _merged(own: Path, values: dict[str, Any]) -> dict[str, Any]:
     """Return the values of an evaluation, with scores that its file has in addition, if the translations are equal."""
     old = _values(own) or {}
-    before = old.get("translations", {}).get("sha256")
+    before = old.get("translations", {}).get("sha256") or _digest_on_disk(own.with_suffix(".txt"))
     if before == values["translations"]["sha256"]:
         others = {name: old[name] for name in METRICS if name in old}
         scores = {name: {**others, **values}[name] for name in METRICS if name in {**others, **values}}
@@ -235,6 +235,11 @@ def _merged(own: Path, values: dict[str, Any]) -> dict[str, Any]:
     if before is not None:
         log.warning("%s is replaced: the same evaluation has other translations now", own.with_suffix(".txt"))
     return values
+
+
+def _digest_on_disk(file: Path) -> str | None:
+    """Return the digest of translations whose evaluation does not have it: that of version 0.4 or before."""
+    return atomic.sha256(file) if file.is_file() else None
 
 
 def _write_pairs(run: Path, pairs: Sequence[Pair]) -> None:

@@ -156,7 +156,7 @@ def test_what_the_issue_of_a_report_is(one: str) -> None:
     ):
         assert wanted in text, wanted
     labels = [attrs.get("aria-label") or "" for tag, attrs in Page(one).elements if tag == "svg"]
-    for title in ("Loss", "BLEU of the validation text", "Learning rate", "Gradient norm", "Speed", "Word alignment"):
+    for title in ("Loss", "Validation BLEU", "Learning rate", "Gradient norm", "Speed", "Word alignment"):
         assert any(label.startswith(title) for label in labels), title
     assert any(
         re.match(r"Loss\. training from [\d.]+ at update 2 to [\d.]+ at update 12; validation", x) for x in labels

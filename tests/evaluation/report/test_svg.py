@@ -60,7 +60,7 @@ def test_any_name_is_a_label_and_no_markup(name: str) -> None:
     assert name in words
 
 
-def test_lines_without_points_and_flat_lines_can_be_drawn() -> None:
+def test_lines_without_points_and_flat_or_endless_ones_can_be_drawn() -> None:
     charts.curves("x", [charts.Line("a", [], 0)], [])
     charts.curves("x", [charts.Line("a", [(3, 0.0)], 0), charts.Line("a", [(3, 1e90)], 0)], [], log_scale=True)
     charts.bars(["a"], [("x", [None])], "chrF")

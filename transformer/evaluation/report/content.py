@@ -13,6 +13,7 @@ from transformer.evaluation.records import Record
 from transformer.evaluation.report.facts import Facts, numbers
 from transformer.evaluation.report.plots import events_in_words
 from transformer.evaluation.report.translated import Shown
+from transformer.runs.tuning import TUNED, tuned
 from transformer.system.clock import duration
 
 COUNTS = ("read", "usable", "duplicates", "overlap", "pairs")
@@ -183,6 +184,8 @@ def versions(facts: Facts) -> list[tuple[str, str]]:
     trained = facts.state.get("versions")
     named = ", ".join(f"{key} {value}" for key, value in trained.items()) if isinstance(trained, dict) else "unknown"
     rows = [("trained with", named)]
+    if (best := tuned(facts.run)) != facts.run.config.decode:
+        rows.append(("tuned", ", ".join(f"decode.{key}: {_setting(getattr(best, key))}" for key in TUNED)))
     if "hardware" in facts.state:
         rows.append(("trained on", str(facts.state["hardware"])))
     seen: dict[str, None] = {}

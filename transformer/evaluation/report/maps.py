@@ -20,7 +20,7 @@ MOST_BYTES = 600_000
 """Bytes of the attention of all runs in a page."""
 LONGEST_WORD = 20
 """Letters of a word in the picture of the alignment."""
-LETTER = 6.4
+LETTER = 7.4
 """Units of a picture that a letter takes."""
 
 
@@ -95,7 +95,7 @@ def drawing(each: Drawn) -> dict[str, Any]:
         "target": target,
         "rows": each.alignment,
         "left": round(10 + LETTER * max(map(len, target), default=0)),
-        "top": round(14 + 0.88 * LETTER * max(map(len, source), default=0)),
+        "top": round(14 + 0.85 * LETTER * max(map(len, source), default=0)),
         "words": ", ".join(links),
     }
 

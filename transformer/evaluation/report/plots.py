@@ -41,7 +41,7 @@ def training(runs: Sequence[Facts]) -> Iterator[Picture]:
         runs, "loss", "Loss", "nats per token", [("train.loss", "training"), ("valid.loss", "validation")]
     )
     for name, metric in METRICS.items():
-        yield from _curves(runs, name, f"{metric.label} of the validation text", metric.label, [(f"valid.{name}", "")])
+        yield from _curves(runs, name, f"Validation {metric.label}", metric.label, [(f"valid.{name}", "")])
     yield from _curves(runs, "rate", "Learning rate", "learning rate", [("train.rate", "")])
     yield from _curves(runs, "norm", "Gradient norm", "norm", [("train.grad_norm", "")])
     yield from _curves(runs, "speed", "Speed", "target tokens/s", [("train.tokens_per_second", "")])
@@ -104,7 +104,7 @@ def scores(shown: Shown) -> Iterator[Picture]:
         if len(rows) == len(shown.systems) > 1:
             words = "; ".join(f"{run} {score:.2f} ± {spread:.2f}" for run, score, spread in rows)
             figure = charts.intervals(rows, metric.label)
-            yield Picture(f"score-{name.replace('+', 'p')}", f"{metric.label} with 95 % intervals", words, figure)
+            yield Picture(f"score-{name.replace('+', 'p')}", f"95 % interval of {metric.label}", words, figure)
 
 
 def breakdown(shown: Shown) -> Iterator[tuple[Picture, list[Table]]]:
@@ -141,7 +141,7 @@ def sentences(shown: Shown) -> Picture:
     """Return the distribution of sentence scores."""
     groups = [(label(each.facts.name), each.scores) for each in shown.systems]
     words = "; ".join(f"{name} mean {sum(values) / max(1, len(values)):.1f}" for name, values in groups)
-    return Picture("sentences", "chrF of the sentences", words, charts.histogram(groups, "chrF of a sentence"))
+    return Picture("sentences", "Distribution of chrF", words, charts.histogram(groups, "chrF of a sentence"))
 
 
 def label(name: str) -> str:

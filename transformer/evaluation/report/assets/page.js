@@ -128,7 +128,7 @@
     const drawMap = () => {
       const [rows, columns] = sides(current()), weights = now.plane(layer, head);
       const longest = (pieces) => Math.max(...pieces.map((piece) => [...piece].length));
-      const left = 12 + 7 * longest(rows), top = 14 + 6.3 * longest(columns);
+      const left = 12 + 7.6 * longest(rows), top = 16 + 6.6 * longest(columns);
       map.replaceChildren();
       const width = left + columns.length * CELL + 5 * longest(columns.slice(-6)), height = top + rows.length * CELL + 4;
       map.setAttribute("viewBox", `0 0 ${width} ${height}`);
