@@ -16,13 +16,17 @@ from typing import TYPE_CHECKING
 from transformer.errors import CheckpointError, ConfigError, DataError, DeviceError, TransformerError
 
 if TYPE_CHECKING:
-    from transformer.api import Model, TrainingResult, evaluate, load, train
+    from transformer.api import Model, TrainingResult, check, compare, evaluate, load, train
     from transformer.decoding.translator import Translation
+    from transformer.evaluation.check import Check
+    from transformer.evaluation.compare import Comparison
     from transformer.evaluation.evaluate import Evaluation
 
 __version__ = "0.4.0"
 __all__ = [
+    "Check",
     "CheckpointError",
+    "Comparison",
     "ConfigError",
     "DataError",
     "DeviceError",
@@ -32,13 +36,17 @@ __all__ = [
     "TransformerError",
     "Translation",
     "__version__",
+    "check",
+    "compare",
     "evaluate",
     "load",
     "train",
 ]
 
-_LAZY = dict.fromkeys(("Model", "TrainingResult", "evaluate", "load", "train"), "transformer.api")
+_LAZY = dict.fromkeys(("Model", "TrainingResult", "check", "compare", "evaluate", "load", "train"), "transformer.api")
 _LAZY["Translation"] = "transformer.decoding.translator"
+_LAZY["Check"] = "transformer.evaluation.check"
+_LAZY["Comparison"] = "transformer.evaluation.compare"
 _LAZY["Evaluation"] = "transformer.evaluation.evaluate"
 
 if not TYPE_CHECKING:  # a type checker would accept any attribute of a module that defines this function

@@ -1,4 +1,4 @@
-"""The Python interface: load a model, translate, score, evaluate and train.
+"""The Python interface: load a model, translate, score, evaluate, compare, check and train.
 
 Errors that a user can fix are a TransformerError with the sentence that the command line prints. Messages go to the
 logger `transformer`; nothing is printed.
@@ -21,6 +21,8 @@ from transformer.runs.layout import CHECKPOINTS, CONFIG
 
 if TYPE_CHECKING:
     from transformer.decoding.translator import Translation, Translator
+    from transformer.evaluation.check import Check
+    from transformer.evaluation.compare import Comparison
     from transformer.evaluation.evaluate import Evaluation
     from transformer.runs.run import Run
 
@@ -139,23 +141,93 @@ def evaluate(
     50
     """
     from transformer.evaluation.evaluate import Scoring, check_scoring, evaluated
-    from transformer.evaluation.systems import System
+    from transformer.evaluation.evaluated_model import EvaluatedModel
     from transformer.evaluation.texts import read_evaluation_text
     from transformer.system.device import resolve_device
 
-    several = (reference,) if isinstance(reference, (str, os.PathLike)) else reference or ()
-    references = [expanded(each) for each in several]
+    references = _paths(reference)
     if (source is None) != (not references):
         raise ConfigError("source and reference must be given together")
-    if split not in ("valid", "test"):
-        raise ConfigError(f"split must be valid or test, not {split!r}")
+    _check_split(split)
     if isinstance(metrics, str):
         raise TypeError("metrics must be a list of names, not a string")
-    system = System(expanded(run), _texts(overrides), resolve_device(device), checkpoint)
+    system = EvaluatedModel(expanded(run), _texts(overrides), resolve_device(device), checkpoint)
     scoring = Scoring(tuple(metrics), tokenizer, again, keep=save)
     check_scoring(scoring, system.run.config.data.target)
     text = read_evaluation_text(system.run, split, _path(source), references, testset)
     return evaluated(system, text, scoring)
+
+
+def compare(
+    systems: Sequence[StrPath],
+    *,
+    split: Literal["valid", "test"] = "test",
+    source: StrPath | None = None,
+    reference: StrPath | Sequence[StrPath] | None = None,
+    testset: str | None = None,
+    languages: Sequence[str] = (),
+    device: str = "auto",
+    metrics: Iterable[str] = (),
+    differences: int = 10,
+    tests: bool = True,
+    save: bool = False,
+) -> Comparison:
+    """Compare run directories, checkpoints (`"runs/mine@last"`) and files of translations on the same text.
+
+    The first of the `systems` is the baseline of sacreBLEU's paired tests, which take seconds for each of the others;
+    `tests=False` leaves them out. The text is chosen as in `evaluate`; a split is that of the first run. Where there
+    are only files, it is `reference`, with or without `source`, or a `testset`; `languages` are then the codes of
+    source and target. `differences` is the number of sentences that differ most to return. Translations that an
+    evaluation has kept are not made again; `save` keeps new ones.
+
+    >>> comparison = transformer.compare(["runs/mine", "runs/mine@step-00000150"], split="valid", tests=False)
+    >>> best, early = comparison.systems
+    >>> best.scores["chrf"].score > early.scores["chrf"].score, early.losses > early.wins
+    (True, True)
+    """
+    from transformer.evaluation import compare as comparing
+    from transformer.evaluation.systems import TextChoice, open_systems
+    from transformer.system.device import resolve_device
+
+    if isinstance(systems, (str, os.PathLike)):
+        raise TypeError("systems must be a list of paths, not one path")
+    _check_split(split)
+    choice = TextChoice(split, _path(source), _paths(reference), testset, tuple(languages))
+    found = open_systems(systems, choice, resolve_device(device), save)
+    return comparing.compare(
+        found.systems, found.text.pairs, found.target, differences=differences, metrics=metrics, tests=tests
+    )
+
+
+def check(
+    run: StrPath,
+    overrides: Overrides = None,
+    *,
+    split: Literal["valid", "test"] | None = None,
+    source: StrPath | None = None,
+    reference: StrPath | Sequence[StrPath] | None = None,
+    lines: int = 500,
+    device: str = "auto",
+    checkpoint: str | None = None,
+) -> Check:
+    """Look for faults of a model's translations, of held-out text and of unusual inputs.
+
+    The text is the run's `data.test`, else its `data.valid`, or what is chosen as in `evaluate`. If an evaluation has
+    kept its translations, these are checked, else those of `lines` lines. A model whose `verdict` is `fail` should not
+    be shipped. `overrides`, `device` and `checkpoint` are as in `load`.
+
+    >>> found = transformer.check("runs/mine", lines=20)
+    >>> {row.name: row.verdict for row in found.checks}["empty"]
+    'ok'
+    >>> {row.name: row.verdict for row in found.probes}["capitals"]
+    'warn'
+    """
+    from transformer.evaluation.check import check_run
+    from transformer.evaluation.systems import TextChoice
+
+    _check_split(split or "test")
+    opened, translator, used = _load(run, overrides, device, checkpoint)
+    return check_run(opened, translator, used, TextChoice(split or "", _path(source), _paths(reference)), lines)
 
 
 @dataclass(frozen=True)
@@ -229,6 +301,16 @@ def _texts(overrides: Overrides) -> list[str]:
 
 def _path(path: StrPath | None) -> Path | None:
     return None if path is None else expanded(path)
+
+
+def _check_split(split: str) -> None:
+    if split not in ("valid", "test"):
+        raise ConfigError(f"split must be valid or test, not {split!r}")
+
+
+def _paths(reference: StrPath | Sequence[StrPath] | None) -> list[Path]:
+    several = (reference,) if isinstance(reference, (str, os.PathLike)) else reference or ()
+    return [expanded(each) for each in several]
 
 
 def _list(lines: Iterable[str], name: str) -> list[str]:

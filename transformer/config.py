@@ -198,7 +198,7 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeConfig:
-    """Beam search and sampling."""
+    """Beam search, sampling, minimum-Bayes-risk decoding and ensembles."""
 
     beam: Annotated[int, (1, 1024)] = 4
     """Hypotheses kept at each step; 1 is greedy."""
@@ -206,9 +206,15 @@ class DecodeConfig:
     """alpha in ((5 + n) / 6) ** alpha, by which the log-probability of a translation of n tokens is divided."""
     max_extra: Annotated[int, (0, 16_384)] | Literal["auto"] = "auto"
     """Most tokens of a translation, eos counted, beyond those of its source without eos. `auto` is 50, or 10 more than
-    the targets of 999 in 1,000 training pairs have, if that is more."""
+    the targets of 999 in 1,000 training pairs have, or what their ratio to long sources asks for, if that is more."""
+    ensemble: tuple[File, ...] | None = None
+    """Other runs with the same vocabulary, which translate together with this one by the mean of their probabilities.
+    `RUN/checkpoints/NAME` names a checkpoint of a run, also of this one; otherwise the best is used."""
     sampling: bool = False
     """Draw translations at random instead of searching for the most probable one."""
+    mbr_samples: Annotated[int, (0, 1024)] = 0
+    """Minimum-Bayes-risk decoding: draw this many translations, and return the one that has the highest mean chrF with
+    all of them. 0 disables it."""
     temperature: Annotated[float, (0.001, 1000.0)] = 1.0
     """Temperature of sampling; below 1 the distribution is sharper."""
     top_k: Annotated[int, (0, 1_000_000)] = 0
@@ -226,7 +232,12 @@ class DecodeConfig:
     precision: Literal["auto", "float32", "bfloat16", "float16", "int8"] = "auto"
     """Precision of the network's arithmetic. `auto` is int8 if possible (beam search on a CPU with AVX-512 VNNI, on
     Linux, with a C compiler), else bfloat16 if the hardware multiplies matrices in it, else float32. For sampling it is
-    float32, so that samples do not depend on the batch."""
+    float32, so that samples do not depend on the batch. Ensembles cannot use int8."""
+
+    @property
+    def draws(self) -> bool:
+        """Whether translations are drawn at random, to be returned or to choose among."""
+        return self.sampling or self.mbr_samples > 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,6 +269,8 @@ def contradiction(built: Any, dotted: str) -> str | None:
             return f"train.average_last {train.average_last} is more than train.keep_last {train.keep_last}"
         case Config(train=train) if train.select_by != "loss" and not train.validate_text:
             return f"train.select_by: {train.select_by} needs train.validate_text: true"
+        case DecodeConfig(sampling=True, mbr_samples=samples) if samples:
+            return "decode.sampling and decode.mbr_samples exclude each other; set one"
         case DataConfig(source=source, target=target) if source == target:
             return f"data.source and data.target are both {source!r}"
     return None

@@ -584,6 +584,8 @@ def test_many_skipped_updates_roll_back_once_then_stop(
     evidence = metrics(tmp_path / "run", "skipped")
     assert [line["step"] for line in evidence] == [*range(9, 19), *range(41, 51)]
     assert all(line["pairs"] and line["grad_norm"] is None for line in evidence)
+    (back_to,) = metrics(tmp_path / "run", "rolled_back")
+    assert (back_to["step"], back_to["from"]) == (8, 18)
     state = load_state(tmp_path / "run/checkpoints/step-00000049")
     assert state["progress"]["last_good"] == "step-00000040"
     assert state["progress"]["rate_halved"] is True

@@ -21,6 +21,7 @@ from support.toy import CPU, assert_same, toy_pairs, write_pairs
 from transformer import config_file
 from transformer.config import Config
 from transformer.data.corpus import Pair
+from transformer.decoding.pieces import PieceDecoder
 from transformer.decoding.translator import Translator
 from transformer.errors import ConfigError, DataError, DeviceError, TransformerError
 from transformer.runs.checkpoint import TENSORS, WEIGHTS, load_state, load_tensors, save_checkpoint
@@ -54,7 +55,7 @@ def results(run: Path) -> dict[str, Any]:
     progress = load_state(newest)["progress"]
     scores = {k: v for k, v in progress.items() if "seconds" not in k and k != "slowest_validation"}
     lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
-    logged = [(line["kind"], line["step"], line["loss"]) for line in lines]
+    logged = [(line["kind"], line["step"], line["loss"]) for line in lines if line["kind"] != "resumed"]
     return {"scores": scores, "best": (run / "best").read_text(), "logged": logged}
 
 
@@ -543,7 +544,7 @@ def test_validation_is_split_where_memory_is_short(
 ) -> None:
     few = ["train.max_steps=3", "train.validate_every=3", "train.micro_batch_tokens=1000"]
     train(config_file.override(tiny, few), tmp_path / "whole", CPU)
-    loss, search = Trainer.loss, Translator._search
+    loss, search = Trainer.loss, PieceDecoder._search
 
     def small_loss(self: Any, batch: Any) -> Any:
         if not torch.is_grad_enabled() and batch.size > 30:
@@ -556,7 +557,7 @@ def test_validation_is_split_where_memory_is_short(
         return search(self, batch)
 
     monkeypatch.setattr(Trainer, "loss", small_loss)
-    monkeypatch.setattr(Translator, "_search", small_search)
+    monkeypatch.setattr(PieceDecoder, "_search", small_search)
     train(config_file.override(tiny, few), tmp_path / "run", CPU)
     one, other = (results(tmp_path / name)["scores"]["last_validation"] for name in ("whole", "run"))
     assert one == pytest.approx(other, rel=1e-5)
@@ -606,6 +607,7 @@ def test_metrics_have_no_step_twice(tiny: Config, tmp_path: Path) -> None:
     logged = [(line["kind"], line["step"]) for line in map(json.loads, lines)]
     assert [step for kind, step in logged if kind == "train"] == list(range(1, 13))
     assert len(set(logged)) == len(logged)
+    assert [step for kind, step in logged if kind == "resumed"] == [9]
 
 
 def test_an_average_asked_for_later_is_made(tiny: Config, tmp_path: Path) -> None:

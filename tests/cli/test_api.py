@@ -23,8 +23,8 @@ from transformer.cli import main as cli
 from transformer.decoding.translator import Translator
 
 PUBLIC = """
-    CheckpointError ConfigError DataError DeviceError Evaluation Model TrainingResult TransformerError Translation
-    __version__ evaluate load train
+    Check CheckpointError Comparison ConfigError DataError DeviceError Evaluation Model TrainingResult TransformerError
+    Translation __version__ check compare evaluate load train
 """
 
 
@@ -82,7 +82,7 @@ def test_examples_of_the_documentation(example: doctest.DocTest, folder: Path) -
 
 def test_every_function_of_the_interface_has_an_example() -> None:
     names = {test.name.removeprefix("transformer.api.") for test in EXAMPLES}
-    assert names == {"Model.translate", "Model.score", "load", "evaluate", "train"}
+    assert names == {"Model.translate", "Model.score", "load", "evaluate", "compare", "check", "train"}
 
 
 def test_the_types_are_exact(model: transformer.Model) -> None:
@@ -183,6 +183,9 @@ MISTAKES: dict[str, tuple[Any, type[Exception], str]] = {
                  "source and reference must be given together"),
     "a split": (lambda m: transformer.evaluate(m.path, split="dev"), transformer.ConfigError,  # type: ignore[arg-type]
                 "split must be valid or test, not 'dev'"),
+    "one system": (lambda m: transformer.compare(m.path), TypeError, "systems must be a list of paths, not one path"),
+    "no split": (lambda m: transformer.check(m.path, split="dev"), transformer.ConfigError,  # type: ignore[arg-type]
+                 "split must be valid or test, not 'dev'"),
     "no config": (lambda m: transformer.train("none.yaml"), transformer.ConfigError,
                   "cannot read the configuration none.yaml: No such file or directory"),
 }  # fmt: skip

@@ -13,7 +13,7 @@ from support.toy import toy_pairs
 
 from transformer.data.corpus import Pair
 from transformer.data.dataset import from_pairs
-from transformer.data.lengths import LONGEST, Lengths, measure_lengths, read_lengths, with_lengths
+from transformer.data.lengths import LONG, LONGEST, Lengths, measure_lengths, read_lengths, with_lengths
 from transformer.data.tokenizer import Tokenizer
 
 
@@ -22,8 +22,20 @@ def test_lengths_cover_nearly_all_pairs(tok: Tokenizer) -> None:
     long = Pair("one " * 9, "eins " * 30)
     size = [len(ids) for ids in (*tok.encode_source(short[0]), *tok.encode_source(long))]
     assert measure_lengths(from_pairs([*short, long], tok)) == Lengths(size[0], size[1], size[1] - size[0])
+    assert size[2] < LONG  # so no source says what the ratio is
     few = measure_lengths(from_pairs([*short[:500], long], tok))
     assert few == Lengths(size[2], size[3], size[3] - size[2])
+
+
+def test_the_ratio_is_that_of_long_sources(tok: Tokenizer) -> None:
+    """One word that becomes twelve says nothing about a sentence of thirty."""
+    pairs = [Pair("one", "eins " * 12)] * 50 + [Pair("one " * 30, "eins " * 45)] * 1999 + [Pair("one " * 30, "eins")]
+    (source,), (target,) = tok.encode_source(["one " * 30]), tok.encode_target(["eins " * 45])
+    assert len(source) >= LONG
+    assert measure_lengths(from_pairs(pairs, tok)).ratio == 100 * len(target) // len(source)
+    report = with_lengths({}, from_pairs(pairs, tok))
+    del report["lengths"]["ratio"]  # a run of version 0.4.0 or before
+    assert read_lengths(report) == replace(measure_lengths(from_pairs(pairs, tok)), ratio=0)
 
 
 def test_a_corpus_counts_by_its_weight(tok: Tokenizer) -> None:

@@ -10,6 +10,7 @@ import pytest
 from support.toy import CPU
 
 from transformer.decoding.batches import DecodingSplitter, Piece, PieceBatch, cut_batches
+from transformer.decoding.pieces import PieceDecoder
 from transformer.decoding.translator import Translator, make_translator
 from transformer.errors import DeviceError
 
@@ -28,15 +29,15 @@ def test_batches_that_do_not_fit_into_memory_are_decoded_in_halves(
     """If torch's allocator refuses batches of more than two sentences, the translations do not change."""
     lines = ["one two three", "nine", "four five", "six", "seven eight", "", "two two"]
     expected, ours = list(with_beam(translator, beam).translate(lines)), with_beam(translator, beam)
-    search_all, tried = Translator._search, []
+    search_all, tried = PieceDecoder._search, []
 
-    def search_few(self: Translator, batch: PieceBatch) -> Any:
+    def search_few(self: PieceDecoder, batch: PieceBatch) -> Any:
         tried.append(batch.tokens)
         if len(batch.pieces) > 2:
             raise RuntimeError(ALLOCATOR)
         return search_all(self, batch)
 
-    monkeypatch.setattr(Translator, "_search", search_few)
+    monkeypatch.setattr(PieceDecoder, "_search", search_few)
     found = list(ours.translate(lines))
     assert [ways[0].text for ways in found] == [ways[0].text for ways in expected]
     assert [ways[0].score for ways in found] == pytest.approx([ways[0].score for ways in expected], abs=1e-4)
@@ -56,7 +57,7 @@ def test_a_sentence_that_does_not_fit_into_memory_is_named(
     def refuse(*_: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr(Translator, "_search", refuse)
+    monkeypatch.setattr(PieceDecoder, "_search", refuse)
     sentence = (
         r"a sentence of \d+ tokens, decoded with 2 hypotheses, does not fit into the memory of CPU, 1 threads: "
         "'nine one two'; lower decode.beam or data.max_length"
@@ -69,7 +70,7 @@ def test_other_errors_are_not_taken_for_out_of_memory(translator: Translator, mo
     def fail(*_: Any) -> Any:
         raise RuntimeError("something else")
 
-    monkeypatch.setattr(Translator, "_search", fail)
+    monkeypatch.setattr(PieceDecoder, "_search", fail)
     with pytest.raises(RuntimeError, match="something else"):
         list(with_beam(translator, 4).translate(["one"]))
 

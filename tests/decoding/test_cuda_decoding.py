@@ -44,9 +44,9 @@ def translate(translator: Translator, nbest: int = 1, prefix: str = "") -> tuple
 
 def decoder_of(translator: Translator) -> FastDecoder:
     """Return the fast decoder, which must not have been given up."""
-    assert isinstance(translator.backend, TorchBackend)
-    assert translator.backend.fast is not None
-    return translator.backend.fast
+    assert isinstance(translator.decoder.backend, TorchBackend)
+    assert translator.decoder.backend.fast is not None
+    return translator.decoder.backend.fast
 
 
 @pytest.mark.parametrize("batch_tokens", ["auto", 97])

@@ -212,10 +212,10 @@ def test_few_steps_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 def decoded(translator: Translator, nbest: int = 1, prefix: str = "", **changes: Any) -> Any:
     cfg = dataclasses.replace(translator.cfg, precision="float32", **changes)
     made = make_translator(translator.model, translator.tokenizer, cfg, translator.max_length, CPU)
-    assert isinstance(made.backend, TorchBackend)
+    assert isinstance(made.decoder.backend, TorchBackend)
     found = list(made.translate(LINES, nbest, [prefix] * len(LINES)))
     ids = [[each.ids for each in ways] for ways in found]
-    return ids, [each.score for ways in found for each in ways], made.backend
+    return ids, [each.score for ways in found for each in ways], made.decoder.backend
 
 
 WISHES: list[dict[str, Any]] = [
@@ -322,7 +322,7 @@ def test_a_stop_is_not_taken_for_a_failure(translator: Translator, as_on_gpu: No
         raise StoppedError("enough")
 
     ours = make_translator(translator.model, translator.tokenizer, translator.cfg, translator.max_length, CPU)
-    ours.check_interruption = stop
+    ours.decoder.check_interruption = stop
     with pytest.raises(StoppedError):
         list(ours.translate(LINES))
 

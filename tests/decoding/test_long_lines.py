@@ -13,6 +13,7 @@ import pytest
 from support.toy import CPU, toy_pairs
 
 from transformer.data.lengths import Lengths
+from transformer.decoding.batches import Piece
 from transformer.decoding.long_lines import Part, cut_line, join_best, join_samples, join_texts
 from transformer.decoding.search import Hypothesis
 from transformer.decoding.translator import Translator, make_translator
@@ -67,6 +68,14 @@ def test_the_target_follows_the_training_text(translator: Translator) -> None:
     assert limited(translator, Lengths(1, 80, 79), max_extra=3).limits.max_extra == 3
 
 
+def test_the_limit_of_long_lines_follows_the_ratio_of_the_training_text(translator: Translator) -> None:
+    long, short = Piece([5] * 400), Piece([5] * 10)
+    trained = Lengths(400, 700, 40, ratio=175)
+    assert [limited(translator, trained).limits.most_tokens(each) for each in (long, short)] == [701, 60]
+    assert limited(translator, dataclasses.replace(trained, ratio=0)).limits.most_tokens(long) == 450
+    assert limited(translator, trained, max_extra=3).limits.most_tokens(long) == 403
+
+
 @pytest.mark.parametrize("how", [{"beam": 1}, {"beam": 4}, {"sampling": True}], ids=["greedy", "beam", "sampling"])
 def test_a_translation_that_is_cut_is_a_warning(translator: Translator, how: dict[str, Any], said: list[str]) -> None:
     ours = limited(translator, None, max_extra=1, **how)
@@ -74,7 +83,7 @@ def test_a_translation_that_is_cut_is_a_warning(translator: Translator, how: dic
     (ids,) = ours.tokenizer.encode_source([line])
     assert texts(ours, [line])  # it ends where it should, at its limit
     assert said == []
-    ours.limits = dataclasses.replace(ours.limits, max_extra=-3)
+    ours.decoder.limits = dataclasses.replace(ours.limits, max_extra=-3)
     texts(ours, ["", line, line])
     assert said == [f"line 2: the translation was cut at {len(ids) - 3} tokens; raise decode.max_extra, which is -3"]
 

@@ -14,9 +14,9 @@ from support.toy import CPU, toy_pairs
 
 from transformer.decoding import search
 from transformer.decoding.int8.build import library
+from transformer.decoding.pieces import PieceDecoder
 from transformer.decoding.translator import Translation, Translator, make_translator
 from transformer.errors import ConfigError, DataError
-from transformer.system.threads import Workers
 
 LINES = [pair.source for pair in toy_pairs(60, 11)]
 
@@ -102,7 +102,7 @@ def test_cached_search_equals_search_without_a_cache(translator: Translator) -> 
             self.source, self.ids = self.source[rows], self.ids[rows]
 
     tok, source = translator.tokenizer, translator.tokenizer.encode_source(LINES)
-    source_bs = translator._tensor(source, last=tok.eos)
+    source_bs = translator.decoder.tensor(source, last=tok.eos)
     task = search.SearchTask(
         start_id=tok.bos, eos=tok.eos, banned=(tok.pad, tok.bos), limits=[len(s) + 9 for s in source], nbest=3
     )
@@ -177,8 +177,9 @@ def test_a_translator_takes_any_backend(translator: Translator) -> None:
         def select(self, rows_R: torch.Tensor, sentences_B: torch.Tensor | None) -> None:
             self.rows = len(rows_R)
 
-    parts = (translator.model, translator.tokenizer, translator.cfg, translator.max_length, CPU, Silent(), Workers())
-    assert texts(list(Translator(*parts).translate(["one", "two three"]))) == ["", ""]
+    decoder = copy(translator.decoder)
+    decoder.backend = Silent()
+    assert texts(list(Translator(decoder, translator.max_length).translate(["one", "two three"]))) == ["", ""]
 
 
 def test_what_does_not_fit_the_memory_is_scored_in_halves(
@@ -186,14 +187,14 @@ def test_what_does_not_fit_the_memory_is_scored_in_halves(
 ) -> None:
     sources, targets = ["one two", "three", "four five six", "seven", "eight"], ["zwei eins", "drei", "x", "sieben", ""]
     whole = translator.score(sources, targets)
-    original = Translator._log_probs
+    original = PieceDecoder._log_probs
 
-    def small(self: Translator, batch: Any) -> Any:
+    def small(self: PieceDecoder, batch: Any) -> Any:
         if len(batch.pieces) > 2:
             raise MemoryError
         return original(self, batch)
 
-    monkeypatch.setattr(Translator, "_log_probs", small)
+    monkeypatch.setattr(PieceDecoder, "_log_probs", small)
     fresh = make_translator(translator.model, translator.tokenizer, translator.cfg, translator.max_length, CPU)
     for one, other in zip(whole, fresh.score(sources, targets), strict=True):
         assert one.text == other.text
@@ -202,5 +203,7 @@ def test_what_does_not_fit_the_memory_is_scored_in_halves(
 
 def test_sampling_in_8_bits_is_refused_instead_of_ignored(translator: Translator) -> None:
     cfg = dataclasses.replace(translator.cfg, precision="int8", sampling=True)
-    with pytest.raises(ConfigError, match="decode.precision=int8 is not possible here: decode.sampling needs logits"):
+    with pytest.raises(
+        ConfigError, match="decode.precision=int8 is not possible here: sampling needs the probabilities of all tokens"
+    ):
         make_translator(translator.model, translator.tokenizer, cfg, translator.max_length, CPU)

@@ -14,7 +14,7 @@ from support.toy import CPU, TINY, toy_pairs, write_pairs
 
 from transformer import config_file
 from transformer.errors import CheckpointError
-from transformer.evaluation.systems import System
+from transformer.evaluation.evaluated_model import EvaluatedModel
 from transformer.evaluation.texts import EvaluationText
 from transformer.runs.checkpoint import load_tensors
 from transformer.runs.models import load_model
@@ -131,7 +131,7 @@ def test_damaged_checkpoints_are_left_out_of_all_but_not_of_names(run: Path) -> 
 
 
 def test_a_checkpoint_without_manifest_is_one_sentence(run: Path) -> None:
-    system = System(run)
+    system = EvaluatedModel(run)
     (system.checkpoint / "manifest.json").unlink()
     with pytest.raises(CheckpointError, match="has no manifest that can be read"):
         system.origin(EvaluationText("x", []))

@@ -17,7 +17,7 @@ import transformer
 from transformer.config import DecodeConfig
 from transformer.decoding.translator import Translator, make_translator, planned_precision
 from transformer.evaluation.evaluate import Scoring, evaluated
-from transformer.evaluation.systems import System
+from transformer.evaluation.evaluated_model import EvaluatedModel
 from transformer.evaluation.texts import EvaluationText, read_evaluation_text
 from transformer.runs.models import load_model
 from transformer.runs.run import open_run
@@ -54,10 +54,10 @@ def records(run: Path) -> dict[str, dict[str, Any]]:
 def test_nothing_is_translated_twice(run: Path, decoded: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     first = json.loads(evaluate(run, "--json").out)
     with monkeypatch.context() as patch:
-        patch.setattr("transformer.evaluation.systems.load_translator", None)  # the model is not even loaded
+        patch.setattr("transformer.evaluation.evaluated_model.load_translator", None)  # the model is not even loaded
         second = evaluate(run, "--json")
     assert {**first, "translated": records(run)["test"]["time"]} == json.loads(second.out)
-    assert "test was translated before: scoring test.txt; --again translates it anew" in second.err
+    assert "test was translated before: scoring test.txt" in second.err
     assert f"{first['seconds']:.1f} s at 20" in evaluate(run).out.decode()
     assert decoded == [100]
     again = json.loads(evaluate(run, "--json", "--again").out)
@@ -155,7 +155,7 @@ def test_other_translations_of_the_same_evaluation_are_said(
     run: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:
     evaluate(run, "--metrics", "ter")
-    monkeypatch.setattr(System, "translate", lambda self, sources, progress: ["x"] * len(sources))
+    monkeypatch.setattr(EvaluatedModel, "translate", lambda self, sources, progress: ["x"] * len(sources))
     evaluate(run, "--again")
     found = records(run)["test"]
     assert "ter" not in found  # it was of the other translations
@@ -226,8 +226,8 @@ def test_a_loaded_translator_can_be_evaluated(run: Path, translator: Translator,
     opened = open_run(run)
     text = read_evaluation_text(opened, "valid", None, [], None)
     name = (run / "best").read_text().strip()
-    one = evaluated(System.loaded(opened, translator, name), text)
-    two = evaluated(System(run), text, Scoring(keep=False))
+    one = evaluated(EvaluatedModel.loaded(opened, translator, name), text)
+    two = evaluated(EvaluatedModel(run), text, Scoring(keep=False))
     assert one.translations == two.translations
     assert decoded == [50]
 

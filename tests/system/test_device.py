@@ -10,7 +10,14 @@ import pytest
 import torch
 
 from transformer.errors import DeviceError
-from transformer.system.device import advice_on_precision, cores_granted, missing_here, resolve_device, resolve_dtype
+from transformer.system.device import (
+    advice_on_precision,
+    cores_granted,
+    hardware,
+    missing_here,
+    resolve_device,
+    resolve_dtype,
+)
 
 
 def test_a_missing_gpu_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,3 +107,9 @@ def test_a_slow_precision_is_said(
     said = advice_on_precision(precision, torch.device("cuda", 0))
     assert (said is None) if advice is None else re.match(advice, said or "")
     assert advice_on_precision("float32", torch.device("cpu")) is None
+
+
+def test_hardware_is_named_with_the_number_of_processes() -> None:
+    one = hardware(torch.device("cpu"))
+    assert re.fullmatch(r"\S.*, \d+ threads", one)
+    assert hardware(torch.device("cpu"), 2) == f"2 × {one}"

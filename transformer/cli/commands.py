@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Protocol
 
-from transformer.cli import average, evaluate, info, score, train, translate
+from transformer.cli import average, check, compare, evaluate, info, report, score, train, translate, tune
 
 
 class Command(Protocol):
@@ -25,6 +25,10 @@ COMMANDS: dict[str, Command] = {
     "train": train,
     "translate": translate,
     "evaluate": evaluate,
+    "tune": tune,
+    "compare": compare,
+    "check": check,
+    "report": report,
     "score": score,
     "average": average,
     "info": info,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import torch
 
     from transformer.evaluation.evaluate import Evaluation, Scoring
-    from transformer.evaluation.systems import System
+    from transformer.evaluation.evaluated_model import EvaluatedModel
     from transformer.evaluation.texts import EvaluationText
     from transformer.system.distributed import Ranks
 
@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
         return _verify(args)
     _sort_names(args)
     with together(args) as fellows:
-        from transformer.evaluation.systems import end_help, help_evaluate
+        from transformer.evaluation.evaluated_model import end_help, help_evaluate
         from transformer.system.device import resolve_device
 
         ranks, device = fellows or (None, resolve_device(args.device))
@@ -138,7 +138,7 @@ def _sort_names(args: argparse.Namespace) -> None:
 
 def _evaluate(args: argparse.Namespace, ranks: Ranks | None, device: torch.device) -> None:
     from transformer.evaluation.evaluate import Scoring, check_scoring
-    from transformer.evaluation.systems import System
+    from transformer.evaluation.evaluated_model import EvaluatedModel
     from transformer.evaluation.texts import read_evaluation_texts
 
     scoring = Scoring(tuple(_names(args.metrics)), args.tokenizer, args.again, progress=True)
@@ -146,15 +146,15 @@ def _evaluate(args: argparse.Namespace, ranks: Ranks | None, device: torch.devic
         raise ConfigError("--checkpoint and --checkpoints exclude each other; give one")
     if args.samples and (args.checkpoints or args.robustness):
         raise ConfigError("--samples is for one checkpoint and one form of the text")
-    system = System(args.model, args.overrides, device, args.checkpoint, ranks=ranks)
-    check_scoring(scoring, system.run.config.data.target)
-    texts = read_evaluation_texts(system.run, args.split, args.source, args.reference, args.testset)
+    model = EvaluatedModel(args.model, args.overrides, device, args.checkpoint, ranks=ranks)
+    check_scoring(scoring, model.run.config.data.target)
+    texts = read_evaluation_texts(model.run, args.split, args.source, args.reference, args.testset)
     if args.checkpoints:
-        _curve(args, system, texts, scoring)
+        _curve(args, model, texts, scoring)
     elif args.robustness:
-        _robustness(args, system, texts, scoring)
+        _robustness(args, model, texts, scoring)
     else:
-        _texts(args, system, texts, scoring)
+        _texts(args, model, texts, scoring)
 
 
 def _names(lists: list[str]) -> list[str]:
@@ -162,35 +162,35 @@ def _names(lists: list[str]) -> list[str]:
     return [name.strip() for names in lists for name in names.split(",") if name.strip()]
 
 
-def _texts(args: argparse.Namespace, system: System, texts: list[EvaluationText], scoring: Scoring) -> None:
+def _texts(args: argparse.Namespace, model: EvaluatedModel, texts: list[EvaluationText], scoring: Scoring) -> None:
     from transformer.evaluation.evaluate import evaluated
     from transformer.evaluation.tables import table_of_texts
 
     every: list[Evaluation] = []
     for text in texts:
-        found = evaluated(system, text, scoring)  # which keeps it before anything is printed, which may fail
+        found = evaluated(model, text, scoring)  # which keeps it before anything is printed, which may fail
         every.append(found)
         if args.json:
             print(json.dumps(printed(found)), flush=True)
         else:
-            say(("\n" if len(every) > 1 else "") + block(found, system.name))
+            say(("\n" if len(every) > 1 else "") + block(found, model.name))
             say_samples(found, args.samples)
     if len(every) > 1 and not args.json:
         say("\n" + table_of_texts(every))
 
 
-def _curve(args: argparse.Namespace, system: System, texts: list[EvaluationText], scoring: Scoring) -> None:
+def _curve(args: argparse.Namespace, model: EvaluatedModel, texts: list[EvaluationText], scoring: Scoring) -> None:
     """Evaluate several checkpoints, and print a table for each text."""
     from transformer.evaluation.curve import curve, evaluate_points, points
-    from transformer.evaluation.systems import System
+    from transformer.evaluation.evaluated_model import EvaluatedModel
 
-    every = points(system.stored, _names(args.checkpoints))
+    every = points(model.stored, _names(args.checkpoints))
 
-    def load(name: str, plain: bool) -> System:
-        return System(args.model, args.overrides, system.device, name, plain, system.ranks)
+    def load(name: str, plain: bool) -> EvaluatedModel:
+        return EvaluatedModel(args.model, args.overrides, model.device, name, plain, model.ranks)
 
     rows = evaluate_points(every, load, texts, scoring)
-    best = system.stored.pointer("best")
+    best = model.stored.pointer("best")
     for number, (text, row) in enumerate(zip(texts, rows, strict=True)):
         if args.json:
             say("\n".join(json.dumps(printed(found)) for found in row))
@@ -199,19 +199,19 @@ def _curve(args: argparse.Namespace, system: System, texts: list[EvaluationText]
             say(curve(every, row, best.name if best else None))
 
 
-def _robustness(args: argparse.Namespace, system: System, texts: list[EvaluationText], scoring: Scoring) -> None:
+def _robustness(args: argparse.Namespace, model: EvaluatedModel, texts: list[EvaluationText], scoring: Scoring) -> None:
     """Evaluate the variants of each text, and print a table for each."""
     from transformer.evaluation.evaluate import evaluated
     from transformer.evaluation.robustness import table, variants_of
 
-    data = system.run.config.data
+    data = model.run.config.data
     for number, text in enumerate(texts):
         variants = [text, *variants_of(text, data.source, data.target)]
-        clean, *others = (evaluated(system, each, scoring) for each in variants)
+        clean, *others = (evaluated(model, each, scoring) for each in variants)
         if args.json:
             say("\n".join(json.dumps(printed(found)) for found in (clean, *others)))
         else:
-            say(("\n" if number else "") + f"{len(text.pairs)} sentences of {text.name} with {system.name}")
+            say(("\n" if number else "") + f"{len(text.pairs)} sentences of {text.name} with {model.name}")
             say(table(clean, others))
 
 

@@ -25,10 +25,13 @@ IN_PLACE = file_system.NO_RENAME | {errno.EBUSY, errno.EPERM, errno.EACCES}
 log = logging.getLogger(__name__)
 
 
-def refuse_to_overwrite(output: Path | None, read: Iterable[tuple[str, os.stat_result | None]]) -> None:
+def refuse_to_overwrite(
+    output: Path | None, read: Iterable[tuple[str, os.stat_result | None]], content: str = "translations"
+) -> None:
     """Raise ConfigError if the output, by default standard output, is one of the files that are read.
 
-    `read` has what each file is, in words, and its status. Files are compared by device and inode.
+    `read` has what each file is, in words, and its status. Files are compared by device and inode. `content` is what
+    is to be written.
     """
     target = status_of(sys.stdout if output is None else output)
     if target is None or not stat.S_ISREG(target.st_mode):
@@ -36,7 +39,7 @@ def refuse_to_overwrite(output: Path | None, read: Iterable[tuple[str, os.stat_r
     name = "standard output" if output is None else str(output)
     for what, status in read:
         if status is not None and os.path.samestat(target, status):
-            raise ConfigError(f"{name} is {what}; write the translations to another file")
+            raise ConfigError(f"{name} is {what}; write the {content} to another file")
 
 
 def status_of(file: object) -> os.stat_result | None:

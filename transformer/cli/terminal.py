@@ -12,6 +12,8 @@ import shlex
 import sys
 from pathlib import Path
 
+from transformer.system.progress_bar import show_bars
+
 HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters and marks of writing direction, and surrogates, which UTF-8 cannot encode."""
 SCREEN = 4000
@@ -84,7 +86,7 @@ def complain(command: str, sentence: str) -> None:
 
 
 def start_log() -> None:
-    """Send the log to standard error, each record with the time of day."""
+    """Send the log to standard error, each record with the time of day, and show bars there if it is a terminal."""
     logger = logging.getLogger("transformer")
     if not any(isinstance(handler, _Handler) for handler in logger.handlers):
         handler = _Handler()
@@ -92,6 +94,7 @@ def start_log() -> None:
         logger.addHandler(handler)
         logger.propagate = False
     logger.setLevel(logging.INFO)
+    show_bars()
 
 
 def warn_of_system() -> None:

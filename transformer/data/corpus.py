@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from transformer.config import CORPUS_KINDS, CorpusConfig
 from transformer.data import hub, testsets
-from transformer.data.lines import read_lines, sha256, undecodable
+from transformer.data.lines import bytes_read, read_lines, sha256, undecodable
 from transformer.data.tables import read_json, read_parquet
 from transformer.errors import DataError
 from transformer.paths import expanded, matching
+from transformer.system.progress_bar import ProgressBar
 
 SPREADSHEET = re.compile(r'"(?:[^"]|"")*"')
 """A field with quotes in it, as spreadsheets write it."""
@@ -77,6 +79,14 @@ def check_files(corpus: CorpusConfig) -> None:
             raise DataError(f"no such file: {name}")
         if not Path(name).is_file():
             raise DataError(f"{name} is not a regular file, so it cannot be read twice")
+
+
+def reading(what: str, corpora: Iterable[CorpusConfig]) -> ProgressBar:
+    """Return the progress of reading corpora once. Its end is known if all are local files that are read as text."""
+    names, start = [_local_files(corpus) for corpus in corpora if corpus.parquet is None], bytes_read()
+    known = all(names) and all(map(os.path.isfile, chain(*names)))
+    total = sum(map(os.path.getsize, chain(*names))) if known else 0
+    return ProgressBar(what, unit="pairs", share=lambda: (bytes_read() - start) / total if total else None)
 
 
 def title(corpus: CorpusConfig) -> str:

@@ -60,12 +60,17 @@ def encode_corpora(cfg: Config, tok: Tokenizer, held_out: set[int], folder: Path
     counts: list[dict[str, Any]] = []
     digests: list[Ints] = []
     lengths: tuple[list[Ints], list[Ints]] = ([], [])
-    with (folder / "source.ids").open("wb") as source, (folder / "target.ids").open("wb") as target:
+    with (
+        (folder / "source.ids").open("wb") as source,
+        (folder / "target.ids").open("wb") as target,
+        corpus.reading("encoding the training text", cfg.data.train) as bar,
+    ):
         for each in cfg.data.train:
             dropped: Counter[str] = Counter()
             pieces: Counter[str] = Counter()
             kept = 0
             for chunk in _encoded(each, cfg.data, tok):
+                bar.advance(len(chunk.digests) + chunk.dropped.total())
                 dropped.update(chunk.dropped)
                 pieces.update(chunk.pieces)
                 kept += len(chunk.digests)

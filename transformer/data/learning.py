@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,9 +12,12 @@ from typing import Any
 import sentencepiece
 
 from transformer.system.child import FAILED, ChildError, NoChildError, end_child, run_child, texts_sent
+from transformer.system.progress_bar import ProgressBar, Ticking
 
 SMALL = 1 << 18
 """Characters from which a model is learned in well under a second, in this process."""
+MERGES = re.compile(r"merges=(\d+)")
+"""In what SentencePiece logs while it learns BPE: the merges so far, of which each makes a piece."""
 
 
 def learn_model(texts: Sequence[str], settings: Mapping[str, Any]) -> bytes:
@@ -23,8 +27,17 @@ def learn_model(texts: Sequence[str], settings: Mapping[str, Any]) -> bytes:
     """
     if sum(map(len, texts)) <= SMALL:
         return _learn(texts, settings)
+    bpe = settings["model_type"] == "bpe"
+    shown = ProgressBar("learning the vocabulary", settings["vocab_size"] if bpe else None, "pieces")
+
+    def heard(line: str) -> None:
+        if found := MERGES.search(line):
+            shown.count = int(found[1])
+
+    arguments = json.dumps({**settings, "minloglevel": 0})
     try:
-        return run_child("transformer.data.learning", json.dumps(settings), texts, "learning the vocabulary")
+        with Ticking(shown):
+            return run_child("transformer.data.learning", arguments, texts, "learning the vocabulary", heard)
     except ChildError as error:
         raise RuntimeError(str(error)) from None
     except NoChildError:

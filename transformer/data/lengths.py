@@ -14,7 +14,10 @@ from transformer.data.dataset import Dataset
 NEARLY_ALL = 0.999
 """Share of the training pairs, counted by the weights of their corpora, that are within the lengths."""
 LONGEST = 1 << 16
-"""Tokens: greater lengths are counted as this."""
+"""Tokens, or percent: greater numbers are counted as this."""
+LONG = 20
+"""Tokens of a source from which the ratio of the lengths counts: one of short sentences says nothing about long ones.
+Not measured."""
 
 
 @dataclass(frozen=True)
@@ -25,19 +28,28 @@ class Lengths:
     target: int
     extra: int
     """Tokens of the target beyond those of the source."""
+    ratio: int = 0
+    """Tokens of the target in percent of those of the source, of sources of at least `LONG` tokens. 0 if unknown."""
 
 
 def measure_lengths(dataset: Dataset) -> Lengths:
     """Return the lengths of the training pairs."""
     source, target = dataset.lengths()
-    return Lengths(*(_nearly_all(each, dataset) for each in (source, target, np.maximum(target - source, 0))))
+    extra, percent = np.maximum(target - source, 0), 100 * target.astype(np.int64) // np.maximum(source, 1)
+    return Lengths(
+        source=_nearly_all(source, dataset),
+        target=_nearly_all(target, dataset),
+        extra=_nearly_all(extra, dataset),
+        ratio=_nearly_all(percent, dataset, source >= LONG),
+    )
 
 
-def _nearly_all(lengths: NDArray[Any], dataset: Dataset) -> int:
-    """Return the smallest length that NEARLY_ALL pairs do not exceed."""
+def _nearly_all(lengths: NDArray[Any], dataset: Dataset, counted: NDArray[np.bool] | None = None) -> int:
+    """Return the smallest number that NEARLY_ALL pairs, or those of them that count, do not exceed."""
     count = np.zeros(LONGEST + 1)
     for start, end, weight in dataset.corpora:
-        count += weight * np.bincount(np.minimum(lengths[start:end], LONGEST), minlength=LONGEST + 1)
+        each = lengths[start:end] if counted is None else lengths[start:end][counted[start:end]]
+        count += weight * np.bincount(np.minimum(each, LONGEST), minlength=LONGEST + 1)
     total = np.cumsum(count)
     return int(np.searchsorted(total, NEARLY_ALL * total[-1]))
 
@@ -50,6 +62,8 @@ def with_lengths(report: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
 def read_lengths(report: object) -> Lengths | None:
     """Return the lengths in a report, or None if it has none: runs of older versions did not keep them."""
     found = report.get("lengths") if isinstance(report, dict) else None
-    values = [found.get(name) if isinstance(found, dict) else None for name in ("source", "target", "extra")]
+    if not isinstance(found, dict):
+        return None
+    values = [found.get("source"), found.get("target"), found.get("extra"), found.get("ratio", 0)]
     lengths = [value for value in values if isinstance(value, int) and 0 <= value <= LONGEST]
     return Lengths(*lengths) if len(lengths) == len(values) else None

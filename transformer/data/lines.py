@@ -8,7 +8,7 @@ import io
 import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from transformer.data.formats import DAMAGE, HEAD, in_another_encoding, markup, open_text, unreadable
 from transformer.errors import DataError
@@ -119,6 +119,24 @@ def _other_encoding(path: Path) -> str:
     return ", nor are most lines at its start; convert it from its encoding, for example with iconv"
 
 
+class _Counted(io.FileIO):
+    """A file that counts the bytes that are read of all such files."""
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        global _bytes_read
+        count = super().readinto(buffer)
+        _bytes_read += count or 0
+        return count
+
+
+_bytes_read = 0
+
+
+def bytes_read() -> int:
+    """Return how many bytes of files this process has read as text. Two values tell how far one reading is."""
+    return _bytes_read
+
+
 def open_plain(path: Path) -> io.BufferedReader:
     """Open a file, pipe or device for reading its raw bytes. Raises DataError if that is impossible."""
     path = expanded(path)
@@ -127,7 +145,7 @@ def open_plain(path: Path) -> io.BufferedReader:
     if not (path.is_file() or path.is_fifo() or path.is_char_device()):
         raise DataError(f"{path} is not a file")
     try:
-        return path.open("rb")
+        return io.BufferedReader(_Counted(path))
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from None
 

@@ -98,7 +98,8 @@ def find_or_learn_tokenizer(cfg: Config, cache: Path) -> Tokenizer:
     with _must_be_made(folder, "tokenizer") as missing:
         if not missing:
             return load_tokenizer(folder)
-        sample, total = _sample(_training_pairs(cfg.data), cfg.tokenizer.sample, cfg.train.seed)
+        pairs = corpus.reading("reading the training text", cfg.data.train).over(_training_pairs(cfg.data))
+        sample, total = _sample(pairs, cfg.tokenizer.sample, cfg.train.seed)
         log.info(
             "tokenizer: learning %s pieces from %s of %s pairs",
             *map(with_commas, (cfg.tokenizer.vocab_size, len(sample), total)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass, field
 
 from transformer.config import DecodeConfig
@@ -27,6 +28,10 @@ class Limits:
     """The longest line that is translated whole."""
     max_extra: int
     """Most tokens of a translation, eos counted, beyond those of its source."""
+    ratio: int = 0
+    """Most tokens of a translation in percent of those of its source, if that is more."""
+    trained: Lengths | None = None
+    """The lengths of the training pairs that the limits follow, if known."""
 
     @property
     def longest_sentence(self) -> int:
@@ -35,14 +40,19 @@ class Limits:
 
     def most_tokens(self, piece: Piece) -> int:
         """Return the most tokens of a piece's translation, eos counted."""
-        return len(piece.source) + self.max_extra + (piece.prefix.longest if piece.prefix else 0)
+        length = len(piece.source)
+        most = max(length + self.max_extra, math.ceil(length * self.ratio / 100) + 1)
+        return most + (piece.prefix.longest if piece.prefix else 0)
 
 
 def make_limits(cfg: DecodeConfig, max_length: int, lengths: Lengths | None) -> Limits:
     """Return the limits that follow from the settings and from the lengths of the training pairs, if known."""
     longest = min(max_length, max(lengths.source, 1)) if lengths else max_length
-    needed = lengths.extra + SPARE if lengths else 0
-    return Limits(max_length, longest, max(EXTRA, needed) if cfg.max_extra == "auto" else max(cfg.max_extra, 1))
+    if cfg.max_extra != "auto":
+        return Limits(max_length, longest, max(cfg.max_extra, 1), trained=lengths)
+    if lengths is None:
+        return Limits(max_length, longest, EXTRA)
+    return Limits(max_length, longest, max(EXTRA, lengths.extra + SPARE), lengths.ratio, lengths)
 
 
 @dataclass

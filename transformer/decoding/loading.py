@@ -13,9 +13,12 @@ from transformer import atomic, config_file
 from transformer.data.lengths import Lengths, read_lengths
 from transformer.decoding.translator import Translator, make_translator
 from transformer.errors import CheckpointError, ConfigError
+from transformer.model.network import Transformer
+from transformer.paths import expanded
 from transformer.runs.layout import REPORT
 from transformer.runs.models import load_model
-from transformer.runs.run import Run, open_run
+from transformer.runs.run import Run, open_run, split_checkpoint
+from transformer.runs.tuning import with_tuned
 from transformer.system.memory import enough_memory
 
 log = logging.getLogger(__name__)
@@ -26,20 +29,36 @@ def load_translator(
 ) -> tuple[Run, Translator, str]:
     """Return a run, its translator and the name of the checkpoint used. `overrides` may set `decode.*` and `data.*`.
 
-    `checkpoint` is the name of one, by default the best usable one. `plain` takes the weights beside their moving
-    average. Raises ConfigError or CheckpointError.
+    Decoding settings are the overrides, else those that were tuned, else the configuration's. `checkpoint` is the name
+    of one, by default the best usable one. `plain` takes the weights beside their moving average. The runs of
+    `decode.ensemble` are loaded as well. Raises ConfigError or CheckpointError.
     """
     run, overrides = open_run(path), list(overrides)
     cfg = changed(run, overrides).config
     with enough_memory(f"the model in {path} does not fit"):
         model, used = load_model(run, checkpoint, plain)
+        others = [load_member(run, each).to(device) for each in cfg.decode.ensemble or ()]
         lengths, data = trained_lengths(run), cfg.data
         if lengths and any(text.startswith("data.max_length=") for text in overrides):
             lengths = replace(lengths, source=data.max_length)
         translator = make_translator(
-            model.to(device), run.tokenizer, cfg.decode, data.max_length, device, lengths, data.source
+            model.to(device), run.tokenizer, cfg.decode, data.max_length, device, lengths, data.source, others
         )
     return Run(run.path, cfg, run.tokenizer), translator, used.name
+
+
+def load_member(run: Run, name: str) -> Transformer:
+    """Return another model of an ensemble. Raises ConfigError if its vocabulary is not the run's."""
+    other, checkpoint = open_member(name)
+    if other.tokenizer.fingerprint != run.tokenizer.fingerprint:
+        raise ConfigError(f"decode.ensemble: {other.path} has another vocabulary than {run.path}")
+    return load_model(other, checkpoint)[0]
+
+
+def open_member(name: str) -> tuple[Run, str | None]:
+    """Return a run of `decode.ensemble`, and the name of its checkpoint if one is given."""
+    path, checkpoint = split_checkpoint(expanded(name))
+    return open_run(path), checkpoint
 
 
 def trained_lengths(run: Run) -> Lengths | None:
@@ -55,9 +74,13 @@ def trained_lengths(run: Run) -> Lengths | None:
 
 
 def changed(run: Run, overrides: Iterable[str]) -> Run:
-    """Return the run with some settings of `decode.*` and `data.*` changed. Raises ConfigError for others."""
+    """Return the run with its tuned settings, and with some of `decode.*` and `data.*` changed.
+
+    Raises ConfigError for other settings.
+    """
     overrides = list(overrides)
     for text in overrides:
         if not text.startswith(("decode.", "data.")):
             raise ConfigError(f"{text} cannot be changed after training; only decode.* and data.* can be set here")
+    run = with_tuned(run)
     return replace(run, config=config_file.override(run.config, overrides)) if overrides else run

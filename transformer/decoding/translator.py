@@ -1,37 +1,32 @@
-"""The translator: translates and scores text with a model and its tokenizer, in the order of the input.
-
-Shape letters: B sentences, S source positions, T target positions, R rows (samples of all sentences), V vocabulary.
-"""
+"""The translator: translates and scores text with a model and its tokenizer, in the order of the input."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice, repeat
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from transformer.config import DecodeConfig, ModelConfig
 from transformer.data.lengths import Lengths
-from transformer.data.ragged import rectangle
 from transformer.data.text import visible
 from transformer.data.tokenizer import Tokenizer
-from transformer.decoding import search, transfer
+from transformer.decoding import search
 from transformer.decoding.backend import Backend, TorchBackend
-from transformer.decoding.batches import DecodingSplitter, Piece, PieceBatch, take_window
+from transformer.decoding.batches import Piece, take_window
+from transformer.decoding.ensemble import EnsembleBackend
 from transformer.decoding.int8.engine import make_engine, obstacle
-from transformer.decoding.limits import Warnings, make_limits
-from transformer.decoding.long_lines import Part, cut_line, join_best, join_samples, restore_beginning
+from transformer.decoding.limits import Limits, Warnings, make_limits
+from transformer.decoding.long_lines import Part, Ways, cut_line, join_best, join_samples, restore_beginning
+from transformer.decoding.mbr import mean_chrf
+from transformer.decoding.pieces import PieceDecoder
 from transformer.decoding.prefix import PieceTable, TextPrefix, spread_prefix
-from transformer.decoding.sampling import Sampling, random_bits, sample
 from transformer.errors import ConfigError, DataError
 from transformer.model.network import Transformer
 from transformer.system.device import DTYPES, resolve_dtype
-from transformer.system.threads import Workers, start_workers
+from transformer.system.threads import start_workers
 
 MOST_SCORED = 4096
 """Tokens of a line that can always be scored, even if `data.max_length` is less."""
@@ -45,7 +40,8 @@ class Translation:
 
     text: str
     score: float
-    """Log-probability divided by the length penalty, for ranking; a long line has the sum of its pieces."""
+    """Log-probability divided by the length penalty, for ranking, or with `decode.mbr_samples` the mean chrF with the
+    samples. A long line has the sum of its pieces."""
     log_prob: float
     """Natural logarithm of the probability."""
     ids: tuple[int, ...]
@@ -74,71 +70,87 @@ def make_translator(
     device: torch.device,
     lengths: Lengths | None = None,
     language: str = "",
+    others: Sequence[Transformer] = (),
 ) -> Translator:
     """Return a translator for a model on its device.
 
     Lines of more than `max_length` tokens, or longer than the `lengths` of the training pairs if known, are translated
-    sentence by sentence. `language` is the code of the source language, which helps to find sentences.
+    sentence by sentence. `language` is the code of the source language, which helps to find sentences. `others` are
+    models with the same vocabulary that translate together with this one.
     For 8-bit decoding it quantizes the model and, if necessary, compiles the kernels. It also starts threads.
     Raises ConfigError or DeviceError if `cfg` is not possible here.
     """
-    check_precision(model, cfg, device)
+    models = [model, *others]
+    check_precision(model.cfg, cfg, device)
     precision = planned_precision(model.cfg, cfg, device)
     if precision == "int8":
         backend: Backend = make_engine(model)
     else:
-        backend = TorchBackend(model, DTYPES[precision], device, cfg.fast == "auto")
+        fast = cfg.fast == "auto" and not others
+        each = [TorchBackend(one, DTYPES[precision], device, fast) for one in models]
+        backend = EnsembleBackend(each) if others else each[0]
     workers = start_workers(device, most=torch.get_num_threads() if precision == "int8" else TORCH_WORKERS)
-    return Translator(model, tokenizer, cfg, max_length, device, backend, workers, lengths, language)
+    limits = make_limits(cfg, max_length, lengths)
+    decoder = PieceDecoder(models, tokenizer, cfg, device, backend, workers, limits)
+    return Translator(decoder, max_length, language)
 
 
 def planned_precision(model: ModelConfig, cfg: DecodeConfig, device: torch.device) -> str:
     """Return the precision in which `make_translator` will decode, by its name in the configuration."""
-    if not cfg.sampling and cfg.precision in ("auto", "int8") and obstacle(model, cfg.beam, device) is None:
+    if cfg.precision in ("auto", "int8") and _no_int8(model, cfg, device) is None:
         return "int8"
-    precision = "float32" if cfg.sampling and cfg.precision == "auto" else cfg.precision
+    precision = "float32" if cfg.draws and cfg.precision == "auto" else cfg.precision
     return str(resolve_dtype(precision, device)).removeprefix("torch.")
 
 
-def check_precision(model: Transformer, cfg: DecodeConfig, device: torch.device) -> None:
+def check_precision(model: ModelConfig, cfg: DecodeConfig, device: torch.device) -> None:
     """Raise ConfigError or DeviceError if the device or machine cannot decode in the requested precision."""
     resolve_dtype(cfg.precision, device)
-    reason = "decode.sampling needs logits" if cfg.sampling else obstacle(model.cfg, cfg.beam, device)
-    if cfg.precision == "int8" and reason:
+    if cfg.precision == "int8" and (reason := _no_int8(model, cfg, device)):
         raise ConfigError(f"decode.precision=int8 is not possible here: {reason}")
+
+
+def _no_int8(model: ModelConfig, cfg: DecodeConfig, device: torch.device) -> str | None:
+    """Return why a model of this shape cannot decode in 8 bits, or None if it can."""
+    if cfg.draws or cfg.ensemble:
+        return f"{'decode.ensemble' if cfg.ensemble else 'sampling'} needs the probabilities of all tokens"
+    return obstacle(model, cfg.beam, device)
+
+
+def with_settings(translator: Translator, cfg: DecodeConfig) -> Translator:
+    """Return a translator of the same models with other settings."""
+    model, *others = translator.decoder.models
+    same = translator.max_length, translator.device, translator.limits.trained, translator.language
+    return make_translator(model, translator.tokenizer, cfg, *same, others)
 
 
 def greedy(cfg: DecodeConfig) -> DecodeConfig:
     """Return the settings of greedy search."""
-    return replace(cfg, beam=1, sampling=False)
+    return replace(cfg, beam=1, sampling=False, mbr_samples=0, ensemble=None)
 
 
 class Translator:
     """Translates and scores text with one model on one device. Created by `make_translator`."""
 
-    def __init__(
-        self,
-        model: Transformer,
-        tokenizer: Tokenizer,
-        cfg: DecodeConfig,
-        max_length: int,
-        device: torch.device,
-        backend: Backend,
-        workers: Workers,
-        lengths: Lengths | None = None,
-        language: str = "",
-    ) -> None:
-        self.model, self.tokenizer, self.cfg, self.max_length, self.device = model, tokenizer, cfg, max_length, device
-        self.backend, self.workers, self.language = backend, workers, language
-        self.limits = make_limits(cfg, max_length, lengths)
-        self.splitter = DecodingSplitter(device, tokenizer, cfg.batch_tokens, model.cfg)
-        self.check_interruption: Callable[[], None] = lambda: None
-        """Called at each position of a search, by the thread that searches; it may raise an exception to end it."""
+    def __init__(self, decoder: PieceDecoder, max_length: int, language: str = "") -> None:
+        """Take what decodes pieces, the most tokens of a line, and the code of the source language."""
+        self.decoder, self.max_length, self.language = decoder, max_length, language
+        self.tokenizer, self.cfg, self.device = decoder.tokenizer, decoder.cfg, decoder.device
+
+    @property
+    def model(self) -> Transformer:
+        """The model, of an ensemble the first one."""
+        return self.decoder.models[0]
+
+    @property
+    def limits(self) -> Limits:
+        """The longest lines and translations."""
+        return self.decoder.limits
 
     @property
     def precision(self) -> str:
         """The precision of decoding, by its name in the configuration."""
-        return self.backend.precision
+        return self.decoder.backend.precision
 
     @cached_property
     def piece_table(self) -> PieceTable:
@@ -146,9 +158,14 @@ class Translator:
         return PieceTable(self.tokenizer)
 
     def check(self, nbest: int) -> None:
-        """Raise ConfigError if beam search with these settings cannot return `nbest` translations of a line."""
-        if nbest > self.cfg.beam and not self.cfg.sampling:
-            raise ConfigError(f"{nbest} translations need a beam of at least {nbest}, not {self.cfg.beam}")
+        """Raise ConfigError if these settings cannot return `nbest` translations of a line."""
+        cfg = self.cfg
+        if cfg.mbr_samples and nbest > cfg.mbr_samples:
+            raise ConfigError(
+                f"{nbest} translations need decode.mbr_samples of at least {nbest}, not {cfg.mbr_samples}"
+            )
+        if nbest > cfg.beam and not cfg.draws:
+            raise ConfigError(f"{nbest} translations need a beam of at least {nbest}, not {cfg.beam}")
 
     def translate(
         self,
@@ -194,32 +211,14 @@ class Translator:
         scored = self.score_ids(*ids)
         return [one if source or one.ids else EMPTY for source, one in zip(ids[0], scored, strict=True)]
 
-    @torch.inference_mode()
     def score_ids(self, sources: Sequence[list[int]], targets: Sequence[Sequence[int]]) -> list[Translation]:
         """Return the log-probability and score of each list of target ids, computed in float32."""
         pieces = [Piece(source, target=target) for source, target in zip(sources, targets, strict=True)]
-        log_probs = np.zeros(len(pieces))
-        for numbers in self.splitter.cut_to_score(pieces):
-            batch = PieceBatch([pieces[i] for i in numbers], beams=1, nbest=1)
-            log_probs[numbers] = np.concatenate(list(self.splitter.run(batch, self._log_probs)))
-        alpha = self.cfg.length_penalty
+        log_probs, alpha = self.decoder.log_probs(pieces), self.cfg.length_penalty
         return [
             Translation(text, search.length_normalized(log_prob, len(ids) + 1, alpha), log_prob, tuple(ids))
-            for text, log_prob, ids in zip(self.tokenizer.decode(targets), log_probs.tolist(), targets, strict=True)
+            for text, log_prob, ids in zip(self.tokenizer.decode(targets), log_probs, targets, strict=True)
         ]
-
-    @torch.inference_mode()
-    def _log_probs(self, batch: PieceBatch) -> NDArray[np.float64]:
-        """Return the log-probability of each piece's translation, computed in float32."""
-        model, eos = TorchBackend(self.model, torch.float32).ready(), self.tokenizer.eos
-        targets = [piece.target for piece in batch.pieces]
-        source_BS = self._tensor([piece.source for piece in batch.pieces], last=eos)
-        answer_BT = self._tensor(targets, last=eos)
-        logits_BTV = model(source_BS, self._tensor(targets, first=self.model.start_id))
-        log_prob_BT = logits_BTV.gather(2, answer_BT[:, :, None])[:, :, 0] - logits_BTV.logsumexp(-1)
-        log_prob_BT = log_prob_BT.masked_fill(answer_BT == self.tokenizer.pad, 0.0)
-        found: NDArray[np.float64] = log_prob_BT.double().sum(1).cpu().numpy()
-        return found
 
     def _translate_window(
         self, lines: list[str], prefixes: list[str], nbest: int, first: int, warnings: Warnings
@@ -234,15 +233,18 @@ class Translator:
             begins = self._begins(prefix, len(parts), number)
             parts_of_line.append(parts)
             pieces += [Piece(part.ids, begin) for part, begin in zip(parts, begins, strict=True)]
-        hypotheses = self._decode(pieces, nbest)
+        hypotheses = self.decoder.decode(pieces, self.cfg.mbr_samples or nbest)
         translations, end = [], 0
         join = join_samples if self.cfg.sampling else join_best
         for number, (parts, prefix) in enumerate(zip(parts_of_line, prefixes, strict=True), first):
             start, end = end, end + len(parts)
-            found = list(zip(pieces[start:end], hypotheses[start:end], strict=True))
-            _warn_of_cuts(self, number, found, warnings)
-            joined = join([_with_texts(*each, self.tokenizer) for each in found], parts, nbest)
-            joined = restore_beginning(joined, prefix, [piece.prefix for piece, _ in found], parts)
+            ways_of_parts = [
+                self._ways(*each, nbest) for each in zip(pieces[start:end], hypotheses[start:end], strict=True)
+            ]
+            for piece, ways in zip(pieces[start:end], ways_of_parts, strict=True):
+                self._warn_of_cuts(number, piece, ways, warnings)
+            joined = join(ways_of_parts, parts, nbest)
+            joined = restore_beginning(joined, prefix, [piece.prefix for piece in pieces[start:end]], parts)
             translations.append([Translation(*way) for way in joined] or [EMPTY])
         return translations
 
@@ -265,80 +267,22 @@ class Translator:
             raise DataError(f"the prefix of line {number} has {length} tokens, more than {self.max_length}")
         return spread_prefix(prefix, parts, self.piece_table)
 
-    @torch.inference_mode()
-    def _decode(self, pieces: list[Piece], nbest: int) -> list[list[search.Hypothesis]]:
-        """Decode the pieces in batches of similar length, and restore their order."""
-        beams = nbest if self.cfg.sampling else self.cfg.beam
-        batches = self.splitter.cut(pieces, beams, self.workers.count)
+    def _ways(self, piece: Piece, hypotheses: list[search.Hypothesis], nbest: int) -> Ways:
+        """Return the translations of a piece with their texts, in MBR decoding the `nbest` different best by chrF."""
+        if piece.prefix is not None:
+            texts = [piece.prefix.text(each.ids) for each in hypotheses]
+        else:
+            texts = self.tokenizer.decode([each.ids for each in hypotheses])
+        if not self.cfg.mbr_samples:
+            return list(zip(texts, hypotheses, strict=True))
+        rated = zip(texts, hypotheses, mean_chrf(texts), strict=True)
+        different = {text: (text, replace(each, score=score)) for text, each, score in rated}
+        return sorted(different.values(), key=lambda way: -way[1].score)[:nbest]
 
-        def search_batch(numbers: list[int]) -> list[list[search.Hypothesis]]:
-            batch = PieceBatch([pieces[i] for i in numbers], beams, nbest)
-            return [each for part in self.splitter.run(batch, self._search) for each in part]
-
-        hypotheses: list[list[search.Hypothesis]] = [[]] * len(pieces)
-        for numbers, results in zip(batches, self.workers.map(search_batch, batches), strict=True):
-            for i, result in zip(numbers, results, strict=True):
-                hypotheses[i] = result
-        return hypotheses
-
-    @torch.inference_mode()
-    def _search(self, batch: PieceBatch) -> list[list[search.Hypothesis]]:
-        """Search for the pieces of a batch, all at once."""
-        cfg, tokenizer, pieces = self.cfg, self.tokenizer, batch.pieces
-        task = search.SearchTask(
-            start_id=self.model.start_id,
-            eos=tokenizer.eos,
-            banned=tokenizer.never_chosen,
-            limits=[self.limits.most_tokens(piece) for piece in pieces],
-            prefixes=[piece.prefix for piece in pieces] if any(piece.prefix for piece in pieces) else None,
-            alpha=cfg.length_penalty,
-            nbest=batch.nbest,
-            read=tuple if batch.nbest == 1 else lambda ids: tokenizer.decode([ids])[0],
-            device=self.device,
-            check=self.check_interruption,
-        )
-        source_BS = self._tensor([piece.source for piece in pieces], last=tokenizer.eos)
-        count = max(task.limits)
-        if not cfg.sampling:
-            return self.backend.decode(
-                source_BS, batch.beams, count, lambda state: search.beam_search(state, batch.beams, task)
-            )
-        rows = [random_bits(piece.source, k, cfg.seed, count) for piece in pieces for k in range(batch.nbest)]
-        bits_RT = transfer.upload(np.stack(rows), self.device)
-        sampling = Sampling(temperature=cfg.temperature, top_k=cfg.top_k, top_p=cfg.top_p)
-        return self.backend.decode(source_BS, batch.beams, count, lambda state: sample(state, bits_RT, sampling, task))
-
-    def _tensor(self, rows: Sequence[Any], first: int | None = None, last: int | None = None) -> torch.Tensor:
-        """Return rows of ids as one padded tensor, with the token `first` before and `last` after each row if given."""
-        return transfer.upload(rectangle(rows, self.tokenizer.pad, first, last), self.device)
-
-
-def _warn_of_cuts(
-    translator: Translator, number: int, found: list[tuple[Piece, list[search.Hypothesis]]], warnings: Warnings
-) -> None:
-    """Warn if a translation of a line had to end at its limit."""
-    for piece, hypotheses in found:
-        most = translator.limits.most_tokens(piece)
-        for each in hypotheses:
+    def _warn_of_cuts(self, number: int, piece: Piece, ways: Ways, warnings: Warnings) -> None:
+        """Warn if a translation of a piece of a line had to end at its limit."""
+        most = self.limits.most_tokens(piece)
+        for _, each in ways:
             at_limit = len(each.ids) + 1 >= most and "cut translation" not in warnings.given
-            if at_limit and not _ends_itself(translator, piece, each):
+            if at_limit and not self.decoder.ends_itself(piece, each.ids):
                 warnings.cut_translation(number, most)
-
-
-@torch.inference_mode()
-def _ends_itself(translator: Translator, piece: Piece, found: search.Hypothesis) -> bool:
-    """Return whether eos is the most probable token after a translation."""
-    backend, eos = translator.backend, translator.tokenizer.eos
-    model = (backend if isinstance(backend, TorchBackend) else TorchBackend(translator.model, torch.float32)).ready()
-    source_BS = translator._tensor([piece.source], last=eos)
-    logits_BTV = model(source_BS, translator._tensor([found.ids], first=model.start_id))
-    return int(logits_BTV[0, -1].argmax()) == eos
-
-
-def _with_texts(
-    piece: Piece, hypotheses: list[search.Hypothesis], tokenizer: Tokenizer
-) -> list[tuple[str, search.Hypothesis]]:
-    """Return the translations of a piece with their texts."""
-    if piece.prefix is not None:
-        return [(piece.prefix.text(each.ids), each) for each in hypotheses]
-    return list(zip(tokenizer.decode([each.ids for each in hypotheses]), hypotheses, strict=True))

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from transformer import atomic
 from transformer.errors import CheckpointError, ConfigError
 from transformer.evaluation.evaluate import Evaluation, Scoring, evaluated, log
+from transformer.evaluation.evaluated_model import EvaluatedModel
 from transformer.evaluation.metrics import METRICS
-from transformer.evaluation.systems import System
 from transformer.evaluation.tables import aligned, score_columns
 from transformer.evaluation.texts import EvaluationText
 from transformer.runs.checkpoint import has_plain, load_state
@@ -65,14 +65,17 @@ def points(run: Run, names: Sequence[str]) -> list[Point]:
 
 
 def evaluate_points(
-    every: Sequence[Point], load: Callable[[str, bool], System], texts: Sequence[EvaluationText], scoring: Scoring
+    every: Sequence[Point],
+    load: Callable[[str, bool], EvaluatedModel],
+    texts: Sequence[EvaluationText],
+    scoring: Scoring,
 ) -> list[list[Evaluation]]:
     """Return the evaluations of each text, one for each point. `load` returns the system of a checkpoint."""
     rows: list[list[Evaluation]] = [[] for _ in texts]
     for point in every:
-        system = load(point.checkpoint, point.plain)
+        model = load(point.checkpoint, point.plain)
         for row, text in zip(rows, texts, strict=True):
-            row.append(evaluated(system, text, scoring))
+            row.append(evaluated(model, text, scoring))
             log.info("%s of %s: %s", point.title, text.name, "  ".join(_scores(row[-1])))
     return rows
 

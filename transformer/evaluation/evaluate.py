@@ -9,9 +9,9 @@ from typing import Any
 
 from transformer.data.corpus import Pair
 from transformer.evaluation.checks import check_forms, check_text
+from transformer.evaluation.evaluated_model import EvaluatedModel
 from transformer.evaluation.metrics import METRICS, Scores, check_metrics, make_task, score_corpus
 from transformer.evaluation.records import find_translations, keep_evaluation, translations_digest
-from transformer.evaluation.systems import System
 from transformer.evaluation.texts import EvaluationText, reference_columns
 from transformer.system.clock import Stopwatch
 
@@ -82,7 +82,7 @@ def check_scoring(scoring: Scoring, target: str) -> None:
             METRICS[name].make(task)
 
 
-def evaluated(system: System, text: EvaluationText, scoring: Scoring | None = None) -> Evaluation:
+def evaluated(model: EvaluatedModel, text: EvaluationText, scoring: Scoring | None = None) -> Evaluation:
     """Return the evaluation of a text, with confidence intervals.
 
     If the run directory has translations of the same text with the same weights, settings, precision, device and
@@ -90,16 +90,16 @@ def evaluated(system: System, text: EvaluationText, scoring: Scoring | None = No
     processes only the first calls this; the others call `help_evaluate`.
     """
     scoring = scoring or Scoring()
-    check_scoring(scoring, system.run.config.data.target)
+    check_scoring(scoring, model.run.config.data.target)
     check_text(text.pairs)
-    found = None if scoring.again else _kept(system, text)
+    found = None if scoring.again else kept_evaluation(model, text)
     if found is None:
-        found = _translated(system, text, scoring)
+        found = _translated(model, text, scoring)
         check_forms(found.translations, text.pairs)
     scores = score_corpus(
         found.translations,
         reference_columns(text.pairs),
-        system.run.config.data.target,
+        model.run.config.data.target,
         interval=True,
         metrics=scoring.metrics,
         tokenizer=scoring.tokenizer,
@@ -107,29 +107,29 @@ def evaluated(system: System, text: EvaluationText, scoring: Scoring | None = No
     )
     found = replace(found, scores=scores)
     if scoring.keep:
-        keep_evaluation(system.stored, found)
+        keep_evaluation(model.stored, found)
     return found
 
 
-def _kept(system: System, text: EvaluationText) -> Evaluation | None:
+def kept_evaluation(model: EvaluatedModel, text: EvaluationText) -> Evaluation | None:
     """Return the evaluation, without scores, whose translations are on disk."""
-    origin, precision = system.origin(text), system.precision
-    record = find_translations(system.stored.path, {**origin, "precision": precision})
+    origin, precision = model.origin(text), model.precision
+    record = find_translations(model.stored.path, {**origin, "precision": precision})
     if record is None:
         return None
     seconds, time = record.values["seconds"], str(record.values.get("time", ""))
-    log.info("%s was translated before: scoring %s; --again translates it anew", text.name, record.path.stem + ".txt")
+    log.info("%s was translated before: scoring %s", text.name, record.path.stem + ".txt")
     return Evaluation(text.name, record.translations, {}, seconds, precision, origin, text.pairs, time)
 
 
-def _translated(system: System, text: EvaluationText, scoring: Scoring) -> Evaluation:
+def _translated(model: EvaluatedModel, text: EvaluationText, scoring: Scoring) -> Evaluation:
     """Return the evaluation, without scores, after translating the text."""
-    expected = system.checkpoint
-    system.load()
-    other = system.checkpoint != expected and system.ranks is None and not scoring.again  # the best was damaged
-    if other and (found := _kept(system, text)):
+    expected = model.checkpoint
+    model.load()
+    other = model.checkpoint != expected and model.ranks is None and not scoring.again  # the best was damaged
+    if other and (found := kept_evaluation(model, text)):
         return found
-    origin = system.origin(text)  # first: a training may remove the checkpoint meanwhile
+    origin = model.origin(text)  # first: a training may remove the checkpoint meanwhile
     watch = Stopwatch()
-    translations = system.translate([pair.source for pair in text.pairs], scoring.progress)
-    return Evaluation(text.name, translations, {}, watch.seconds, system.precision, origin, text.pairs)
+    translations = model.translate([pair.source for pair in text.pairs], scoring.progress)
+    return Evaluation(text.name, translations, {}, watch.seconds, model.precision, origin, text.pairs)

@@ -1,171 +1,220 @@
-"""What is evaluated: a checkpoint of a run with its settings, on a device. Its model is loaded when it is needed."""
+"""The systems to compare: runs, checkpoints of runs, and files of translations, on the same text.
+
+Translations that an evaluation has kept are read; only what is missing is translated, and kept.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import contextlib
+import itertools
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import torch
-from tqdm import tqdm
 
-from transformer import __version__, atomic
-from transformer.decoding.batches import WINDOW
-from transformer.decoding.loading import changed, load_translator
-from transformer.decoding.shared import refuse_other_models, translate_shared
-from transformer.decoding.translator import Translation, Translator, planned_precision
-from transformer.errors import CheckpointError
-from transformer.evaluation.texts import EvaluationText
-from transformer.runs.checkpoint import weights_digest
-from transformer.runs.models import candidates, named_checkpoint
+from transformer import languages
+from transformer.config import CorpusConfig
+from transformer.data import corpus
+from transformer.data.corpus import Pair, ReferencedPair
+from transformer.data.lines import read_text
+from transformer.errors import ConfigError, DataError
+from transformer.evaluation.compare import System
+from transformer.evaluation.evaluate import Scoring, evaluated
+from transformer.evaluation.evaluated_model import EvaluatedModel
+from transformer.evaluation.records import Record, read_records
+from transformer.evaluation.texts import EvaluationText, read_evaluation_text
+from transformer.paths import expanded
+from transformer.runs.models import candidates
 from transformer.runs.run import Run, open_run
-from transformer.system.distributed import Ranks
+
+MOST_TRAINING = 2000
+"""Pairs of the training text that are used where there is no other."""
 
 
-class System:
-    """A checkpoint of a run, with settings of decoding, on a device."""
+@dataclass(frozen=True)
+class TextChoice:
+    """Which text the systems are compared on: files, a test set, or a split of the first run."""
 
-    def __init__(
-        self,
-        path: Path,
-        overrides: Iterable[str] = (),
-        device: torch.device | None = None,
-        checkpoint: str | None = None,
-        plain: bool = False,
-        ranks: Ranks | None = None,
-    ) -> None:
-        """`overrides`, `checkpoint` and `plain` are as in `load_translator`; `ranks` are processes that help.
-
-        Raises ConfigError or CheckpointError.
-        """
-        self.overrides, self.device = list(overrides), device or torch.device("cpu")
-        self.stored = open_run(path)
-        """The run with its own settings."""
-        self.run = changed(self.stored, self.overrides)
-        """The run with the settings that are used."""
-        self.ranks, self.plain, self._asked = ranks, plain, checkpoint
-        self._translator: Translator | None = None
-        self.checkpoint = self._find()
-        """The checkpoint. Whether it is damaged is seen when it is loaded; then it may become another one."""
-
-    def _find(self) -> Path:
-        """Return the checkpoint that will probably be loaded."""
-        if self._asked:
-            return named_checkpoint(self.stored, self._asked, deep=False)
-        there = candidates(self.stored)
-        whole = (path for path in there if atomic.damage(path, deep=False) is None)
-        if (found := next(whole, None)) is None:
-            self._load()  # which says what is wrong with each
-            return self.checkpoint
-        return found
-
-    @classmethod
-    def loaded(cls, run: Run, translator: Translator, checkpoint: str) -> System:
-        """Return the system of a translator that was loaded already; `run` has the settings that it uses."""
-        self = cls.__new__(cls)
-        self.overrides, self.device, self.stored, self.run = [], translator.device, open_run(run.path), run
-        self.ranks, self.plain, self._asked, self._translator = None, False, checkpoint, translator
-        self.checkpoint = run.checkpoints / checkpoint
-        return self
-
-    def load(self) -> Translator:
-        """Return the translator, after loading the model if that was not done before.
-
-        Of several processes only the first calls this, before each call of `translate`.
-        """
-        if self.ranks is not None:
-            self.ranks.of_first(lambda: [self._asked, self.plain])
-        return self._load()
-
-    def _load(self) -> Translator:
-        if self._translator is None:
-            path, name = self.stored.path, self._asked
-            _, self._translator, used = load_translator(path, self.overrides, self.device, name, self.plain)
-            self.checkpoint = self.stored.checkpoints / used
-            if self.ranks is not None:
-                refuse_other_models(self.ranks, self._translator, weights_digest(self.checkpoint, self.plain))
-        return self._translator
-
-    @property
-    def precision(self) -> str:
-        """The precision of decoding, by its name in the configuration."""
-        if self._translator is not None:
-            return self._translator.precision
-        return planned_precision(self.run.config.model, self.run.config.decode, self.device)
-
-    @property
-    def name(self) -> str:
-        """The name of the checkpoint, and whether its plain weights are used."""
-        return self.checkpoint.name + (" without moving average" if self.plain else "")
-
-    def origin(self, text: EvaluationText) -> dict[str, Any]:
-        """Return what the translations of a text depend on, by the names in JSON. Raises CheckpointError."""
-        data, decode = self.run.config.data, self.run.config.decode
-        try:
-            digest = weights_digest(self.checkpoint, self.plain)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"{self.checkpoint} has no manifest that can be read: {error}") from None
-        own = _settings(self.stored)
-        return {
-            "text": {"sha256": text.sha256, "files": list(text.files)},
-            "languages": [data.source, data.target],
-            "checkpoint": {
-                "name": self.checkpoint.name,
-                "sha256": digest,
-                **({"weights": "plain"} if self.plain else {}),
-            },
-            "decode": dict(vars(decode)),
-            "max_length": data.max_length,
-            "changed": {key: value for key, value in _settings(self.run).items() if own[key] != value},
-            "device": self.device.type,
-            "version": __version__,
-        }
-
-    def translate(self, sources: list[str], progress: bool = False) -> list[str]:
-        """Return the best translation of each source. `progress` shows a progress bar on a terminal."""
-        found = tqdm(
-            self._shared(sources),
-            total=len(sources),
-            unit=" lines",
-            disable=None if progress else True,
-            leave=False,
-        )
-        return [nbest[0].text for nbest in found]
-
-    def help(self) -> None:
-        """Translate a share of what the first process translates."""
-        for _ in self._shared([]):
-            pass
-
-    def _shared(self, sources: list[str]) -> Iterator[list[Translation]]:
-        """Yield the translations of the first process's sources."""
-        translator, ranks = self._load(), self.ranks
-        if ranks is None:
-            yield from translator.translate(sources)
-            return
-        sources, warnings = ranks.of_first(lambda: sources), translator.warnings()
-        size = WINDOW * ranks.count
-        for start in range(0, len(sources), size):
-            lines = sources[start : start + size]
-            yield from translate_shared(translator, lines, ranks, first=start + 1, warnings=warnings)
+    split: str = "test"
+    source: Path | None = None
+    references: Sequence[Path] = ()
+    testset: str | None = None
+    languages: Sequence[str] = ()
+    """Codes of source and target, where no run tells them."""
 
 
-def _settings(run: Run) -> dict[str, Any]:
-    """Return the settings that translations depend on and that can be changed, by their dotted keys."""
-    decode = {f"decode.{key}": value for key, value in vars(run.config.decode).items()}
-    return {**decode, "data.max_length": run.config.data.max_length}
+@dataclass
+class Candidate:
+    """A system as the user named it: a run with the name of a checkpoint or None, or a file."""
+
+    text: str
+    path: Path
+    checkpoint: str | None = None
+    run: Run | None = None
 
 
-def help_evaluate(path: Path, overrides: Sequence[str], device: torch.device, ranks: Ranks) -> None:
-    """Translate a share of what the first process evaluates, until it calls `end_help`."""
-    systems: dict[tuple[str | None, bool], System] = {}
-    while (job := ranks.of_first(lambda: None)) is not None:
-        asked, plain = job
-        if (asked, plain) not in systems:
-            systems[asked, plain] = System(path, overrides, device, asked, plain, ranks)
-        systems[asked, plain].help()
+class _Translations(NamedTuple):
+    """The translations of a run."""
+
+    checkpoint: str
+    lines: list[str]
+    decoded: bool
+    """Whether they were made now, and not read."""
 
 
-def end_help(ranks: Ranks) -> None:
-    """Let the other processes leave `help_evaluate`."""
-    ranks.of_first(lambda: None)
+@dataclass(frozen=True)
+class Systems:
+    """Systems with the text that all of them have translated."""
+
+    text: EvaluationText
+    systems: list[System]
+    source: str
+    """Language code of the source, or empty if it is not known."""
+    target: str
+    run: Run | None
+    """The first run, if there is one."""
+    decoded: list[str] = field(default_factory=list)
+    """The names of those systems that had to translate; the others were read."""
+
+
+def open_systems(
+    names: Sequence[str | os.PathLike[str]],
+    choice: TextChoice,
+    device: torch.device,
+    save: bool = True,
+    progress: bool = False,
+) -> Systems:
+    """Return the systems of these names with their translations of the chosen text.
+
+    A name is a run directory, `RUN@CHECKPOINT`, or a file with a translation a line. `save` keeps new translations in
+    their run directories. Raises ConfigError, DataError or
+    CheckpointError for what does not exist or does not fit together.
+    """
+    found = [_candidate(os.fspath(name)) for name in names]
+    runs = [each for each in found if each.run is not None]
+    source, target = _languages(runs, choice)
+    text = _text(runs[0].run if runs else None, choice, source, target)
+    systems, decoded = [], []
+    for each in found:
+        if each.run is None:
+            systems.append(System(each.text, read_text(each.path)))
+            continue
+        found_text = _translations(each, text, device, Scoring(keep=save, progress=progress))
+        name = f"{each.path}@{found_text.checkpoint}"
+        systems.append(System(name, found_text.lines))
+        if found_text.decoded:
+            decoded.append(name)
+    return Systems(text, systems, source, target, runs[0].run if runs else None, decoded)
+
+
+def _candidate(text: str) -> Candidate:
+    """Return what a name means. A path that exists is never cut at its `@`."""
+    path, checkpoint = expanded(text), None
+    if not path.exists() and "@" in text:
+        before, _, name = text.rpartition("@")
+        if expanded(before).is_dir() and name:
+            path, checkpoint = expanded(before), name
+    if path.is_dir():
+        return Candidate(text, path, checkpoint, open_run(path))
+    return Candidate(text, path)
+
+
+def _languages(runs: Sequence[Candidate], choice: TextChoice) -> tuple[str, str]:
+    """Return the codes of source and target. Raises ConfigError if two runs have different ones."""
+    if not runs:
+        source, target = choice.languages or ("", "")
+        return source, target
+    if choice.languages:
+        raise ConfigError("--languages is for files alone: a run tells its languages")
+    pairs = [(each.text, each.run.config.data.source, each.run.config.data.target) for each in runs if each.run]
+    name, *first = pairs[0]
+    for other, *codes in pairs[1:]:
+        if [languages.parse(code).code for code in codes] != [languages.parse(code).code for code in first]:
+            raise ConfigError(f"{name} translates {' to '.join(first)}, but {other} {' to '.join(codes)}")
+    return first[0], first[1]
+
+
+def _text(run: Run | None, choice: TextChoice, source: str, target: str) -> EvaluationText:
+    if run is not None:
+        return _text_of_run(run, choice)
+    if choice.testset is not None:
+        if choice.source is not None or choice.references:
+            raise ConfigError("--testset and --reference exclude each other; give one")
+        if not target:
+            raise ConfigError("--testset needs --languages SOURCE TARGET where no run tells them")
+        pairs = corpus.read_pairs(CorpusConfig(testset=choice.testset), source, target)
+        return EvaluationText(choice.testset, [pair for pair in pairs if pair is not None])
+    if not choice.references:
+        raise ConfigError("files of translations need --reference, or --testset")
+    columns = [*([choice.source] if choice.source is not None else []), *choice.references]
+    texts = [read_text(path) for path in columns]
+    for path, lines in zip(columns, texts, strict=True):
+        if len(lines) != len(texts[0]):
+            raise DataError(f"{columns[0]} has {len(texts[0])} lines but {path} has {len(lines)}")
+    if choice.source is None:
+        texts.insert(0, [""] * len(texts[0]))
+    rows = zip(*texts, strict=True)
+    pairs_read: list[Pair] = [ReferencedPair(*row) if len(row) > 2 else Pair(*row) for row in rows]
+    return EvaluationText(columns[0].name, pairs_read, tuple(map(str, columns)))
+
+
+def _text_of_run(run: Run, choice: TextChoice) -> EvaluationText:
+    """Return the chosen text of a run. Of a split that is gone, what an evaluation has kept is as good."""
+    try:
+        return read_evaluation_text(run, choice.split, choice.source, choice.references, choice.testset)
+    except DataError:
+        if choice.source is not None:
+            raise
+        name = choice.testset or choice.split
+        kept = [each.pairs for each in read_records(run.path) if each.values.get("name") == name and each.pairs]
+        if not kept:
+            raise
+        return EvaluationText(name, kept[-1])
+
+
+def text_to_check(run: Run, choice: TextChoice) -> EvaluationText:
+    """Return the chosen text of a run; if none is chosen, its test text, else its validation or training text.
+
+    Raises DataError if none of them is there.
+    """
+    if choice.split or choice.source is not None or choice.references:
+        return _text_of_run(run, replace(choice, split=choice.split or "test"))
+    data = run.config.data
+    for split, there in (("test", data.test), ("valid", data.valid)):
+        if there is not None:
+            with contextlib.suppress(DataError):
+                return _text_of_run(run, TextChoice(split))
+    with contextlib.suppress(DataError, OSError):
+        found = (pair for each in data.train for pair in corpus.read_pairs(each, data.source, data.target, drop=True))
+        if pairs := [pair for pair in itertools.islice(found, MOST_TRAINING) if pair is not None]:
+            return EvaluationText("the training text", pairs)
+    raise DataError(f"there is no text of {run.path} left to translate; give --source and --reference")
+
+
+def _translations(each: Candidate, text: EvaluationText, device: torch.device, scoring: Scoring) -> _Translations:
+    """Return the translations of a text by a run with its own settings: those that are kept, or new ones."""
+    assert each.run is not None
+    if (record := _of_a_gone_checkpoint(each, text)) is not None:
+        return _Translations(str(record.values["checkpoint"]["name"]), record.translations, decoded=False)
+    if not any(pair.source.strip() for pair in text.pairs):
+        raise ConfigError(f"{each.text} needs the --source to translate")
+    model = EvaluatedModel(each.path, [], device, each.checkpoint)
+    found = evaluated(model, text, scoring)
+    return _Translations(model.checkpoint.name, found.translations, decoded=found.translated is None)
+
+
+def _of_a_gone_checkpoint(each: Candidate, text: EvaluationText) -> Record | None:
+    """Return the newest evaluation of a text by a checkpoint that was removed since, or by a run that has none left."""
+    assert each.run is not None
+    name = each.checkpoint
+    there = candidates(each.run) if name in (None, "best", "last") else (each.run.checkpoints / name).exists()
+    if there:
+        return None
+    for record in reversed(read_records(each.path)):
+        checkpoint = (record.values.get("checkpoint") or {}).get("name")
+        if record.values.get("text", {}).get("sha256") == text.sha256 and checkpoint and name in (None, checkpoint):
+            return record
+    return None

@@ -105,10 +105,14 @@ def attend_by_products(
 
     Decoding uses it on a GPU too: a fused kernel may plan for each new shape, and the shapes of decoding change.
     """
-    scores_BHTS = (q_BHTE * q_BHTE.shape[-1] ** -0.5) @ k_BHSE.transpose(-1, -2)
-    scores_BHTS = scores_BHTS if bias is None else scores_BHTS + bias
-    x_BHTE = dropout(scores_BHTS.softmax(-1), rate, rate > 0, draws) @ v_BHSE
+    x_BHTE = dropout(attention_weights(q_BHTE, k_BHSE, bias), rate, rate > 0, draws) @ v_BHSE
     return x_BHTE.transpose(1, 2).flatten(2)
+
+
+def attention_weights(q_BHTE: Tensor, k_BHSE: Tensor, bias: Tensor | None) -> Tensor:
+    """Return the weights (B, H, T, S) of scaled dot-product attention (3.2.1): the softmax of the scores."""
+    scores_BHTS = (q_BHTE * q_BHTE.shape[-1] ** -0.5) @ k_BHSE.transpose(-1, -2)
+    return (scores_BHTS if bias is None else scores_BHTS + bias).softmax(-1)
 
 
 def causal_bias(length: int, like: Tensor) -> Tensor:

@@ -14,6 +14,8 @@ REPORT = "data.json"
 TOKENIZERS = ("tokenizer.model", "source.model", "target.model")
 STARTED = {CHECKPOINTS, METRICS, "tensorboard", REPORT, *TOKENIZERS}
 """What may be in a run directory whose first start was killed before it wrote the configuration."""
+TUNING = "tuning.json"
+"""The decoding settings that `tune` chose."""
 EVALUATIONS = "evaluations"
 """The folder of scores and translations that `evaluate` keeps."""
 TEXTS = "texts"
@@ -29,7 +31,7 @@ def is_run(folder: Path) -> bool:
 
 def own_files(folder: Path) -> list[Path]:
     """Return the paths of the files that training writes into a run directory."""
-    single = ["best", "last", FINISHED, CONFIG, METRICS, "README.md", "data.json", LOCK]
+    single = ["best", "last", FINISHED, CONFIG, METRICS, "README.md", REPORT, TUNING, LOCK]
     return [*(folder / name for name in (*single, *TOKENIZERS)), *(folder / CHECKPOINTS).glob("*/*")]
 
 

@@ -109,6 +109,11 @@ def open_run(path: Path) -> Run:
     return Run(path, tokenizer_in_use(cfg, tok), tok)
 
 
+def split_checkpoint(path: Path) -> tuple[Path, str | None]:
+    """Return the run directory and the name of the checkpoint of `RUN/checkpoints/NAME`, or `RUN` and None."""
+    return (path.parent.parent, path.name) if path.parent.name == CHECKPOINTS else (path, None)
+
+
 def _check_name(path: Path) -> None:
     """Raise CheckpointError for a name that safetensors cannot open."""
     try:

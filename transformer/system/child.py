@@ -9,8 +9,8 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator
-from typing import NoReturn
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO, NoReturn
 
 from transformer.errors import TransformerError
 from transformer.system.signals import STOPPING
@@ -29,9 +29,12 @@ class NoChildError(Exception):
     """No child process can be started here, so the work has to be done in this process."""
 
 
-def run_child(module: str, argument: str, texts: Iterable[str], work: str) -> bytes:
+def run_child(
+    module: str, argument: str, texts: Iterable[str], work: str, heard: Callable[[str], None] = lambda line: None
+) -> bytes:
     """Run a module as a child process, send it texts, and return its answer. It uses `texts_sent` and `end_child`.
 
+    `heard` gets each line that the child writes to standard error, in a thread.
     Any exception here, such as that of a signal handler, ends the child, and so does the end of this process. Raises
     ChildError, NoChildError, or TransformerError if the child is killed; `work` then says what it was doing.
     """
@@ -39,16 +42,20 @@ def run_child(module: str, argument: str, texts: Iterable[str], work: str) -> by
     try:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", module, argument],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
         )  # fmt: skip
     except (OSError, ValueError) as error:
         raise NoChildError(str(error)) from None
+    assert process.stderr is not None
+    listener = threading.Thread(target=_listen, args=(process.stderr, heard), daemon=True)
+    listener.start()
     try:
         answer = _ask(process, texts)
         code = process.wait()
     finally:
         process.kill()  # if it still runs
         process.wait()
+        listener.join()
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
@@ -61,6 +68,12 @@ def run_child(module: str, argument: str, texts: Iterable[str], work: str) -> by
     if code:
         raise NoChildError(f"exit code {code}")
     return answer
+
+
+def _listen(stream: IO[bytes], heard: Callable[[str], None]) -> None:
+    with stream:
+        for line in stream:
+            heard(line.decode(errors="replace"))
 
 
 def _ask(process: subprocess.Popen[bytes], texts: Iterable[str]) -> bytes:

@@ -7,6 +7,8 @@ import functools
 import importlib.util
 import math
 import os
+import platform
+import re
 from collections import deque
 from pathlib import Path
 
@@ -156,3 +158,19 @@ def device_name(on: torch.device) -> str:
     if on.type == "cuda":
         return torch.cuda.get_device_name(on)
     return f"CPU, {torch.get_num_threads()} threads"
+
+
+def hardware(on: torch.device, processes: int = 1) -> str:
+    """Return what computes, in words, to be kept with a result: `2 × NVIDIA H100 80GB HBM3`, `AMD EPYC, 4 threads`."""
+    name = device_name(on) if on.type == "cuda" else f"{_cpu_name()}, {torch.get_num_threads()} threads"
+    return name if processes == 1 else f"{processes} × {name}"
+
+
+def _cpu_name() -> str:
+    """Return the name of this machine's processor, or else of its architecture."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    found = re.search(r"^model name\s*: *(\S.*?) *$", text, re.MULTILINE)
+    return found[1] if found else platform.processor() or platform.machine() or "CPU"

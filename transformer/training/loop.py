@@ -167,10 +167,13 @@ class TrainingLoop:
     def _roll_back(self) -> None:
         """Restore the checkpoint from before the skipped updates and halve the learning rate. Allowed once."""
         self.writer.settle(self.progress)
+        reached = self.progress.step
         if self.trainer.ranks.first:
             self.progress = self.writer.restore(self.guard.roll_back_to(self.progress))
         self.progress = spread_state(self.trainer, self.writer, self.progress)
         self.progress.rate_halved = True
+        if self.metrics_log is not None:
+            self.metrics_log.write("rolled_back", {"step": self.progress.step, "from": reached})
 
     def take_statistics(self) -> dict[str, Any]:
         """Return means over the updates since the last call. Waits for the device."""

@@ -29,6 +29,7 @@ from transformer.runs.checkpoint import (
 from transformer.runs.layout import average_name, step_name, step_of
 from transformer.runs.progress import Progress
 from transformer.runs.run import Run
+from transformer.system.device import hardware
 from transformer.system.threads import Task
 from transformer.training.optimizer import flat_state, named_state, state_shapes
 from transformer.training.trainer import Trainer
@@ -205,6 +206,7 @@ class CheckpointWriter:
             "tokenizer": self.run.tokenizer.fingerprint,
             **self.fingerprints,
             "versions": {"transformer": __version__, "torch": torch.__version__},
+            "hardware": hardware(self.trainer.device, self.trainer.ranks.count),
         }
 
     def restore(self, path: Path) -> Progress:

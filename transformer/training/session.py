@@ -177,6 +177,8 @@ def _train(loop: TrainingLoop, start: _Start, board: BoardMaker | None, progress
             finished = loop.progress.finished(cfg) is not None
             metrics_log = open_log(run.path, board, loop.progress, finished)
             loop.write_metrics_to(stack.enter_context(contextlib.closing(metrics_log)))
+            if loop.progress.step and not finished:
+                metrics_log.write("resumed", {"step": loop.progress.step})
             _log_start(loop)
         reason = loop.fit(progress_bar)
     if ranks.first:
@@ -207,7 +209,7 @@ def build_loop(
     torch.manual_seed(cfg.train.seed)
     model = build_model(cfg, data.tokenizer)
     if data.valid is not None:
-        check_precision(model, cfg.decode, device)  # now, instead of at the first validation
+        check_precision(cfg.model, cfg.decode, device)  # now, instead of at the first validation
     if cfg.train.init_from is not None and not resume and ranks.first:
         _warm_start(model, expanded(cfg.train.init_from))
     trainer = make_trainer(model, cfg, device, ranks)

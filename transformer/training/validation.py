@@ -116,7 +116,7 @@ class Validator:
         translator = make_translator(
             trainer.model, self.tokenizer, decode, data.max_length, trainer.device, self.lengths, data.source
         )
-        translator.check_interruption = check
+        translator.decoder.check_interruption = check
         sources = [pair.source for pair in self.pairs]
         return [found[0].text for found in translate_shared(translator, sources, trainer.ranks)]
 

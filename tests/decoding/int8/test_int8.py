@@ -169,7 +169,7 @@ def test_obstacles_are_reported(changes: dict[str, Any], beams: int, device: str
 def test_torch_decodes_without_the_kernels(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("transformer.decoding.int8.engine.library", lambda: None)
     ours = translate_in("auto", translator)
-    assert isinstance(ours.backend, TorchBackend)
+    assert isinstance(ours.decoder.backend, TorchBackend)
     assert [ways[0].text for ways in ours.translate(["one two"])] == ["zwei eins"]
     sentence = (
         "decode.precision=int8 is not possible here: it needs Linux, a processor with AVX-512 VNNI and a C compiler"

@@ -1,0 +1,105 @@
+"""`transformer report`: where the page goes, and what is refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from support.command import last_line_has, main
+from support.reports import copied, keep, pairs_and_translations, short_run
+
+pytest.importorskip("matplotlib", reason="the report needs the extra [report]")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a run with an evaluation of a few sentences."""
+    run = short_run(tmp_path_factory.mktemp("made"))
+    keep(run, *pairs_and_translations(6))
+    return run
+
+
+@pytest.fixture
+def run(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a copy of it; the working directory is beside it."""
+    monkeypatch.chdir(tmp_path)
+    return copied(made, tmp_path / "run")
+
+
+def test_the_page_of_a_run_is_in_it_and_is_replaced(run: Path) -> None:
+    outcome = main("report", run)
+    assert outcome.code == 0, outcome.err
+    page = run / "report.html"
+    assert outcome.out.decode() == f"report written to {page}\n"
+    first = page.read_bytes()
+    assert first.startswith(b"<!doctype html>")
+    page.write_text("another")
+    assert main("report", run, "-o", "-").out == first
+    assert main("report", run).code == 0
+    assert page.read_bytes() == first
+    assert main("evaluate", run, "decode.beam=1", "decode.precision=float32", "--json").code == 0  # it is still a run
+
+
+def test_the_page_of_several_runs_is_in_the_working_directory(run: Path, tmp_path: Path) -> None:
+    other = copied(run, tmp_path / "other")
+    outcome = main("report", run, other, "--figures", "papers/figures")
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / "report.html").is_file()
+    figures = {path.name for path in (tmp_path / "papers/figures").iterdir()}
+    assert {"loss.svg", "loss.png", "score-chrf.png"} <= figures
+    assert "figures written to papers/figures" in outcome.err
+
+
+def test_a_run_without_an_evaluation_is_evaluated_on_request(run: Path) -> None:
+    for path in (run / "evaluations").glob("test.*"):
+        path.unlink()
+    assert main("report", run).code == 0
+    assert "No text has been evaluated" in (run / "report.html").read_text()
+    assert main("report", run, "--evaluate", "--device", "cpu").code == 0
+    assert (run / "evaluations/test.json").is_file()
+    before = os.stat(run / "evaluations/test.json")
+    assert "No text has been evaluated" not in (run / "report.html").read_text()
+    assert main("report", run, "--evaluate").code == 0  # not again
+    assert os.stat(run / "evaluations/test.json") == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (("missing",), 1, "missing is not a run directory"),
+        (("run", "run/../run"), 2, "run/../run is given twice"),
+        (("run", "-o", "run/config.yaml"), 2, "is a file of run; write the report to another file"),
+        (("run", "-o", "run/evaluations/test.json"), 2, "is a file of run; write the report to another file"),
+        (("run", "-o", "no/such/folder/page.html"), 1, "No such file or directory: no/such/folder/page.html"),
+        (("run", "-o", "run"), 1, "Is a directory: run"),
+        (("run", "--text", "dev"), 2, "no evaluation is called dev; there are: test"),
+        (("run", "--sentence", "7"), 2, "there is no sentence 7: test has 6 sentences"),
+        (("run", "--figures", "run/config.yaml"), 1, "run/config.yaml is not a folder; give one for the figures"),
+    ],
+)
+def test_mistakes_are_one_sentence(run: Path, arguments: tuple[str, ...], code: int, sentence: str) -> None:
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    outcome = main("report", *arguments)
+    assert outcome.code == code, outcome.err
+    assert last_line_has(sentence, outcome.err), outcome.err
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_one_sentence(run: Path) -> None:
+    run.chmod(0o500)
+    outcome = main("report", run)
+    run.chmod(0o700)
+    assert outcome.code == 1
+    assert last_line_has("Permission denied: .*report.html", outcome.err)
+
+
+def test_a_missing_extra_is_named_before_anything_is_done(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    outcome = main("report", run, "--evaluate")
+    assert outcome.code == 2
+    assert last_line_has(
+        r"draws its charts with matplotlib: pip install 'transformer-translation\[report\]'", outcome.err
+    )
+    assert not (run / "report.html").exists()

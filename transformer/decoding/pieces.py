@@ -1,0 +1,127 @@
+"""Decodes and scores pieces: ids of sentences in, hypotheses out, in batches of similar length.
+
+Shape letters: B sentences, S source positions, T target positions, R rows (samples of all sentences), V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from transformer.config import DecodeConfig
+from transformer.data.ragged import rectangle
+from transformer.data.tokenizer import Tokenizer
+from transformer.decoding import search, transfer
+from transformer.decoding.backend import Backend, TorchBackend
+from transformer.decoding.batches import DecodingSplitter, Piece, PieceBatch
+from transformer.decoding.ensemble import mean_log_probs
+from transformer.decoding.limits import Limits
+from transformer.decoding.sampling import Sampling, random_bits, sample
+from transformer.model.network import Transformer
+from transformer.system.threads import Workers
+
+
+class PieceDecoder:
+    """Searches, samples and scores with one model, or with several that have the same vocabulary."""
+
+    def __init__(
+        self,
+        models: Sequence[Transformer],
+        tokenizer: Tokenizer,
+        cfg: DecodeConfig,
+        device: torch.device,
+        backend: Backend,
+        workers: Workers,
+        limits: Limits,
+    ) -> None:
+        self.models, self.tokenizer, self.cfg, self.device = models, tokenizer, cfg, device
+        self.backend, self.workers, self.limits = backend, workers, limits
+        self.splitter = DecodingSplitter(device, tokenizer, cfg.batch_tokens, models[0].cfg)
+        self.check_interruption: Callable[[], None] = lambda: None
+        """Called at each position of a search, by the thread that searches; it may raise an exception to end it."""
+
+    @torch.inference_mode()
+    def decode(self, pieces: Sequence[Piece], count: int) -> list[list[search.Hypothesis]]:
+        """Return the `count` best hypotheses or samples of each piece, in the order of the pieces."""
+        beams = count if self.cfg.draws else self.cfg.beam
+        batches = self.splitter.cut(pieces, beams, self.workers.count)
+
+        def search_batch(numbers: list[int]) -> list[list[search.Hypothesis]]:
+            batch = PieceBatch([pieces[i] for i in numbers], beams, count)
+            return [each for part in self.splitter.run(batch, self._search) for each in part]
+
+        hypotheses: list[list[search.Hypothesis]] = [[]] * len(pieces)
+        for numbers, results in zip(batches, self.workers.map(search_batch, batches), strict=True):
+            for i, result in zip(numbers, results, strict=True):
+                hypotheses[i] = result
+        return hypotheses
+
+    @torch.inference_mode()
+    def _search(self, batch: PieceBatch) -> list[list[search.Hypothesis]]:
+        """Search for the pieces of a batch, all at once."""
+        cfg, tokenizer, pieces = self.cfg, self.tokenizer, batch.pieces
+        task = search.SearchTask(
+            start_id=self.models[0].start_id,
+            eos=tokenizer.eos,
+            banned=tokenizer.never_chosen,
+            limits=[self.limits.most_tokens(piece) for piece in pieces],
+            prefixes=[piece.prefix for piece in pieces] if any(piece.prefix for piece in pieces) else None,
+            alpha=cfg.length_penalty,
+            nbest=batch.nbest,
+            read=tuple if batch.nbest == 1 else lambda ids: tokenizer.decode([ids])[0],
+            device=self.device,
+            check=self.check_interruption,
+        )
+        source_BS = self.tensor([piece.source for piece in pieces], last=tokenizer.eos)
+        count = max(task.limits)
+        if not cfg.draws:
+            return self.backend.decode(
+                source_BS, batch.beams, count, lambda state: search.beam_search(state, batch.beams, task)
+            )
+        rows = [random_bits(piece.source, k, cfg.seed, count) for piece in pieces for k in range(batch.nbest)]
+        bits_RT = transfer.upload(np.stack(rows), self.device)
+        sampling = Sampling(temperature=cfg.temperature, top_k=cfg.top_k, top_p=cfg.top_p)
+        return self.backend.decode(source_BS, batch.beams, count, lambda state: sample(state, bits_RT, sampling, task))
+
+    @torch.inference_mode()
+    def log_probs(self, pieces: Sequence[Piece]) -> list[float]:
+        """Return the log-probability of the target of each piece, computed in float32."""
+        found = np.zeros(len(pieces))
+        for numbers in self.splitter.cut_to_score(pieces):
+            batch = PieceBatch([pieces[i] for i in numbers], beams=1, nbest=1)
+            found[numbers] = np.concatenate(list(self.splitter.run(batch, self._log_probs)))
+        values: list[float] = found.tolist()
+        return values
+
+    @torch.inference_mode()
+    def _log_probs(self, batch: PieceBatch) -> NDArray[np.float64]:
+        eos, targets = self.tokenizer.eos, [piece.target for piece in batch.pieces]
+        answer_BT = self.tensor(targets, last=eos)
+        models = [TorchBackend(model, torch.float32).ready() for model in self.models]
+        logits_BTV = self._logits(models, [piece.source for piece in batch.pieces], targets)
+        log_prob_BT = logits_BTV.gather(2, answer_BT[:, :, None])[:, :, 0] - logits_BTV.logsumexp(-1)
+        log_prob_BT = log_prob_BT.masked_fill(answer_BT == self.tokenizer.pad, 0.0)
+        found: NDArray[np.float64] = log_prob_BT.double().sum(1).cpu().numpy()
+        return found
+
+    @torch.inference_mode()
+    def ends_itself(self, piece: Piece, ids: Sequence[int]) -> bool:
+        """Return whether eos is the most probable token after these target ids."""
+        backend = self.backend if isinstance(self.backend, TorchBackend) else None
+        models = [(backend or TorchBackend(model, torch.float32)).ready() for model in self.models]
+        logits_BTV = self._logits(models, [piece.source], [ids])
+        return int(logits_BTV[0, -1].argmax()) == self.tokenizer.eos
+
+    def _logits(self, models: Sequence[Transformer], sources: Sequence[Any], targets: Sequence[Any]) -> Tensor:
+        """Return the logits (B, T, V) of the ids after each id of the targets, the start token before them."""
+        source_BS = self.tensor(sources, last=self.tokenizer.eos)
+        return mean_log_probs([model(source_BS, self.tensor(targets, first=model.start_id)) for model in models])
+
+    def tensor(self, rows: Sequence[Any], first: int | None = None, last: int | None = None) -> Tensor:
+        """Return rows of ids as one padded tensor, with the token `first` before and `last` after each row if given."""
+        return transfer.upload(rectangle(rows, self.tokenizer.pad, first, last), self.device)

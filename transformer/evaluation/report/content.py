@@ -1,0 +1,237 @@
+"""The tables of the report, as plain values that the template writes down."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from transformer import config_file
+from transformer.config import Config
+from transformer.evaluation.metrics import METRICS
+from transformer.evaluation.records import Record
+from transformer.evaluation.report.facts import Facts, numbers
+from transformer.evaluation.report.plots import events_in_words
+from transformer.evaluation.report.translated import Shown
+from transformer.runs.tuning import TUNED, tuned
+from transformer.system.clock import duration
+
+COUNTS = ("read", "usable", "duplicates", "overlap", "pairs")
+"""What `data.json` counts of each corpus, in this order; other counts follow."""
+FILTERS = ("max_length", "max_ratio", "duplicates", "overlap", "undecodable")
+"""Settings of `data` that leave pairs out."""
+
+
+def glance(runs: Sequence[Facts], shown: Shown | None) -> list[dict[str, Any]]:
+    """Return, for each run, its name and its key figures by their labels."""
+    translated = {each.number: each.record for each in shown.systems} if shown else {}
+    return [
+        {"name": facts.name, "figures": {**_scores(translated.get(number)), **_figures(facts)}}
+        for number, facts in enumerate(runs)
+    ]
+
+
+def _scores(record: Record | None) -> dict[str, str]:
+    found = {}
+    for label, score in score_values(record.values if record else {}):
+        found[label] = f"{score['score']:.1f}"
+    return found
+
+
+def _figures(facts: Facts) -> dict[str, str]:
+    progress, data = numbers(facts.progress), numbers(facts.data)
+    valid = {name: facts.history.last(f"valid.{name}") for name in METRICS}
+    scores = {f"validation {METRICS[name].label}": f"{value:.1f}" for name, value in valid.items() if value is not None}
+    return {
+        **dict(list(scores.items())[:1]),
+        **({"training pairs": f"{data['pairs']:,.0f}"} if "pairs" in data else {}),
+        **({"updates": f"{progress['step']:,.0f}"} if "step" in progress else {}),
+        **({"training time": duration(progress["seconds"])} if "seconds" in progress else {}),
+        "parameters": _millions(facts.parameters),
+    }
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.1f} M" if count >= 1_000_000 else f"{count:,}"
+
+
+def score_values(values: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the scores of an evaluation by their labels, of whatever metrics."""
+    names = [*METRICS, *(name for name in values if name not in METRICS)]
+    found = [(name, values.get(name)) for name in names]
+    return [
+        (METRICS[name].label if name in METRICS else name, value)
+        for name, value in found
+        if isinstance(value, dict) and isinstance(value.get("score"), (int, float)) and "signature" in value
+    ]
+
+
+def evaluations(runs: Sequence[Facts]) -> dict[str, Any]:
+    """Return the table of all evaluations, and the signatures of their scores with the rows that have them."""
+    rows: list[dict[str, Any]] = []
+    signatures: dict[tuple[str, str], list[int]] = {}
+    for number, facts in enumerate(runs):
+        usual = vars(facts.run.config.decode)
+        for record in facts.records:
+            values, scores = record.values, score_values(record.values)
+            for label, score in scores:
+                signatures.setdefault((label, str(score["signature"])), []).append(len(rows) + 1)
+            rows.append({"run": facts.name, "number": number, "scores": dict(scores), **_described(values, usual)})
+    labels = list(dict.fromkeys(label for row in rows for label in row["scores"]))
+    listed = [{"label": label, "signature": text, "rows": own} for (label, text), own in signatures.items()]
+    return {"rows": rows, "labels": labels, "signatures": listed}
+
+
+def _described(values: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+    """Return text, checkpoint, settings and speed of an evaluation. Old versions did not keep all of them."""
+    used = values.get("decode")
+    used = used if isinstance(used, dict) else {}
+    changed = [f"{key} {value}" for key, value in used.items() if usual.get(key) != value and key != "beam"]
+    beam = [f"beam {used['beam']}"] if "beam" in used else []
+    plain = numbers(values)
+    speed = plain["sentences"] / plain["seconds"] if plain.get("seconds") and "sentences" in plain else None
+    text, checkpoint = (each if isinstance(each := values.get(key), dict) else {} for key in ("text", "checkpoint"))
+    return {
+        "text": str(values.get("name")),
+        "digest": str(text.get("sha256", ""))[:16],
+        "sentences": values.get("sentences"),
+        "checkpoint": str(checkpoint.get("name", "")),
+        "decoding": ", ".join([*beam, *changed, str(values.get("precision", "")), str(values.get("device", ""))]),
+        "speed": speed,
+        "version": str(values.get("version", "")),
+    }
+
+
+def paired(shown: Shown | None) -> dict[str, Any] | None:
+    """Return the paired tests of the runs against the first one."""
+    if shown is None or shown.comparison is None:
+        return None
+    first, *others = shown.comparison.systems
+    rows = []
+    for each in others:
+        tests = [
+            {
+                "label": metric.label,
+                "difference": each.scores[name].score - first.scores[name].score,
+                "bootstrap": each.significance[name].bootstrap if name in each.significance else None,
+                "randomisation": each.significance[name].randomisation if name in each.significance else None,
+            }
+            for name, metric in METRICS.items()
+            if name in each.scores and name in first.scores
+        ]
+        rows.append({"name": each.name, "tests": tests, "wins": each.wins, "ties": each.ties, "losses": each.losses})
+    return {"first": first.name, "rows": rows, "signatures": shown.comparison.signatures}
+
+
+def training(facts: Facts) -> dict[str, Any]:
+    """Return what the training of a run was, in words, and what happened in it."""
+    progress, cfg = numbers(facts.progress), facts.run.config.train
+    words = []
+    if "step" in progress:
+        words.append(f"{progress['step']:,.0f} of {cfg.max_steps:,} updates")
+    if "tokens" in progress:
+        words.append(f"{progress['tokens']:,.0f} target tokens")
+    if "seconds" in progress:
+        words.append(duration(progress["seconds"]))
+    ended = f"finished: {facts.finished}" if facts.finished else "not finished"
+    return {"name": facts.name, "words": [*words, ended], "events": events_in_words(facts.history.events)}
+
+
+def data(facts: Facts) -> dict[str, Any]:
+    """Return the corpora of a run with their counts, the filters, and the digests that identify text and models."""
+    listed = facts.data.get("corpora")
+    corpora = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    there = dict.fromkeys(key for each in corpora for key in numbers(each))
+    columns = [*(key for key in COUNTS if key in there), *(key for key in there if key not in COUNTS)]
+    settings = vars(facts.run.config.data)
+    lengths = facts.data.get("lengths")
+    digests = {
+        "training text": facts.data.get("fingerprint"),
+        "tokenizer": facts.run.tokenizer.fingerprint,
+    }
+    return {
+        "name": facts.name,
+        "columns": columns,
+        "corpora": [{"name": str(each.get("name")), "counts": [each.get(key) for key in columns]} for each in corpora],
+        "pairs": numbers(facts.data).get("pairs"),
+        "filters": {f"data.{key}": _setting(settings[key]) for key in FILTERS},
+        "lengths": numbers(lengths),
+        "vocabulary": " and ".join(f"{size:,}" for size in dict.fromkeys(facts.run.tokenizer.sizes)),
+        "digests": {key: str(value) for key, value in digests.items() if value},
+    }
+
+
+def settings(runs: Sequence[Facts]) -> list[dict[str, Any]]:
+    """Return every setting with its value in each run, and whether the runs differ in it."""
+    flat = [config_file.flat(facts.run.config) for facts in runs]
+    rows = []
+    for key in dict.fromkeys(key for each in flat for key in each):
+        values = [_setting(each.get(key)) for each in flat]
+        rows.append({"key": key, "values": values, "differs": len(set(values)) > 1})
+    return rows
+
+
+def _setting(value: Any) -> str:
+    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if _is_plain(value) else str(value)
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool)
+
+
+def versions(facts: Facts) -> list[tuple[str, str]]:
+    """Return the versions and the hardware of training and of the evaluations."""
+    trained = facts.state.get("versions")
+    named = ", ".join(f"{key} {value}" for key, value in trained.items()) if isinstance(trained, dict) else "unknown"
+    rows = [("trained with", named)]
+    if (best := tuned(facts.run)) != facts.run.config.decode:
+        rows.append(("tuned", ", ".join(f"decode.{key}: {_setting(getattr(best, key))}" for key in TUNED)))
+    if "hardware" in facts.state:
+        rows.append(("trained on", str(facts.state["hardware"])))
+    seen: dict[str, None] = {}
+    for record in facts.records:
+        values = record.values
+        seen[f"transformer {values.get('version', 'unknown')} on {values.get('device', 'unknown')}"] = None
+    return rows + [("evaluated with", text) for text in seen]
+
+
+def commands(facts: Facts) -> list[str]:
+    """Return the commands that make the run, its evaluations and the report again."""
+    path = facts.run.path
+    lines = [_command("train", path / "config.yaml", "--run", f"{path}-again")]
+    for record in facts.records:
+        lines.append(evaluation_command(facts, record))
+    return [*dict.fromkeys(lines), _command("report", path)]
+
+
+def evaluation_command(facts: Facts, record: Record | None = None) -> str:
+    """Return the command that evaluates a run, as in a record."""
+    if record is None:
+        return _command("evaluate", facts.run.path)
+    values, cfg = record.values, facts.run.config
+    text = values.get("text")
+    files = text.get("files") if isinstance(text, dict) else None
+    words: list[object] = ["evaluate", facts.run.path]
+    if isinstance(files, list) and len(files) > 1:
+        words += ["--source", files[0], *(part for file in files[1:] for part in ("--reference", file))]
+    elif values.get("name") in ("test", "valid"):
+        words += ["--split", values["name"]]
+    else:
+        words += ["--testset", values.get("name")]
+    if isinstance(checkpoint := values.get("checkpoint"), dict) and "name" in checkpoint:
+        words += ["--checkpoint", checkpoint["name"]]
+    return _command(*words, *_changed(values, cfg))
+
+
+def _changed(values: Mapping[str, Any], cfg: Config) -> list[str]:
+    """Return the settings of an evaluation that are not the run's own, as KEY=VALUE."""
+    used = values.get("decode")
+    usual = vars(cfg.decode)
+    items = used.items() if isinstance(used, dict) else ()
+    changed = [f"decode.{key}={_setting(value)}" for key, value in items if usual.get(key, value) != value]
+    longest = values.get("max_length", cfg.data.max_length)
+    return changed + ([f"data.max_length={longest}"] if longest != cfg.data.max_length else [])
+
+
+def _command(*words: object) -> str:
+    return shlex.join(["transformer", *map(str, words)])
