@@ -16,7 +16,7 @@ from typing import Any
 
 from transformer.evaluation.report.build import build_report
 
-WIDTH, HEIGHT, SCALE, COLORS = 860, 1330, 1.0, 128
+WIDTH, HEIGHT = 860, 1330
 VIEWS = (("light", "body"), ("dark", "#attention"))
 """Colour scheme, and what is at the top."""
 
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("-o", dest="output", type=Path, default=Path("docs/report.png"), metavar="FILE")
     parser.add_argument("--sentence", type=int, action="append", default=[], metavar="N")
     args = parser.parse_args()
-    report = build_report(args.runs, lines=args.sentence, progress=True)
+    report = build_report(args.runs, lines=args.sentence)
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "report.html"
         page.write_text(report.html, encoding="utf-8")
@@ -48,7 +48,6 @@ def screenshots(page: Path) -> list[bytes]:
             context = browser.new_context(
                 viewport={"width": WIDTH, "height": HEIGHT},
                 color_scheme="dark" if scheme == "dark" else "light",
-                device_scale_factor=SCALE,
             )
             tab = context.new_page()
             tab.goto(page.as_uri())
@@ -59,7 +58,7 @@ def screenshots(page: Path) -> list[bytes]:
 
 
 def side_by_side(views: list[bytes]) -> bytes:
-    """Return one picture of few colours, as PNG."""
+    """Return one picture, as PNG."""
     from PIL import Image
 
     images: list[Any] = [Image.open(io.BytesIO(view)) for view in views]
@@ -69,7 +68,8 @@ def side_by_side(views: list[bytes]) -> bytes:
         whole.paste(image, (left, 0))
         left += image.width
     stream = io.BytesIO()
-    whole.quantize(COLORS).save(stream, "PNG", optimize=True)
+    few = whole.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)  # rare colours stay
+    few.save(stream, "PNG", optimize=True)
     return stream.getvalue()
 
 

@@ -242,10 +242,15 @@ def printed(found: Evaluation) -> dict[str, object]:
 
 def block(found: Evaluation, checkpoint: str) -> str:
     """Return what is printed of an evaluation: a line for each score, then what was translated, how and how fast."""
+    from transformer.config import DecodeConfig
+    from transformer.runs.tuning import TUNED
+
     then = "" if found.translated is None else f" at {found.translated}"
     what = f"{len(found.translations)} sentences of {found.name}"
     speed = f"in {found.seconds:.1f} s{then} ({found.speed:.1f} a second)"
-    values = {**found.origin["decode"], "max_length": found.origin["max_length"]}
+    decode, usual = found.origin["decode"], vars(DecodeConfig())
+    told = {key: value for key, value in decode.items() if key in TUNED or value != usual.get(key)}
+    values = {**told, "max_length": found.origin["max_length"]}
     settings = " ".join(f"{key}={value}" for key, value in values.items())
     how = f"{found.precision} on {found.origin['device']}, {settings}"
     return "\n".join([*map(str, found.scores.values()), f"{what} {speed} with {checkpoint}", how])

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("matplotlib", reason="charts need the extra [report]")
 
 from transformer.evaluation.report import charts, svg  # noqa: E402
+from transformer.evaluation.report.style import matplotlib  # noqa: E402
 
 
 def figure(label: str = "loss") -> Any:
@@ -60,7 +61,13 @@ def test_any_name_is_a_label_and_no_markup(name: str) -> None:
     assert name in words
 
 
-def test_lines_without_points_and_flat_lines_can_be_drawn() -> None:
+def test_lines_without_points_and_flat_or_endless_ones_can_be_drawn() -> None:
     charts.curves("x", [charts.Line("a", [], 0)], [])
     charts.curves("x", [charts.Line("a", [(3, 0.0)], 0), charts.Line("a", [(3, 1e90)], 0)], [], log_scale=True)
     charts.bars(["a"], [("x", [None])], "chrF")
+
+
+def test_the_users_settings_of_matplotlib_do_not_matter() -> None:
+    before = svg.inline(figure(), "one", "Loss", "")
+    with matplotlib().rc_context({"axes.facecolor": "#123456", "font.size": 33, "svg.fonttype": "path"}):
+        assert svg.inline(figure(), "one", "Loss", "") == before

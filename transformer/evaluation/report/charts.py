@@ -89,7 +89,8 @@ def curves(label: str, lines: Sequence[Line], marks: Sequence[Mark], log_scale: 
 
 
 def _thousands(value: float, _: int = 0) -> str:
-    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.4g}"
+    whole = 10 <= abs(value) < 1e7 or value == 0
+    return f"{value:,.0f}" if whole else f"{value:.4g}"
 
 
 def _highest(lines: Sequence[Line]) -> float:

@@ -10,7 +10,7 @@ from transformer import config_file
 from transformer.config import Config
 from transformer.evaluation.metrics import METRICS
 from transformer.evaluation.records import Record
-from transformer.evaluation.report.facts import Facts, numbers
+from transformer.evaluation.report.facts import Facts, numbers, score_values
 from transformer.evaluation.report.plots import events_in_words
 from transformer.evaluation.report.translated import Shown
 from transformer.runs.tuning import TUNED, tuned
@@ -53,17 +53,6 @@ def _figures(facts: Facts) -> dict[str, str]:
 
 def _millions(count: int) -> str:
     return f"{count / 1e6:.1f} M" if count >= 1_000_000 else f"{count:,}"
-
-
-def score_values(values: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Return the scores of an evaluation by their labels, of whatever metrics."""
-    names = [*METRICS, *(name for name in values if name not in METRICS)]
-    found = [(name, values.get(name)) for name in names]
-    return [
-        (METRICS[name].label if name in METRICS else name, value)
-        for name, value in found
-        if isinstance(value, dict) and isinstance(value.get("score"), (int, float)) and "signature" in value
-    ]
 
 
 def evaluations(runs: Sequence[Facts]) -> dict[str, Any]:

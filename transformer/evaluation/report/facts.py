@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from transformer import atomic
 from transformer.errors import CheckpointError
+from transformer.evaluation.metrics import METRICS
 from transformer.evaluation.records import Record, read_records
 from transformer.evaluation.report.history import History, read_history
 from transformer.runs.checkpoint import load_state, weights_digest
@@ -132,3 +133,18 @@ def numbers(values: Any) -> dict[str, float]:
     """Return the entries of an object that are finite numbers."""
     items = values.items() if isinstance(values, dict) else ()
     return {key: value for key, value in items if type(value) in (int, float) and abs(value) < 1e100}
+
+
+def score_values(values: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the scores of an evaluation by their labels, of whatever metrics, each with its signature.
+
+    `confidence` is half the width of the interval, if it is known.
+    """
+    found: list[tuple[str, dict[str, Any]]] = []
+    for name in [*METRICS, *(name for name in values if name not in METRICS)]:
+        plain = numbers(values.get(name))
+        if "score" in plain:
+            kept: dict[str, Any] = {key: plain[key] for key in ("score", "confidence") if key in plain}
+            kept["signature"] = str(values[name].get("signature", ""))
+            found.append((METRICS[name].label if name in METRICS else name, kept))
+    return found

@@ -12,13 +12,14 @@ from typing import Any
 from transformer import __version__
 from transformer.errors import ConfigError
 from transformer.evaluation.report.style import DARK, PALETTE
+from transformer.evaluation.report.svg import Svg
 from transformer.evaluation.report.text import printable, printable_tree
 
 ASSETS = Path(__file__).parent / "assets"
 
 
 def render(content: Mapping[str, Any]) -> str:
-    """Return the page. All texts in `content` are made printable and escaped; only `svg` values are markup.
+    """Return the page. All texts in `content` are made printable and escaped; only `Svg` is markup.
 
     Raises ConfigError if Jinja is not installed.
     """
@@ -78,12 +79,11 @@ def _script_json(value: Any) -> str:
 
 
 def _with_markup(value: Any, markup: type[Any]) -> Any:
-    """Return the content with its `svg` values marked as markup, which is ours."""
+    """Return the content with its pictures marked as markup. Nothing else is, whatever a stranger's data is called."""
+    if isinstance(value, Svg):
+        return markup(value)
     if isinstance(value, Mapping):
-        return {
-            key: markup(each) if key == "svg" else _with_markup(each, markup)  # noqa: S704
-            for key, each in value.items()
-        }
+        return {key: _with_markup(each, markup) for key, each in value.items()}
     if type(value) in (list, tuple):  # not a named one
         return [_with_markup(each, markup) for each in value]
     return value

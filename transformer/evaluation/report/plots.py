@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from transformer.evaluation.breakdown import Bucket, Table
 from transformer.evaluation.metrics import METRICS
 from transformer.evaluation.report import charts
-from transformer.evaluation.report.facts import Facts
+from transformer.evaluation.report.facts import Facts, score_values
 from transformer.evaluation.report.history import Curve, Event
 from transformer.evaluation.report.text import printable
 from transformer.evaluation.report.translated import Shown
@@ -95,13 +95,14 @@ def events_in_words(events: Sequence[Event]) -> list[str]:
 
 def scores(shown: Shown) -> Iterator[Picture]:
     """Yield the charts of the scores of several runs with their confidence intervals."""
+    systems = [(label(each.facts.name), dict(score_values(each.record.values))) for each in shown.systems]
     for name, metric in METRICS.items():
         rows = [
-            (label(each.facts.name), float(value["score"]), float(value.get("confidence") or 0.0))
-            for each in shown.systems
-            if isinstance(value := each.record.values.get(name), dict) and "score" in value
+            (run, found[metric.label]["score"], found[metric.label].get("confidence", 0.0))
+            for run, found in systems
+            if metric.label in found
         ]
-        if len(rows) == len(shown.systems) > 1:
+        if len(rows) == len(systems) > 1:
             words = "; ".join(f"{run} {score:.2f} ± {spread:.2f}" for run, score, spread in rows)
             figure = charts.intervals(rows, metric.label)
             yield Picture(f"score-{name.replace('+', 'p')}", f"95 % interval of {metric.label}", words, figure)

@@ -17,6 +17,12 @@ DROPPED = {"font-family", "stroke-linejoin", "stroke-linecap"}
 """Properties that the style sheet of the page sets."""
 
 
+class Svg(str):
+    """A picture that this file has made: the only markup in a page besides its templates."""
+
+    __slots__ = ()
+
+
 def as_bytes(figure: Figure, kind: str) -> bytes:
     """Return a figure as a `svg` or `png` file. The same figure gives the same bytes."""
     stream = io.BytesIO()
@@ -26,7 +32,7 @@ def as_bytes(figure: Figure, kind: str) -> bytes:
     return stream.getvalue()
 
 
-def inline(figure: Figure, name: str, title: str, summary: str) -> str:
+def inline(figure: Figure, name: str, title: str, summary: str) -> Svg:
     """Return a figure as an element of a page. `name` makes its ids differ from those of other figures.
 
     `title` and `summary` say to those who cannot see it what it shows.
@@ -45,7 +51,7 @@ def inline(figure: Figure, name: str, title: str, summary: str) -> str:
     root.attrib |= {"viewBox": view, "class": "chart", "role": "img", "aria-label": f"{title}. {summary}"}
     ElementTree.register_namespace("", SVG)
     text = ElementTree.tostring(_without_empty(root), encoding="unicode")
-    return text.replace(f' xmlns="{SVG}"', "", 1)
+    return Svg(text.replace(f' xmlns="{SVG}"', "", 1))
 
 
 def _references(value: str) -> list[str]:

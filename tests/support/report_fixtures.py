@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support.reports import copied, keep, pairs_and_translations, short_run, strange_pairs_and_translations
 
 
