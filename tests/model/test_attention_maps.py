@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -47,7 +49,8 @@ def test_the_future_and_padding_have_no_weight() -> None:
 
 def test_weights_times_values_are_what_the_layers_return() -> None:
     model = network()
-    layer, seen = model.decoder[1].cross, {}
+    layer: Any = model.decoder[1].cross
+    seen: dict[str, Any] = {}
     layer.register_forward_hook(lambda module, args, result: seen.update(memory=args[1], result=result))
     weights_BHTS = maps_of(model).cross[1]
     _, values_BHSE = seen["memory"]

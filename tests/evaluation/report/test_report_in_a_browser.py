@@ -238,6 +238,7 @@ def test_it_can_be_printed(browser: Any, pages: dict[str, Path]) -> None:
             assert not page.is_visible(hidden)
         assert page.is_visible(".alignments svg")
         assert page.evaluate("getComputedStyle(document.body).color") == "rgb(31, 35, 40)"
+        assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "light"
         page.evaluate("dispatchEvent(new Event('beforeprint'))")
         assert page.query_selector("details:not([open])") is None
         page.evaluate("dispatchEvent(new Event('afterprint'))")
