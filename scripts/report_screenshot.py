@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("-o", dest="output", type=Path, default=Path("docs/report.png"), metavar="FILE")
     parser.add_argument("--sentence", type=int, action="append", default=[], metavar="N")
     args = parser.parse_args()
-    report = build_report(args.runs, lines=args.sentence, progress=True)
+    report = build_report(args.runs, lines=args.sentence)
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "report.html"
         page.write_text(report.html, encoding="utf-8")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.reports import evaluated, one_run, other, plain_run, two_runs  # noqa: F401
+from support.report_fixtures import evaluated, one_run, other, plain_run, two_runs  # noqa: F401 (fixtures)
 from support.toy import CPU, TINY, toy_pairs, write_pairs
 
 from transformer import config_file

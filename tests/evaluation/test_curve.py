@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 from support.command import main
-from support.toy import CPU
+from support.toy import CPU, TINY, toy_pairs, write_pairs
 
 from transformer import config_file
-from transformer.config import Config
 from transformer.errors import CheckpointError
 from transformer.evaluation.evaluated_model import EvaluatedModel
 from transformer.evaluation.texts import EvaluationText
@@ -23,12 +22,31 @@ from transformer.runs.run import open_run
 from transformer.training.session import train
 
 
-@pytest.fixture
-def run(tiny: Config, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a run with a moving average and an average of two checkpoints."""
+    folder = tmp_path_factory.mktemp("curve")
+    files = {
+        name: write_pairs(folder, name, toy_pairs(count, seed))
+        for seed, (name, count) in enumerate({"train": 150, "valid": 10, "test": 10}.items())
+    }
+    (folder / "tiny.yaml").write_text(TINY.format(**files), encoding="utf-8")
     wishes = "train.ema=0.5 train.average_last=2 train.keep_last=2 train.save_every=6 train.validate_every=6"
-    train(config_file.override(tiny, wishes.split()), tmp_path / "run", CPU)
-    return tmp_path / "run"
+    train(config_file.load(folder / "tiny.yaml", [*wishes.split(), "train.select_by=ter"]), folder / "run", CPU)
+    return folder / "run"
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    """Return a copy of it."""
+    return shutil.copytree(trained, tmp_path / "run")
+
+
+def test_ter_can_select_checkpoints(trained: Path) -> None:
+    lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    scores = {line["step"]: line["ter"] for line in lines if line["kind"] == "valid"}
+    assert (trained / "best").read_text() == f"step-{min(scores, key=lambda step: scores[step]):08}\n"
+    assert all("comet" not in line and "chrf++" not in line for line in lines)
 
 
 def test_the_curve_has_all_checkpoints_and_what_averages_buy(run: Path) -> None:

@@ -96,6 +96,20 @@ def test_the_same_translations_by_another_name_are_taken(run: Path, decoded: lis
     assert len({each["time"] for each in found.values()}) == 1
 
 
+def test_translations_of_version_0_4_are_taken(run: Path, decoded: list[int]) -> None:
+    """It kept no digest of them, no text, and not which settings were changed."""
+    evaluate(run)
+    file = run / "evaluations" / "test.json"
+    values = json.loads(file.read_text())
+    old = {key: each for key, each in values.items() if key not in ("translations", "changed", "sentences_per_second")}
+    file.write_text(json.dumps(old))
+    shutil.rmtree(run / "evaluations" / "texts")
+    evaluate(run, "--metrics", "ter")
+    assert decoded == [100]
+    assert {**json.loads(file.read_text()), **values} == json.loads(file.read_text())
+    assert len(list((run / "evaluations" / "texts").iterdir())) == 1
+
+
 def test_damaged_translations_are_made_anew(run: Path, decoded: list[int]) -> None:
     evaluate(run)
     file = run / "evaluations" / "test.txt"
@@ -121,7 +135,7 @@ def test_a_damaged_checkpoint_is_not_taken_for_the_best(run: Path, decoded: list
 def test_more_metrics_extend_the_record(run: Path, decoded: list[int]) -> None:
     evaluate(run)
     before = records(run)["test"]
-    out = evaluate(run, "--metrics", "ter", "--metrics", "chrf++,bleu").out.decode()
+    out = evaluate(run, "--metrics", "ter", "bleu", "--metrics", "chrf++,bleu").out.decode()
     assert [line.split()[0] for line in out.splitlines()[:4]] == ["BLEU", "chrF", "chrF++", "TER"]
     assert json.loads(evaluate(run, "--json").out).keys().isdisjoint({"ter", "chrf++"})
     after = records(run)
@@ -162,7 +176,10 @@ def test_several_test_sets_at_once(run: Path, decoded: list[int], monkeypatch: p
     *_, head, one, two, three = out.splitlines()
     assert head.split() == ["text", "sentences", "BLEU", "chrF", "seconds", "sentences/s"]
     assert [line.split()[:2] for line in (one, two, three)] == [["wmt14/full", "7"], ["wmt15", "9"], ["wmt16", "5"]]
-    objects = [json.loads(line) for line in evaluate(run, *names, "--json").out.splitlines()]
+    objects = [
+        json.loads(line) for line in evaluate(run, *names, "--metrics", "ter", "chrf++", "--json").out.splitlines()
+    ]
+    assert all({"ter", "chrf++"} <= each.keys() for each in objects)
     assert [each["name"] for each in objects] == list(sets)
     assert len({each["bleu"]["score"] for each in objects} | {each["chrf"]["score"] for each in objects}) > 1
 

@@ -134,6 +134,9 @@ def test_the_command_prints_one_table(trained_run: Path, tmp_path: Path) -> None
     assert rows["no end mark"][3] == "1"  # only one line has one
     clean, other = float(rows["clean"][4]), rows["upper case"]
     assert float(other[-1]) == pytest.approx(float(other[-4]) - clean, abs=0.011)
+    refused = main(*command, "--samples", 1)
+    assert refused.code == 2
+    assert "--samples is for one checkpoint and one form of the text" in refused.err
     objects = [json.loads(line) for line in main(*command, "--json").out.splitlines()]
     assert [each["name"] for each in objects] == ["x", *(f"x, {name}" for name in list(rows)[1:])]
     assert len({each["text"]["sha256"] for each in objects}) == len(rows)

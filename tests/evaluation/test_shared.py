@@ -79,6 +79,21 @@ def test_several_processes_evaluate_as_one_does(trained_run: Path, tmp_path: Pat
         assert len(list((run / "evaluations").glob("*.json"))) == 1
 
 
+def test_several_processes_evaluate_several_checkpoints(trained_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained_run, run, ignore=shutil.ignore_patterns("evaluations"))
+    names = [path.name for path in sorted((run / "checkpoints").iterdir())[-2:]]
+    command = ["evaluate", run, "--device", "cpu", "--checkpoints", ",".join(names), "decode.beam=1", "--json"]
+    (code, out, err), (_, silent, _) = run_together(2, tmp_path, *command)
+    assert code == 0, err
+    assert silent == ""
+    alone = [json.loads(line) for line in main(*command, "--again").out.splitlines()]
+    found = [json.loads(line) for line in out.splitlines()]
+    assert [(each["checkpoint"], each["bleu"]) for each in found] == [
+        (each["checkpoint"], each["bleu"]) for each in alone
+    ]
+
+
 def test_what_is_wrong_with_the_input_is_told_by_all(trained_run: Path, tmp_path: Path) -> None:
     first, second = run_together(2, tmp_path, "translate", trained_run, tmp_path / "missing", "--device", "cpu")
     assert first[0] == second[0] == 1

@@ -1,17 +1,10 @@
-"""Runs with evaluations and their reports, for the tests of the report: nothing is translated.
-
-The fixtures are made known by `tests/conftest.py`.
-"""
+"""Runs with evaluations, for the tests of the report: nothing is translated."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import pytest
 
 from transformer import config_file
 from transformer.data.corpus import Pair
@@ -24,9 +17,6 @@ from transformer.runs.run import open_run
 from transformer.training.session import train
 
 from .toy import CPU, TINY, toy_pairs, write_pairs
-
-if TYPE_CHECKING:
-    from transformer.evaluation.report.build import Report
 
 STRANGE = [
     ("</script><script>hacked=1</script> one", "<img src=x onerror=hacked=1> eins"),
@@ -90,46 +80,3 @@ def copied(run: Path, to: Path) -> Path:
     """Return a copy of a run directory."""
     shutil.copytree(run, to)
     return to
-
-
-@pytest.fixture(scope="session")
-def plain_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a finished run without an evaluation. Tests copy it before they write into it."""
-    return short_run(tmp_path_factory.mktemp("plain"))
-
-
-@pytest.fixture(scope="session")
-def evaluated(plain_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a run that has translated a strange text, with events in its log."""
-    run = copied(plain_run, tmp_path_factory.mktemp("evaluated") / "good & <b>")
-    keep(run, *strange_pairs_and_translations())
-    events = [("skipped", {"step": 3}), ("spike", {"step": 5}), ("resumed", {"step": 6}), ("rolled_back", {"step": 6})]
-    with (run / "metrics.jsonl").open("a") as file:
-        for kind, values in events:
-            file.write(json.dumps({"kind": kind, **values, **({"from": 8} if kind == "rolled_back" else {})}) + "\n")
-    return run
-
-
-@pytest.fixture(scope="session")
-def other(plain_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a run that has translated the same text worse."""
-    run = copied(plain_run, tmp_path_factory.mktemp("other") / "$_worse_")
-    pairs, translations = strange_pairs_and_translations()
-    keep(run, pairs, translations[: -len(pairs_and_translations()[1])] + pairs_and_translations(wrong=2)[1])
-    return run
-
-
-@pytest.fixture(scope="session")
-def one_run(evaluated: Path) -> Report:
-    """Return the report of one run."""
-    from transformer.evaluation.report.build import build_report
-
-    return build_report([evaluated])
-
-
-@pytest.fixture(scope="session")
-def two_runs(evaluated: Path, other: Path) -> Report:
-    """Return the report of two runs."""
-    from transformer.evaluation.report.build import build_report
-
-    return build_report([evaluated, other])

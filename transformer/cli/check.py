@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
     opened, translator, used = open_translator(args, args.overrides, args.checkpoint)
     choice = TextChoice(args.split or "", args.source, args.reference)
-    found = check_run(opened, translator, used, choice, args.lines, progress=True)
+    found = check_run(opened, translator, used, choice, args.lines)
     if args.json:
         print(json.dumps({"checkpoint": used, **found.as_json()}))
     else:

@@ -80,7 +80,6 @@ def run(args: argparse.Namespace) -> int:
         differences=max(args.differences, 0),
         metrics=",".join(args.metrics).split(",") if args.metrics else (),
         tests=not args.no_tests,
-        progress=True,
     )
     tables = _break_down(found) if args.breakdown else []
     if args.json:
@@ -105,7 +104,7 @@ def _break_down(found: Systems) -> list[list[Table]]:
     more: dict[str, Any] = {"source_language": found.source}
     if found.run is not None:
         tokenizer = found.run.tokenizer
-        more["frequencies"] = word_frequencies(found.run, found.text.pairs, progress=True)
+        more["frequencies"] = word_frequencies(found.run, found.text.pairs)
         more["unknown"] = lambda text: bool(unseen_characters(tokenizer, text, tokenizer.encode_source([text])[0]))
     return [break_down(found.text.pairs, each.translations, found.target, **more) for each in found.systems]
 

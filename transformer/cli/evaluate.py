@@ -73,7 +73,7 @@ def _add_text(parser: argparse.ArgumentParser) -> None:
 def _add_scoring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metrics",
-        metavar="NAME,...",
+        metavar="NAME ...",
         action="append",
         default=[],
         help="metrics beside BLEU and chrF: chrf++, ter, meteor, comet",
@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--source and --reference must be given together")
     if args.verify:
         return _verify(args)
-    args.overrides, args.testset = _sorted(args.overrides, args.testset)
+    _sort_names(args)
     with together(args) as fellows:
         from transformer.evaluation.evaluated_model import end_help, help_evaluate
         from transformer.system.device import resolve_device
@@ -125,10 +125,15 @@ def run(args: argparse.Namespace) -> int:
         return 0
 
 
-def _sorted(words: list[str], testsets: list[str]) -> tuple[list[str], list[str]]:
-    """Return the arguments KEY=VALUE, and the test sets: those after the first of --testset are words of their own."""
-    names = [text for text in words if testsets and not is_override(text)]
-    return [text for text in words if text not in names], [*testsets, *names]
+def _sort_names(args: argparse.Namespace) -> None:
+    """Give names that follow the first one after --testset or --metrics, and look like arguments, to that option."""
+    from transformer.evaluation.metrics import METRICS
+
+    names = [text for text in args.overrides if not is_override(text)]
+    metrics = [text for text in names if args.metrics and set(_names([text])) <= METRICS.keys()]
+    testsets = [text for text in names if args.testset and text not in metrics]
+    args.overrides = [text for text in args.overrides if text not in (*metrics, *testsets)]
+    args.metrics, args.testset = [*args.metrics, *metrics], [*args.testset, *testsets]
 
 
 def _evaluate(args: argparse.Namespace, ranks: Ranks | None, device: torch.device) -> None:
@@ -139,6 +144,8 @@ def _evaluate(args: argparse.Namespace, ranks: Ranks | None, device: torch.devic
     scoring = Scoring(tuple(_names(args.metrics)), args.tokenizer, args.again, progress=True)
     if args.checkpoints and args.checkpoint:
         raise ConfigError("--checkpoint and --checkpoints exclude each other; give one")
+    if args.samples and (args.checkpoints or args.robustness):
+        raise ConfigError("--samples is for one checkpoint and one form of the text")
     model = EvaluatedModel(args.model, args.overrides, device, args.checkpoint, ranks=ranks)
     check_scoring(scoring, model.run.config.data.target)
     texts = read_evaluation_texts(model.run, args.split, args.source, args.reference, args.testset)
@@ -152,7 +159,7 @@ def _evaluate(args: argparse.Namespace, ranks: Ranks | None, device: torch.devic
 
 def _names(lists: list[str]) -> list[str]:
     """Return the names in lists with commas."""
-    return [name.strip() for names in lists for name in names.split(",")]
+    return [name.strip() for names in lists for name in names.split(",") if name.strip()]
 
 
 def _texts(args: argparse.Namespace, model: EvaluatedModel, texts: list[EvaluationText], scoring: Scoring) -> None:
@@ -214,7 +221,7 @@ def _verify(args: argparse.Namespace) -> int:
     from transformer.runs.run import open_run
 
     given = [*args.overrides, *args.testset, *args.metrics, *args.reference, args.checkpoint, args.tokenizer]
-    if args.again or any(given):
+    if args.again or args.samples or any(given):
         raise ConfigError("--verify checks all evaluations on disk as they are; give only RUN and --json")
     verdicts = []
     for each in verify(open_run(args.model)):
@@ -235,10 +242,15 @@ def printed(found: Evaluation) -> dict[str, object]:
 
 def block(found: Evaluation, checkpoint: str) -> str:
     """Return what is printed of an evaluation: a line for each score, then what was translated, how and how fast."""
+    from transformer.config import DecodeConfig
+    from transformer.runs.tuning import TUNED
+
     then = "" if found.translated is None else f" at {found.translated}"
     what = f"{len(found.translations)} sentences of {found.name}"
     speed = f"in {found.seconds:.1f} s{then} ({found.speed:.1f} a second)"
-    values = {**found.origin["decode"], "max_length": found.origin["max_length"]}
+    decode, usual = found.origin["decode"], vars(DecodeConfig())
+    told = {key: value for key, value in decode.items() if key in TUNED or value != usual.get(key)}
+    values = {**told, "max_length": found.origin["max_length"]}
     settings = " ".join(f"{key}={value}" for key, value in values.items())
     how = f"{found.precision} on {found.origin['device']}, {settings}"
     return "\n".join([*map(str, found.scores.values()), f"{what} {speed} with {checkpoint}", how])

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     if args.evaluate:
         for path in runs:
             _evaluate(path, args.device)
-    report = build_report(runs, args.text, args.sentence, progress=True)
+    report = build_report(runs, args.text, args.sentence)
     with open_output(output) as file:
         file.write(report.html.encode())
     if args.figures is not None:

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tqdm import tqdm
-
 from transformer.data.corpus import Pair
 from transformer.decoding.translator import Translator
 from transformer.evaluation.evaluate import kept_evaluation
@@ -18,6 +16,7 @@ from transformer.evaluation.probes import TITLES, Probe, make_probes
 from transformer.evaluation.systems import TextChoice, text_to_check
 from transformer.evaluation.texts import reference_columns
 from transformer.runs.run import Run
+from transformer.system.progress_bar import ProgressBar
 
 LIMITS: dict[str, tuple[float, float | None]] = {
     "empty": (0.0, 0.01),
@@ -101,9 +100,7 @@ class Check:
         return {"verdict": self.verdict, **asdict(self)}
 
 
-def check_run(
-    run: Run, translator: Translator, checkpoint: str, choice: TextChoice, lines: int = 500, progress: bool = False
-) -> Check:
+def check_run(run: Run, translator: Translator, checkpoint: str, choice: TextChoice, lines: int = 500) -> Check:
     """Check a model on held-out text of its run.
 
     `run` has the settings that the translator uses, `checkpoint` is the name of the one it was loaded from. If an
@@ -119,7 +116,6 @@ def check_run(
         name=text.name,
         lines=lines,
         translations=None if kept is None else kept.translations,
-        progress=progress,
     )
 
 
@@ -131,21 +127,20 @@ def check_model(
     name: str = "",
     lines: int = 500,
     translations: Sequence[str] | None = None,
-    progress: bool = False,
 ) -> Check:
     """Check a model on a text and on unusual inputs made of it.
 
     `languages` are the codes of source and target. `translations` are those of all pairs; without them `lines` lines
-    from all over the text are translated. `progress` shows a progress bar if standard error is a terminal.
+    from all over the text are translated.
     """
     chosen = list(pairs)
     if translations is None and len(chosen) > lines:
         chosen = [chosen[place * len(chosen) // lines] for place in range(lines)]
     if translations is None:
-        translations = _translate(translator, [pair.source for pair in chosen], progress)
+        translations = _translate(translator, [pair.source for pair in chosen])
     probes = make_probes([pair.source for pair in pairs[:MOST_PAIRS]])
     inputs = list(dict.fromkeys(text for probe in probes for text in (probe.source, *probe.others)))
-    outputs = dict(zip(inputs, _translate(translator, inputs, progress, quiet=True), strict=True))
+    outputs = dict(zip(inputs, _translate(translator, inputs, quiet=True), strict=True))
     ratio = usual_ratio([pair.source for pair in pairs], [pair.target for pair in pairs])
     return Check(
         name, len(chosen), check_text(chosen, translations, languages), judge(probes, outputs, languages, ratio)
@@ -187,13 +182,12 @@ def _rank(fault: tuple[str, str] | None) -> int:
     return 2 if fault is None else (FAIL, WARN).index(fault[0])
 
 
-def _translate(translator: Translator, lines: Sequence[str], progress: bool, quiet: bool = False) -> list[str]:
+def _translate(translator: Translator, lines: Sequence[str], quiet: bool = False) -> list[str]:
     """Return the translations of lines. `quiet` is for lines that the user does not know: warnings would name them."""
     warnings = translator.warnings()
     warnings.given |= WARNINGS if quiet else set()
     found = translator.translate(lines, warnings=warnings)
-    bar = tqdm(found, total=len(lines), unit=" lines", disable=None if progress else True, leave=False)
-    return [nbest[0].text for nbest in bar]
+    return [nbest[0].text for nbest in ProgressBar("translating", len(lines)).over(found)]
 
 
 def _row(finding: Finding) -> Row:

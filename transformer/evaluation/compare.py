@@ -10,8 +10,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from tqdm import tqdm
-
 from transformer.data.corpus import Pair
 from transformer.errors import ConfigError, DataError
 from transformer.evaluation.metrics import METRICS, Scores, check_metrics, make_task, score_corpus
@@ -19,6 +17,7 @@ from transformer.evaluation.scorers import SacreBleu
 from transformer.evaluation.texts import reference_columns
 from transformer.evaluation.words import tokens
 from transformer.system.memory import memory_of_this_machine
+from transformer.system.progress_bar import ProgressBar
 
 TIE = 0.005
 """Sentences tie if their chrF differs by no more than this: the scores are equal to two decimals."""
@@ -127,33 +126,30 @@ def compare(
     differences: int = 10,
     metrics: Iterable[str] = (),
     tests: bool = True,
-    progress: bool = False,
 ) -> Comparison:
     """Compare systems on the same text; the first is the baseline of the paired tests.
 
     `target_language` is a code of any form. `differences` is the number of sentences to return. `metrics`
     are more than the usual ones; the tests are of those of sacreBLEU. `tests` runs them, which takes seconds for each
-    system. `progress` shows a progress bar if standard error is a terminal.
-    Raises DataError if a system has another number of lines than the text, and ConfigError if two systems have the
-    same name.
+    system. Raises DataError if a system has another number of lines than the text, and ConfigError if two systems have
+    the same name.
     """
     names = check_metrics(metrics)
     _check(systems, pairs)
     columns, sources = reference_columns(pairs), [pair.source for pair in pairs]
-    with tqdm(total=2 * len(systems), unit=" parts", disable=None if progress else True, leave=False) as bar:
+    with ProgressBar("comparing", 2 * len(systems) - 1, "parts") as bar:
         scores: list[Scores] = []
         for each in systems:
             scores.append(
                 score_corpus(each.translations, columns, target_language, interval=True, metrics=names, sources=sources)
             )
-            bar.update()
+            bar.advance()
         tested = tests and len(systems) > 1 and _enough_memory(pairs)
         tester = _Tester(systems[0], pairs, target_language, names) if tested else None
         significance: list[dict[str, Significance]] = [{}]
-        bar.update()
         for each in systems[1:]:
             significance.append(tester.significance(each) if tester else {})
-            bar.update()
+            bar.advance()
     chrf = [sentence_scores(each.translations, pairs) for each in systems]
     compared = [
         _outcome(each, own, found, systems[0], chrf[0], better)

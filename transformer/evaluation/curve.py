@@ -57,7 +57,8 @@ def points(run: Run, names: Sequence[str]) -> list[Point]:
     every = []
     for path in found:
         number = re.search(r"[0-9]+$", path.name)
-        averaged = tuple(map(str, load_state(path).get("averaged", ())))
+        names_of = load_state(path).get("averaged")
+        averaged = tuple(map(str, names_of)) if isinstance(names_of, list) else ()
         step = int(number[0]) if number else 0
         every += [Point(path.name, plain, step, averaged) for plain in (False, True)[: 1 + has_plain(path)]]
     return sorted(every, key=lambda point: (point.step, bool(point.averaged)))

@@ -10,8 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from transformer import atomic
 from transformer.data import corpus
 from transformer.data.corpus import Pair
@@ -23,7 +21,7 @@ from transformer.runs.run import Run
 log = logging.getLogger(__name__)
 
 
-def word_frequencies(run: Run, pairs: Sequence[Pair], progress: bool = False) -> dict[str, int] | None:
+def word_frequencies(run: Run, pairs: Sequence[Pair]) -> dict[str, int] | None:
     """Return how often each word of the references occurs in the target side of the run's training text.
 
     Reads the whole training text the first time. Returns None, with a warning, if it is gone or has changed.
@@ -36,9 +34,7 @@ def word_frequencies(run: Run, pairs: Sequence[Pair], progress: bool = False) ->
     counts, seen = dict.fromkeys(sorted(wanted), 0), 0
     expected = sum(each.get("read", 0) for each in report.get("corpora", ()))
     try:
-        for pair in tqdm(
-            _training_pairs(run), total=expected or None, unit=" pairs", disable=None if progress else True, leave=False
-        ):
+        for pair in corpus.reading("counting words", run.config.data.train).over(_training_pairs(run)):
             seen += 1
             for word, count in Counter(words(pair.target)).items() if pair else ():
                 if word in counts:

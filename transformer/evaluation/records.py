@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformer import atomic
+from transformer.config import DecodeConfig
 from transformer.data.corpus import Pair, ReferencedPair
 from transformer.errors import TransformerError
 from transformer.evaluation.metrics import METRICS
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 LONGEST_NAME = 150
 """Bytes of a text's name that the name of a file keeps. File systems allow 255 in all."""
+DEFAULTS = vars(DecodeConfig())
 DECODED = ("languages", "precision", "decode", "max_length", "device", "version")
 """What translations depend on, beside the sentences and the weights."""
 DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError)
@@ -91,6 +93,8 @@ def _decoded(values: Mapping[str, Any]) -> dict[str, Any]:
     text, checkpoint = values.get("text"), values.get("checkpoint")
     known = {key: values.get(key) for key in DECODED}
     known["text"] = text.get("sha256") if isinstance(text, dict) else None
+    if isinstance(known["decode"], Mapping):  # a setting that is newer than a record does not make another of it
+        known["decode"] = {key: value for key, value in known["decode"].items() if DEFAULTS.get(key, ...) != value}
     if isinstance(checkpoint, dict):
         known["checkpoint"] = {key: value for key, value in checkpoint.items() if key != "name"}
     return json.loads(json.dumps(known))  # lists for tuples, as in a file
@@ -227,7 +231,7 @@ def _own_file(folder: Path, values: Mapping[str, Any]) -> Path | None:
 def _merged(own: Path, values: dict[str, Any]) -> dict[str, Any]:
     """Return the values of an evaluation, with scores that its file has in addition, if the translations are equal."""
     old = _values(own) or {}
-    before = old.get("translations", {}).get("sha256")
+    before = old.get("translations", {}).get("sha256") or _digest_on_disk(own.with_suffix(".txt"))
     if before == values["translations"]["sha256"]:
         others = {name: old[name] for name in METRICS if name in old}
         scores = {name: {**others, **values}[name] for name in METRICS if name in {**others, **values}}
@@ -235,6 +239,11 @@ def _merged(own: Path, values: dict[str, Any]) -> dict[str, Any]:
     if before is not None:
         log.warning("%s is replaced: the same evaluation has other translations now", own.with_suffix(".txt"))
     return values
+
+
+def _digest_on_disk(file: Path) -> str | None:
+    """Return the digest of translations whose evaluation does not have it: that of version 0.4 or before."""
+    return atomic.sha256(file) if file.is_file() else None
 
 
 def _write_pairs(run: Path, pairs: Sequence[Pair]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import logging
 from collections.abc import Callable, Sequence
@@ -194,6 +195,12 @@ def _version(package: str) -> str:
         return "unknown"
 
 
+@functools.lru_cache(maxsize=1)
+def _comet_model(load: Callable[[str], Any], path: str) -> Any:
+    """Return the model, which has gigabytes, and is loaded once for many texts."""
+    return load(path)
+
+
 class Comet(MeanScorer):
     """COMET: a neural metric of source, translation and reference. Of several references the mean counts."""
 
@@ -231,7 +238,7 @@ class Comet(MeanScorer):
             for reference in others
             if reference is not None
         ]
-        model, gpus = self._load(self._path), int(torch.cuda.is_available())
+        model, gpus = _comet_model(self._load, self._path), int(torch.cuda.is_available())
         scores = model.predict([row for _, row in rows], batch_size=8, gpus=gpus, progress_bar=False).scores
         sums = [[0.0, 0.0] for _ in translations]
         for (number, _), score in zip(rows, scores, strict=True):

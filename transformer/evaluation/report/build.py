@@ -49,7 +49,6 @@ def build_report(
     text: str | None = None,
     lines: Sequence[int] = (),
     attention: int = SENTENCES,
-    progress: bool = False,
 ) -> Report:
     """Return the report of one or several runs. Nothing is translated: it shows the evaluations that are kept.
 
@@ -60,7 +59,7 @@ def build_report(
     """
     matplotlib()
     runs = read_facts(paths)
-    shown = choose_text(runs, text, progress)
+    shown = choose_text(runs, text)
     maps = attention_of(shown, lines, attention) if shown else []
     curves, scores = list(plots.training(runs)), list(plots.scores(shown)) if shown else []
     parts = [(plots.sentences(shown), []), *plots.breakdown(shown)] if shown else []

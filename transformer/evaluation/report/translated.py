@@ -44,7 +44,7 @@ class Shown:
     """Names of the runs that have not translated it."""
 
 
-def choose_text(runs: Sequence[Facts], wanted: str | None = None, progress: bool = False) -> Shown | None:
+def choose_text(runs: Sequence[Facts], wanted: str | None = None) -> Shown | None:
     """Return the text that most runs have translated, of those a test set rather than a validation set, and the newest.
 
     `wanted` is the name of one: that of the text, or of the file of an evaluation. Returns None if no run has kept any.
@@ -61,7 +61,7 @@ def choose_text(runs: Sequence[Facts], wanted: str | None = None, progress: bool
             raise ConfigError(f"no evaluation is called {wanted}; there are: {', '.join(there) or 'none'}")
         return None
     chosen = max(newest.values(), key=_preference)
-    return _shown(runs, chosen, progress)
+    return _shown(runs, chosen)
 
 
 def _known_as(record: Record) -> tuple[str, str]:
@@ -73,22 +73,22 @@ def _preference(records: dict[int, Record]) -> tuple[int, bool, str]:
     return len(records), values[0].get("name") != "valid", max(str(each.get("time", "")) for each in values)
 
 
-def _shown(runs: Sequence[Facts], chosen: dict[int, Record], progress: bool) -> Shown:
+def _shown(runs: Sequence[Facts], chosen: dict[int, Record]) -> Shown:
     records = dict(sorted(chosen.items()))
     first, *_ = records.values()
     pairs = first.pairs or []
-    systems = [_translated(runs[number], record, number, pairs, progress) for number, record in records.items()]
+    systems = [_translated(runs[number], record, number, pairs) for number, record in records.items()]
     named = [System(each.facts.name, each.record.translations) for each in systems]
     target = runs[0].run.config.data.target
-    comparison = compare(named, pairs, target, progress=progress) if len(named) > 1 else None
+    comparison = compare(named, pairs, target) if len(named) > 1 else None
     without = [facts.name for number, facts in enumerate(runs) if number not in records]
     return Shown(str(first.values.get("name")), pairs, systems, comparison, without)
 
 
-def _translated(facts: Facts, record: Record, number: int, pairs: list[Pair], progress: bool) -> Translated:
+def _translated(facts: Facts, record: Record, number: int, pairs: list[Pair]) -> Translated:
     run, translations = facts.run, record.translations
     languages = run.config.data.source, run.config.data.target
-    frequencies = word_frequencies(run, pairs, progress)
+    frequencies = word_frequencies(run, pairs)
     tables = break_down(
         pairs,
         translations,
