@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 from support.command import last_line_has, main
-from support.reports import copied, keep, pairs_and_translations, short_run
+from support.reports import copied, keep, pairs_and_translations
 
 pytest.importorskip("matplotlib", reason="the report needs the extra [report]")
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(plain_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a run with an evaluation of a few sentences."""
-    run = short_run(tmp_path_factory.mktemp("made"))
+    run = copied(plain_run, tmp_path_factory.mktemp("made") / "run")
     keep(run, *pairs_and_translations(6))
     return run
 

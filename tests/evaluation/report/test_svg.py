@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("matplotlib", reason="charts need the extra [report]")
 
 from transformer.evaluation.report import charts, svg  # noqa: E402
-from transformer.evaluation.report.style import matplotlib  # noqa: E402
+from transformer.evaluation.report.style import DARK, PALETTE, matplotlib  # noqa: E402
 
 
 def figure(label: str = "loss") -> Any:
@@ -71,3 +71,21 @@ def test_the_users_settings_of_matplotlib_do_not_matter() -> None:
     before = svg.inline(figure(), "one", "Loss", "")
     with matplotlib().rc_context({"axes.facecolor": "#123456", "font.size": 33, "svg.fonttype": "path"}):
         assert svg.inline(figure(), "one", "Loss", "") == before
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast of two colours by WCAG 2.2."""
+
+    def light(color: str) -> float:
+        parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((light(one), light(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_the_colours_of_runs_have_contrast() -> None:
+    assert len(PALETTE) == len(DARK) == len({*PALETTE}) == len({*DARK})
+    assert min(contrast(color, "#ffffff") for color in PALETTE) >= 4.5
+    assert min(contrast(color, "#161b22") for color in DARK) >= 4.5
