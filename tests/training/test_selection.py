@@ -18,7 +18,7 @@ class Fixed(Validator):
     """Measures given translations instead of a model's."""
 
     def __init__(self, target: str, pairs: list[Pair], texts: list[str]) -> None:
-        train = SimpleNamespace(validate_text=True, samples=0)
+        train = SimpleNamespace(validate_text=True, samples=0, select_by="bleu")
         cfg = SimpleNamespace(train=train, data=SimpleNamespace(target=target))
         model = SimpleNamespace(eval=lambda: None)
         trainer: Any = SimpleNamespace(model=model, dtype=None, cfg=cfg, averaged=contextlib.nullcontext, ranks=Ranks())
