@@ -93,7 +93,7 @@ CHANGES: dict[str, tuple[Callable[[Path], Any], list[str]]] = {
     "checkpoint": (no_checkpoint, ["there is no checkpoint step-00000600 any more"]),
     "setting": (
         lambda run: edit(run / "config.yaml", "length_penalty: 0.6", "length_penalty: 0.7"),
-        ["decode.length_penalty was 0.6 in config.yaml and is 0.7 now"],
+        ["decode.length_penalty of the run was 0.6 and is 0.7 now"],
     ),
     "beam": (lambda run: edit(run / "config.yaml", "beam: 4", "beam: 5"), []),  # which the evaluation did not use
     "language": (

@@ -66,11 +66,12 @@ def _print(found: Check, checkpoint: str) -> None:
     say(f"{found.lines} lines of {found.text}, translated by {checkpoint}\n")
     say(_table("translations", found.checks))
     say(f"\n{_table('unusual inputs', found.probes)}")
-    for row in found.rows:
-        if row.verdict != "ok" and (row.source or row.translation):
+    for row in sorted(found.rows, key=lambda row: row.verdict != "fail"):
+        if row.verdict != "ok":
             say(f"\n{row.verdict}: {row.title}{f', {row.note}' if row.note else ''}")
-            say(f"  input   {_shortened(row.source)}")
-            say(f"  output  {_shortened(row.translation)}")
+            if row.source or row.translation:
+                say(f"  input   {_shortened(row.source)}")
+                say(f"  output  {_shortened(row.translation)}")
     counts = {verdict: sum(row.verdict == verdict for row in found.rows) for verdict in ("fail", "warn")}
     words = {"ok": "nothing found", "warn": "could be shipped, with these faults", "fail": "should not be shipped"}
     say(f"\n{found.verdict}: {counts['fail']} failed, {counts['warn']} warnings; {words[found.verdict]}")

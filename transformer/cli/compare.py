@@ -49,8 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--metrics",
-        metavar="NAME,...",
-        action="append",
+        metavar="NAME",
+        nargs="+",
+        action="extend",
         default=[],
         help="metrics beside BLEU and chrF: chrf++, ter, meteor, comet",
     )
@@ -78,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         found.text.pairs,
         found.target,
         differences=max(args.differences, 0),
-        metrics=",".join(args.metrics).split(",") if args.metrics else (),
+        metrics=args.metrics,
         tests=not args.no_tests,
     )
     tables = _break_down(found) if args.breakdown else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,13 +106,11 @@ def _settings(run: Run, record: Record) -> Iterator[Finding]:
         **{f"decode.{key}": each for key, each in values["decode"].items()},
         "data.max_length": values["max_length"],
     }
-    own = {
-        **{f"decode.{key}": each for key, each in vars(run.config.decode).items()},
-        "data.max_length": data.max_length,
-    }
+    decode = json.loads(json.dumps(vars(run.config.decode)))  # lists for tuples, as in a file
+    own = {**{f"decode.{key}": each for key, each in decode.items()}, "data.max_length": data.max_length}
     for key in used:
         if key not in values["changed"] and used[key] != own.get(key):
-            yield True, f"{key} was {used[key]} in config.yaml and is {own.get(key)} now"
+            yield True, f"{key} of the run was {used[key]} and is {own.get(key)} now"
 
 
 def _scores(record: Record) -> Iterator[Finding]:
