@@ -155,7 +155,7 @@ def test_other_translations_of_the_same_evaluation_are_said(
     run: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:
     evaluate(run, "--metrics", "ter")
-    monkeypatch.setattr(EvaluatedModel, "translate", lambda self, sources, progress: ["x"] * len(sources))
+    monkeypatch.setattr(EvaluatedModel, "translate", lambda self, sources: ["x"] * len(sources))
     evaluate(run, "--again")
     found = records(run)["test"]
     assert "ter" not in found  # it was of the other translations

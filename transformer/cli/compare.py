@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     from transformer.system.device import resolve_device
 
     choice = TextChoice(args.split, args.source, args.reference, args.testset, args.languages)
-    found = open_systems(args.systems, choice, resolve_device(args.device), progress=True)
+    found = open_systems(args.systems, choice, resolve_device(args.device))
     comparison = compare(
         found.systems,
         found.text.pairs,

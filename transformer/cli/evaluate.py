@@ -141,7 +141,7 @@ def _evaluate(args: argparse.Namespace, ranks: Ranks | None, device: torch.devic
     from transformer.evaluation.evaluated_model import EvaluatedModel
     from transformer.evaluation.texts import read_evaluation_texts
 
-    scoring = Scoring(tuple(_names(args.metrics)), args.tokenizer, args.again, progress=True)
+    scoring = Scoring(tuple(_names(args.metrics)), args.tokenizer, args.again)
     if args.checkpoints and args.checkpoint:
         raise ConfigError("--checkpoint and --checkpoints exclude each other; give one")
     if args.samples and (args.checkpoints or args.robustness):

@@ -128,6 +128,15 @@ def _in_words(found: Tuning, kept: os.PathLike[str] | None) -> list[str]:
     gain = best.scores[found.metric] - present.scores[found.metric]
     chance = "" if found.p_value is None else f", p = {found.p_value:.3f} (paired bootstrap)"
     lines = [f"best: {settings}: {gain:+.2f} {label} against the present settings{chance}"]
+    if largest := [key for key in ("beam", "length_penalty") if _is_largest(found, key)]:
+        options = " and ".join(f"--{key.replace('_', '-')}" for key in largest)
+        lines.append(f"{' and '.join(largest)}: the largest tried; larger may be better still, see {options}")
     if kept is not None:
         lines.append(f"kept in {kept}; `translate` and `evaluate` use it unless other settings are given")
     return lines
+
+
+def _is_largest(found: Tuning, key: str) -> bool:
+    """Return whether the best value of a setting is the largest of several that were tried."""
+    tried = {each.tuned[key] for each in found.trials}
+    return len(tried) > 1 and found.best.tuned[key] == max(tried)

@@ -70,8 +70,6 @@ class Scoring:
     """Whether to translate even if the translations are on disk."""
     keep: bool = True
     """Whether scores and translations are written into the run directory."""
-    progress: bool = False
-    """Whether to show a progress bar if standard error is a terminal."""
 
 
 def check_scoring(scoring: Scoring, target: str) -> None:
@@ -131,5 +129,5 @@ def _translated(model: EvaluatedModel, text: EvaluationText, scoring: Scoring) -
         return found
     origin = model.origin(text)  # first: a training may remove the checkpoint meanwhile
     watch = Stopwatch()
-    translations = model.translate([pair.source for pair in text.pairs], scoring.progress)
+    translations = model.translate([pair.source for pair in text.pairs])
     return Evaluation(text.name, translations, {}, watch.seconds, model.precision, origin, text.pairs)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from transformer import __version__, atomic
 from transformer.decoding.batches import WINDOW
@@ -20,6 +19,7 @@ from transformer.runs.checkpoint import weights_digest
 from transformer.runs.models import candidates, named_checkpoint
 from transformer.runs.run import Run, open_run
 from transformer.system.distributed import Ranks
+from transformer.system.progress_bar import ProgressBar
 
 
 class EvaluatedModel:
@@ -118,16 +118,10 @@ class EvaluatedModel:
             "version": __version__,
         }
 
-    def translate(self, sources: list[str], progress: bool = False) -> list[str]:
-        """Return the best translation of each source. `progress` shows a progress bar on a terminal."""
-        found = tqdm(
-            self._shared(sources),
-            total=len(sources),
-            unit=" lines",
-            disable=None if progress else True,
-            leave=False,
-        )
-        return [nbest[0].text for nbest in found]
+    def translate(self, sources: list[str]) -> list[str]:
+        """Return the best translation of each source, and show the progress."""
+        bar = ProgressBar("translating", len(sources))
+        return [nbest[0].text for nbest in bar.over(self._shared(sources))]
 
     def help(self) -> None:
         """Translate a share of what the first process translates."""

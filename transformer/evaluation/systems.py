@@ -85,7 +85,6 @@ def open_systems(
     choice: TextChoice,
     device: torch.device,
     save: bool = True,
-    progress: bool = False,
 ) -> Systems:
     """Return the systems of these names with their translations of the chosen text.
 
@@ -102,7 +101,7 @@ def open_systems(
         if each.run is None:
             systems.append(System(each.text, read_text(each.path)))
             continue
-        found_text = _translations(each, text, device, Scoring(keep=save, progress=progress))
+        found_text = _translations(each, text, device, Scoring(keep=save))
         name = f"{each.path}@{found_text.checkpoint}"
         systems.append(System(name, found_text.lines))
         if found_text.decoded:
