@@ -120,7 +120,7 @@ def test_what_does_not_fit_together(run: Run, tmp_path: Path, tok: Tokenizer) ->
     write_run(other, french, tok)
     cases: list[tuple[list[object], int, str]] = [
         ([run.path, short], 1, f"{short} has 1 lines, but the text has 10 sentences"),
-        ([f"{run.path}@step-00000001"] * 2, 2, f"two systems are called {run.path}@step-00000001"),
+        ([f"{run.path}@step-00000001"] * 2, 2, f"{run.path}@step-00000001 and .* are the same system"),
         ([run.path, other], 2, f"{run.path} translates en to de, but {other} en to fr"),
         ([run.path, tmp_path / "missing"], 1, "no such file: "),
         ([tmp_path], 1, "is not a run directory: it has no config.yaml"),

@@ -45,6 +45,6 @@ def test_composed_against_decomposed_text_is_said(said: list[str], text: str) ->
     check_forms([text] * 9, [Pair("x", other)] * 9)
     check_forms([other] * 9, [Pair("x", text)] * 9)
     assert [line.split(" are ")[0] for line in said] == [
-        "9 references but 0 of 9 translations",
-        "0 references but 9 of 9 translations",
+        "9 of 9 references and 0 of the translations",
+        "0 of 9 references and 9 of the translations",
     ]

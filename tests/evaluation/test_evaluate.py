@@ -96,6 +96,20 @@ def test_the_same_translations_by_another_name_are_taken(run: Path, decoded: lis
     assert len({each["time"] for each in found.values()}) == 1
 
 
+def test_other_references_need_no_other_translations(run: Path, decoded: list[int], tmp_path: Path) -> None:
+    """A second reference, or a corrected one, is no reason to translate again."""
+    test = open_run(run).config.data.test
+    assert test is not None
+    assert test.files is not None
+    text = [test.files[0], "--reference", test.files[1]]
+    (tmp_path / "second.de").write_text("eins\n" * 100)
+    evaluate(run, "--source", *text)
+    two = json.loads(evaluate(run, "--source", *text, "--reference", tmp_path / "second.de", "--json").out)
+    assert decoded == [100]
+    assert two["bleu"]["signature"].startswith("nrefs:2")
+    assert len(list((run / "evaluations").glob("*.json"))) == 2
+
+
 def test_translations_of_version_0_4_are_taken(run: Path, decoded: list[int]) -> None:
     """It kept no digest of them, no text, and not which settings were changed."""
     evaluate(run)

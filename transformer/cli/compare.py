@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from transformer.cli.arguments import Once, add_device, add_json, as_path
-from transformer.cli.terminal import say, shown
+from transformer.cli.terminal import say, sentences, shown
 
 if TYPE_CHECKING:
     from transformer.evaluation.breakdown import Table
@@ -84,7 +84,8 @@ def run(args: argparse.Namespace) -> int:
     )
     tables = _break_down(found) if args.breakdown else []
     if args.json:
-        value = {"text": found.text.name, **comparison.as_json()}
+        value = {"text": found.text.name, "text_sha256": found.text.sha256, **comparison.as_json()}
+        value["origins"] = [dict(each.origin) for each in found.systems]
         if args.breakdown:
             names = (each.name for each in found.systems)
             value["breakdown"] = {
@@ -111,14 +112,17 @@ def _break_down(found: Systems) -> list[list[Table]]:
 
 
 def _print(found: Systems, comparison: Comparison, tables: Sequence[Sequence[Table]]) -> None:
-    from transformer.evaluation.tables import aligned
+    from transformer.evaluation.tables import aligned, settings_in_words
 
     systems = comparison.systems
     labels = [score.label for score in systems[0].scores.values()]
-    say(f"{comparison.sentences} sentences of {found.text.name}\n")
+    say(f"{sentences(comparison.sentences)} of {found.text.name}\n")
     scores = [[each.name, *(score.brief for score in each.scores.values())] for each in systems]
     say(f"{aligned(['', *labels], scores)}\n")
     say("\n".join(f"{score.label}  {score.signature}" for score in systems[0].scores.values()))
+    decoded = [[each.name, settings_in_words(each.origin)] for each in found.systems if each.origin]
+    if decoded:
+        say("\n" + "\n".join(f"{name}: {settings}" for name, settings in decoded))
     if len(systems) > 1:
         _print_sentences(systems)
     if comparison.signatures:

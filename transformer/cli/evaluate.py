@@ -17,7 +17,7 @@ from transformer.cli.arguments import (
     is_override,
     together,
 )
-from transformer.cli.terminal import say
+from transformer.cli.terminal import say, sentences
 from transformer.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def _curve(args: argparse.Namespace, model: EvaluatedModel, texts: list[Evaluati
         if args.json:
             say("\n".join(json.dumps(printed(found)) for found in row))
         else:
-            say(("\n" if number else "") + f"{len(text.pairs)} sentences of {text.name}")
+            say(("\n" if number else "") + f"{sentences(len(text.pairs))} of {text.name}")
             say(curve(every, row, best.name if best else None))
 
 
@@ -211,7 +211,7 @@ def _robustness(args: argparse.Namespace, model: EvaluatedModel, texts: list[Eva
         if args.json:
             say("\n".join(json.dumps(printed(found)) for found in (clean, *others)))
         else:
-            say(("\n" if number else "") + f"{len(text.pairs)} sentences of {text.name} with {model.name}")
+            say(("\n" if number else "") + f"{sentences(len(text.pairs))} of {text.name} with {model.name}")
             say(table(clean, others))
 
 
@@ -229,6 +229,8 @@ def _verify(args: argparse.Namespace) -> int:
         if not args.json:
             lines = [*each.differences, *(f"unknown: {sentence}" for sentence in each.unknown)]
             say("\n  ".join([f"{each.file}: {'differs' if each.differences else 'as it says'}", *lines]))
+    if len(verdicts) < 2 and not args.json:  # there is the model card alone, or not even that
+        say("there is no evaluation to verify")
     wrong = any(each.differences for each in verdicts)
     if args.json:
         print(json.dumps({"verified": not wrong, "files": [each.as_json() for each in verdicts]}))
@@ -242,17 +244,12 @@ def printed(found: Evaluation) -> dict[str, object]:
 
 def block(found: Evaluation, checkpoint: str) -> str:
     """Return what is printed of an evaluation: a line for each score, then what was translated, how and how fast."""
-    from transformer.config import DecodeConfig
-    from transformer.runs.tuning import TUNED
+    from transformer.evaluation.tables import settings_in_words
 
     then = "" if found.translated is None else f" at {found.translated}"
-    what = f"{len(found.translations)} sentences of {found.name}"
-    speed = f"in {found.seconds:.1f} s{then} ({found.speed:.1f} a second)"
-    decode, usual = found.origin["decode"], vars(DecodeConfig())
-    told = {key: value for key, value in decode.items() if key in TUNED or value != usual.get(key)}
-    values = {**told, "max_length": found.origin["max_length"]}
-    settings = " ".join(f"{key}={value}" for key, value in values.items())
-    how = f"{found.precision} on {found.origin['device']}, {settings}"
+    what = f"{sentences(len(found.translations))} of {found.name}"
+    speed = f"in {found.seconds:.1f} s{then}" + (f" ({found.speed:.1f} a second)" if found.speed else "")
+    how = settings_in_words({**found.origin, "precision": found.precision})
     return "\n".join([*map(str, found.scores.values()), f"{what} {speed} with {checkpoint}", how])
 
 

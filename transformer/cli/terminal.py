@@ -75,6 +75,11 @@ def say(text: str) -> None:
     print(shown(text))
 
 
+def sentences(count: int) -> str:
+    """Return a number of sentences in words."""
+    return "1 sentence" if count == 1 else f"{count} sentences"
+
+
 def hint(text: str) -> None:
     """Print a line on standard error for an interactive user."""
     print(shown(text), file=sys.stderr)

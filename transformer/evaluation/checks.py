@@ -45,11 +45,11 @@ def check_forms(translations: Sequence[str], pairs: Sequence[Pair]) -> None:
     ours, theirs = _decomposed(translations), _decomposed(pair.target for pair in pairs)
     if abs(ours - theirs) > max(SOME * len(pairs), min(ours, theirs)):
         log.warning(
-            "%d references but %d of %d translations are not in Unicode's composed form (NFC): "
+            "%d of %d references and %d of the translations are not in Unicode's composed form (NFC): "
             "text that looks the same counts as different",
             theirs,
-            ours,
             len(pairs),
+            ours,
         )
 
 

@@ -6,8 +6,8 @@ import difflib
 import functools
 import itertools
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from transformer.data.corpus import Pair
@@ -37,6 +37,8 @@ class System:
 
     name: str
     translations: Sequence[str]
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    """Checkpoint, settings and precision, by their names in the JSON of an evaluation; empty if unknown."""
 
 
 @dataclass(frozen=True)

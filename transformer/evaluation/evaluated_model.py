@@ -103,7 +103,7 @@ class EvaluatedModel:
             raise CheckpointError(f"{self.checkpoint} has no manifest that can be read: {error}") from None
         own = _settings(self.stored)
         return {
-            "text": {"sha256": text.sha256, "files": list(text.files)},
+            "text": {"sha256": text.sha256, "sources_sha256": text.sources_sha256, "files": list(text.files)},
             "languages": [data.source, data.target],
             "checkpoint": {
                 "name": self.checkpoint.name,

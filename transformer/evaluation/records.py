@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,18 +64,22 @@ def read_records(run: Path) -> list[Record]:
 def find_translations(run: Path, origin: Mapping[str, Any]) -> Record | None:
     """Return the newest evaluation that has translations of this origin, whatever text and checkpoint are called.
 
-    `origin` has the names of a record's values. Evaluations of versions before 0.3 do not tell their origin.
+    The references do not matter. `origin` has the names of a record's values. Evaluations of versions before 0.3 do not
+    tell their origin.
     """
-    wanted = _decoded(origin)
-    found = (record for path in _files(run / EVALUATIONS, wanted) if (record := _sound(run, path)) is not None)
+    paths = {*_files(run / EVALUATIONS, origin, _decoded), *_files(run / EVALUATIONS, origin, _decoded_sources)}
+    found = (record for path in sorted(paths) if (record := _sound(run, path)) is not None)
     return max(found, key=_time, default=None)
 
 
-def _files(folder: Path, decoded: Mapping[str, Any]) -> Iterator[Path]:
-    """Yield the files of scores whose translations are of this origin."""
+def _files(
+    folder: Path, origin: Mapping[str, Any], key: Callable[[Mapping[str, Any]], dict[str, Any]]
+) -> Iterator[Path]:
+    """Yield the files of scores that have this key of an origin."""
+    wanted = key(origin)
     for path in sorted(folder.glob("*.json")):
         values = _values(path)
-        if values is not None and _decoded(values) == decoded:
+        if values is not None and key(values) == wanted:
             yield path
 
 
@@ -98,6 +102,13 @@ def _decoded(values: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(checkpoint, dict):
         known["checkpoint"] = {key: value for key, value in checkpoint.items() if key != "name"}
     return json.loads(json.dumps(known))  # lists for tuples, as in a file
+
+
+def _decoded_sources(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what translations depend on by their sources alone, which version 0.4 and before do not tell."""
+    text = values.get("text")
+    sources = text.get("sources_sha256") if isinstance(text, dict) else None
+    return {**_decoded(values), "text": sources or object()}
 
 
 def _sound(run: Path, path: Path) -> Record | None:
@@ -186,7 +197,8 @@ def keep_evaluation(run: Run, evaluation: Evaluation) -> Path | None:
     except (OSError, TransformerError) as error:
         log.warning("translations and scores cannot be saved in %s: %s", run.path, error)
         return None
-    log.info("translations written to %s", path)
+    if evaluation.translated is None:  # else they were there
+        log.info("translations written to %s", path)
     try:
         with atomic.only_writer(path.parent, wait=True):  # so that the last of several writers sees all records
             write_model_card(open_run(run.path))
@@ -218,7 +230,7 @@ def _own_file(folder: Path, values: Mapping[str, Any]) -> Path | None:
     names = (values["name"], values.get("checkpoint"))
     if values.get("text") is None:
         return None
-    for path in _files(folder, _decoded(values)):
+    for path in _files(folder, values, _decoded):
         old = _values(path) or {}
         both = METRICS.keys() & old.keys() & values.keys()
         if (old.get("name"), old.get("checkpoint")) == names and all(

@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -20,10 +20,10 @@ from transformer.config import CorpusConfig
 from transformer.data import corpus
 from transformer.data.corpus import Pair, ReferencedPair
 from transformer.data.lines import read_text
-from transformer.errors import ConfigError, DataError
+from transformer.errors import CheckpointError, ConfigError, DataError
 from transformer.evaluation.compare import System
 from transformer.evaluation.evaluate import Scoring, evaluated
-from transformer.evaluation.evaluated_model import EvaluatedModel
+from transformer.evaluation.evaluated_model import EvaluatedModel, probable_checkpoint
 from transformer.evaluation.records import Record, read_records
 from transformer.evaluation.texts import EvaluationText, read_evaluation_text
 from transformer.paths import expanded
@@ -59,10 +59,11 @@ class Candidate:
 class _Translations(NamedTuple):
     """The translations of a run."""
 
-    checkpoint: str
     lines: list[str]
     decoded: bool
     """Whether they were made now, and not read."""
+    origin: dict[str, Any]
+    """Text, checkpoint, settings, device and version, by their names in the JSON of an evaluation."""
 
 
 @dataclass(frozen=True)
@@ -96,17 +97,31 @@ def open_systems(
     runs = [each for each in found if each.run is not None]
     source, target = _languages(runs, choice)
     text = _text(runs[0].run if runs else None, choice, source, target)
+    _refuse_twins(found)
     systems, decoded = [], []
     for each in found:
         if each.run is None:
             systems.append(System(each.text, read_text(each.path)))
             continue
         found_text = _translations(each, text, device, Scoring(keep=save))
-        name = f"{each.path}@{found_text.checkpoint}"
-        systems.append(System(name, found_text.lines))
+        name = f"{each.path}@{found_text.origin['checkpoint']['name']}"
+        systems.append(System(name, found_text.lines, found_text.origin))
         if found_text.decoded:
             decoded.append(name)
     return Systems(text, systems, source, target, runs[0].run if runs else None, decoded)
+
+
+def _refuse_twins(found: Sequence[Candidate]) -> None:
+    """Raise ConfigError if two names mean the same system, before anything is translated."""
+    seen: dict[tuple[Path, str | None], str] = {}
+    for each in found:
+        checkpoint = None
+        with contextlib.suppress(CheckpointError):  # one that is gone, whose translations may be there
+            checkpoint = each.run and getattr(probable_checkpoint(each.run, each.checkpoint), "name", None)
+        key = each.path.resolve(), checkpoint or each.checkpoint
+        if key in seen:
+            raise ConfigError(f"{seen[key]} and {each.text} are the same system")
+        seen[key] = each.text
 
 
 def _candidate(text: str) -> Candidate:
@@ -197,12 +212,11 @@ def _translations(each: Candidate, text: EvaluationText, device: torch.device, s
     """Return the translations of a text by a run with its own settings: those that are kept, or new ones."""
     assert each.run is not None
     if (record := _of_a_gone_checkpoint(each, text)) is not None:
-        return _Translations(str(record.values["checkpoint"]["name"]), record.translations, decoded=False)
+        return _Translations(record.translations, False, record.values)
     if not any(pair.source.strip() for pair in text.pairs):
         raise ConfigError(f"{each.text} needs the --source to translate")
-    model = EvaluatedModel(each.path, [], device, each.checkpoint)
-    found = evaluated(model, text, scoring)
-    return _Translations(model.checkpoint.name, found.translations, decoded=found.translated is None)
+    found = evaluated(EvaluatedModel(each.path, [], device, each.checkpoint), text, scoring)
+    return _Translations(found.translations, found.translated is None, {**found.origin, "precision": found.precision})
 
 
 def _of_a_gone_checkpoint(each: Candidate, text: EvaluationText) -> Record | None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from transformer.config import DecodeConfig
+from transformer.runs.tuning import TUNED
 
 if TYPE_CHECKING:
     from transformer.evaluation.evaluate import Evaluation
@@ -49,3 +52,11 @@ def table_of_texts(found: Sequence[Evaluation]) -> str:
         for each, cells in zip(found, scores, strict=True)
     ]
     return aligned(["text", "sentences", *labels, "seconds", "sentences/s"], rows)
+
+
+def settings_in_words(origin: Mapping[str, Any]) -> str:
+    """Return how an evaluation was decoded: precision, device, and the settings that matter or are not the default."""
+    usual = vars(DecodeConfig())
+    told = {key: value for key, value in origin["decode"].items() if key in TUNED or value != usual.get(key)}
+    settings = " ".join(f"{key}={value}" for key, value in {**told, "max_length": origin["max_length"]}.items())
+    return f"{origin['precision']} on {origin['device']}, {settings}"

@@ -29,6 +29,11 @@ class EvaluationText:
     """The files of source and references, as they were given; none for a test set or a split."""
 
     @property
+    def sources_sha256(self) -> str:
+        """A digest of the sentences without their references."""
+        return text_digest(Pair(pair.source, "") for pair in self.pairs)
+
+    @property
     def sha256(self) -> str:
         """A digest of the sentences and their references."""
         return text_digest(self.pairs)
