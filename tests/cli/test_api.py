@@ -66,7 +66,7 @@ def model(trained_run: Path) -> transformer.Model:
 @pytest.fixture
 def folder(trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Change to a working directory as the examples expect it."""
-    shutil.copytree(trained_run, tmp_path / "runs" / "mine")
+    shutil.copytree(trained_run, tmp_path / "runs" / "mine", ignore=shutil.ignore_patterns("evaluations"))
     shutil.copy(trained_run / "config.yaml", tmp_path / "config.yaml")
     monkeypatch.chdir(tmp_path)
     return tmp_path

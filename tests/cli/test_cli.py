@@ -199,7 +199,7 @@ def test_average_makes_a_model_folder(whole_path: Path, capsys: pytest.CaptureFi
 def test_a_damaged_checkpoint_is_not_averaged(
     trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = shutil.copytree(trained_run, tmp_path / "run")
+    folder = shutil.copytree(trained_run, tmp_path / "run", ignore=shutil.ignore_patterns("evaluations"))
     last = folder / "checkpoints" / (folder / "last").read_text().strip()
     (last / "model.safetensors").write_bytes(b"")
     code, _, err = call("average", folder, "--last", 2, capsys=capsys)

@@ -40,7 +40,7 @@ def test_perfect_and_hopeless() -> None:
 def test_different_counts_are_refused() -> None:
     with pytest.raises(DataError, match="59 translations cannot be scored against 60 references"):
         score_corpus(TRANSLATIONS[1:], REFERENCES)
-    with pytest.raises(DataError, match="nothing to score"):
+    with pytest.raises(DataError, match="there is nothing to score: no references"):
         score_corpus([], [])
 
 

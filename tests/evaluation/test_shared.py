@@ -104,7 +104,7 @@ def test_what_is_wrong_with_the_input_is_told_by_all(trained_run: Path, tmp_path
 
 def test_other_weights_on_another_node_are_refused(trained_run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
-    shutil.copytree(trained_run, copy)
+    shutil.copytree(trained_run, copy, ignore=shutil.ignore_patterns("evaluations"))
     steps = sorted((copy / "checkpoints").iterdir())
     (copy / "best").write_text(steps[0].name + "\n")
 

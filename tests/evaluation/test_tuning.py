@@ -13,12 +13,12 @@ from support.toy import CPU, toy_pairs
 
 from transformer import config_file
 from transformer.cli.main import parse
-from transformer.config import Config
+from transformer.data.corpus import Pair
 from transformer.decoding.loading import load_translator
-from transformer.decoding.translator import Translator, with_settings
-from transformer.errors import ConfigError
+from transformer.decoding.translator import Translation, Translator, with_settings
+from transformer.errors import ConfigError, DataError
 from transformer.evaluation.metrics import score_corpus
-from transformer.evaluation.tuning import Grid, Trial, evenly, tune
+from transformer.evaluation.tuning import Grid, Trial, check_held_out, evenly, tune
 from transformer.runs.run import open_run
 from transformer.runs.tuning import keep_tuning, tuned
 
@@ -29,22 +29,42 @@ GRID = Grid(beams=(3, 1), penalties=(0.6, 0.0), extras=("auto", 1))
 @pytest.fixture
 def run(trained_run: Path, tmp_path: Path) -> Path:
     """A copy of a trained run, which may be written into."""
-    return Path(shutil.copytree(trained_run, tmp_path / "run"))
+    return Path(shutil.copytree(trained_run, tmp_path / "run", ignore=shutil.ignore_patterns("evaluations")))
+
+
+@pytest.fixture
+def better_beams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let larger beams translate better: one sentence in `beam + 1` is wrong."""
+
+    def translate(self: Translator, lines: list[str]) -> list[list[Translation]]:
+        right = [pair.target for pair in PAIRS]
+        texts = ["acht neun zehn elf" if i % (self.cfg.beam + 1) == 0 else text for i, text in enumerate(right)]
+        return [[Translation(text, 0.0, 0.0, ())] for text in texts[: len(lines)]]
+
+    monkeypatch.setattr(Translator, "translate", translate)
 
 
 @pytest.mark.parametrize("metric", ["bleu", "ter"])
-def test_the_best_trial_wins_and_scores_are_those_of_its_settings(translator: Translator, metric: str) -> None:
-    bad = with_settings(translator, dataclasses.replace(translator.cfg, beam=2, max_extra=1, length_penalty=10.0))
+def test_the_best_trial_wins(translator: Translator, better_beams: None, metric: str) -> None:
+    start = with_settings(translator, dataclasses.replace(translator.cfg, beam=1, max_extra=1))
     seen: list[Trial] = []
-    found = tune(bad, PAIRS, "de", metric, GRID, seen.append)
+    found = tune(start, PAIRS, "de", metric, GRID, seen.append)
     assert found.trials == seen
-    assert found.present.settings == bad.cfg
+    assert found.present.settings == start.cfg
     values = [each.scores[metric] for each in found.trials]
     assert found.best.scores[metric] == (min(values) if metric == "ter" else max(values))
-    again = with_settings(translator, found.best.settings)
-    texts = [ways[0].text for ways in again.translate([pair.source for pair in PAIRS])]
-    assert texts == found.best.translations
-    assert found.best.scores["bleu"] == score_corpus(texts, [pair.target for pair in PAIRS], "de")["bleu"].score
+    assert (found.best.settings.beam, found.best.settings.max_extra) == (3, 1)
+    assert found.p_value is not None
+    assert found.p_value < 0.05
+    expected = score_corpus(found.best.translations, [pair.target for pair in PAIRS], "de", metrics=[metric])
+    assert found.best.scores == {name: each.score for name, each in expected.items()}
+
+
+def test_a_trial_translates_with_its_settings(translator: Translator) -> None:
+    found = tune(translator, PAIRS[:9], "de", grid=GRID)
+    for trial in found.trials:
+        again = with_settings(translator, trial.settings).translate([pair.source for pair in PAIRS[:9]])
+        assert [ways[0].text for ways in again] == trial.translations
 
 
 def test_every_setting_is_tried_once_and_greedy_with_one_penalty(translator: Translator) -> None:
@@ -64,6 +84,28 @@ def test_of_equally_good_settings_the_present_ones_win(translator: Translator) -
     found = tune(perfect, pairs, "de", grid=GRID)
     assert found.best is found.present
     assert found.p_value is None
+
+
+def test_what_may_be_chance_changes_nothing(translator: Translator, better_beams: None) -> None:
+    """Of six sentences one or two more are right."""
+    start = with_settings(translator, dataclasses.replace(translator.cfg, beam=8))
+    found = tune(start, PAIRS[:6], "de", grid=Grid(beams=(8, 9), penalties=(0.6,), extras=("auto",)))
+    assert found.best is found.present
+    start = with_settings(translator, dataclasses.replace(translator.cfg, beam=3))
+    found = tune(start, PAIRS[:6], "de", grid=Grid(beams=(9,), penalties=(0.6,), extras=("auto",)))
+    assert found.highest is not found.present
+    assert found.p_value is not None
+    assert found.p_value >= 0.05
+    assert found.best is found.present
+
+
+def test_settings_are_never_tuned_on_the_test_text() -> None:
+    test = [Pair(f"source {i}", "x") for i in range(100)]
+    check_held_out([Pair("other", "y")] * 5 + test[:5], test)
+    with pytest.raises(ConfigError, match="6 of 10 sentences are in the test text: .*; tune on other text"):
+        check_held_out([Pair("other", "y")] * 4 + test[:6], test)
+    with pytest.raises(DataError, match="there is nothing to score: every sentence or every reference is empty"):
+        check_held_out([Pair(" ", "x"), Pair("x", "")], [])
 
 
 def test_drawing_at_random_cannot_be_tuned(translator: Translator) -> None:
@@ -108,19 +150,40 @@ def test_a_damaged_file_is_ignored_with_a_warning(run: Path, damage: str, caplog
     assert caplog.messages == [f"{run}/tuning.json is damaged: decoding uses the settings of the configuration"]
 
 
-def test_the_command_keeps_the_choice_with_the_run(run: Path, tiny: Config) -> None:
-    options = "--beam", "2,3", "--length-penalty", "0,1", "--max-extra", "auto", "--lines", "8"
-    dry = main("tune", run, *options, "--dry-run", "decode.max_extra=2", "decode.beam=1")
+def test_the_command_keeps_the_choice_with_the_run(run: Path, better_beams: None, tmp_path: Path) -> None:
+    for side, texts in (("en", [pair.source for pair in PAIRS]), ("de", [pair.target for pair in PAIRS])):
+        (tmp_path / f"held.{side}").write_text("".join(f"{text}\n" for text in texts))
+    text = "--source", tmp_path / "held.en", "--reference", tmp_path / "held.de", "decode.beam=1"
+    options = "--beam", "2,3", "--length-penalty", "0,1", "--max-extra", "auto", *text
+    dry = main("tune", run, *options, "--dry-run")
     assert dry.code == 0
     assert not (run / "tuning.json").exists()
-    done = main("tune", run, *options, "decode.max_extra=2", "decode.beam=1")
+    done = main("tune", run, *options)
     assert done.out.splitlines()[1].split()[:2] == [b"beam", b"length"]
+    assert f"kept in {run}/tuning.json: ".encode() in done.out
+    assert b"beam: the largest tried; larger may be better still, see --beam\n" in done.out
     kept = json.loads((run / "tuning.json").read_text())
-    assert kept["decode"]["max_extra"] == "auto" or b"best: the present settings" in done.out
-    assert kept["text"]["sentences"] == 8
+    assert kept["decode"]["beam"] == 3
+    assert kept["text"]["sentences"] == len(PAIRS)
+    assert b"decoding     beam 3, " in main("info", run).out
+    again = main("tune", run, *options[:-1])
+    assert b"best: the present settings, decode.beam=3 " in again.out
+    assert json.loads(main("tune", run, *options[:-1], "--json").out)["present"] == kept["decode"]
+
+
+def test_evaluate_uses_what_was_tuned(run: Path) -> None:
+    keep_tuning(open_run(run), {"decode": {"beam": 3, "length_penalty": 1.25, "max_extra": 33}})
     used = json.loads(main("evaluate", run, "--json").out)["decode"]
-    assert {key: used[key] for key in kept["decode"]} == kept["decode"]
-    assert json.loads(main("tune", run, *options, "--json").out)["present"] == kept["decode"]
+    assert (used["beam"], used["length_penalty"], used["max_extra"]) == (3, 1.25, 33)
+
+
+def test_the_test_text_is_refused(run: Path) -> None:
+    test = open_run(run).config.data.test
+    assert test is not None
+    assert test.files is not None
+    found = main("tune", run, "--source", test.files[0], "--reference", test.files[1])
+    assert found.code == 2
+    assert "100 of 100 sentences are in the test text" in found.err
 
 
 @pytest.mark.parametrize(

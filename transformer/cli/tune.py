@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -20,9 +21,12 @@ from transformer.cli.arguments import (
     positive,
 )
 from transformer.cli.terminal import say
+from transformer.errors import DataError
 
 if TYPE_CHECKING:
+    from transformer.data.corpus import Pair
     from transformer.evaluation.tuning import Trial, Tuning
+    from transformer.runs.run import Run
 
 HELP = "choose beam and length penalty on the validation text"
 LINES = 1000
@@ -75,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the table of settings and keep the best with the run."""
     from transformer import config_file
     from transformer.evaluation.texts import read_evaluation_text
-    from transformer.evaluation.tuning import Grid, evenly, tune
+    from transformer.evaluation.tuning import Grid, check_held_out, evenly, tune
     from transformer.runs.run import open_run
     from transformer.runs.tuning import keep_tuning
 
@@ -88,13 +92,14 @@ def run(args: argparse.Namespace) -> int:
     references = [] if args.reference is None else [args.reference]
     text = read_evaluation_text(opened, "valid", args.source, references, None)
     pairs = evenly(text.pairs, args.lines)
+    check_held_out(pairs, _test_pairs(opened))
     if not args.json:
         say(f"{len(pairs):,} of {len(text.pairs):,} sentences of {text.name}, {used}, {translator.precision}")
         say(HEADER)
     shown = (lambda trial: None) if args.json else _say_trial
     found = tune(translator, pairs, opened.config.data.target, args.metric, grid, shown)
     kept = None
-    if not args.dry_run:
+    if not args.dry_run and found.best is not found.present:
         kept = keep_tuning(open_run(args.model), {**found.as_json(), "checkpoint": used})
     if args.json:
         print(json.dumps(found.as_json()))
@@ -121,22 +126,40 @@ def _in_words(found: Tuning, kept: os.PathLike[str] | None) -> list[str]:
     from transformer.evaluation.metrics import METRICS
 
     best, present = found.best, found.present
-    settings = " ".join(f"decode.{key}={value}" for key, value in best.tuned.items())
-    if best is present:
+    highest = found.highest
+    settings = " ".join(f"decode.{key}={value}" for key, value in highest.tuned.items())
+    if highest is present:
         return [f"best: the present settings, {settings}"]
-    label = METRICS[found.metric].label
-    gain = best.scores[found.metric] - present.scores[found.metric]
+    gain = highest.scores[found.metric] - present.scores[found.metric]
     chance = "" if found.p_value is None else f", p = {found.p_value:.3f} (paired bootstrap)"
+    label = METRICS[found.metric].label
     lines = [f"best: {settings}: {gain:+.2f} {label} against the present settings{chance}"]
+    if best is present:
+        return [*lines, "the difference may be chance, so the present settings stay"]
     if largest := [key for key in ("beam", "length_penalty") if _is_largest(found, key)]:
         options = " and ".join(f"--{key.replace('_', '-')}" for key in largest)
         lines.append(f"{' and '.join(largest)}: the largest tried; larger may be better still, see {options}")
     if kept is not None:
-        lines.append(f"kept in {kept}; `translate` and `evaluate` use it unless other settings are given")
+        lines.append(
+            f"kept in {kept}: `translate` and `evaluate` use it unless other settings are given; delete it to undo"
+        )
     return lines
+
+
+def _test_pairs(run: Run) -> list[Pair]:
+    """Return the run's test text, or nothing if it has none or it is gone."""
+    from transformer.evaluation.texts import read_evaluation_text
+
+    if run.config.data.test is None:
+        return []
+    try:
+        return read_evaluation_text(run, "test", None, [], None).pairs
+    except DataError as error:
+        logging.getLogger(__name__).warning("whether this is test text is not known: %s", error)
+        return []
 
 
 def _is_largest(found: Tuning, key: str) -> bool:
     """Return whether the best value of a setting is the largest of several that were tried."""
     tried = {each.tuned[key] for each in found.trials}
-    return len(tried) > 1 and found.best.tuned[key] == max(tried)
+    return len(tried) > 1 and found.highest.tuned[key] == max(tried)

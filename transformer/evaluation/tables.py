@@ -58,5 +58,9 @@ def settings_in_words(origin: Mapping[str, Any]) -> str:
     """Return how an evaluation was decoded: precision, device, and the settings that matter or are not the default."""
     usual = vars(DecodeConfig())
     told = {key: value for key, value in origin["decode"].items() if key in TUNED or value != usual.get(key)}
-    settings = " ".join(f"{key}={value}" for key, value in {**told, "max_length": origin["max_length"]}.items())
+    values = {**told, "max_length": origin["max_length"]}
+    for key, value in values.items():
+        if isinstance(value, (list, tuple)):
+            values[key] = f"[{','.join(map(str, value))}]"  # as one types it
+    settings = " ".join(f"{key}={value}" for key, value in values.items())
     return f"{origin['precision']} on {origin['device']}, {settings}"

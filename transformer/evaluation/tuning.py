@@ -11,7 +11,7 @@ from transformer import __version__
 from transformer.config import DecodeConfig
 from transformer.data.corpus import Pair
 from transformer.decoding.translator import Translator, with_settings
-from transformer.errors import ConfigError
+from transformer.errors import ConfigError, DataError
 from transformer.evaluation.compare import System, compare
 from transformer.evaluation.metrics import METRICS, score_corpus
 from transformer.evaluation.texts import reference_columns, text_digest
@@ -22,6 +22,10 @@ BEAMS: tuple[int, ...] = (1, 2, 4, 6, 8)
 PENALTIES: tuple[float, ...] = (0.0, 0.4, 0.6, 0.8, 1.0, 1.2, 1.5)
 EXTRAS: tuple[int | Literal["auto"], ...] = ("auto", 10, 25, 100)
 """The settings that are tried by default. Larger beams hardly ever translate better (Koehn and Knowles 2017)."""
+CHANCE = 0.05
+"""A p-value from which a difference counts as chance, so that the present settings stay."""
+MOST_TEST = 0.5
+"""Share of sentences that may be in the test text, as short ones are by chance. Not measured."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,11 @@ class Tuning:
     trials: list[Trial]
     """In the order tried; the first has the present settings."""
     best: Trial
+    """The one to use: that with the best score, or the present settings if the difference may be chance."""
+    highest: Trial
+    """The one with the best score."""
     p_value: float | None
-    """That of the difference between the best and the present settings, by paired bootstrap; None if they are the
+    """That of the difference between the best score and the present settings, by paired bootstrap; None if they are the
     same. The best of many was chosen by the same text, so it is too low."""
     text: str
     """The SHA-256 of the text."""
@@ -97,8 +104,9 @@ def tune(
 ) -> Tuning:
     """Translate `pairs` with all beams and length penalties, and with all limits at the best of these.
 
-    `target` is the language code. `shown` gets each trial as soon as it is done. Of equally good settings the present
-    ones win, then those with the smaller beam. Raises ConfigError if the settings draw translations at random.
+    `target` is the language code. `shown` gets each trial as soon as it is done. The present settings stay unless
+    others are better beyond chance. Of equally good ones those with the smaller beam win. A limit is changed only if
+    that too is better beyond chance. Raises ConfigError if the settings draw translations at random.
     """
     if translator.cfg.draws:
         raise ConfigError("there is no beam to tune: decode.sampling and decode.mbr_samples draw at random")
@@ -115,16 +123,37 @@ def tune(
         trials.append(Trial(settings, translations, {name: each.score for name, each in scores.items()}, seconds))
         shown(trials[-1])
 
+    def p_value(trial: Trial, than: Trial) -> float | None:
+        if trial.translations == than.translations:
+            return None
+        systems = [System("than", than.translations), System("trial", trial.translations)]
+        compared = compare(systems, pairs, target, differences=0, metrics=[metric])
+        return compared.systems[1].significance[metric].bootstrap
+
     for settings in _settings(translator.cfg, grid or Grid()):
         attempt(settings)
+    highest, present = _best(trials, metric), trials[0]
     for extra in (grid or Grid()).extras:
-        attempt(replace(_best(trials, metric).settings, max_extra=extra))
-    best, present = _best(trials, metric), trials[0]
-    p_value = None
-    if best.translations != present.translations:
-        systems = [System("present", present.translations), System("best", best.translations)]
-        p_value = compare(systems, pairs, target, differences=0).systems[1].significance[metric].bootstrap
-    return Tuning(metric, trials, best, p_value, text_digest(pairs))
+        attempt(replace(highest.settings, max_extra=extra))
+    other = _best([highest, *trials], metric)
+    if other is not highest and (p_value(other, highest) or 1.0) < CHANCE:  # a limit that changes little may cut others
+        highest = other
+    chance = p_value(highest, present)
+    best = highest if chance is not None and chance < CHANCE else present
+    return Tuning(metric, trials, best, highest, chance, text_digest(pairs))
+
+
+def check_held_out(pairs: Sequence[Pair], test: Sequence[Pair]) -> None:
+    """Raise DataError if there is nothing to score, or ConfigError if many of the sentences are in the test text."""
+    if not any(pair.source.strip() and pair.target.strip() for pair in pairs):
+        raise DataError("there is nothing to score: every sentence or every reference is empty")
+    sources = {pair.source for pair in test}
+    known = sum(pair.source in sources for pair in pairs)
+    if known > MOST_TEST * len(pairs):
+        raise ConfigError(
+            f"{known} of {len(pairs)} sentences are in the test text: with settings that were tuned on it, "
+            "its scores would be too good; tune on other text"
+        )
 
 
 def evenly(pairs: Sequence[Pair], count: int) -> list[Pair]:

@@ -11,6 +11,7 @@ from transformer.runs.checkpoint import load_state
 from transformer.runs.models import outline
 from transformer.runs.progress import Progress
 from transformer.runs.run import Run
+from transformer.runs.tuning import TUNED, tuned
 
 
 def summarize(run: Run) -> dict[str, Any]:
@@ -31,9 +32,16 @@ def summarize(run: Run) -> dict[str, Any]:
         "model": vars(cfg.model),
         "checkpoints": checkpoints,
         **pointers,
+        "tuned": _tuned(run),
         "progress": state.get("progress"),
         "versions": state.get("versions"),
     }
+
+
+def _tuned(run: Run) -> dict[str, Any] | None:
+    """Return the decoding settings that were tuned, or None if none were."""
+    used = tuned(run)
+    return None if used == run.config.decode else {key: getattr(used, key) for key in TUNED}
 
 
 def _state(path: Path, deep: bool = True) -> dict[str, str | None]:
@@ -59,6 +67,8 @@ def format_summary(found: dict[str, Any]) -> str:
         lines.append(f"trained      {progress.training_in_words()}")
         if progress.last_validation:
             lines.append(f"validation   {progress.validation_in_words()}")
+    if found.get("tuned"):
+        lines.append(f"decoding     {', '.join(f'{key} {value}' for key, value in found['tuned'].items())} (tuned)")
     for each in found["checkpoints"]:
         marks = [name for name in ("best", "last") if found.get(name) == each["name"]]
         health = (

@@ -120,6 +120,7 @@ class Ticking:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._ended.set()
         self._thread.join()
+        self.progress.show()
         self.progress.__exit__(kind, error, at)
 
     def _tick(self) -> None:
