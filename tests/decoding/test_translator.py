@@ -15,8 +15,9 @@ from support.toy import CPU, toy_pairs
 from transformer.decoding import search
 from transformer.decoding.int8.build import library
 from transformer.decoding.pieces import PieceDecoder
-from transformer.decoding.translator import Translation, Translator, make_translator
+from transformer.decoding.translator import Translation, Translator, make_translator, shown
 from transformer.errors import ConfigError, DataError
+from transformer.system import progress_bar
 
 LINES = [pair.source for pair in toy_pairs(60, 11)]
 
@@ -207,3 +208,21 @@ def test_sampling_in_8_bits_is_refused_instead_of_ignored(translator: Translator
         ConfigError, match="decode.precision=int8 is not possible here: sampling needs the probabilities of all tokens"
     ):
         make_translator(translator.model, translator.tokenizer, cfg, translator.max_length, CPU)
+
+
+def test_the_progress_counts_lines_also_inside_a_window(
+    translator: Translator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(progress_bar, "EVERY", 0.0)
+    monkeypatch.setattr(progress_bar, "REFRESH", 0.0)
+    caplog.set_level("INFO")
+    ours = changed(translator, batch_tokens=40, beam=2)
+    lines = ["", *LINES, "one two three four five six seven eight nine " * 9]
+    plain = [ways[0].text for ways in ours.translate(lines)]
+    caplog.clear()
+    assert [ways[0].text for ways in shown(ours, ours.translate(lines), len(lines))] == plain
+    said = [message for message in caplog.messages if message.startswith("translating: ")]
+    counts = [int(message.split()[1]) for message in said]
+    assert counts == sorted(counts)
+    assert counts[-1] == len(lines)
+    assert len({count for count in counts if count < len(lines)}) > 5

@@ -52,6 +52,8 @@ PAIRS = [Pair(sentence(number), right(sentence(number))) for number in range(60)
 class Fake:
     """A translator that is a function."""
 
+    decoder = SimpleNamespace(decoded=None)
+
     def __init__(self, function: Callable[[str], str]) -> None:
         self.function, self.lines = function, 0
 

@@ -153,7 +153,9 @@ def test_a_damaged_file_is_ignored_with_a_warning(run: Path, damage: str, caplog
 def test_the_command_keeps_the_choice_with_the_run(run: Path, better_beams: None, tmp_path: Path) -> None:
     for side, texts in (("en", [pair.source for pair in PAIRS]), ("de", [pair.target for pair in PAIRS])):
         (tmp_path / f"held.{side}").write_text("".join(f"{text}\n" for text in texts))
-    text = "--source", tmp_path / "held.en", "--reference", tmp_path / "held.de", "decode.beam=1"
+    text = "--source", tmp_path / "held.en", "--reference", tmp_path / "held.de"
+    settings = run / "config.yaml"
+    settings.write_text(settings.read_text().replace("beam: 4", "beam: 1"))
     options = "--beam", "2,3", "--length-penalty", "0,1", "--max-extra", "auto", *text
     dry = main("tune", run, *options, "--dry-run")
     assert dry.code == 0
@@ -166,9 +168,9 @@ def test_the_command_keeps_the_choice_with_the_run(run: Path, better_beams: None
     assert kept["decode"]["beam"] == 3
     assert kept["text"]["sentences"] == len(PAIRS)
     assert b"decoding     beam 3, " in main("info", run).out
-    again = main("tune", run, *options[:-1])
+    again = main("tune", run, *options)
     assert b"best: the present settings, decode.beam=3 " in again.out
-    assert json.loads(main("tune", run, *options[:-1], "--json").out)["present"] == kept["decode"]
+    assert json.loads(main("tune", run, *options, "--json").out)["present"] == kept["decode"]
 
 
 def test_evaluate_uses_what_was_tuned(run: Path) -> None:
@@ -191,6 +193,11 @@ def test_the_test_text_is_refused(run: Path) -> None:
     [
         (["--length-penalty=-1"], 2, "decode.length_penalty must be a number from 0 to 10, not '-1.0'"),
         (["--source", "x"], 2, "--source and --reference must be given together"),
+        (
+            ["decode.beam=3"],
+            2,
+            "decode.beam=3: the values to try are those of --beam, --length-penalty and --max-extra",
+        ),
     ],
 )
 def test_bad_options_are_one_sentence(run: Path, options: list[str], code: int, sentence: str) -> None:

@@ -21,7 +21,7 @@ from transformer.cli.arguments import (
     positive,
 )
 from transformer.cli.terminal import say
-from transformer.errors import DataError
+from transformer.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from transformer.data.corpus import Pair
@@ -81,10 +81,13 @@ def run(args: argparse.Namespace) -> int:
     from transformer.evaluation.texts import read_evaluation_text
     from transformer.evaluation.tuning import Grid, check_held_out, evenly, tune
     from transformer.runs.run import open_run
-    from transformer.runs.tuning import keep_tuning
+    from transformer.runs.tuning import TUNED, keep_tuning
 
     given = {"beams": args.beam, "penalties": args.length_penalty, "extras": args.max_extra}
     grid = Grid(**{name: values for name, values in given.items() if values is not None})
+    for text in args.overrides:
+        if text.startswith(tuple(f"decode.{key}=" for key in TUNED)):
+            raise ConfigError(f"{text}: the values to try are those of --beam, --length-penalty and --max-extra")
     opened, translator, used = open_translator(args, args.overrides, args.checkpoint)
     for key, values in (("beam", grid.beams), ("length_penalty", grid.penalties), ("max_extra", grid.extras)):
         for value in values:  # refuses what is impossible now, instead of after the first hour

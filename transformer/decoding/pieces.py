@@ -44,6 +44,8 @@ class PieceDecoder:
         self.splitter = DecodingSplitter(device, tokenizer, cfg.batch_tokens, models[0].cfg)
         self.check_interruption: Callable[[], None] = lambda: None
         """Called at each position of a search, by the thread that searches; it may raise an exception to end it."""
+        self.decoded: Callable[[int], None] = lambda pieces: None
+        """Called with the number of pieces of each batch that is decoded, by the thread that calls `decode`."""
 
     @torch.inference_mode()
     def decode(self, pieces: Sequence[Piece], count: int) -> list[list[search.Hypothesis]]:
@@ -59,6 +61,7 @@ class PieceDecoder:
         for numbers, results in zip(batches, self.workers.map(search_batch, batches), strict=True):
             for i, result in zip(numbers, results, strict=True):
                 hypotheses[i] = result
+            self.decoded(len(numbers))
         return hypotheses
 
     @torch.inference_mode()

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice, repeat
+from typing import TypeVar
 
 import torch
 
@@ -26,7 +27,10 @@ from transformer.decoding.prefix import PieceTable, TextPrefix, spread_prefix
 from transformer.errors import ConfigError, DataError
 from transformer.model.network import Transformer
 from transformer.system.device import DTYPES, resolve_dtype
+from transformer.system.progress_bar import ProgressBar
 from transformer.system.threads import start_workers
+
+Found = TypeVar("Found")
 
 MOST_SCORED = 4096
 """Tokens of a line that can always be scored, even if `data.max_length` is less."""
@@ -122,6 +126,23 @@ def with_settings(translator: Translator, cfg: DecodeConfig) -> Translator:
     model, *others = translator.decoder.models
     same = translator.max_length, translator.device, translator.limits.trained, translator.language
     return make_translator(model, translator.tokenizer, cfg, *same, others)
+
+
+def shown(translator: Translator, found: Iterator[Found], lines: int) -> Iterator[Found]:
+    """Yield what this translator finds for so many lines, and show the progress, also inside a window of lines."""
+    bar = ProgressBar("translating", lines)
+
+    def decoded(pieces: int) -> None:
+        bar.advance(min(pieces, lines - bar.count))  # a long line has several
+
+    before, translator.decoder.decoded = translator.decoder.decoded, decoded
+    try:
+        with bar:
+            for number, each in enumerate(found, 1):
+                bar.advance(max(number - bar.count, 0))
+                yield each
+    finally:
+        translator.decoder.decoded = before
 
 
 def greedy(cfg: DecodeConfig) -> DecodeConfig:

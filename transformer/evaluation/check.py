@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from transformer.data.corpus import Pair
-from transformer.decoding.translator import Translator
+from transformer.decoding.translator import Translator, shown
 from transformer.evaluation.evaluate import kept_evaluation
 from transformer.evaluation.evaluated_model import EvaluatedModel
 from transformer.evaluation.health import Finding, check_outputs, make_cases, usual_ratio
@@ -16,7 +16,6 @@ from transformer.evaluation.probes import TITLES, Probe, make_probes
 from transformer.evaluation.systems import TextChoice, text_to_check
 from transformer.evaluation.texts import reference_columns
 from transformer.runs.run import Run
-from transformer.system.progress_bar import ProgressBar
 
 LIMITS: dict[str, tuple[float, float | None]] = {
     "empty": (0.0, 0.01),
@@ -187,7 +186,7 @@ def _translate(translator: Translator, lines: Sequence[str], quiet: bool = False
     warnings = translator.warnings()
     warnings.given |= WARNINGS if quiet else set()
     found = translator.translate(lines, warnings=warnings)
-    return [nbest[0].text for nbest in ProgressBar("translating", len(lines)).over(found)]
+    return [nbest[0].text for nbest in shown(translator, found, len(lines))]
 
 
 def _row(finding: Finding) -> Row:

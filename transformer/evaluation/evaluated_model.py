@@ -12,14 +12,13 @@ from transformer import __version__, atomic
 from transformer.decoding.batches import WINDOW
 from transformer.decoding.loading import changed, load_translator, open_member
 from transformer.decoding.shared import refuse_other_models, translate_shared
-from transformer.decoding.translator import Translation, Translator, planned_precision
+from transformer.decoding.translator import Translation, Translator, planned_precision, shown
 from transformer.errors import CheckpointError
 from transformer.evaluation.texts import EvaluationText
 from transformer.runs.checkpoint import weights_digest
 from transformer.runs.models import candidates, named_checkpoint
 from transformer.runs.run import Run, open_run
 from transformer.system.distributed import Ranks
-from transformer.system.progress_bar import ProgressBar
 
 
 class EvaluatedModel:
@@ -120,8 +119,7 @@ class EvaluatedModel:
 
     def translate(self, sources: list[str]) -> list[str]:
         """Return the best translation of each source, and show the progress."""
-        bar = ProgressBar("translating", len(sources))
-        return [nbest[0].text for nbest in bar.over(self._shared(sources))]
+        return [nbest[0].text for nbest in shown(self._load(), self._shared(sources), len(sources))]
 
     def help(self) -> None:
         """Translate a share of what the first process translates."""

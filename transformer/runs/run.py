@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ class Run:
             raise CheckpointError(f"{file} must name a checkpoint, not {target!r}")
         found = self.checkpoints / target
         if not found.is_dir():
-            log.warning("%s names %s, which does not exist", file, target)
+            _warn_once(f"{file} names {target}, which does not exist")
             return None
         return found
 
@@ -112,6 +113,11 @@ def open_run(path: Path) -> Run:
 def split_checkpoint(path: Path) -> tuple[Path, str | None]:
     """Return the run directory and the name of the checkpoint of `RUN/checkpoints/NAME`, or `RUN` and None."""
     return (path.parent.parent, path.name) if path.parent.name == CHECKPOINTS else (path, None)
+
+
+@functools.cache
+def _warn_once(sentence: str) -> None:
+    log.warning("%s", sentence)
 
 
 def _check_name(path: Path) -> None:
