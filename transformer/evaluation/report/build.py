@@ -209,10 +209,15 @@ def _health(shown: Shown) -> list[dict[str, Any]]:
     ]
 
 
-def write_figures(report: Report, folder: Path) -> list[Path]:
-    """Write the charts as SVG and PNG files into a folder, and return their paths. Raises TransformerError."""
+def check_figures(folder: Path) -> None:
+    """Raise TransformerError if figures cannot be written there, since it is no folder."""
     if folder.exists() and not folder.is_dir():
         raise TransformerError(f"{folder} is not a folder; give one for the figures")
+
+
+def write_figures(report: Report, folder: Path) -> list[Path]:
+    """Write the charts as SVG and PNG files into a folder, and return their paths. Raises TransformerError."""
+    check_figures(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for picture in report.pictures:
