@@ -112,6 +112,7 @@ def _common(runs: Sequence[Facts], shown: Shown | None) -> dict[str, Any]:
         f"{model.heads} heads, {model.norm}-norm.",
         "several": len(runs) > 1,
         "glance": glance,
+        "unusual": content.shown_in_words(shown),
         "labels": list(dict.fromkeys(label for run in glance for label in run["figures"])),
         "evaluations": evaluations,
         "evaluate": [content.evaluation_command(facts) for facts in runs],
