@@ -12,11 +12,14 @@ from support.reports import copied, keep, pairs_and_translations
 pytest.importorskip("matplotlib", reason="the report needs the extra [report]")
 
 from transformer.config import DecodeConfig
+from transformer.data.corpus import Pair
 from transformer.errors import ConfigError
 from transformer.evaluation.records import read_records
 from transformer.evaluation.report import content
 from transformer.evaluation.report.build import build_report
+from transformer.evaluation.report.checkpoints import checkpoint_curves
 from transformer.evaluation.report.facts import read_facts
+from transformer.evaluation.report.plots import breakdown, by_checkpoint
 from transformer.evaluation.report.translated import Shown, choose_text
 
 PAIRS, TRANSLATIONS = pairs_and_translations(12)
@@ -153,3 +156,33 @@ def test_settings_that_are_the_runs_own_are_not_listed(run: Path) -> None:
     kept(run, decode={**DECODE, "ensemble": ["/far/away/a", "b"]})
     rows = content.evaluations(read_facts([run]))["rows"]
     assert [row["decoding"] for row in rows] == ["float32, cpu", "ensemble a + b, float32, cpu"]
+
+
+def test_scores_of_three_checkpoints_are_a_curve(run: Path, tmp_path: Path) -> None:
+    """Of each kind of weights; other settings, and averages of checkpoints, are not part of it."""
+    steps = [f"step-{number:08}" for number in (100, 200, 300)]
+    for place, name in enumerate(steps):
+        assert not list(by_checkpoint(read_facts([run])))
+        kept(run, checkpoint={"name": name, "sha256": f"a{place}"})
+        kept(run, checkpoint={"name": name, "sha256": f"b{place}", "weights": "plain"})
+    kept(run, checkpoint={"name": steps[1], "sha256": "a1"}, decode={**DECODE, "beam": 9})
+    kept(run, checkpoint={"name": "average-00000300", "sha256": "c"})
+    file = run / "evaluations/test.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "ter": {"score": 5.0, "signature": ""}}))  # once
+    (found,) = checkpoint_curves(read_facts([run])).values()
+    assert [(each.plain, [step for step, _ in each.scores["BLEU"]]) for each in found] == [
+        (False, [100, 200, 300]),
+        (True, [100, 200, 300]),
+    ]
+    pictures = list(by_checkpoint(read_facts([run, copied(run, tmp_path / "second")])))
+    assert [each.title for each in pictures] == ["BLEU of test by checkpoint", "chrF of test by checkpoint"]
+    assert pictures[0].summary.count("at update 300") == 4
+    assert "second plain weights from" in pictures[0].summary
+    assert "BLEU of test by checkpoint" in build_report([run], attention=0).html
+
+
+def test_n_is_the_number_of_what_a_score_is_over(run: Path) -> None:
+    pairs = [Pair("a 1 2 3 b", "a 1 2 3 b"), Pair("c d e f", "c d e f")]
+    keep(run, pairs, ["a 1 2 3 b", "c d e f"])
+    pictures = {each.name: each.summary for each, _ in breakdown(shown(run))}
+    assert pictures["breakdown-numbers"].startswith("chrF: with  (n=1) 100.0; without  (n=1) 100.0")

@@ -61,7 +61,7 @@ def build_report(
     runs = read_facts(paths)
     shown = choose_text(runs, text)
     maps = attention_of(shown, lines, attention) if shown else []
-    curves, scores = list(plots.training(runs)), list(plots.scores(shown)) if shown else []
+    curves, scores = list(plots.training(runs)), [*(plots.scores(shown) if shown else ()), *plots.by_checkpoint(runs)]
     parts = [(plots.sentences(shown), []), *plots.breakdown(shown)] if shown else []
     values = _common(runs, shown) | _translations(shown, maps)
     values |= {
