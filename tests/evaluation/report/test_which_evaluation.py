@@ -126,7 +126,7 @@ def test_tuned_settings_are_what_evaluate_uses(run: Path) -> None:
 def test_the_page_says_what_is_shown_if_that_is_not_the_best(run: Path) -> None:
     kept(run)
     plain = kept(run, checkpoint=other(run, weights="plain"))
-    sentence = f"but {other(run)['name']}, plain weights."
+    sentence = f"They are of <strong>{other(run)['name']}, plain weights</strong>, not of the best checkpoint"
     assert sentence not in build_report([run], attention=0).html
     page = build_report([run], plain, attention=0).html
     assert sentence in page
