@@ -169,7 +169,7 @@ def test_scores_of_three_checkpoints_are_a_curve(run: Path, tmp_path: Path) -> N
     kept(run, checkpoint={"name": "average-00000300", "sha256": "c"})
     file = run / "evaluations/test.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "ter": {"score": 5.0, "signature": ""}}))  # once
-    (found,) = checkpoint_curves(read_facts([run])).values()
+    ((_, found),) = checkpoint_curves(read_facts([run]))
     assert [(each.plain, [step for step, _ in each.scores["BLEU"]]) for each in found] == [
         (False, [100, 200, 300]),
         (True, [100, 200, 300]),

@@ -29,19 +29,19 @@ class ByCheckpoint:
     """Of each metric, by its label: the updates with the scores."""
 
 
-def checkpoint_curves(runs: Sequence[Facts]) -> dict[str, list[ByCheckpoint]]:
-    """Return, by the name of a text, the curves of each run that has evaluations of at least `FEWEST` checkpoints."""
+def checkpoint_curves(runs: Sequence[Facts]) -> list[tuple[str, list[ByCheckpoint]]]:
+    """Return the name of each text that has evaluations of at least `FEWEST` checkpoints of a run, and its curves."""
     found: dict[str, list[ByCheckpoint]] = {}
     names: dict[str, str] = {}
     for number, facts in enumerate(runs):
         for text, records in _texts(facts).items():
             same = _evaluated_alike(facts, records)
             if len({_step(each) for each in same}) >= FEWEST:
-                name = names.setdefault(text, str(same[0].values.get("name")))
+                names.setdefault(text, str(same[0].values.get("name")))
                 for plain in (False, True):
                     if scores := _scores([each for each in same if is_plain(each.values) is plain]):
-                        found.setdefault(name, []).append(ByCheckpoint(number, plain, scores))
-    return found
+                        found.setdefault(text, []).append(ByCheckpoint(number, plain, scores))
+    return [(names[text], curves) for text, curves in found.items()]
 
 
 def _texts(facts: Facts) -> dict[str, list[Record]]:

@@ -115,7 +115,7 @@ def by_checkpoint(runs: Sequence[Facts]) -> Iterator[Picture]:
     A line is of one run with the same settings and of either the weights themselves or their moving average.
     """
     several = len(runs) > 1
-    for place, (text, found) in enumerate(checkpoint_curves(runs).items()):
+    for place, (text, found) in enumerate(checkpoint_curves(runs)):
         for name, metric in METRICS.items():
             lines, words = [], []
             averaged = any(each.plain for each in found)
@@ -123,7 +123,8 @@ def by_checkpoint(runs: Sequence[Facts]) -> Iterator[Picture]:
                 if curve := each.scores.get(metric.label):
                     kind = ("plain weights" if each.plain else "moving average") if averaged else ""
                     own = label(runs[each.run].name) if several else kind
-                    lines.append(charts.Line("" if several and each.plain else own, curve, each.run, each.plain, True))
+                    color, dashed = (each.run, each.plain) if several else (int(each.plain), False)
+                    lines.append(charts.Line("" if dashed else own, curve, color, dashed, True))
                     words.append(_in_words(" ".join(filter(None, (own, kind if several else ""))), curve))
             if max((len(line.curve) for line in lines), default=0) >= FEWEST:
                 if several and averaged:
