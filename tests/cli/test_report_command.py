@@ -34,9 +34,10 @@ def test_the_page_of_a_run_is_in_it_and_is_replaced(run: Path) -> None:
     assert outcome.out.decode() == f"report written to {page}\n"
     first = page.read_bytes()
     assert first.startswith(b"<!doctype html>")
-    page.write_text("another")
+    older = first.replace(b"chrF", b"chrX")
+    page.write_bytes(older)
     assert main("report", run, "-o", "-").out == first
-    assert page.read_text() == "another"
+    assert page.read_bytes() == older
     assert main("report", run).code == 0  # it is still a run
     assert page.read_bytes() == first
 
@@ -69,8 +70,8 @@ def test_a_run_without_an_evaluation_is_evaluated_on_request(run: Path) -> None:
         (("run", "run/../run"), 2, "run/../run is given twice"),
         (("run", "-o", "run/config.yaml"), 2, "is a file of run; write the report to another file"),
         (("run", "-o", "run/evaluations/test.json"), 2, "is a file of run; write the report to another file"),
-        (("run", "-o", "no/such/folder/page.html"), 1, "No such file or directory: no/such/folder/page.html"),
-        (("run", "-o", "run"), 1, "Is a directory: run"),
+        (("run", "-o", "no/such/folder/page.html"), 2, "the folder no/such/folder does not exist; make it, or choose"),
+        (("run", "-o", "run"), 2, "run is a folder; give a file with -o"),
         (("run", "--text", "dev"), 2, "no evaluation is called dev; there are: test"),
         (("run", "--sentence", "7"), 2, "there is no sentence 7: test has 6 sentences"),
         (("run", "--figures", "run/config.yaml"), 1, "run/config.yaml is not a folder; give one for the figures"),
@@ -82,6 +83,37 @@ def test_mistakes_are_one_sentence(run: Path, arguments: tuple[str, ...], code: 
     assert outcome.code == code, outcome.err
     assert last_line_has(sentence, outcome.err), outcome.err
     assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        b"weights",
+        b"\0" * 5000,
+        b"<!doctype html>\n<title>mine</title>",
+        b'<!doctype html>\n<style></style><p>&lt;meta name="generator" content="transformer 0.5.0"&gt;',
+        b'<meta name="generator" content="transformer ',
+    ],
+)
+def test_only_an_older_report_is_replaced(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bytes
+) -> None:
+    """Neither a file of another run nor any other, and that is said before anything is evaluated or drawn."""
+    other = copied(run, tmp_path / "other")
+    monkeypatch.setattr("transformer.evaluation.report.build.build_report", None)
+    for file in (tmp_path / "notes.txt", next(other.rglob("model.safetensors")), run / "report.html"):
+        file.write_bytes(there)
+        outcome = main("report", run, "--evaluate", *(() if file.parent == run else ("-o", file)))
+        assert outcome.code == 2
+        assert last_line_has(f"{file.name} exists and is no report; choose another name with -o", outcome.err)
+        assert file.read_bytes() == there
+
+
+def test_an_empty_file_and_a_device_are_written(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.html").touch()
+    assert main("report", run, "-o", "empty.html").code == 0
+    assert (tmp_path / "empty.html").read_bytes().startswith(b"<!doctype html>")
+    assert main("report", run, "-o", os.devnull).code == 0
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
+import stat
+import sys
 from pathlib import Path
 
 from transformer.cli.arguments import Once, add_device, as_path, positive
@@ -47,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the page and print its name."""
     from transformer.cli.output import open_output, refuse_to_overwrite, status_of
-    from transformer.evaluation.report.build import build_report, write_figures
+    from transformer.evaluation.report.build import build_report, check_figures, write_figures
     from transformer.evaluation.report.style import matplotlib
     from transformer.runs.layout import EVALUATIONS, own_files
     from transformer.runs.run import open_run
@@ -61,6 +64,9 @@ def run(args: argparse.Namespace) -> int:
     output = args.output or (runs[0] / NAME if len(runs) == 1 else Path(NAME))
     files = [(path, each) for path in runs for each in (*own_files(path), *(path / EVALUATIONS).rglob("*"))]
     refuse_to_overwrite(output, [(f"a file of {path}", status_of(each)) for path, each in files], "report")
+    _check_output(output)
+    if args.figures is not None:
+        check_figures(args.figures)
     if args.evaluate:
         for path in runs:
             _evaluate(path, args.device)
@@ -72,6 +78,27 @@ def run(args: argparse.Namespace) -> int:
     if str(output) != "-":
         say(f"report written to {output}")
     return 0
+
+
+def _check_output(output: Path) -> None:
+    """Raise ConfigError if there is something else than a report, or no folder for one."""
+    from transformer.cli.output import status_of
+    from transformer.evaluation.report.page import is_page
+
+    if str(output) == "-":
+        return
+    if output.is_dir():
+        raise ConfigError(f"{output} is a folder; give a file with -o")
+    if not output.parent.is_dir():
+        raise ConfigError(f"the folder {output.parent} does not exist; make it, or choose another name with -o")
+    status = status_of(output)
+    if status is None or not stat.S_ISREG(status.st_mode) or not status.st_size:
+        return
+    streams = [status_of(stream) for stream in (sys.stdout, sys.stderr)]  # such as /dev/stdout
+    if any(each is not None and os.path.samestat(status, each) for each in streams):
+        return
+    if not is_page(output):
+        raise ConfigError(f"{output} exists and is no report; choose another name with -o")
 
 
 def _evaluate(path: Path, device: str) -> None:

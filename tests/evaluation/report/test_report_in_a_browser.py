@@ -11,8 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.reports import copied, keep, pairs_and_translations
 
 pytest.importorskip("matplotlib", reason="the report needs the extra [report]")
+
+from transformer.config import DecodeConfig
+from transformer.evaluation.report.build import build_report
+
 playwright = pytest.importorskip("playwright.sync_api", reason="browser tests need the package playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 if CHROMIUM is None:
@@ -215,6 +220,30 @@ CONTRAST = """() => {
   }
   return [count, bad];
 }"""
+
+
+def test_the_table_of_scores_fits_a_screen(browser: Any, plain_run: Path, tmp_path: Path) -> None:
+    """Of two runs, with four metrics, plain weights, and an ensemble in folders far away."""
+    runs = [copied(plain_run, tmp_path / name) for name in ("baseline", "with-dropout")]
+    for run in runs:
+        decode = vars(DecodeConfig())
+        for values in (
+            {"checkpoint": {"name": "step-00000008", "sha256": "0", "weights": "plain"}},
+            {"decode": {**decode, "beam": 8, "length_penalty": 1.5, "mbr_samples": 16, "temperature": 0.6}},
+            {"decode": {**decode, "ensemble": [f"/far/away/m/checkpoints/step-0000{i}000" for i in range(4)]}},
+        ):
+            keep(run, *pairs_and_translations(8), **values)
+        for file in (run / "evaluations").glob("*.json"):
+            kept = json.loads(file.read_text())
+            file.write_text(json.dumps({**kept, "chrf++": kept["chrf"], "ter": kept["bleu"]}))
+    page = tmp_path / "page.html"
+    page.write_text(build_report(runs, attention=0).html, encoding="utf-8")
+    with Watched(browser, page) as opened:
+        widths = opened.evaluate(
+            "[...document.querySelectorAll('#scores .scroll')].map(e => [e.scrollWidth, e.clientWidth])"
+        )
+        assert len(widths) == 2
+        assert all(inner <= outer for inner, outer in widths), widths
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

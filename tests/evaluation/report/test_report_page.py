@@ -124,7 +124,7 @@ def _smallest() -> dict[str, Any]:
     scores = {"evaluations": {"rows": empty, "labels": empty, "signatures": empty}}
     systems = {"names": empty, "numbers": empty, "files": empty, "sentences": 0, "attention_note": ""}
     pictures = {"pictures": {"training": empty, "scores": empty}}
-    return {**several, **plain, **scores, **systems, **pictures, "glance": glance}
+    return {**several, **plain, **scores, **systems, **pictures, "glance": glance, "unusual": empty}
 
 
 def test_the_same_runs_give_the_same_page_and_figures(evaluated: Path, other: Path, two: str, tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_a_text_can_be_chosen(evaluated: Path, tmp_path: Path) -> None:
     keep(run, *pairs_and_translations(12), "valid")
     assert "All 48 sentences" in Page(build_report([run], attention=0).html).text
     assert "All 12 sentences" in Page(build_report([run], "valid", attention=0).html).text
-    with pytest.raises(ConfigError, match="no evaluation is called nothing; there are: test, valid"):
+    with pytest.raises(ConfigError, match="no evaluation is called nothing; there are: test; valid"):
         build_report([run], "nothing")
 
 

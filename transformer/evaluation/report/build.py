@@ -61,7 +61,7 @@ def build_report(
     runs = read_facts(paths)
     shown = choose_text(runs, text)
     maps = attention_of(shown, lines, attention) if shown else []
-    curves, scores = list(plots.training(runs)), list(plots.scores(shown)) if shown else []
+    curves, scores = list(plots.training(runs)), [*(plots.scores(shown) if shown else ()), *plots.by_checkpoint(runs)]
     parts = [(plots.sentences(shown), []), *plots.breakdown(shown)] if shown else []
     values = _common(runs, shown) | _translations(shown, maps)
     values |= {
@@ -112,6 +112,7 @@ def _common(runs: Sequence[Facts], shown: Shown | None) -> dict[str, Any]:
         f"{model.heads} heads, {model.norm}-norm.",
         "several": len(runs) > 1,
         "glance": glance,
+        "unusual": content.shown_in_words(shown),
         "labels": list(dict.fromkeys(label for run in glance for label in run["figures"])),
         "evaluations": evaluations,
         "evaluate": [content.evaluation_command(facts) for facts in runs],
@@ -209,10 +210,15 @@ def _health(shown: Shown) -> list[dict[str, Any]]:
     ]
 
 
-def write_figures(report: Report, folder: Path) -> list[Path]:
-    """Write the charts as SVG and PNG files into a folder, and return their paths. Raises TransformerError."""
+def check_figures(folder: Path) -> None:
+    """Raise TransformerError if figures cannot be written there, since it is no folder."""
     if folder.exists() and not folder.is_dir():
         raise TransformerError(f"{folder} is not a folder; give one for the figures")
+
+
+def write_figures(report: Report, folder: Path) -> list[Path]:
+    """Write the charts as SVG and PNG files into a folder, and return their paths. Raises TransformerError."""
+    check_figures(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for picture in report.pictures:

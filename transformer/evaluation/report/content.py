@@ -7,13 +7,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transformer import config_file
-from transformer.config import Config
 from transformer.evaluation.metrics import METRICS
 from transformer.evaluation.records import Record
 from transformer.evaluation.report.facts import Facts, numbers, score_values
 from transformer.evaluation.report.plots import events_in_words
+from transformer.evaluation.report.settings import (
+    changed_settings,
+    checkpoint_in_words,
+    is_plain,
+    settings_in_words,
+    unchanged,
+    usual_settings,
+)
 from transformer.evaluation.report.translated import Shown
-from transformer.runs.tuning import TUNED, tuned
+from transformer.runs.tuning import TUNED, tuned, with_tuned
 from transformer.system.clock import duration
 
 COUNTS = ("read", "usable", "duplicates", "overlap", "pairs")
@@ -29,6 +36,12 @@ def glance(runs: Sequence[Facts], shown: Shown | None) -> list[dict[str, Any]]:
         {"name": facts.name, "figures": {**_scores(translated.get(number)), **_figures(facts)}}
         for number, facts in enumerate(runs)
     ]
+
+
+def shown_in_words(shown: Shown | None) -> list[dict[str, Any]]:
+    """Return, for each run whose scores are not those that `transformer evaluate RUN` gives, what they are of."""
+    unusual = [(each, each.unusual) for each in shown.systems] if shown else []
+    return [{"name": each.facts.name, "number": each.number, "words": words} for each, words in unusual if words]
 
 
 def _scores(record: Record | None) -> dict[str, str]:
@@ -60,7 +73,7 @@ def evaluations(runs: Sequence[Facts]) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     signatures: dict[tuple[str, str], list[int]] = {}
     for number, facts in enumerate(runs):
-        usual = vars(facts.run.config.decode)
+        usual = usual_settings(facts.run)
         for record in facts.records:
             values, scores = record.values, score_values(record.values)
             for label, score in scores:
@@ -73,19 +86,16 @@ def evaluations(runs: Sequence[Facts]) -> dict[str, Any]:
 
 def _described(values: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
     """Return text, checkpoint, settings and speed of an evaluation. Old versions did not keep all of them."""
-    used = values.get("decode")
-    used = used if isinstance(used, dict) else {}
-    changed = [f"{key} {value}" for key, value in used.items() if usual.get(key) != value and key != "beam"]
-    beam = [f"beam {used['beam']}"] if "beam" in used else []
+    changed = settings_in_words(changed_settings(values, usual))
     plain = numbers(values)
     speed = plain["sentences"] / plain["seconds"] if plain.get("seconds") and "sentences" in plain else None
-    text, checkpoint = (each if isinstance(each := values.get(key), dict) else {} for key in ("text", "checkpoint"))
+    text = each if isinstance(each := values.get("text"), dict) else {}
     return {
         "text": str(values.get("name")),
         "digest": str(text.get("sha256", ""))[:16],
         "sentences": values.get("sentences"),
-        "checkpoint": str(checkpoint.get("name", "")),
-        "decoding": ", ".join([*beam, *changed, str(values.get("precision", "")), str(values.get("device", ""))]),
+        "checkpoint": checkpoint_in_words(values),
+        "decoding": ", ".join([*changed, str(values.get("precision", "")), str(values.get("device", ""))]),
         "speed": speed,
         "version": str(values.get("version", "")),
     }
@@ -197,29 +207,21 @@ def evaluation_command(facts: Facts, record: Record | None = None) -> str:
     """Return the command that evaluates a run, as in a record."""
     if record is None:
         return _command("evaluate", facts.run.path)
-    values, cfg = record.values, facts.run.config
+    values = record.values
     text = values.get("text")
     files = text.get("files") if isinstance(text, dict) else None
     words: list[object] = ["evaluate", facts.run.path]
     if isinstance(files, list) and len(files) > 1:
         words += ["--source", files[0], *(part for file in files[1:] for part in ("--reference", file))]
-    elif values.get("name") in ("test", "valid"):
-        words += ["--split", values["name"]]
     else:
-        words += ["--testset", values.get("name")]
+        name = unchanged(str(values.get("name")))
+        words += ["--split" if name in ("test", "valid") else "--testset", name]
+        words += ["--robustness"] if name != values.get("name") else []
     if isinstance(checkpoint := values.get("checkpoint"), dict) and "name" in checkpoint:
-        words += ["--checkpoint", checkpoint["name"]]
-    return _command(*words, *_changed(values, cfg))
-
-
-def _changed(values: Mapping[str, Any], cfg: Config) -> list[str]:
-    """Return the settings of an evaluation that are not the run's own, as KEY=VALUE."""
-    used = values.get("decode")
-    usual = vars(cfg.decode)
-    items = used.items() if isinstance(used, dict) else ()
-    changed = [f"decode.{key}={_setting(value)}" for key, value in items if usual.get(key, value) != value]
-    longest = values.get("max_length", cfg.data.max_length)
-    return changed + ([f"data.max_length={longest}"] if longest != cfg.data.max_length else [])
+        words += ["--checkpoints" if is_plain(values) else "--checkpoint", checkpoint["name"]]
+    usual = usual_settings(with_tuned(facts.run))
+    changed = changed_settings(values, usual)
+    return _command(*words, *(f"{key}={_setting(value)}" for key, value in changed.items() if key in usual))
 
 
 def _command(*words: object) -> str:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from transformer import atomic
 from transformer.errors import CheckpointError
+from transformer.evaluation.evaluated_model import probable_checkpoint
 from transformer.evaluation.metrics import METRICS
 from transformer.evaluation.records import Record, read_records
 from transformer.evaluation.report.history import History, read_history
@@ -41,6 +42,8 @@ class Facts:
     parameters: int
     checkpoints: list[tuple[str, str, str]]
     """Name, marks such as `best`, and SHA-256 of the weights."""
+    best: str | None
+    """SHA-256 of the weights that the run uses by itself: those of the best usable checkpoint."""
     finished: str | None
     """Why training is complete, or None if it is not."""
     notes: list[str] = field(default_factory=list)
@@ -96,9 +99,15 @@ def _facts(run: Run, name: str) -> Facts:
         records,
         sum(part.numel() for part in outline(run.config, run.tokenizer).parameters()),
         _checkpoints(run),
+        _attempt(lambda: _best(run), None, None, ""),
         _attempt(lambda: (run.path / FINISHED).read_text("utf-8", "replace").strip(), None, None, ""),
         notes,
     )
+
+
+def _best(run: Run) -> str | None:
+    found = probable_checkpoint(run, None)
+    return None if found is None else weights_digest(found)
 
 
 def _attempt(read: Callable[[], T], otherwise: T, notes: list[str] | None, what: str) -> T:

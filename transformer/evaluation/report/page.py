@@ -16,6 +16,10 @@ from transformer.evaluation.report.svg import Svg
 from transformer.evaluation.report.text import printable, printable_tree
 
 ASSETS = Path(__file__).parent / "assets"
+DOCTYPE = b"<!doctype html>"
+GENERATOR = b'<meta name="generator" content="transformer '
+HEAD = 4096
+"""Bytes in which a page says what made it."""
 
 
 def render(content: Mapping[str, Any]) -> str:
@@ -48,6 +52,13 @@ def render(content: Mapping[str, Any]) -> str:
         version=__version__,
         colors=len(PALETTE),
     )
+
+
+def is_page(path: Path) -> bool:
+    """Return whether a file is a report, by how it begins. Raises OSError."""
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    return head.startswith(DOCTYPE) and GENERATOR in head.partition(b"<style>")[0]
 
 
 def _asset(name: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from transformer.evaluation.breakdown import Bucket, Table
 from transformer.evaluation.metrics import METRICS
 from transformer.evaluation.report import charts
+from transformer.evaluation.report.checkpoints import FEWEST, checkpoint_curves
 from transformer.evaluation.report.facts import Facts, score_values
 from transformer.evaluation.report.history import Curve, Event
 from transformer.evaluation.report.text import printable
@@ -108,6 +109,31 @@ def scores(shown: Shown) -> Iterator[Picture]:
             yield Picture(f"score-{name.replace('+', 'p')}", f"95 % interval of {metric.label}", words, figure)
 
 
+def by_checkpoint(runs: Sequence[Facts]) -> Iterator[Picture]:
+    """Yield, for each text with evaluations of several checkpoints, a chart of each metric's scores by their updates.
+
+    A line is of one run with the same settings and of either the weights themselves or their moving average.
+    """
+    several = len(runs) > 1
+    for place, (text, found) in enumerate(checkpoint_curves(runs)):
+        for name, metric in METRICS.items():
+            lines, words = [], []
+            averaged = any(each.plain for each in found)
+            for each in found:
+                if curve := each.scores.get(metric.label):
+                    kind = ("plain weights" if each.plain else "moving average") if averaged else ""
+                    own = label(runs[each.run].name) if several else kind
+                    color, dashed = (each.run, each.plain) if several else (int(each.plain), False)
+                    lines.append(charts.Line("" if dashed else own, curve, color, dashed, True))
+                    words.append(_in_words(" ".join(filter(None, (own, kind if several else ""))), curve))
+            if max((len(line.curve) for line in lines), default=0) >= FEWEST:
+                if several and averaged:
+                    lines += [charts.Line("moving average", [], -1), charts.Line("plain weights", [], -1, dashed=True)]
+                title = f"{metric.label} of {label(text)} by checkpoint"
+                figure = charts.curves(metric.label, lines, [])
+                yield Picture(f"checkpoints-{place}-{name.replace('+', 'p')}", title, "; ".join(words), figure)
+
+
 def breakdown(shown: Shown) -> Iterator[tuple[Picture, list[Table]]]:
     """Yield a chart for each table of the breakdown, and that table of each run."""
     for place, table in enumerate(shown.systems[0].tables):
@@ -118,7 +144,7 @@ def breakdown(shown: Shown) -> Iterator[tuple[Picture, list[Table]]]:
         filled = [number for number, row in enumerate(table.rows) if row.sentences or row.items]
         if not key or len(filled) < 2:
             continue
-        labels = [_bucket(table.rows[number]) for number in filled]
+        labels = [_bucket(table.rows[number], key) for number in filled]
         groups = [
             (label(each.facts.name), [own.rows[number].scores.get(key) for number in filled])
             for each, own in zip(shown.systems, tables, strict=True)
@@ -134,8 +160,10 @@ def _key(table: Table) -> str | None:
     return next((name for name in ("chrf", "recall", *names) if name in names), None)
 
 
-def _bucket(row: Bucket) -> str:
-    return f"{label(row.label)}  (n={row.items or row.sentences:,})"
+def _bucket(row: Bucket, key: str) -> str:
+    """Return the label of a bar, with the number of what its score is over."""
+    count = row.items if key == "recall" else row.sentences
+    return f"{label(row.label)}  (n={count:,})"
 
 
 def sentences(shown: Shown) -> Picture:
