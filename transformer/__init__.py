@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from transformer.evaluation.compare import Comparison
     from transformer.evaluation.evaluate import Evaluation
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 __all__ = [
     "Check",
     "CheckpointError",
