@@ -13,9 +13,11 @@ import pytest
 from support.command import Stream, last_line_has, main
 from support.toy import toy_pairs
 
+import transformer
 from transformer.cli import main as cli
 from transformer.config import Config
 from transformer.data.tokenizer import Tokenizer
+from transformer.errors import ConfigError
 from transformer.evaluation.evaluate import Evaluation
 from transformer.evaluation.metrics import score_corpus
 from transformer.evaluation.records import keep_evaluation
@@ -162,3 +164,8 @@ def test_what_is_not_kept_is_translated_and_kept(trained_run: Path, tmp_path: Pa
     settings = tmp_path / "run" / "config.yaml"
     settings.write_text(settings.read_text().replace("beam: 4", "beam: 1"))
     assert main(*command).err.count("translations written to") == 2
+
+
+def test_nothing_to_compare() -> None:
+    with pytest.raises(ConfigError, match="there is nothing to compare: give a run or a file of translations"):
+        transformer.compare([])

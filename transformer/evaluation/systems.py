@@ -90,9 +90,11 @@ def open_systems(
     """Return the systems of these names with their translations of the chosen text.
 
     A name is a run directory, `RUN@CHECKPOINT`, or a file with a translation a line. `save` keeps new translations in
-    their run directories. Raises ConfigError, DataError or
-    CheckpointError for what does not exist or does not fit together.
+    their run directories. Raises ConfigError, DataError or CheckpointError for what does not exist or does not fit
+    together.
     """
+    if not names:
+        raise ConfigError("there is nothing to compare: give a run or a file of translations")
     found = [_candidate(os.fspath(name)) for name in names]
     runs = [each for each in found if each.run is not None]
     source, target = _languages(runs, choice)
