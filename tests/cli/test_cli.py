@@ -227,7 +227,9 @@ def test_evaluate_prints_the_documented_json(trained_run: Path, capsys: pytest.C
     assert found["bleu"]["score"] > 90
     assert found["bleu"]["signature"].startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
     assert found["chrf"]["score"] > 90
-    code, out, err = call("evaluate", trained_run, "--samples", 2, "--split", "valid", "decode.beam=2", capsys=capsys)
+    code, out, err = call(
+        "evaluate", trained_run, "--samples", 2, "--split", "valid", "decode.beam=2", "--again", capsys=capsys
+    )
     assert code == 0
     (path,) = re.findall(r"translations written to (.*)", err)
     assert out.count("reference ") == 2

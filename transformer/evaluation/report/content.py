@@ -73,7 +73,7 @@ def evaluations(runs: Sequence[Facts]) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     signatures: dict[tuple[str, str], list[int]] = {}
     for number, facts in enumerate(runs):
-        usual = usual_settings(facts.run)
+        usual = usual_settings(with_tuned(facts.run))
         for record in facts.records:
             values, scores = record.values, score_values(record.values)
             for label, score in scores:
