@@ -300,6 +300,8 @@ def _texts(overrides: Overrides) -> list[str]:
 
 
 def _path(path: StrPath | None) -> Path | None:
+    if path is not None and not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"expected the path of a file or folder, not {type(path).__name__}")
     return None if path is None else expanded(path)
 
 

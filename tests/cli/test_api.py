@@ -183,6 +183,8 @@ MISTAKES: dict[str, tuple[Any, type[Exception], str]] = {
                  "source and reference must be given together"),
     "a split": (lambda m: transformer.evaluate(m.path, split="dev"), transformer.ConfigError,  # type: ignore[arg-type]
                 "split must be valid or test, not 'dev'"),
+    "a text": (lambda m: transformer.evaluate(m.path, source=["one"], reference="x"), TypeError,  # type: ignore[arg-type]
+               "expected the path of a file or folder, not list"),
     "one system": (lambda m: transformer.compare(m.path), TypeError, "systems must be a list of paths, not one path"),
     "no split": (lambda m: transformer.check(m.path, split="dev"), transformer.ConfigError,  # type: ignore[arg-type]
                  "split must be valid or test, not 'dev'"),

@@ -119,3 +119,16 @@ def test_a_swapped_tokenizer_is_detected(copy: Path, tok: object) -> None:
     loop = build_loop(cfg, copy, torch.device("cpu"), Ranks(), Stopwatch(), resume=True)
     with pytest.raises(CheckpointError, match="a different tokenizer"):
         loop.writer.restore(best(copy))
+
+
+def test_a_best_checkpoint_that_is_gone_is_replaced_and_both_are_named(
+    copy: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = open_run(copy)
+    best = run.pointer("best")
+    assert best is not None
+    shutil.rmtree(best)
+    _, found = load_model(run)
+    assert found != best
+    assert f"{copy}/best names {best.name}, which does not exist" in caplog.messages
+    assert caplog.messages[-1] == f"{found.name} is used instead of the best checkpoint"

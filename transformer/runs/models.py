@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import torch
@@ -15,6 +16,8 @@ from transformer.model.network import Transformer
 from transformer.runs.checkpoint import WEIGHTS, first_usable, load_plain, load_state, load_tensors
 from transformer.runs.run import Run
 from transformer.system.memory import memory_of_this_machine
+
+log = logging.getLogger(__name__)
 
 
 def build_model(cfg: Config, tok: Tokenizer) -> Transformer:
@@ -51,6 +54,8 @@ def load_model(run: Run, name: str | None = None, plain: bool = False) -> tuple[
         tensors = _weights(run, found, plain)
     else:
         found, tensors = first_usable(run, candidates(run), lambda path: _weights(run, path, plain))
+        if (run.path / "best").is_file() and run.pointer("best") is None:  # which is said there
+            log.warning("%s is used instead of the best checkpoint", found.name)
     model = build_model(run.config, run.tokenizer)
     model.load_state_dict(tensors)
     return model.eval(), found
