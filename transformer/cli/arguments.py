@@ -75,6 +75,19 @@ def add_overrides(parser: argparse.ArgumentParser, example: str) -> None:
     parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help=f"setting to change, such as {example}")
 
 
+def add_files(parser: argparse.ArgumentParser, source: str) -> None:
+    """Add the options --source, whose help is given, and --reference, which may be repeated."""
+    parser.add_argument("--source", type=as_path, metavar="FILE", action=Once, help=source)
+    parser.add_argument(
+        "--reference",
+        type=as_path,
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="its reference translation, line by line; repeat the option for several",
+    )
+
+
 def positive(text: str) -> int:
     """Return the text as a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:

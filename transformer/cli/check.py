@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from transformer.cli.arguments import (
-    Once,
     add_checkpoint,
     add_device,
+    add_files,
     add_json,
     add_overrides,
     add_run,
-    as_path,
     open_translator,
     positive,
 )
@@ -37,10 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", choices=("valid", "test"), help="held-out text of the configuration (default: test, else valid)"
     )
-    parser.add_argument("--source", type=as_path, metavar="FILE", action=Once, help="text to check, with --reference")
-    parser.add_argument(
-        "--reference", type=as_path, metavar="FILE", action="append", default=[], help="its reference translation"
-    )
+    add_files(parser, "text to check, with --reference")
     parser.add_argument(
         "--lines", type=positive, default=500, metavar="N", help="lines to translate if none are kept (default: 500)"
     )

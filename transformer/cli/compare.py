@@ -9,7 +9,12 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from transformer.cli.arguments import Once, add_device, add_json, as_path
+from transformer.cli.arguments import (
+    Once,
+    add_device,
+    add_files,
+    add_json,
+)
 from transformer.cli.terminal import say, sentences, shown
 
 if TYPE_CHECKING:
@@ -34,15 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", choices=("valid", "test"), default="test", help="held-out text of the first run (default: test)"
     )
-    parser.add_argument("--source", type=as_path, metavar="FILE", action=Once, help="text that was translated")
-    parser.add_argument(
-        "--reference",
-        type=as_path,
-        metavar="FILE",
-        action="append",
-        default=[],
-        help="its reference translation, line by line; repeat the option for several",
-    )
+    add_files(parser, "text that was translated")
     parser.add_argument("--testset", metavar="NAME", action=Once, help="a sacreBLEU test set, such as wmt14/full")
     parser.add_argument(
         "--languages", nargs=2, metavar=("SOURCE", "TARGET"), default=(), help="language codes, if no run tells them"

@@ -10,10 +10,10 @@ from transformer.cli.arguments import (
     Once,
     add_checkpoint,
     add_device,
+    add_files,
     add_json,
     add_overrides,
     add_run,
-    as_path,
     is_override,
     together,
 )
@@ -50,17 +50,7 @@ def _add_text(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", choices=("valid", "test"), default="test", help="held-out text of the configuration (default: test)"
     )
-    parser.add_argument(
-        "--source", type=as_path, metavar="FILE", action=Once, help="text to translate, with --reference"
-    )
-    parser.add_argument(
-        "--reference",
-        type=as_path,
-        metavar="FILE",
-        action="append",
-        default=[],
-        help="its reference translation, line by line; repeat the option for several",
-    )
+    add_files(parser, "text to translate, with --reference")
     parser.add_argument(
         "--testset",
         metavar="NAME ...",

@@ -10,13 +10,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from transformer.cli.arguments import (
-    Once,
     add_checkpoint,
     add_device,
+    add_files,
     add_json,
     add_overrides,
     add_run,
-    as_path,
     open_translator,
     positive,
 )
@@ -40,8 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_overrides(parser, "decode.precision=float32")
     add_device(parser)
     add_checkpoint(parser)
-    for option, what in (("--source", "text to translate instead"), ("--reference", "its reference translation")):
-        parser.add_argument(option, type=as_path, metavar="FILE", action=Once, help=f"{what}; never a test set")
+    add_files(parser, "text to translate instead of the validation text, never a test set, with --reference")
     parser.add_argument("--beam", type=listed(positive), metavar="N,N", help="beams to try (default: 1,2,4,6,8)")
     parser.add_argument(
         "--length-penalty", type=listed(float), metavar="X,X", help="length penalties to try (default: 0 to 1.5)"
@@ -92,8 +90,7 @@ def run(args: argparse.Namespace) -> int:
     for key, values in (("beam", grid.beams), ("length_penalty", grid.penalties), ("max_extra", grid.extras)):
         for value in values:  # refuses what is impossible now, instead of after the first hour
             config_file.override(opened.config, [f"decode.{key}={value}"])
-    references = [] if args.reference is None else [args.reference]
-    text = read_evaluation_text(opened, "valid", args.source, references, None)
+    text = read_evaluation_text(opened, "valid", args.source, args.reference, None)
     pairs = evenly(text.pairs, args.lines)
     check_held_out(pairs, _test_pairs(opened))
     if not args.json:
