@@ -109,7 +109,7 @@ def test_other_weights_on_another_node_are_refused(trained_run: Path, tmp_path: 
     (copy / "best").write_text(steps[0].name + "\n")
 
     def work(rank: int) -> Any:
-        return main("evaluate", copy if rank else trained_run, "--device", "cpu", checked=False).err
+        return main("evaluate", copy if rank else trained_run, "--again", "--device", "cpu", checked=False).err
 
     for said in Group(2, tmp_path, work).results():
         assert "the processes differ in the weights: it is" in said
