@@ -9,12 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from transformer.cli.arguments import (
-    Once,
-    add_device,
-    add_files,
-    add_json,
-)
+from transformer.cli.arguments import Once, add_device, add_files, add_json
 from transformer.cli.terminal import say, sentences, shown
 
 if TYPE_CHECKING:

@@ -100,7 +100,7 @@ class EvaluatedModel:
             digest = weights_digest(self.checkpoint, self.plain)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{self.checkpoint} has no manifest that can be read: {error}") from None
-        own = _settings(self.stored)
+        own = translation_settings(self.stored)
         return {
             "text": {"sha256": text.sha256, "sources_sha256": text.sources_sha256, "files": list(text.files)},
             "languages": [data.source, data.target],
@@ -112,7 +112,7 @@ class EvaluatedModel:
             },
             "decode": dict(vars(decode)),
             "max_length": data.max_length,
-            "changed": {key: value for key, value in _settings(self.run).items() if own[key] != value},
+            "changed": {key: value for key, value in translation_settings(self.run).items() if own[key] != value},
             "device": self.device.type,
             "version": __version__,
         }
@@ -153,7 +153,7 @@ def member_digest(name: str) -> str | None:
     return None if found is None else weights_digest(found)
 
 
-def _settings(run: Run) -> dict[str, Any]:
+def translation_settings(run: Run) -> dict[str, Any]:
     """Return the settings that translations depend on and that can be changed, by their dotted keys."""
     decode = {f"decode.{key}": value for key, value in vars(run.config.decode).items()}
     return {**decode, "data.max_length": run.config.data.max_length}

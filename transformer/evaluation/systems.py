@@ -25,7 +25,7 @@ from transformer.evaluation.compare import System
 from transformer.evaluation.evaluate import Scoring, evaluated
 from transformer.evaluation.evaluated_model import EvaluatedModel, probable_checkpoint
 from transformer.evaluation.records import Record, read_records
-from transformer.evaluation.texts import EvaluationText, read_evaluation_text
+from transformer.evaluation.texts import EvaluationText, read_evaluation_text, read_parallel
 from transformer.paths import expanded
 from transformer.runs.models import candidates
 from transformer.runs.run import Run, open_run
@@ -105,10 +105,10 @@ def open_systems(
         if each.run is None:
             systems.append(System(each.text, read_text(each.path)))
             continue
-        found_text = _translations(each, text, device, Scoring(keep=save))
-        name = f"{each.path}@{found_text.origin['checkpoint']['name']}"
-        systems.append(System(name, found_text.lines, found_text.origin))
-        if found_text.decoded:
+        made = _translations(each, text, device, Scoring(keep=save))
+        name = f"{each.path}@{made.origin['checkpoint']['name']}"
+        systems.append(System(name, made.lines, made.origin))
+        if made.decoded:
             decoded.append(name)
     return Systems(text, systems, source, target, runs[0].run if runs else None, decoded)
 
@@ -166,13 +166,9 @@ def _text(run: Run | None, choice: TextChoice, source: str, target: str) -> Eval
     if not choice.references:
         raise ConfigError("files of translations need --reference, or --testset")
     columns = [*([choice.source] if choice.source is not None else []), *choice.references]
-    texts = [read_text(path) for path in columns]
-    for path, lines in zip(columns, texts, strict=True):
-        if len(lines) != len(texts[0]):
-            raise DataError(f"{columns[0]} has {len(texts[0])} lines but {path} has {len(lines)}")
+    rows = read_parallel(*columns)
     if choice.source is None:
-        texts.insert(0, [""] * len(texts[0]))
-    rows = zip(*texts, strict=True)
+        rows = [("", *row) for row in rows]
     pairs_read: list[Pair] = [ReferencedPair(*row) if len(row) > 2 else Pair(*row) for row in rows]
     return EvaluationText(columns[0].name, pairs_read, tuple(map(str, columns)))
 

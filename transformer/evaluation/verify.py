@@ -11,6 +11,7 @@ from typing import Any
 
 from transformer import atomic
 from transformer.errors import TransformerError
+from transformer.evaluation.evaluated_model import translation_settings
 from transformer.evaluation.metrics import METRICS, Score, score_corpus, tokenizer_in
 from transformer.evaluation.model_card import scores_in_card
 from transformer.evaluation.records import DAMAGED, Record, read_record, translations_digest
@@ -106,8 +107,7 @@ def _settings(run: Run, record: Record) -> Iterator[Finding]:
         **{f"decode.{key}": each for key, each in values["decode"].items()},
         "data.max_length": values["max_length"],
     }
-    decode = json.loads(json.dumps(vars(run.config.decode)))  # lists for tuples, as in a file
-    own = {**{f"decode.{key}": each for key, each in decode.items()}, "data.max_length": data.max_length}
+    own = json.loads(json.dumps(translation_settings(run)))  # lists for tuples, as in a file
     for key in used:
         if key not in values["changed"] and used[key] != own.get(key):
             yield True, f"{key} of the run was {used[key]} and is {own.get(key)} now"

@@ -7,10 +7,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from transformer.evaluation.evaluated_model import translation_settings
 from transformer.evaluation.records import Record
 from transformer.evaluation.report.facts import Facts, score_values
 from transformer.evaluation.report.history import Curve
-from transformer.evaluation.report.settings import changed_settings, is_plain, usual_settings
+from transformer.evaluation.report.settings import changed_settings, is_plain
 from transformer.runs.layout import STEP
 
 FEWEST = 3
@@ -64,7 +65,7 @@ def _step(record: Record) -> int | None:
 def _evaluated_alike(facts: Facts, records: Sequence[Record]) -> list[Record]:
     """Return the evaluations with the settings that most checkpoints were evaluated with."""
     groups: dict[str, list[Record]] = {}
-    usual = usual_settings(facts.run)
+    usual = translation_settings(facts.run)
     for record in records:
         groups.setdefault(json.dumps(changed_settings(record.values, usual), sort_keys=True), []).append(record)
     return max(groups.values(), key=lambda group: len({(_step(each), is_plain(each.values)) for each in group}))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transformer import config_file
+from transformer.evaluation.evaluated_model import translation_settings
 from transformer.evaluation.metrics import METRICS
 from transformer.evaluation.records import Record
 from transformer.evaluation.report.facts import Facts, numbers, score_values
@@ -17,7 +18,6 @@ from transformer.evaluation.report.settings import (
     is_plain,
     settings_in_words,
     unchanged,
-    usual_settings,
 )
 from transformer.evaluation.report.translated import Shown
 from transformer.runs.tuning import TUNED, tuned, with_tuned
@@ -73,7 +73,7 @@ def evaluations(runs: Sequence[Facts]) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     signatures: dict[tuple[str, str], list[int]] = {}
     for number, facts in enumerate(runs):
-        usual = usual_settings(with_tuned(facts.run))
+        usual = translation_settings(with_tuned(facts.run))
         for record in facts.records:
             values, scores = record.values, score_values(record.values)
             for label, score in scores:
@@ -219,7 +219,7 @@ def evaluation_command(facts: Facts, record: Record | None = None) -> str:
         words += ["--robustness"] if name != values.get("name") else []
     if isinstance(checkpoint := values.get("checkpoint"), dict) and "name" in checkpoint:
         words += ["--checkpoints" if is_plain(values) else "--checkpoint", checkpoint["name"]]
-    usual = usual_settings(with_tuned(facts.run))
+    usual = translation_settings(with_tuned(facts.run))
     changed = changed_settings(values, usual)
     return _command(*words, *(f"{key}={_setting(value)}" for key, value in changed.items() if key in usual))
 

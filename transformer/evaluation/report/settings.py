@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from transformer.evaluation.evaluated_model import translation_settings
 from transformer.evaluation.records import Record
 from transformer.evaluation.report.facts import Facts
 from transformer.evaluation.robustness import VARIANTS
-from transformer.runs.run import Run
 from transformer.runs.tuning import with_tuned
 
 
@@ -38,13 +38,7 @@ def unchanged(name: str) -> str:
 
 def _usual(facts: Facts) -> list[dict[str, Any]]:
     """Return the settings that a run uses by itself, and those of its configuration."""
-    return [usual_settings(with_tuned(facts.run)), usual_settings(facts.run)]
-
-
-def usual_settings(run: Run) -> dict[str, Any]:
-    """Return the settings of translating of a run, by their keys in the configuration."""
-    decode = {f"decode.{key}": value for key, value in vars(run.config.decode).items()}
-    return {**decode, "data.max_length": run.config.data.max_length}
+    return [translation_settings(with_tuned(facts.run)), translation_settings(facts.run)]
 
 
 def changed_settings(values: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
