@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,8 +80,8 @@ def tok() -> Tokenizer:
 
 
 @pytest.fixture(scope="session")
-def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a run directory whose model has learned the toy task. It does not depend on the order of tests."""
+def shared_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a run that has learned the toy task. It is for fixtures of a module, which must only read it."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("trained")
     files = {
@@ -101,8 +102,29 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def translator(trained_run: Path) -> Translator:
+def original(shared_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the shared run and its texts that no test gets to see."""
+    return shutil.copytree(shared_run.parent, tmp_path_factory.mktemp("original") / "copy")
+
+
+@pytest.fixture
+def trained_run(shared_run: Path, original: Path) -> Iterator[Path]:
+    """Return the shared run. What a test changes in it or beside it is undone, so the next test finds it as trained."""
+    yield shared_run
+    if files(shared_run.parent) != files(original):
+        shutil.rmtree(shared_run.parent)
+        shutil.copytree(original, shared_run.parent)
+
+
+def files(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return size in bytes and time of change of each file in a folder, by its path there."""
+    found = {str(path.relative_to(folder)): path.lstat() for path in folder.rglob("*") if not path.is_dir()}
+    return {name: (status.st_size, status.st_mtime_ns) for name, status in found.items()}
+
+
+@pytest.fixture(scope="session")
+def translator(shared_run: Path) -> Translator:
     """Return a translator of the trained toy model, with beam 4."""
-    run = open_run(trained_run)
+    run = open_run(shared_run)
     model, _ = load_model(run)
     return make_translator(model, run.tokenizer, run.config.decode, run.config.data.max_length, CPU)

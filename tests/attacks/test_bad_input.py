@@ -326,11 +326,11 @@ def test_what_a_model_cannot_spell_is_said_once(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def little(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> float:
+def little(shared_run: Path, tmp_path_factory: pytest.TempPathFactory) -> float:
     """The megabytes that one short line takes."""
     path = tmp_path_factory.mktemp("little") / "text"
     path.write_text("one\n")
-    return measured("translate", trained_run, path, *GREEDY).megabytes
+    return measured("translate", shared_run, path, *GREEDY).megabytes
 
 
 @pytest.mark.slow

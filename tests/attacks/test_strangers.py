@@ -136,7 +136,6 @@ def test_a_checkpoint_that_is_a_link_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize("name", [".tmp-README.md", ".lock", "evaluations", ".tmp-data.json", "metrics.jsonl"])
 def test_nothing_is_written_through_a_planted_link(folder: Path, tiny_file: Path, name: str) -> None:
     """An example is `.tmp-README.md -> ~/.bashrc`."""
-    shutil.rmtree(folder / "evaluations", ignore_errors=True)
     (folder / name).unlink(missing_ok=True)
     (folder / name).symlink_to(folder.parent / "outside")
     (folder.parent / "text").write_text("one\n")

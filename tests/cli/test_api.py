@@ -59,14 +59,14 @@ def test_importing_is_quick_and_needs_no_torch() -> None:
 
 
 @pytest.fixture(scope="module")
-def model(trained_run: Path) -> transformer.Model:
-    return transformer.load(trained_run, device="cpu")
+def model(shared_run: Path) -> transformer.Model:
+    return transformer.load(shared_run, device="cpu")
 
 
 @pytest.fixture
 def folder(trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Change to a working directory as the examples expect it."""
-    shutil.copytree(trained_run, tmp_path / "runs" / "mine", ignore=shutil.ignore_patterns("evaluations"))
+    shutil.copytree(trained_run, tmp_path / "runs" / "mine")
     shutil.copy(trained_run / "config.yaml", tmp_path / "config.yaml")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -148,7 +148,6 @@ def test_overrides_may_be_paths_lists_and_sections(tiny_file: Path, tmp_path: Pa
 
 def test_evaluate_agrees_with_the_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = folder / "runs" / "mine"
-    shutil.rmtree(run / "evaluations", ignore_errors=True)
     found = transformer.evaluate(run, split="valid", device="cpu")
     assert not (run / "evaluations").exists()
     saved = transformer.evaluate(run, split="valid", device="cpu", save=True)

@@ -199,7 +199,7 @@ def test_average_makes_a_model_folder(whole_path: Path, capsys: pytest.CaptureFi
 def test_a_damaged_checkpoint_is_not_averaged(
     trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = shutil.copytree(trained_run, tmp_path / "run", ignore=shutil.ignore_patterns("evaluations"))
+    folder = shutil.copytree(trained_run, tmp_path / "run")
     last = folder / "checkpoints" / (folder / "last").read_text().strip()
     (last / "model.safetensors").write_bytes(b"")
     code, _, err = call("average", folder, "--last", 2, capsys=capsys)
@@ -273,7 +273,7 @@ def test_more_prefixes_than_lines_are_reported(
 def test_scores_are_printed_even_if_they_cannot_be_saved(
     trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = shutil.copytree(trained_run, tmp_path / "copy", ignore=shutil.ignore_patterns("evaluations"))
+    folder = shutil.copytree(trained_run, tmp_path / "copy")
     (folder / "evaluations").write_text("a file where the folder should be")
     code, out, err = call("evaluate", folder, "--split", "valid", "decode.beam=1", capsys=capsys)
     assert code == 0
@@ -300,7 +300,7 @@ def test_evaluations_are_kept_before_they_are_printed(
     trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, options: list[str]
 ) -> None:
     """Nothing is lost by `evaluate | head -1`, a closed or full output, or a terminal that is not UTF-8."""
-    folder = shutil.copytree(trained_run, tmp_path / "copy", ignore=shutil.ignore_patterns("evaluations"))
+    folder = shutil.copytree(trained_run, tmp_path / "copy")
     monkeypatch.setattr(sys, "stdout", Broken(error))
     with contextlib.suppress(ValueError):
         cli.main(["evaluate", str(folder), "--split", "valid", "decode.beam=1", *options])
@@ -313,7 +313,7 @@ def test_evaluations_are_kept_before_they_are_printed(
 def test_an_interrupted_evaluation_leaves_nothing(
     trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = shutil.copytree(trained_run, tmp_path / "copy", ignore=shutil.ignore_patterns("evaluations"))
+    folder = shutil.copytree(trained_run, tmp_path / "copy")
     before = sorted(folder.rglob("*"))
 
     def interrupt(*_: Any) -> None:
@@ -327,7 +327,7 @@ def test_an_interrupted_evaluation_leaves_nothing(
 def test_evaluations_of_equal_names_are_all_kept(
     trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = shutil.copytree(trained_run, tmp_path / "copy", ignore=shutil.ignore_patterns("evaluations"))
+    folder = shutil.copytree(trained_run, tmp_path / "copy")
     first = min((folder / "checkpoints").iterdir()).name
     files: dict[str, list[object]] = {}
     for place, seed in (("a", 41), ("b", 42)):

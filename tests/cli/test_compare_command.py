@@ -150,7 +150,7 @@ def test_a_run_needs_a_source(trained_run: Path, tmp_path: Path, monkeypatch: py
 
 
 def test_what_is_not_kept_is_translated_and_kept(trained_run: Path, tmp_path: Path) -> None:
-    shutil.copytree(trained_run, tmp_path / "run", ignore=shutil.ignore_patterns("evaluations"))
+    shutil.copytree(trained_run, tmp_path / "run")
     run = tmp_path / "run"
     main("evaluate", run, "--split", "valid", "--device", "cpu")
     command = ["compare", run, f"{run}@step-00000150", "--json", "--no-tests", "--device", "cpu"]

@@ -36,7 +36,7 @@ def folder(trained_run: Path, tmp_path: Path) -> Path:
     os.link(tmp_path / "s.txt", tmp_path / "hard")
     (tmp_path / "soft").symlink_to("s.txt")
     (tmp_path / "p.txt").write_bytes(b"zwei\ndrei\n")
-    shutil.copytree(trained_run, tmp_path / "run", ignore=shutil.ignore_patterns("evaluations"))
+    shutil.copytree(trained_run, tmp_path / "run")
     return tmp_path
 
 

@@ -214,7 +214,7 @@ def _keep(run: Run, pairs: list[Pair]) -> None:
 
 
 def test_the_command(trained_run: Path, tmp_path: Path) -> None:
-    shutil.copytree(trained_run, tmp_path / "run", ignore=shutil.ignore_patterns("evaluations"))
+    shutil.copytree(trained_run, tmp_path / "run")
     command = ["check", tmp_path / "run", "--lines", "20", "--device", "cpu"]
     outcome = main(*command, checked=False)
     out = outcome.out.decode()

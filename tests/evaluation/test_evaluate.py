@@ -26,7 +26,7 @@ from transformer.runs.run import open_run
 @pytest.fixture
 def run(trained_run: Path, tmp_path: Path) -> Path:
     """Return a run without evaluations."""
-    return shutil.copytree(trained_run, tmp_path / "run", ignore=shutil.ignore_patterns("evaluations"))
+    return shutil.copytree(trained_run, tmp_path / "run")
 
 
 @pytest.fixture

@@ -121,7 +121,7 @@ def test_a_script_without_case_has_no_variants_of_case() -> None:
 
 
 def test_the_command_prints_one_table(trained_run: Path, tmp_path: Path) -> None:
-    run = shutil.copytree(trained_run, tmp_path / "run", ignore=shutil.ignore_patterns("evaluations"))
+    run = shutil.copytree(trained_run, tmp_path / "run")
     source, reference = tmp_path / "x", tmp_path / "y"
     source.write_text("one two three.\nfour\n")
     reference.write_text("drei zwei eins.\nvier\n")

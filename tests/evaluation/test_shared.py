@@ -64,7 +64,7 @@ def test_several_processes_translate_as_one_does(trained_run: Path, tmp_path: Pa
 
 def test_several_processes_evaluate_as_one_does(trained_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    shutil.copytree(trained_run, run, ignore=shutil.ignore_patterns("evaluations"))
+    shutil.copytree(trained_run, run)
     command = ["evaluate", run, "--device", "cpu", "--json", "decode.beam=2"]
     alone = json.loads(main(*command).out)
     for options in (["--again"], []):  # which translate anew, and score what was translated
@@ -81,7 +81,7 @@ def test_several_processes_evaluate_as_one_does(trained_run: Path, tmp_path: Pat
 
 def test_several_processes_evaluate_several_checkpoints(trained_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    shutil.copytree(trained_run, run, ignore=shutil.ignore_patterns("evaluations"))
+    shutil.copytree(trained_run, run)
     names = [path.name for path in sorted((run / "checkpoints").iterdir())[-2:]]
     command = ["evaluate", run, "--device", "cpu", "--checkpoints", ",".join(names), "decode.beam=1", "--json"]
     (code, out, err), (_, silent, _) = run_together(2, tmp_path, *command)
@@ -104,7 +104,7 @@ def test_what_is_wrong_with_the_input_is_told_by_all(trained_run: Path, tmp_path
 
 def test_other_weights_on_another_node_are_refused(trained_run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
-    shutil.copytree(trained_run, copy, ignore=shutil.ignore_patterns("evaluations"))
+    shutil.copytree(trained_run, copy)
     steps = sorted((copy / "checkpoints").iterdir())
     (copy / "best").write_text(steps[0].name + "\n")
 

@@ -29,7 +29,7 @@ GRID = Grid(beams=(3, 1), penalties=(0.6, 0.0), extras=("auto", 1))
 @pytest.fixture
 def run(trained_run: Path, tmp_path: Path) -> Path:
     """A copy of a trained run, which may be written into."""
-    return Path(shutil.copytree(trained_run, tmp_path / "run", ignore=shutil.ignore_patterns("evaluations")))
+    return Path(shutil.copytree(trained_run, tmp_path / "run"))
 
 
 @pytest.fixture

@@ -16,11 +16,10 @@ from transformer.runs.run import open_run
 
 
 @pytest.fixture(scope="module")
-def evaluated_run(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def evaluated_run(shared_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a run with an evaluation on its test text, which has beam 1 by choice and beam 4 by its own."""
     folder = tmp_path_factory.mktemp("evaluated")
-    moved(trained_run, folder)
-    shutil.rmtree(folder / "run" / "evaluations", ignore_errors=True)
+    moved(shared_run, folder)
     main("evaluate", folder / "run", "--device", "cpu", "decode.beam=1", "--metrics", "ter")
     return folder / "run"
 
