@@ -105,18 +105,17 @@ def parser() -> argparse.ArgumentParser:
     for name, each in COMMANDS.items():
         description = f"{each.HELP[0].upper()}{each.HELP[1:]}."
         below = commands.add_parser(name, help=each.HELP, description=description)
-        below.set_defaults(run=each.run, destination="standard output")
+        below.set_defaults(run=each.run, refuse=below.error, destination="standard output")
         each.add_arguments(below)
     return top
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Return the parsed arguments. Positional ones may come before, between and after the options."""
-    top = parser()
-    args, rest = top.parse_known_args(argv)
+    args, rest = parser().parse_known_args(argv)
     more: list[str] | None = getattr(args, "overrides", None)
     if wrong := [text for text in rest if more is None or (text.startswith("-") and text != "-")]:
-        top.error(f"unrecognized arguments: {' '.join(wrong)}")
+        args.refuse(f"unrecognized arguments: {' '.join(wrong)}")
     if more is not None:
         more.extend(rest)
     return args
