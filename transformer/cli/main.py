@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import io
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from transformer import __version__
 from transformer.cli import terminal
 from transformer.cli.commands import COMMANDS
 from transformer.errors import EXIT_INTERRUPTED, TransformerError
+from transformer.system import signals
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,6 +80,8 @@ def command(argv: Sequence[str] | None = None) -> NoReturn:
     done (apache/arrow#34314).
     """
     terminal.use_utf8()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, or another's
+        signal.signal(signal.SIGINT, signals.interrupt)
     try:
         code = main(argv)
     except Exception:  # a fault of this program
