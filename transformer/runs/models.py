@@ -40,7 +40,7 @@ def outline(cfg: Config, tok: Tokenizer) -> Transformer:
 
 
 def _network(cfg: Config, tok: Tokenizer) -> Transformer:
-    start = tok.bos if cfg.model.decoder_start == "bos" else tok.pad
+    start = tok.bos if cfg.model.decoder_start == "bos" else tok.pad  # whose embedding may be zeros
     return Transformer(cfg.model, tok.sizes, tok.pad, start, cfg.data.max_length)
 
 
