@@ -89,6 +89,9 @@ class TokenizerConfig:
     letters too."""
     sample: Annotated[int, (1, 10**9)] = 1_000_000
     """Number of sentence pairs, drawn at random from the corpora, to learn the vocabulary from."""
+    source_prefix: str | None = None
+    """A piece to put before each source text, such as `>>fra<<`: it tells an imported multilingual model which language
+    to translate into. A text that begins with such a piece keeps its own. `""` puts nothing there."""
 
 
 @dataclass(frozen=True, kw_only=True)
