@@ -44,7 +44,7 @@ def fill_argos(
     Raises ConfigError for two vocabularies, as Argos Translate has one SentencePiece model for both sides, and as
     `fill_ctranslate2` does.
     """
-    if not tokenizer.joint:
+    if len(tokenizer.models) > 1:
         raise ConfigError("Argos Translate does not support this model: it has one vocabulary for both sides, not two")
     root = folder / package_name(pair, version)
     (root / MODEL).mkdir(parents=True)

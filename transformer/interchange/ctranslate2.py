@@ -12,7 +12,7 @@ from typing import Any
 
 from transformer.data.tokenizer import Tokenizer
 from transformer.errors import ConfigError, TransformerError
-from transformer.interchange.common import POSITIONS, array, bias_array, check_export, new_export
+from transformer.interchange.common import POSITIONS, Array, array, bias_array, check_export, new_export
 from transformer.interchange.portable import portable_models
 from transformer.model.network import Transformer, sinusoids
 from transformer.model.weights import (
@@ -39,7 +39,9 @@ ACCEPTED: Mapping[str, Accepted] = {
     "activation": one_of("relu", "gelu", "swish"),
     "tied": one_of("all", "target", "none"),
     "output_bias": one_of(False, True),
-    "decoder_start": one_of("bos", "pad"),
+    "positions": one_of("paper", "marian"),
+    "norm_epsilon": ANY,
+    "decoder_start": one_of("bos", "pad", "zero"),
     **TRAINING_ONLY,
 }
 NEVER = -1e4
@@ -86,7 +88,7 @@ def fill_ctranslate2(model: Transformer, tokenizer: Tokenizer, folder: Path, qua
 
 def spm_names(tokenizer: Tokenizer) -> tuple[str, ...]:
     """Return the names of the SentencePiece models beside a model of CTranslate2, which has none of its own."""
-    return ("sentencepiece.model",) if tokenizer.joint else ("source.spm", "target.spm")
+    return ("sentencepiece.model",) if len(tokenizer.models) == 1 else ("source.spm", "target.spm")
 
 
 def save_models(tokenizer: Tokenizer, folder: Path) -> None:
@@ -116,8 +118,9 @@ CTranslate2 adds the end of the sentence itself. It cuts input at 1,024 tokens a
 def _fill_spec(spec: Any, model: Transformer, tokenizer: Tokenizer) -> None:
     """Set the weights, vocabularies and special tokens of CTranslate2's model specification."""
     weights = model_weights(model)
-    _fill_stack(spec.encoder, spec.encoder.embeddings[0], weights.encoder)
-    _fill_stack(spec.decoder, spec.decoder.embeddings, weights.decoder)
+    positions = sinusoids(POSITIONS, model.cfg.width, model.cfg.positions).numpy()
+    _fill_stack(spec.encoder, spec.encoder.embeddings[0], weights.encoder, positions)
+    _fill_stack(spec.decoder, spec.decoder.embeddings, weights.decoder, positions)
     output = weights.decoder.output
     bias = bias_array(output)
     bias[list(tokenizer.never_chosen)] = NEVER
@@ -130,11 +133,11 @@ def _fill_spec(spec: Any, model: Transformer, tokenizer: Tokenizer) -> None:
     spec.config.layer_norm_epsilon = weights.encoder.layers[0].attention.norm.epsilon
 
 
-def _fill_stack(spec: Any, embedding_spec: Any, weights: EncoderWeights | DecoderWeights) -> None:
-    """Set the weights of the encoder or decoder in CTranslate2's model specification."""
+def _fill_stack(spec: Any, embedding_spec: Any, weights: EncoderWeights | DecoderWeights, positions: Array) -> None:
+    """Set the weights and the position table of the encoder or decoder in CTranslate2's model specification."""
     embedding_spec.weight = array(weights.embedding)
     spec.scale_embeddings = True
-    spec.position_encodings.encodings = sinusoids(POSITIONS, weights.embedding.shape[1]).numpy()
+    spec.position_encodings.encodings = positions.copy()
     if weights.norm is not None:
         _fill_norm(spec.layer_norm, weights.norm)
     for layer_spec, layer in zip(spec.layer, weights.layers, strict=True):

@@ -43,7 +43,12 @@ ACCEPTED: Mapping[str, Accepted] = {
         "all, since its pre-norm model has one matrix of embeddings",
     ),
     "output_bias": one_of(False, True),
-    "decoder_start": one_of("bos", "pad"),
+    "positions": Accepted(
+        lambda positions, cfg: positions == "paper" or (cfg.norm == "pre" and positions == "marian"),
+        "paper, the only table of its post-norm model",
+    ),
+    "norm_epsilon": one_of(1e-5),
+    "decoder_start": one_of("bos", "pad", "zero"),
     **TRAINING_ONLY,
 }
 MOST_TOKENS = 512
@@ -111,7 +116,7 @@ def hugging_face_tensors(model: Transformer) -> dict[str, Array]:
     for name, stack in (("model.encoder", weights.encoder), ("model.decoder", weights.decoder)):
         if stack.norm is not None:  # Pegasus, which also stores its positions
             tensors |= _norm(f"{name}.layer_norm", stack.norm)
-            tensors[f"{name}.embed_positions.weight"] = sinusoids(POSITIONS, cfg.width).numpy()
+            tensors[f"{name}.embed_positions.weight"] = sinusoids(POSITIONS, cfg.width, cfg.positions).numpy()
         for i, layer in enumerate(stack.layers):
             tensors |= _layer(f"{name}.layers.{i}", layer)
     return tensors
