@@ -7,8 +7,8 @@ import argparse
 from transformer.cli.arguments import Once, add_checkpoint, add_run, as_path, positive
 from transformer.cli.terminal import say
 
-HELP = "write a model for CTranslate2, Argos Translate or Hugging Face, proven to compute the same"
-FORMATS = ("ctranslate2", "argos", "hugging-face")
+HELP = "write a model for CTranslate2, Argos Translate, Hugging Face or Marian, proven to compute the same"
+FORMATS = ("ctranslate2", "argos", "hugging-face", "marian")
 QUANTIZATIONS = ("int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float16", "bfloat16", "float32")
 
 
