@@ -105,6 +105,7 @@ def _ctranslate2(path: Path, found: Imported, sentences: list[Sentence]) -> tupl
         import ctranslate2
     except ImportError:
         raise ImportError("pip install ctranslate2 would check it") from None
+    path = path if (path / "model.bin").exists() else path / "model"
     translator = ctranslate2.Translator(str(path), device="cpu", compute_type="float32", intra_threads=1)
     tok = found.tokenizer
     sources = [[tok.source.id_to_piece(i) for i in each.source] for each in sentences]
