@@ -133,4 +133,6 @@ class _Reader:
             if name not in found:
                 raise ValueError(f"{alias!r} stands for {name!r}, which is not there")
             found[alias] = found[name]
+            if f"{name}_scale" in found:  # which has no alias of its own
+                found[f"{alias}_scale"] = found[f"{name}_scale"]
         return found

@@ -17,6 +17,7 @@ from transformer.interchange.checking import Check, check_import
 from transformer.interchange.foreign import Folder, Imported, built
 from transformer.interchange.read_ctranslate2 import is_ctranslate2, read_ctranslate2
 from transformer.interchange.read_hugging_face import is_hugging_face, read_hugging_face
+from transformer.interchange.read_marian import is_marian, read_marian
 from transformer.runs.checkpoint import save_checkpoint
 from transformer.runs.layout import step_name
 from transformer.runs.run import Run, write_run
@@ -25,6 +26,7 @@ from transformer.system.memory import enough_memory
 READERS: tuple[tuple[Callable[[Folder], bool], Callable[[Folder], Imported]], ...] = (
     (is_hugging_face, read_hugging_face),
     (is_ctranslate2, read_ctranslate2),
+    (is_marian, read_marian),
 )
 """How each kind of folder is recognized and read."""
 PAIR = re.compile(r"(?:^|[-_])([a-z]{2,3})-([a-z]{2,3})$")

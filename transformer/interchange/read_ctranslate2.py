@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from transformer import atomic
@@ -16,7 +15,6 @@ from transformer.data.tokenizer import Tokenizer
 from transformer.errors import CheckpointError
 from transformer.interchange.ctranslate2_file import Variables
 from transformer.interchange.foreign import (
-    IMPOSSIBLE,
     Folder,
     Imported,
     embedding_weights,
@@ -25,6 +23,7 @@ from transformer.interchange.foreign import (
     ordered_tokenizer,
     positions_of,
     tying,
+    with_pad,
     without,
 )
 
@@ -57,19 +56,21 @@ def read_ctranslate2(folder: Folder) -> Imported:
     if folder.find(BINARY) is None:
         folder = Folder(folder.path / "model", folder.root)
     values = folder.json("config.json") if folder.find("config.json") else {}
-    if not values.get("add_source_eos", False) or values.get("add_source_bos", False):
-        raise CheckpointError(f"{folder.path}: the source has no eos, which this package always adds")
     variables = Variables(folder.file(BINARY))
+    zero = bool(variables.number("decoder/start_from_zero_embedding"))
+    if values.get("add_source_bos", False) or not (zero or values.get("add_source_eos", False)):
+        # Models of Marian were trained with eos, also where the tokenizer adds it.
+        raise CheckpointError(f"{folder.path}: the source has no eos, or bos, but this package always adds eos alone")
     cfg, weights, bias = _network(variables, values)
     vocabularies = _vocabulary(folder, "source"), _vocabulary(folder, "target")
     special = _special(vocabularies[1], values, folder.path)
     start = str(values.get("decoder_start_token") or special.bos)
-    begin = "zero" if variables.number("decoder/start_from_zero_embedding") else _begin(start, special, folder.path)
+    begin = "zero" if zero else _begin(start, special, folder.path)
     variables.refuse_rest()
     tok, notes = _tokenizer(beside, folder, vocabularies, special)
     weights = {**weights, **({} if bias is None else {"output_bias": bias})}
     if special.pad not in vocabularies[1]:
-        weights = _with_pad(weights, len(vocabularies[1]))
+        weights = with_pad(weights, len(vocabularies[1]))
     elif begin == "zero":
         weights["target_embedding.weight"][tok.pad] = 0.0
     elif begin == "pad" and not weights["target_embedding.weight"][tok.pad].any():
@@ -187,14 +188,3 @@ def _tokenizer(
                 return ordered_tokenizer(models, (source, target), special), missing_pieces(models, (source, target))
     known = ", ".join(" and ".join(names) for names in MODELS)
     raise CheckpointError(f"{folder.path} has no SentencePiece model beside it; put it there as one of: {known}")
-
-
-def _with_pad(weights: dict[str, Tensor], size: int) -> dict[str, Tensor]:
-    """Return the weights with a row for padding, an id that is never chosen."""
-    made = {}
-    for name, each in weights.items():
-        grows = name in ("source_embedding.weight", "target_embedding.weight", "output.weight")
-        made[name] = torch.cat((each, torch.zeros(1, each.shape[1]))) if grows else each
-    bias = weights.get("output_bias", torch.zeros(size))
-    made["output_bias"] = torch.cat((bias, torch.tensor([IMPOSSIBLE])))
-    return made
