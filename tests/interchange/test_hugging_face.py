@@ -128,5 +128,8 @@ def test_a_run_can_be_exported(trained_run: Path, tmp_path: Path) -> None:
         "generation_config.json",
         "manifest.json",
         "model.safetensors",
-        "tokenizer.model",
+        "source.spm",
+        "target.spm",
+        "tokenizer_config.json",
+        "vocab.json",
     ]

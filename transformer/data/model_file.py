@@ -13,8 +13,9 @@ TRAINER, NORMALIZER, CLEANED, PREFIX = 2, 3, 200, 201
 """Numbers of the fields of a model: how it was trained, how it normalizes, and our marks: that it learned from clean
 text, and what is put before each source text."""
 MODEL_TYPE, COVERAGE = 3, 10
-"""Numbers of the fields of TRAINER. NAME is the one of NORMALIZER."""
-NAME = 1
+"""Numbers of the fields of TRAINER."""
+NAME, CHARSMAP = 1, 2
+"""Numbers of the fields of NORMALIZER: the name of its rule, and the rule, compiled."""
 KINDS = {1: "unigram", 2: "bpe"}
 BYTES_OF = {1: 8, 5: 4}
 """The sizes of values by the types that have one."""
@@ -69,9 +70,30 @@ def read_outline(model: bytes) -> Outline:
 
 def mark_cleaned(model: bytes, normalization: str) -> bytes:
     """Return a serialized model that says it learned from clean text, normalized by a rule of this name."""
-    name = normalization.encode()
-    normalizer = bytes([NAME << 3 | 2, len(name)]) + name
-    return model + bytes([NORMALIZER << 3 | 2, len(normalizer)]) + normalizer + b"\xc0\x0c\x01"  # 200 << 3, then 1
+    normalizer = _bytes_field(NAME, normalization.encode())
+    return model + _bytes_field(NORMALIZER, normalizer) + b"\xc0\x0c\x01"  # 200 << 3, then 1
+
+
+def with_charsmap(model: bytes, charsmap: bytes) -> bytes:
+    """Return a serialized model with another compiled rule of normalization, under the name that it has."""
+    return model + _bytes_field(NORMALIZER, _bytes_field(CHARSMAP, charsmap))
+
+
+def read_charsmap(model: bytes) -> bytes:
+    """Return the compiled rule of normalization of a serialized model, empty if it has none."""
+    found = b""
+    for number, value in fields(model, skipped=1):
+        if number == NORMALIZER and isinstance(value, bytes):
+            rule = dict(fields(value)).get(CHARSMAP, found)
+            found = rule if isinstance(rule, bytes) else found
+    return found
+
+
+def _bytes_field(number: int, value: bytes) -> bytes:
+    size, rest = b"", len(value)
+    while rest >= 0x80:
+        size, rest = size + bytes([rest & 0x7F | 0x80]), rest >> 7
+    return bytes([number << 3 | 2]) + size + bytes([rest]) + value
 
 
 def mark_prefix(model: bytes, prefix: str) -> bytes:
