@@ -74,8 +74,9 @@ def import_model(
             state = {"tokenizer": tok.fingerprint, "imported": origin, "versions": {"transformer": __version__}}
             save_checkpoint(path, model.state_dict(), None, state)
             run.point("best", path)
-            write_model_card(replace(run, path=temporary))
-    return Made(Run(folder, cfg, tok), found, check)
+        run = Run(folder, cfg, tok)
+        write_model_card(run)
+    return Made(run, found, check)
 
 
 def _read(folder: Folder) -> Imported:
