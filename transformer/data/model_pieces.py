@@ -100,6 +100,7 @@ def in_order(
             made.append(Piece(text, worst - PENALTY))
         else:
             made.append(Piece(text, LAST, UNUSED if target and text not in known else CONTROL))
+    there = {each.text for each in made}
     usual = (each for each in known.values() if each.kind in (NORMAL, USER_DEFINED, BYTE))
     return with_pieces(model, made, special), [each.text for each in usual if each.text not in there]
 

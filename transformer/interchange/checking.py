@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from transformer import atomic
 from transformer.data.tokenizer import Tokenizer
 from transformer.errors import TransformerError
 from transformer.interchange.foreign import Imported
@@ -105,9 +106,11 @@ def _ctranslate2(path: Path, found: Imported, sentences: list[Sentence]) -> tupl
         import ctranslate2
     except ImportError:
         raise ImportError("pip install ctranslate2 would check it") from None
+    path = path if (path / "model.bin").exists() else path / "model"
     translator = ctranslate2.Translator(str(path), device="cpu", compute_type="float32", intra_threads=1)
     tok = found.tokenizer
-    sources = [[tok.source.id_to_piece(i) for i in each.source] for each in sentences]
+    end = [] if atomic.read_json(path / "config.json").get("add_source_eos") else [tok.eos]
+    sources = [[tok.source.id_to_piece(i) for i in [*each.source, *end]] for each in sentences]
     scored = translator.score_batch(sources, [tok.pieces(each.target) for each in sentences])
     return [torch.tensor(each.log_probs) for each in scored], f"ctranslate2 {ctranslate2.__version__}"
 

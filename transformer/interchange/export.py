@@ -125,7 +125,8 @@ def export_run(path: Path, folder: Path, to: str, choices: Choices) -> Export:
         with new_export(folder) as new:
             form.write(subject, new)
             found = Export(folder, to, checkpoint.name, _prove(form, subject, new))
-            use = f"{form.use(subject)}\n\n{NORMALIZED}"
+            tag = f"\n\nPut `{tag} ` before each text." if (tag := run.tokenizer.source_prefix) else ""
+            use = f"{form.use(subject)}{tag}\n\n{NORMALIZED}"
             card = write_card(run, checkpoint.name, use, found.lines, choices.licence, form.library)
             if form.finish is not None:
                 form.finish(subject, new, card)

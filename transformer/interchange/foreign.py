@@ -180,6 +180,17 @@ def without(bias: Tensor, silent: Iterable[int]) -> tuple[Tensor, tuple[int, ...
     return bias, found
 
 
+def with_pad(weights: Weights, size: int) -> Weights:
+    """Return the weights with a row for padding, an id that is never chosen."""
+    made = {}
+    for name, each in weights.items():
+        grows = name in ("source_embedding.weight", "target_embedding.weight", "output.weight")
+        made[name] = torch.cat((each, torch.zeros(1, each.shape[1]))) if grows else each
+    bias = weights.get("output_bias", torch.zeros(size))
+    made["output_bias"] = torch.cat((bias, torch.tensor([IMPOSSIBLE])))
+    return made
+
+
 def built(found: Imported, length: int) -> Transformer:
     """Return the network of an imported model. Raises CheckpointError if a weight has another shape."""
     tok = found.tokenizer

@@ -14,6 +14,7 @@ from typing import Any
 from safetensors.numpy import save_file
 
 from transformer.config import DecodeConfig
+from transformer.data.tags import TAG
 from transformer.data.tokenizer import Tokenizer
 from transformer.interchange.common import POSITIONS, Array, array, bias_array, check_export, new_export
 from transformer.interchange.portable import portable_models
@@ -218,8 +219,9 @@ def _tokenizer_config(tokenizer: Tokenizer, languages: tuple[str, str]) -> dict[
 
 
 def _vocabulary(processor: Any) -> dict[str, int]:
-    """Return the ids of all pieces."""
-    return {processor.id_to_piece(i): i for i in range(processor.get_piece_size())}
+    """Return the ids of all pieces. Tags of languages are named as MarianTokenizer looks for them."""
+    pieces = map(processor.id_to_piece, range(processor.get_piece_size()))
+    return {piece[1:] if TAG.fullmatch(piece[1:]) else piece: i for i, piece in enumerate(pieces)}
 
 
 def _special_ids(model: Transformer, tokenizer: Tokenizer) -> dict[str, Any]:

@@ -15,7 +15,9 @@ from transformer.errors import CheckpointError, ConfigError
 from transformer.evaluation.model_card import write_model_card
 from transformer.interchange.checking import Check, check_import
 from transformer.interchange.foreign import Folder, Imported, built
+from transformer.interchange.read_ctranslate2 import is_ctranslate2, read_ctranslate2
 from transformer.interchange.read_hugging_face import is_hugging_face, read_hugging_face
+from transformer.interchange.read_marian import is_marian, read_marian
 from transformer.runs.checkpoint import save_checkpoint
 from transformer.runs.layout import step_name
 from transformer.runs.run import Run, write_run
@@ -23,6 +25,8 @@ from transformer.system.memory import enough_memory
 
 READERS: tuple[tuple[Callable[[Folder], bool], Callable[[Folder], Imported]], ...] = (
     (is_hugging_face, read_hugging_face),
+    (is_ctranslate2, read_ctranslate2),
+    (is_marian, read_marian),
 )
 """How each kind of folder is recognized and read."""
 PAIR = re.compile(r"(?:^|[-_])([a-z]{2,3})-([a-z]{2,3})$")
@@ -70,8 +74,9 @@ def import_model(
             state = {"tokenizer": tok.fingerprint, "imported": origin, "versions": {"transformer": __version__}}
             save_checkpoint(path, model.state_dict(), None, state)
             run.point("best", path)
-            write_model_card(replace(run, path=temporary))
-    return Made(Run(folder, cfg, tok), found, check)
+        run = Run(folder, cfg, tok)
+        write_model_card(run)
+    return Made(run, found, check)
 
 
 def _read(folder: Folder) -> Imported:

@@ -139,7 +139,7 @@ def make_sample(run: Run, count: int) -> Sample:
     if not pairs:
         name, pairs = "random pieces", _random_pairs(tok, count)
     chosen = [pairs[place * len(pairs) // count] for place in range(count)] if len(pairs) > count else pairs
-    texts = [pair.source for pair in chosen]
+    texts = [f"{tok.source_prefix} {pair.source}".strip() for pair in chosen]  # as users of other runtimes must write
     limit = run.config.data.max_length
     sources = [ids[:limit] for ids in tok.encode_source(texts)]
     targets = [ids[:limit] for ids in tok.encode_target([pair.target for pair in chosen])]
