@@ -123,7 +123,9 @@ def is_text(node: ast.AST) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
-DANGER = re.compile(r"\bpickle\b(?!\w)|torch\.load\(|\beval\(|\bexec\(|yaml\.load\(|shell=True|extractall\(")
+DANGER = re.compile(
+    r"\bpickle\b(?!\w)|torch\.load\((?!.*weights_only=True)|\beval\(|\bexec\(|yaml\.load\(|shell=True|extractall\("
+)
 
 
 @pytest.mark.parametrize("path", FILES, ids=module)

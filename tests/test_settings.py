@@ -153,12 +153,32 @@ def test_each_dropout_zeroes_its_own_share(
     assert [shape for _, shape in dropped] == shapes
 
 
-@pytest.mark.parametrize("start", ["bos", "pad"])
+@pytest.mark.parametrize("start", ["bos", "pad", "zero"])
 def test_the_decoder_reads_first_what_it_was_told(tiny: Config, tmp_path: Path, start: str) -> None:
     cfg = config_file.override(tiny, [f"model.decoder_start={start}"])
     loop = build_loop(cfg, tmp_path / "run", CPU, Ranks(), Stopwatch())
     tok, batches = loop.data.tokenizer, next(loop.cut_updates()).batches
-    assert set(batches[0].input_BT[:, 0].tolist()) == {tok.pad if start == "pad" else tok.bos}
+    assert set(batches[0].input_BT[:, 0].tolist()) == {tok.bos if start == "bos" else tok.pad}
+
+
+@pytest.mark.parametrize("tied", ["all", "none"])
+def test_a_decoder_that_starts_with_zeros_does_so_after_training(tiny: Config, tmp_path: Path, tied: str) -> None:
+    wishes = ["model.decoder_start=zero", f"model.tied={tied}", "train.weight_decay=0.1", "train.label_smoothing=0.1"]
+    loop = build_loop(config_file.override(tiny, wishes), tmp_path / "run", CPU, Ranks(), Stopwatch())
+    model, tok = loop.trainer.model, loop.data.tokenizer
+    before = model.target_embedding.weight.detach().clone()
+    loop.update(next(loop.cut_updates()))
+    changed = (model.target_embedding.weight != before).any(1)
+    assert (model.target_embedding.weight[tok.pad] == 0).all()
+    assert not changed[tok.pad]
+    assert changed[tok.eos if tied == "all" else tok.bos + 2]
+
+
+def test_norms_add_the_epsilon_that_they_were_given() -> None:
+    cfg = dataclasses.replace(SMALL, norm="pre", norm_epsilon=0.01)
+    norms = [each for each in Transformer(cfg, (9, 9), 0, 2, 8).modules() if isinstance(each, torch.nn.LayerNorm)]
+    assert len(norms) == 2 * 2 + 3 * 3 + 2
+    assert {each.eps for each in norms} == {0.01}
 
 
 # ---- training ---------------------------------------------------------------------------------------------

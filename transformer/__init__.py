@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 from transformer.errors import CheckpointError, ConfigError, DataError, DeviceError, TransformerError
 
 if TYPE_CHECKING:
-    from transformer.api import Model, TrainingResult, check, compare, evaluate, load, train
+    from transformer.api import Model, TrainingResult, check, compare, evaluate, export, load, train
     from transformer.decoding.translator import Translation
     from transformer.evaluation.check import Check
     from transformer.evaluation.compare import Comparison
     from transformer.evaluation.evaluate import Evaluation
+    from transformer.interchange.export import Export
 
 __version__ = "0.5.0"
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "DataError",
     "DeviceError",
     "Evaluation",
+    "Export",
     "Model",
     "TrainingResult",
     "TransformerError",
@@ -39,15 +41,19 @@ __all__ = [
     "check",
     "compare",
     "evaluate",
+    "export",
     "load",
     "train",
 ]
 
-_LAZY = dict.fromkeys(("Model", "TrainingResult", "check", "compare", "evaluate", "load", "train"), "transformer.api")
+_LAZY = dict.fromkeys(
+    ("Model", "TrainingResult", "check", "compare", "evaluate", "export", "load", "train"), "transformer.api"
+)
 _LAZY["Translation"] = "transformer.decoding.translator"
 _LAZY["Check"] = "transformer.evaluation.check"
 _LAZY["Comparison"] = "transformer.evaluation.compare"
 _LAZY["Evaluation"] = "transformer.evaluation.evaluate"
+_LAZY["Export"] = "transformer.interchange.export"
 
 if not TYPE_CHECKING:  # a type checker would accept any attribute of a module that defines this function
 

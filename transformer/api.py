@@ -1,4 +1,4 @@
-"""The Python interface: load a model, translate, score, evaluate, compare, check and train.
+"""The Python interface: load a model, translate, score, evaluate, compare, check, export and train.
 
 Errors that a user can fix are a TransformerError with the sentence that the command line prints. Messages go to the
 logger `transformer`; nothing is printed.
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from transformer.evaluation.check import Check
     from transformer.evaluation.compare import Comparison
     from transformer.evaluation.evaluate import Evaluation
+    from transformer.interchange.export import Export
     from transformer.runs.run import Run
 
 StrPath = str | os.PathLike[str]
@@ -228,6 +229,35 @@ def check(
     _check_split(split or "test")
     opened, translator, used = _load(run, overrides, device, checkpoint)
     return check_run(opened, translator, used, TextChoice(split or "", _path(source), _paths(reference)), lines)
+
+
+def export(
+    run: StrPath,
+    folder: StrPath,
+    to: Literal["ctranslate2", "argos", "hugging-face", "marian"],
+    *,
+    quantization: str | None = None,
+    checkpoint: str | None = None,
+    lines: int = 100,
+    licence: str | None = None,
+    version: str = "1.0",
+) -> Export:
+    """Write a model for another runtime into a new folder, after comparing it with this one.
+
+    The exported model is loaded in its runtime, and log-probabilities and translations of `lines` sentences of the run
+    are compared. If they are not the same, TransformerError is raised and nothing is written. If the runtime is not
+    installed, `proof` of the result is None. `quantization` is one of CTranslate2's, such as `int8`, for `ctranslate2`
+    and `argos`. `licence` is for the model card; `version` is that of an Argos package.
+
+    >>> found = transformer.export("runs/mine", "exported", "ctranslate2")
+    >>> found.proof.largest < 1e-4, found.proof.greedy == found.proof.searched
+    (True, True)
+    """
+    from transformer.interchange.export import FORMATS, Choices, export_run
+
+    if to not in FORMATS:
+        raise ConfigError(f"to must be one of {', '.join(FORMATS)}, not {to!r}")
+    return export_run(expanded(run), expanded(folder), to, Choices(quantization, checkpoint, lines, licence, version))
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,9 @@ class TokenizerConfig:
     letters too."""
     sample: Annotated[int, (1, 10**9)] = 1_000_000
     """Number of sentence pairs, drawn at random from the corpora, to learn the vocabulary from."""
+    source_prefix: str | None = None
+    """A piece to put before each source text, such as `>>fra<<`: it tells an imported multilingual model which language
+    to translate into. A text that begins with such a piece keeps its own. `""` puts nothing there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +116,12 @@ class ModelConfig:
     """Which of source embedding, target embedding and output projection share one matrix."""
     output_bias: bool = False
     """Whether the output projection adds a bias per vocabulary piece."""
-    decoder_start: Literal["bos", "pad"] = "bos"
-    """First input token of the decoder."""
+    positions: Literal["paper", "marian"] = "paper"
+    """Position table: the paper's, as in most programs, or Marian's, whose wavelengths differ by an exponent."""
+    norm_epsilon: Annotated[float, (1e-12, 0.1)] = 1e-5
+    """Added to the variance in LayerNorm: 1e-5 in PyTorch and most programs, 1e-6 in Marian."""
+    decoder_start: Literal["bos", "pad", "zero"] = "bos"
+    """First input of the decoder: the embedding of bos or of pad, or a vector of zeros as in Marian."""
     dropout: Fraction = 0.1
     """Dropout rate of each sub-layer's output and of the sums of embeddings and position encodings."""
     attention_dropout: Fraction = 0.0

@@ -232,7 +232,7 @@ class _Reader:
         nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
         if kinds[-1] is not ... and len(nodes) != len(kinds):
             raise self.fail(node, f"{dotted} needs {len(kinds)} values, not {len(nodes)}")
-        if not nodes:
+        if not nodes and dotted != "data.train":  # which an imported model does not have
             raise self.fail(node, f"{dotted} is empty")
         each = [kinds[0]] * len(nodes) if kinds[-1] is ... else list(kinds)
         return tuple(

@@ -95,6 +95,12 @@ def test_unsupported_models_are_not_exported(tok: Tokenizer, tmp_path: Path) -> 
     )
     with pytest.raises(ConfigError, match=sentence):
         write_hugging_face(build(replace(KINDS["pre"], tied="none"), tok), tok, tmp_path / "out")
+    with pytest.raises(
+        ConfigError, match="model.positions is marian, not paper, the only table of its post-norm model"
+    ):
+        write_hugging_face(build(replace(KINDS["post"], positions="marian"), tok), tok, tmp_path / "out")
+    with pytest.raises(ConfigError, match="model.norm_epsilon is 1e-06, not 1e-05"):
+        write_hugging_face(build(replace(KINDS["post"], norm_epsilon=1e-6), tok), tok, tmp_path / "out")
     with pytest.raises(ConfigError, match="already exists; choose a new folder to export to"):
         write_hugging_face(build(KINDS["pre"], tok), tok, tmp_path)
 
@@ -122,5 +128,8 @@ def test_a_run_can_be_exported(trained_run: Path, tmp_path: Path) -> None:
         "generation_config.json",
         "manifest.json",
         "model.safetensors",
-        "tokenizer.model",
+        "source.spm",
+        "target.spm",
+        "tokenizer_config.json",
+        "vocab.json",
     ]

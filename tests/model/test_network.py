@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from typing import Any
 
 import pytest
@@ -171,6 +172,26 @@ def test_layers_equal_those_of_torch(model: Transformer) -> None:
         y = block(y, memory, tgt_mask=mask, memory_key_padding_mask=source == PAD)
     y = model.decoder_norm(y) if model.decoder_norm is not None else y
     torch.testing.assert_close(model.hidden(source, target), y, atol=1e-5, rtol=1e-5)
+
+
+def test_marians_sinusoids_end_at_its_longest_wavelength() -> None:
+    """As its code computes them: the rate of pair i is 10,000 to the power of -i / (pairs - 1)."""
+    for width in (8, 6, 512):
+        table, pairs = sinusoids(60, width, "marian"), width // 2
+        for position, i in itertools.product((0, 1, 59), (0, 1, pairs // 2, pairs - 1)):
+            angle = position * math.exp(-i * math.log(10_000) / (pairs - 1))
+            assert table[position, i].item() == pytest.approx(math.sin(angle), abs=1e-6)
+            assert table[position, pairs + i].item() == pytest.approx(math.cos(angle), abs=1e-6)
+    assert sinusoids(5, 2, "marian").isfinite().all()
+
+
+def test_a_model_uses_its_position_table_also_beyond_its_first_length() -> None:
+    source, target = ids(2, 6), ids(2, 30, seed=1)
+    made = {kind: make(positions=kind) for kind in ("paper", "marian")}
+    for kind, each in made.items():
+        each(source, target)
+        assert torch.equal(each.positions_LD, sinusoids(len(each.positions_LD), 16, kind))
+    assert not torch.allclose(made["paper"](source, target), made["marian"](source, target), atol=1e-3)
 
 
 def test_sinusoids_match_the_paper_with_sines_first() -> None:

@@ -76,7 +76,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "activation": ("relu", "gelu", "swish"),
     "tied": ("all", "target", "none"),
     "output_bias": (False, True),
-    "decoder_start": ("bos", "pad"),
+    "decoder_start": ("bos", "pad", "zero"),
 }
 """The values of each setting with a fixed choice, all of which every engine supports."""
 
@@ -103,6 +103,6 @@ def test_accepted_values_as_text() -> None:
 def test_a_setting_without_a_default_must_be_named() -> None:
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Needing(ModelConfig):
-        positions: str
+        rotation: str
 
-    assert unsupported(Needing(positions="rotary"), {}) is not None
+    assert unsupported(Needing(rotation="rotary"), {}) is not None

@@ -18,6 +18,7 @@ KINDS = {
     "post-target": replace(SMALL, tied="target", activation="swish", decoder_start="pad"),
     "post-none": replace(SMALL, tied="none"),
     "pre": replace(SMALL, norm="pre"),
+    "pre-marian": replace(SMALL, norm="pre", positions="marian", decoder_start="zero"),
     "pre-pad": replace(SMALL, norm="pre", decoder_start="pad", output_bias=True),
 }
 SOURCES = [[10, 20, 30, 40, 50, 60], [70], [5, 6, 7, 8]]

@@ -5,7 +5,20 @@ from __future__ import annotations
 import argparse
 from typing import Protocol
 
-from transformer.cli import average, check, compare, evaluate, info, report, score, train, translate, tune
+from transformer.cli import (
+    average,
+    check,
+    compare,
+    evaluate,
+    export,
+    import_,
+    info,
+    report,
+    score,
+    train,
+    translate,
+    tune,
+)
 
 
 class Command(Protocol):
@@ -31,6 +44,8 @@ COMMANDS: dict[str, Command] = {
     "report": report,
     "score": score,
     "average": average,
+    "export": export,
+    "import": import_,
     "info": info,
 }
 """In the order of `transformer --help`."""

@@ -9,11 +9,13 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-TRAINER, NORMALIZER, CLEANED = 2, 3, 200
-"""Numbers of the fields of a model: how it was trained, how it normalizes, and our mark: it learned from clean text."""
+TRAINER, NORMALIZER, CLEANED, PREFIX = 2, 3, 200, 201
+"""Numbers of the fields of a model: how it was trained, how it normalizes, and our marks: that it learned from clean
+text, and what is put before each source text."""
 MODEL_TYPE, COVERAGE = 3, 10
-"""Numbers of the fields of TRAINER. NAME is the one of NORMALIZER."""
-NAME = 1
+"""Numbers of the fields of TRAINER."""
+NAME, CHARSMAP = 1, 2
+"""Numbers of the fields of NORMALIZER: the name of its rule, and the rule, compiled."""
 KINDS = {1: "unigram", 2: "bpe"}
 BYTES_OF = {1: 8, 5: 4}
 """The sizes of values by the types that have one."""
@@ -31,6 +33,8 @@ class Outline(NamedTuple):
     """The name of the rule by which it changes text."""
     cleaned: bool
     """Whether it learned from text without invisible characters. Those up to version 0.2.0 did not."""
+    prefix: str = ""
+    """What is put before each source text, such as the tag of the language to translate into."""
 
     @property
     def plain(self) -> bool:
@@ -40,8 +44,8 @@ class Outline(NamedTuple):
 
 def read_outline(model: bytes) -> Outline:
     """Return what a serialized model says about itself, without loading it. Raises IndexError if it is cut short."""
-    pieces, cleaned, trainer, normalizer = 0, False, b"", b""
-    for number, value in _fields(model, skipped=1):
+    pieces, cleaned, prefix, trainer, normalizer = 0, False, b"", b"", b""
+    for number, value in fields(model, skipped=1):
         if number == 1:
             pieces += 1
         elif number == TRAINER and isinstance(value, bytes):
@@ -50,7 +54,9 @@ def read_outline(model: bytes) -> Outline:
             normalizer += value
         elif number == CLEANED:
             cleaned = value == 1
-    how, name = dict(_fields(trainer)), dict(_fields(normalizer)).get(NAME, b"nmt_nfkc")
+        elif number == PREFIX and isinstance(value, bytes):
+            prefix = value
+    how, name = dict(fields(trainer)), dict(fields(normalizer)).get(NAME, b"nmt_nfkc")
     kind, coverage = how.get(MODEL_TYPE, 1), how.get(COVERAGE)
     return Outline(
         pieces,
@@ -58,17 +64,45 @@ def read_outline(model: bytes) -> Outline:
         struct.unpack("<f", coverage)[0] if isinstance(coverage, bytes) and len(coverage) == 4 else 0.9995,
         name.decode(errors="replace") if isinstance(name, bytes) else "",
         cleaned,
+        prefix.decode(errors="replace"),
     )
 
 
 def mark_cleaned(model: bytes, normalization: str) -> bytes:
     """Return a serialized model that says it learned from clean text, normalized by a rule of this name."""
-    name = normalization.encode()
-    normalizer = bytes([NAME << 3 | 2, len(name)]) + name
-    return model + bytes([NORMALIZER << 3 | 2, len(normalizer)]) + normalizer + b"\xc0\x0c\x01"  # 200 << 3, then 1
+    normalizer = _bytes_field(NAME, normalization.encode())
+    return model + _bytes_field(NORMALIZER, normalizer) + b"\xc0\x0c\x01"  # 200 << 3, then 1
 
 
-def _fields(message: bytes, skipped: int = 0) -> Iterator[tuple[int, int | bytes]]:
+def with_charsmap(model: bytes, charsmap: bytes) -> bytes:
+    """Return a serialized model with another compiled rule of normalization, under the name that it has."""
+    return model + _bytes_field(NORMALIZER, _bytes_field(CHARSMAP, charsmap))
+
+
+def read_charsmap(model: bytes) -> bytes:
+    """Return the compiled rule of normalization of a serialized model, empty if it has none."""
+    found = b""
+    for number, value in fields(model, skipped=1):
+        if number == NORMALIZER and isinstance(value, bytes):
+            rule = dict(fields(value)).get(CHARSMAP, found)
+            found = rule if isinstance(rule, bytes) else found
+    return found
+
+
+def _bytes_field(number: int, value: bytes) -> bytes:
+    size, rest = b"", len(value)
+    while rest >= 0x80:
+        size, rest = size + bytes([rest & 0x7F | 0x80]), rest >> 7
+    return bytes([number << 3 | 2]) + size + bytes([rest]) + value
+
+
+def mark_prefix(model: bytes, prefix: str) -> bytes:
+    """Return a serialized model that says what is put before each source text, up to 127 bytes."""
+    content = prefix.encode()
+    return model + b"\xca\x0c" + bytes([len(content)]) + content  # 201 << 3 | 2
+
+
+def fields(message: bytes, skipped: int = 0) -> Iterator[tuple[int, int | bytes]]:
     """Yield the number and the value of each field of a protocol buffer, without the value of one that is `skipped`."""
     place, short, end = 0, skipped << 3 | 2, len(message)
     while place < end:

@@ -22,7 +22,7 @@ from transformer.data.corpus import Pair
 from transformer.data.dataset import FORMAT, Dataset, open_dataset
 from transformer.data.encode import encode_corpora, log_unknown, text_hashes, with_commas
 from transformer.data.tokenizer import Tokenizer, learn_tokenizer, load_tokenizer
-from transformer.errors import DataError
+from transformer.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,9 @@ class Data:
 
 
 def check_corpora(data: DataConfig) -> None:
-    """Raise DataError for a local file that does not exist, before any work is done."""
+    """Raise DataError for a local file that does not exist, before any work is done; ConfigError if there is none."""
+    if not data.train:
+        raise ConfigError("data.train is empty; name the text to train on")
     for each in (*data.train, data.valid, data.test):
         if each is not None:
             corpus.check_files(each)

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from transformer import atomic
 from transformer.config import Config, Normalization, TokenizerConfig
 from transformer.data.learning import learn_model
-from transformer.data.model_file import Outline, mark_cleaned, read_outline
+from transformer.data.model_file import Outline, mark_cleaned, mark_prefix, read_outline
 from transformer.data.subword_sampling import SubwordSampler
+from transformer.data.tags import TAG, with_prefix
 from transformer.data.text import reveal_reserved, text_rule
-from transformer.data.word_cache import SentenceEncoder, WordCache, splits_at_spaces
-from transformer.errors import CheckpointError, DataError
+from transformer.data.word_cache import SPACE, SentenceEncoder, WordCache, splits_at_spaces
+from transformer.errors import CheckpointError, ConfigError, DataError
 
 Ints = NDArray[Any]
 LARGEST_MODEL, MOST_PIECES = 64 << 20, 1_000_000
@@ -51,11 +52,13 @@ class Tokenizer:
     def __init__(self, source: bytes, target: bytes | None = None) -> None:
         """Take serialized SentencePiece models. Without `target`, the source model is used for both sides."""
         self.models = (source,) if target is None else (source, target)
-        opened = [_open(model) for model in self.models]
+        opened = [open_model(model) for model in self.models]
         self.source, self.target = opened[0][0], opened[-1][0]
         self.outlines = [outline for _, outline in opened]
+        self.source_prefix = self.outlines[0].prefix
+        """What is put before each source text."""
         rules = [text_rule(outline.cleaned, outline.normalization == "nfc") for outline in self.outlines]
-        self.rules = rules[0], rules[-1]
+        self.rules = with_prefix(rules[0], self.source_prefix, self.has_tag), rules[-1]
         """For each side, what is done to text besides what SentencePiece does."""
         self.lacking = [_lacking(processor) for processor, _ in (opened[0], opened[-1])]
         """For each side, which ids stand for characters that the vocabulary lacks: the unknown piece, and bytes."""
@@ -64,11 +67,12 @@ class Tokenizer:
         self.pad, self.unk, self.bos, self.eos = _special_ids(self.target)
         if _special_ids(self.source) != (self.pad, self.unk, self.bos, self.eos):
             raise CheckpointError("the two vocabularies disagree on the ids of their special pieces")
+        self.joint = len(opened) == 1 or _pieces(self.source) == _pieces(self.target)
+        """Whether both sides share one vocabulary. Each may have a model that segments text into a part of it."""
 
-    @property
-    def joint(self) -> bool:
-        """Whether both sides share one vocabulary."""
-        return len(self.models) == 1
+    def has_tag(self, text: str) -> bool:
+        """Return whether a text such as `>>fra<<` is one piece of the source vocabulary."""
+        return bool(TAG.fullmatch(text)) and self.source.piece_to_id(SPACE + text) != self.unk
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -78,7 +82,7 @@ class Tokenizer:
     @property
     def never_chosen(self) -> tuple[int, ...]:
         """Ids that a translation may contain only in a forced prefix: pad, unk and bos."""
-        return self.pad, self.unk, self.bos
+        return tuple(dict.fromkeys((self.pad, self.unk, self.bos)))
 
     @property
     def fingerprint(self) -> str:
@@ -108,7 +112,7 @@ class Tokenizer:
                 WordCache(side, outline.plain) if splits_at_spaces(side) else SentenceEncoder(side)
                 for side, outline in ((self.source, self.outlines[0]), (self.target, self.outlines[-1]))
             ]
-            self._coders = made[:1] * 2 if self.joint else made
+            self._coders = made[:1] * 2 if len(self.models) == 1 else made
         rows = [coder.encode(texts) for coder, texts in zip(self._coders, (sources, targets), strict=True)]
         left, right = (
             Flat(np.frombuffer(b"".join(side), np.int32), np.fromiter(map(len, side), np.int64, len(side)) // 4)
@@ -152,20 +156,19 @@ class Tokenizer:
 
     def save(self, folder: Path) -> None:
         """Write `tokenizer.model`, or `source.model` and `target.model`."""
-        for name, model in zip(file_names(self.joint), self.models, strict=True):
+        for name, model in zip(file_names(len(self.models) == 1), self.models, strict=True):
             atomic.write_bytes(folder / name, model)
 
 
-def file_names(joint: bool) -> tuple[str, ...]:
+def file_names(single: bool) -> tuple[str, ...]:
     """Return the names of a tokenizer's files."""
-    return ("tokenizer.model",) if joint else ("source.model", "target.model")
+    return ("tokenizer.model",) if single else ("source.model", "target.model")
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
     """Return the tokenizer of a run or model folder. Raises CheckpointError if there is none."""
-    joint = (folder / file_names(True)[0]).exists()
     models = []
-    for name in file_names(joint):
+    for name in file_names((folder / file_names(True)[0]).exists()):
         path = folder / name
         if not path.is_file():
             raise CheckpointError(
@@ -179,6 +182,10 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
 def learn_tokenizer(sample: Iterable[tuple[str, str]], cfg: TokenizerConfig) -> Tokenizer:
     """Learn a tokenizer from raw sentence pairs. The same pairs in the same order give the same bytes."""
+    if cfg.source_prefix:
+        raise ConfigError(
+            "tokenizer.source_prefix needs a vocabulary that has it: that of an imported model, by train.init_from"
+        )
     clean = text_rule(True, cfg.normalization == "nfc").learned
     raw = list(sample)
     pairs = [(clean(source), clean(target)) for source, target in raw]
@@ -246,7 +253,8 @@ def unseen_characters(tok: Tokenizer, text: str, ids: Sequence[int]) -> str:
     """Return the characters that the source vocabulary has no piece for, of a text and its ids, each once."""
     if not tok.lacking[0][list(ids)].any():
         return ""
-    normal = tok.source.normalize(tok.rules[0].given(text)).replace("\ufffd", "")
+    given = tok.rules[0].given(text).removeprefix(tok.source_prefix)
+    normal = tok.source.normalize(given).replace("\ufffd", "")
     return reveal_reserved("".join(c for c in dict.fromkeys(normal) if tok.source.piece_to_id(c) == tok.unk))
 
 
@@ -262,6 +270,7 @@ def tokenizer_in_use(cfg: Config, tok: Tokenizer) -> Config:
         "kind": outline.kind,
         "vocab_size": asked.vocab_size if fewer else size,
         "joint": tok.joint,
+        "source_prefix": tok.source_prefix or None,
         "byte_fallback": int(tok.lacking[1].sum()) > 1,
         "character_coverage": round(outline.coverage, 6),
         "normalization": outline.normalization if outline.normalization in get_args(Normalization) else None,
@@ -276,7 +285,8 @@ def _reason(error: RuntimeError) -> str:
     return str(error).strip().splitlines()[-1].split("] ")[-1]
 
 
-def _open(model: bytes) -> tuple[sentencepiece.SentencePieceProcessor, Outline]:
+def open_model(model: bytes) -> tuple[sentencepiece.SentencePieceProcessor, Outline]:
+    """Return the processor of a serialized model and what it says about itself. Raises CheckpointError for others."""
     if not model:
         raise CheckpointError("the tokenizer's file is empty")
     try:
@@ -297,7 +307,24 @@ def _lacking(processor: sentencepiece.SentencePieceProcessor) -> Ints:
 
 
 def _special_ids(processor: sentencepiece.SentencePieceProcessor) -> tuple[int, int, int, int]:
-    ids = (processor.pad_id(), processor.unk_id(), processor.bos_id(), processor.eos_id())
-    if min(ids) < 0 or len(set(ids)) < 4:
-        raise CheckpointError("the tokenizer lacks one of the pieces for pad, unk, bos and eos")
-    return ids
+    """Return the ids of pad, unk, bos and eos. Vocabularies of Marian have no bos; that of pad takes its place."""
+    pad, unk, bos, eos = processor.pad_id(), processor.unk_id(), processor.bos_id(), processor.eos_id()
+    if min(pad, unk, eos) < 0 or len({pad, unk, bos, eos}) < 4:
+        raise CheckpointError("the tokenizer lacks one of the pieces for pad, unk and eos")
+    return pad, unk, pad if bos < 0 else bos, eos
+
+
+def _pieces(processor: sentencepiece.SentencePieceProcessor) -> list[str]:
+    pieces: list[str] = processor.id_to_piece(list(range(processor.get_piece_size())))
+    return pieces
+
+
+def tagged(tok: Tokenizer, prefix: str) -> Tokenizer:
+    """Return a tokenizer that puts a tag before each source text, or none if `prefix` is empty."""
+    if prefix == tok.source_prefix:
+        return tok
+    if prefix and not tok.has_tag(prefix):
+        tags = [each[1:] for each in _pieces(tok.source) if TAG.fullmatch(each[1:])]
+        known = f"it has {', '.join(sorted(tags)[:10])}" if tags else "it has none"
+        raise ConfigError(f"tokenizer.source_prefix: the vocabulary has no tag {prefix!r}; {known}")
+    return Tokenizer(mark_prefix(tok.models[0], prefix), *tok.models[1:])

@@ -34,7 +34,7 @@ evaluations were made that would look the same."""
 def write_model_card(run: Run) -> None:
     """Write README.md from the run's configuration, data counts and evaluations."""
     try:
-        sections = [_head(run), _use(run), _scores(run), _data(run), _versions(), _settings(run)]
+        sections = [_head(run), _use(run), _scores(run), data_in_card(run), _versions(), _settings(run)]
     except (ValueError, KeyError, TypeError, AttributeError):
         raise CheckpointError(f"README.md was not written: a report in {run.path} has an unknown format") from None
     text = "\n".join(filter(None, sections))  # a path in it need not be UTF-8
@@ -77,7 +77,7 @@ def scores_in_card(run: Run) -> str:
                 spread = f" ± {score['confidence']:.2f}" if "confidence" in score else ""
                 text = f"{metric.label} {score['score']:.2f}{spread}"
                 row = (*cells, str(record["sentences"]), text, f"`{score['signature']}`")
-                rows.append(f"| {' | '.join(map(_cell, row))} |")
+                rows.append(f"| {' | '.join(map(table_cell, row))} |")
     columns = ("text", "checkpoint", "decoding", "sentences", "score", "signature")
     head = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     return "\n".join(head + rows if rows else [])
@@ -111,7 +111,7 @@ def _checkpoint(values: dict[str, Any]) -> str:
     return f"{name} without moving average" if values.get("weights") == "plain" else name
 
 
-def _cell(text: str) -> str:
+def table_cell(text: str) -> str:
     """Return text that stays in its cell of a Markdown table."""
     plain = text.encode("utf-8", "backslashreplace").decode()  # the name of a file may have bytes that are not UTF-8
     return " ".join(plain.split()).replace("|", "\\|")
@@ -129,7 +129,8 @@ def _training(run: Run) -> str:
     return f"Trained for {progress.training_in_words()}." + (f" Last validation: {scores}." if scores else "")
 
 
-def _data(run: Run) -> str:
+def data_in_card(run: Run) -> str:
+    """Return the section on the training data, or nothing if there is no report. Raises KeyError for a damaged one."""
     file = run.path / REPORT
     if not file.exists():
         return ""

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformer import atomic
 from transformer.data.tokenizer import Tokenizer
 from transformer.errors import ConfigError, TransformerError
-from transformer.interchange.common import POSITIONS, array, bias_array, check_export
+from transformer.interchange.common import NEVER, POSITIONS, Array, array, bias_array, check_export, new_export
+from transformer.interchange.portable import portable_models
 from transformer.model.network import Transformer, sinusoids
 from transformer.model.weights import (
     ANY,
@@ -39,26 +39,36 @@ ACCEPTED: Mapping[str, Accepted] = {
     "activation": one_of("relu", "gelu", "swish"),
     "tied": one_of("all", "target", "none"),
     "output_bias": one_of(False, True),
-    "decoder_start": one_of("bos", "pad"),
+    "positions": one_of("paper", "marian"),
+    "norm_epsilon": ANY,
+    "decoder_start": one_of("bos", "pad", "zero"),
     **TRAINING_ONLY,
 }
-NEVER = -1e4
-"""Output bias of ids that are never chosen. It is within the range of float16."""
 
 
 def write_ctranslate2(model: Transformer, tokenizer: Tokenizer, folder: Path, quantization: str | None = None) -> None:
     """Write a new folder for `ctranslate2.Translator`, whose input is source pieces without eos.
 
+    Raises as `fill_ctranslate2` does, and ConfigError if the folder exists.
+    """
+    with new_export(folder) as new:
+        fill_ctranslate2(model, tokenizer, new, quantization)
+        save_models(tokenizer, new)
+
+
+def fill_ctranslate2(model: Transformer, tokenizer: Tokenizer, folder: Path, quantization: str | None = None) -> None:
+    """Write the files of CTranslate2 into a folder.
+
     `quantization` is one of CTranslate2's, such as int8. Ids that this package never chooses get an output bias so low
     that CTranslate2 never chooses them. Raises TransformerError if CTranslate2 is not installed, and ConfigError if it
-    does not support the model or if the folder exists.
+    does not support the model.
     """
     try:
         from ctranslate2.specs import common_spec, transformer_spec
     except ImportError:
         raise TransformerError("exporting to CTranslate2 needs its package: pip install ctranslate2") from None
     cfg = model.cfg
-    check_export(cfg, ACCEPTED, "CTranslate2", folder)
+    check_export(cfg, ACCEPTED, "CTranslate2")
     spec = transformer_spec.TransformerSpec.from_config(
         (cfg.encoder_layers, cfg.decoder_layers),
         cfg.heads,
@@ -71,16 +81,44 @@ def write_ctranslate2(model: Transformer, tokenizer: Tokenizer, folder: Path, qu
         spec.optimize(quantization=quantization)
     except ValueError as error:
         raise ConfigError(f"CTranslate2 rejects this model: {error}") from None
-    with atomic.new_folder(folder) as new:
-        spec.save(str(new))
-        tokenizer.save(new)
+    spec.save(str(folder))
+
+
+def spm_names(tokenizer: Tokenizer) -> tuple[str, ...]:
+    """Return the names of the SentencePiece models beside a model of CTranslate2, which has none of its own."""
+    return ("sentencepiece.model",) if len(tokenizer.models) == 1 else ("source.spm", "target.spm")
+
+
+def save_models(tokenizer: Tokenizer, folder: Path) -> None:
+    """Write the SentencePiece models beside a model of CTranslate2."""
+    for name, content in zip(spm_names(tokenizer), portable_models(tokenizer), strict=True):
+        (folder / name).write_bytes(content)
+
+
+def how_to_use(tokenizer: Tokenizer) -> str:
+    """Return the section of a card on how to use the folder."""
+    source, target = spm_names(tokenizer)[0], spm_names(tokenizer)[-1]
+    other = "source" if source == target else f'sentencepiece.SentencePieceProcessor(model_file="{target}")'
+    return f"""\
+```python
+import ctranslate2, sentencepiece
+source = sentencepiece.SentencePieceProcessor(model_file="{source}")
+target = {other}
+translator = ctranslate2.Translator(".")
+(found,) = translator.translate_batch([source.encode("Text to translate.", out_type=str)], beam_size=4)
+print(target.decode(found.hypotheses[0]))
+```
+
+CTranslate2 adds the end of the sentence itself. It cuts input at 1,024 tokens and translations at 256, unless
+`max_input_length` and `max_decoding_length` say otherwise; positions end at {POSITIONS:,}."""
 
 
 def _fill_spec(spec: Any, model: Transformer, tokenizer: Tokenizer) -> None:
     """Set the weights, vocabularies and special tokens of CTranslate2's model specification."""
     weights = model_weights(model)
-    _fill_stack(spec.encoder, spec.encoder.embeddings[0], weights.encoder)
-    _fill_stack(spec.decoder, spec.decoder.embeddings, weights.decoder)
+    positions = sinusoids(POSITIONS, model.cfg.width, model.cfg.positions).numpy()
+    _fill_stack(spec.encoder, spec.encoder.embeddings[0], weights.encoder, positions)
+    _fill_stack(spec.decoder, spec.decoder.embeddings, weights.decoder, positions)
     output = weights.decoder.output
     bias = bias_array(output)
     bias[list(tokenizer.never_chosen)] = NEVER
@@ -93,11 +131,11 @@ def _fill_spec(spec: Any, model: Transformer, tokenizer: Tokenizer) -> None:
     spec.config.layer_norm_epsilon = weights.encoder.layers[0].attention.norm.epsilon
 
 
-def _fill_stack(spec: Any, embedding_spec: Any, weights: EncoderWeights | DecoderWeights) -> None:
-    """Set the weights of the encoder or decoder in CTranslate2's model specification."""
+def _fill_stack(spec: Any, embedding_spec: Any, weights: EncoderWeights | DecoderWeights, positions: Array) -> None:
+    """Set the weights and the position table of the encoder or decoder in CTranslate2's model specification."""
     embedding_spec.weight = array(weights.embedding)
     spec.scale_embeddings = True
-    spec.position_encodings.encodings = sinusoids(POSITIONS, weights.embedding.shape[1]).numpy()
+    spec.position_encodings.encodings = positions.copy()
     if weights.norm is not None:
         _fill_norm(spec.layer_norm, weights.norm)
     for layer_spec, layer in zip(spec.layer, weights.layers, strict=True):

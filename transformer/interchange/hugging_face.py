@@ -13,9 +13,11 @@ from typing import Any
 
 from safetensors.numpy import save_file
 
-from transformer import atomic
+from transformer.config import DecodeConfig
+from transformer.data.tags import TAG
 from transformer.data.tokenizer import Tokenizer
-from transformer.interchange.common import POSITIONS, Array, array, bias_array, check_export
+from transformer.interchange.common import POSITIONS, Array, array, bias_array, check_export, new_export
+from transformer.interchange.portable import portable_models
 from transformer.model.network import Transformer, sinusoids
 from transformer.model.weights import (
     ANY,
@@ -42,27 +44,63 @@ ACCEPTED: Mapping[str, Accepted] = {
         "all, since its pre-norm model has one matrix of embeddings",
     ),
     "output_bias": one_of(False, True),
-    "decoder_start": one_of("bos", "pad"),
+    "positions": Accepted(
+        lambda positions, cfg: positions == "paper" or (cfg.norm == "pre" and positions == "marian"),
+        "paper, the only table of its post-norm model",
+    ),
+    "norm_epsilon": one_of(1e-5),
+    "decoder_start": one_of("bos", "pad", "zero"),
     **TRAINING_ONLY,
 }
+MOST_TOKENS = 512
+"""Tokens to which its tokenizer cuts text if asked to, and that its search generates at most, as in OPUS-MT."""
+HOW_TO_USE = """\
+```python
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+tokenizer, model = AutoTokenizer.from_pretrained("."), AutoModelForSeq2SeqLM.from_pretrained(".")
+batch = tokenizer(["Text to translate."], return_tensors="pt", padding=True)
+print(tokenizer.batch_decode(model.generate(**batch), skip_special_tokens=True))
+```
+
+The tokenizer needs the packages sentencepiece and transformers of version 5. Translations are ranked by the
+log-probability divided by the number of tokens to the power of `length_penalty`, which is
+not the penalty that the scores below were measured with."""
 
 
-def write_hugging_face(model: Transformer, tokenizer: Tokenizer, folder: Path) -> None:
-    """Write a new folder for `AutoModelForSeq2SeqLM`, whose input is source ids with eos.
+def write_hugging_face(
+    model: Transformer, tokenizer: Tokenizer, folder: Path, search: DecodeConfig | None = None
+) -> None:
+    """Write a new folder for `AutoModelForSeq2SeqLM` and `AutoTokenizer`, whose input is source ids with eos.
+
+    Raises ConfigError if the class does not support the model, or if the folder exists.
+    """
+    with new_export(folder) as new:
+        fill_hugging_face(model, tokenizer, new, ("", ""), search or DecodeConfig())
+
+
+def fill_hugging_face(
+    model: Transformer, tokenizer: Tokenizer, folder: Path, languages: tuple[str, str], search: DecodeConfig
+) -> None:
+    """Write the files of Hugging Face transformers into a folder.
 
     A post-norm model becomes a MarianMTModel, a pre-norm model a PegasusForConditionalGeneration. Raises ConfigError if
-    that class does not support the model, or if the folder exists.
+    that class does not support the model.
     """
-    check_export(model.cfg, ACCEPTED, "Hugging Face transformers", folder)
-    tensors = hugging_face_tensors(model)
-    with atomic.new_folder(folder) as new:
-        save_file(tensors, new / "model.safetensors", metadata={"format": "pt"})
-        for name, values in (
-            ("config.json", _model_config(model, tokenizer)),
-            ("generation_config.json", _generation_config(model, tokenizer)),
-        ):
-            (new / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-        tokenizer.save(new)
+    check_export(model.cfg, ACCEPTED, "Hugging Face transformers")
+    save_file(hugging_face_tensors(model), folder / "model.safetensors", metadata={"format": "pt"})
+    models = portable_models(tokenizer)
+    for name, content in (("source.spm", models[0]), ("target.spm", models[-1])):
+        (folder / name).write_bytes(content)
+    texts = {
+        "config.json": _model_config(model, tokenizer),
+        "generation_config.json": _generation_config(model, tokenizer, search),
+        "tokenizer_config.json": _tokenizer_config(tokenizer, languages),
+        "vocab.json": _vocabulary(tokenizer.source),
+    }
+    if not tokenizer.joint:
+        texts["target_vocab.json"] = _vocabulary(tokenizer.target)
+    for name, values in texts.items():
+        (folder / name).write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def hugging_face_tensors(model: Transformer) -> dict[str, Array]:
@@ -79,7 +117,7 @@ def hugging_face_tensors(model: Transformer) -> dict[str, Array]:
     for name, stack in (("model.encoder", weights.encoder), ("model.decoder", weights.decoder)):
         if stack.norm is not None:  # Pegasus, which also stores its positions
             tensors |= _norm(f"{name}.layer_norm", stack.norm)
-            tensors[f"{name}.embed_positions.weight"] = sinusoids(POSITIONS, cfg.width).numpy()
+            tensors[f"{name}.embed_positions.weight"] = sinusoids(POSITIONS, cfg.width, cfg.positions).numpy()
         for i, layer in enumerate(stack.layers):
             tensors |= _layer(f"{name}.layers.{i}", layer)
     return tensors
@@ -153,9 +191,37 @@ def _model_config(model: Transformer, tokenizer: Tokenizer) -> dict[str, Any]:
     }
 
 
-def _generation_config(model: Transformer, tokenizer: Tokenizer) -> dict[str, Any]:
+def _generation_config(model: Transformer, tokenizer: Tokenizer, search: DecodeConfig) -> dict[str, Any]:
     """Return the content of generation_config.json. It suppresses the ids that this package never chooses."""
-    return {**_special_ids(model, tokenizer), "suppress_tokens": list(tokenizer.never_chosen)}
+    return {
+        **_special_ids(model, tokenizer),
+        "suppress_tokens": list(tokenizer.never_chosen),
+        "num_beams": search.beam,
+        "length_penalty": search.length_penalty,
+        "max_new_tokens": MOST_TOKENS,
+    }
+
+
+def _tokenizer_config(tokenizer: Tokenizer, languages: tuple[str, str]) -> dict[str, Any]:
+    """Return the content of tokenizer_config.json."""
+    pad, unk, eos = tokenizer.pieces([tokenizer.pad, tokenizer.unk, tokenizer.eos])
+    return {
+        "tokenizer_class": "MarianTokenizer",
+        "source_lang": languages[0],
+        "target_lang": languages[1],
+        "separate_vocabs": not tokenizer.joint,
+        "pad_token": pad,
+        "unk_token": unk,
+        "eos_token": eos,
+        "model_max_length": MOST_TOKENS,
+        "clean_up_tokenization_spaces": False,
+    }
+
+
+def _vocabulary(processor: Any) -> dict[str, int]:
+    """Return the ids of all pieces. Tags of languages are named as MarianTokenizer looks for them."""
+    pieces = map(processor.id_to_piece, range(processor.get_piece_size()))
+    return {piece[1:] if TAG.fullmatch(piece[1:]) else piece: i for i, piece in enumerate(pieces)}
 
 
 def _special_ids(model: Transformer, tokenizer: Tokenizer) -> dict[str, Any]:

@@ -43,9 +43,9 @@ class Transformer(nn.Module):
         self.output_bias = nn.Parameter(torch.zeros(sizes[1])) if cfg.output_bias else None
         self.encoder = nn.ModuleList(EncoderLayer(cfg) for _ in range(cfg.encoder_layers))
         self.decoder = nn.ModuleList(DecoderLayer(cfg) for _ in range(cfg.decoder_layers))
-        self.encoder_norm = LayerNorm(cfg.width) if cfg.norm == "pre" else None
-        self.decoder_norm = LayerNorm(cfg.width) if cfg.norm == "pre" else None
-        self.register_buffer("positions_LD", sinusoids(max_length + 1, cfg.width), persistent=False)
+        self.encoder_norm = LayerNorm(cfg.width, cfg.norm_epsilon) if cfg.norm == "pre" else None
+        self.decoder_norm = LayerNorm(cfg.width, cfg.norm_epsilon) if cfg.norm == "pre" else None
+        self.register_buffer("positions_LD", sinusoids(max_length + 1, cfg.width, cfg.positions), persistent=False)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -58,6 +58,7 @@ class Transformer(nn.Module):
                 ):  # q, k and v are three matrices, each initialized separately
                     nn.init.xavier_uniform_(block)
                 nn.init.zeros_(module.bias)
+        zero_start(self)
 
     def packed_weights(self) -> list[tuple[PackedWeights, Tensor]]:
         """Return each matrix that activations are multiplied by, with the object that has its packed copies."""
@@ -129,13 +130,19 @@ class Transformer(nn.Module):
         end = position + count
         table = self.positions_LD  # read once, as another thread may replace it
         if end > len(table):  # the table grows with the longest input
-            table = self.positions_LD = sinusoids(2 * end, self.cfg.width).to(table)
+            table = self.positions_LD = sinusoids(2 * end, self.cfg.width, self.cfg.positions).to(table)
         return table[position:end]
 
     def _embed(self, embedding: nn.Embedding, ids: Tensor, encoding: Tensor) -> Tensor:
         """Return the scaled embedding (3.4) plus the position encoding, in the dtype of the arithmetic."""
         x = F.embedding(ids, embedding.weight) * math.sqrt(self.cfg.width) + encoding
         return dropout(x.to(self.compute_dtype), self.cfg.dropout, self.training)
+
+
+def zero_start(model: Transformer) -> None:
+    """Set the embedding of pad to zeros if the decoder starts with a vector of zeros. Training leaves it so."""
+    if model.cfg.decoder_start == "zero":
+        nn.init.zeros_(model.target_embedding.weight[model.pad])
 
 
 class EncoderLayer(nn.Module):
@@ -192,7 +199,7 @@ class Residual(nn.Module):
 
     def __init__(self, cfg: ModelConfig) -> None:
         super().__init__()
-        self.norm, self.post, self.dropout = LayerNorm(cfg.width), cfg.norm == "post", cfg.dropout
+        self.norm, self.post, self.dropout = LayerNorm(cfg.width, cfg.norm_epsilon), cfg.norm == "post", cfg.dropout
 
     def before(self, x: Tensor) -> Tensor:
         """Return the input of the sub-layer."""
@@ -229,11 +236,14 @@ class LayerNorm(nn.LayerNorm):
         return F.layer_norm(wide, self.normalized_shape, self.weight, self.bias, self.eps).to(x.dtype)
 
 
-def sinusoids(length: int, width: int) -> Tensor:
+def sinusoids(length: int, width: int, kind: str = "paper") -> Tensor:
     """Return the position table (length, width) of 3.5, all sines before all cosines.
 
-    The paper interleaves them. Its implementation and later ones do not, and exported weights must match those.
+    The paper interleaves them. Its implementation and later ones do not, and exported weights must match those. The
+    wavelengths are a geometric progression from 2 pi. That of the paper would reach 10,000 * 2 pi after the last of
+    them, Marian's has it as the last: `sinusoidalPositionEmbeddings` in its node_initializers.cpp.
     """
-    rates = torch.exp(torch.arange(0, width, 2, dtype=torch.float64) * (-math.log(10_000) / width))
+    last = width if kind == "paper" else max(width - 2, 1)
+    rates = torch.exp(torch.arange(0, width, 2, dtype=torch.float64) * (-math.log(10_000) / last))
     angles = torch.arange(length, dtype=torch.float64)[:, None] * rates
     return torch.cat((angles.sin(), angles.cos()), dim=1).float()

@@ -40,7 +40,9 @@ def outline(cfg: Config, tok: Tokenizer) -> Transformer:
 
 
 def _network(cfg: Config, tok: Tokenizer) -> Transformer:
-    start = tok.bos if cfg.model.decoder_start == "bos" else tok.pad
+    start = tok.bos if cfg.model.decoder_start == "bos" else tok.pad  # whose embedding may be zeros
+    if cfg.model.decoder_start == "bos" and tok.bos == tok.pad:
+        raise ConfigError("model.decoder_start: bos needs a vocabulary with a piece for bos; set it to pad or zero")
     return Transformer(cfg.model, tok.sizes, tok.pad, start, cfg.data.max_length)
 
 

@@ -48,6 +48,7 @@ class FlatWeights:
         self.gradients = self.summed[:end]
         self.gradient_views = list(self.views(self.gradients).values())
         """The gradient of each parameter, in the order of `parameters`."""
+        self._held = self._held_parts(model)
         self.fill(self.weights, {name: p.detach() for name, p in self.parameters.items()})
         self._cast = None if cast is None else self.weights[:cast_end].to(cast)
         self._linear = [name for name, p in self.parameters.items() if id(p) in linear]
@@ -78,6 +79,18 @@ class FlatWeights:
         """Copy values by the names of the parameters into a buffer of this layout."""
         for name, view in self.views(flat).items():
             view.copy_(values[name])
+
+    def _held_parts(self, model: Transformer) -> list[Tensor]:
+        """Return the gradients of weights that training leaves as they are."""
+        if model.cfg.decoder_start != "zero":
+            return []
+        (name,) = (name for name, p in self.parameters.items() if p is model.target_embedding.weight)
+        return [self.views(self.gradients)[name][model.pad]]
+
+    def hold(self) -> None:
+        """Set the gradients to zero of weights that training leaves as they are."""
+        for each in self._held:
+            each.zero_()
 
     def changed(self) -> None:
         """Take note that `weights` has changed: cast it again, and have packed copies made anew."""

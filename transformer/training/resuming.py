@@ -10,7 +10,7 @@ from pathlib import Path
 
 from transformer import config_file
 from transformer.config import Config, TokenizerConfig, contradiction
-from transformer.data.tokenizer import Tokenizer, load_tokenizer, tokenizer_in_use
+from transformer.data.tokenizer import Tokenizer, load_tokenizer, tagged, tokenizer_in_use
 from transformer.errors import CheckpointError, ConfigError
 from transformer.paths import expanded
 from transformer.runs.checkpoint import check_tokenizer, first_usable, load_state
@@ -107,7 +107,8 @@ def known_tokenizer(cfg: Config, folder: Path | None) -> Tokenizer | None:
     if folder is not None:
         return load_tokenizer(folder)
     if cfg.train.init_from is not None:
-        return load_tokenizer(expanded(cfg.train.init_from))
+        tok = load_tokenizer(expanded(cfg.train.init_from))
+        return tok if cfg.tokenizer.source_prefix is None else tagged(tok, cfg.tokenizer.source_prefix)
     return None
 
 

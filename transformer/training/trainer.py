@@ -87,6 +87,7 @@ class Trainer:
             nll = self._sum_packed(cut, self._seeds(step, cut))
         else:
             nll = self._sum_gradients(self._shares(step, cut), cut.tokens)
+        self.weights.hold()
         nll = self.exchange.sum(nll)
         norm = self._apply_gradients(nll, rate)
         if self.average is not None:

@@ -46,7 +46,9 @@ ACCEPTED: Mapping[str, Accepted] = {
     "activation": one_of(*ACTIVATIONS),
     "tied": one_of("all", "target", "none"),
     "output_bias": one_of(False, True),
-    "decoder_start": one_of("bos", "pad"),
+    "positions": one_of("paper", "marian"),
+    "norm_epsilon": ANY,
+    "decoder_start": one_of("bos", "pad", "zero"),
     **TRAINING_ONLY,
 }
 
