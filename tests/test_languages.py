@@ -55,3 +55,24 @@ def test_a_text_without_blanks_is_known_by_its_letters() -> None:
     }
     for text, script in texts.items():
         assert languages.script_without_blanks([text]) == script, text
+
+
+@pytest.mark.parametrize(
+    ("code", "short", "name"),
+    [
+        ("en", "en", "English"),
+        ("eng_Latn", "en", "English"),
+        ("de_DE.UTF-8", "de-DE", "German (DE)"),
+        ("zho_Hans", "zh-Hans", "Chinese (Hans)"),
+        ("zh-Hant-TW", "zh-Hant", "Chinese (Hant)"),
+        ("pt_BR", "pt-BR", "Portuguese (BR)"),
+        ("gsw", "gsw", "gsw"),
+    ],
+)
+def test_codes_and_names_for_other_programs(code: str, short: str, name: str) -> None:
+    assert languages.short_code(code) == short
+    assert languages.english_name(short) == name
+
+
+def test_each_short_code_has_a_name() -> None:
+    assert {entry.split(":")[0] for entry in languages.ISO_639.split()} - {"yue"} == languages.ENGLISH.keys()

@@ -91,6 +91,31 @@ ISO_639 = """
 CANONICAL = {
     other: code for entry in ISO_639.split() for code, _, rest in [entry.partition(":")] for other in rest.split(",")
 }
+NAMES = """
+    aa Afar; ab Abkhazian; ae Avestan; af Afrikaans; ak Akan; am Amharic; an Aragonese; ar Arabic; as Assamese;
+    av Avaric; ay Aymara; az Azerbaijani; ba Bashkir; be Belarusian; bg Bulgarian; bi Bislama; bm Bambara;
+    bn Bengali; bo Tibetan; br Breton; bs Bosnian; ca Catalan; ce Chechen; ch Chamorro; co Corsican; cr Cree;
+    cs Czech; cu Church Slavic; cv Chuvash; cy Welsh; da Danish; de German; dv Divehi; dz Dzongkha; ee Ewe;
+    el Greek; en English; eo Esperanto; es Spanish; et Estonian; eu Basque; fa Persian; ff Fulah; fi Finnish;
+    fj Fijian; fo Faroese; fr French; fy Western Frisian; ga Irish; gd Scottish Gaelic; gl Galician; gn Guarani;
+    gu Gujarati; gv Manx; ha Hausa; he Hebrew; hi Hindi; ho Hiri Motu; hr Croatian; ht Haitian Creole; hu Hungarian;
+    hy Armenian; hz Herero; ia Interlingua; id Indonesian; ie Interlingue; ig Igbo; ii Sichuan Yi; ik Inupiaq;
+    io Ido; is Icelandic; it Italian; iu Inuktitut; ja Japanese; jv Javanese; ka Georgian; kg Kongo; ki Kikuyu;
+    kj Kuanyama; kk Kazakh; kl Kalaallisut; km Khmer; kn Kannada; ko Korean; kr Kanuri; ks Kashmiri; ku Kurdish;
+    kv Komi; kw Cornish; ky Kyrgyz; la Latin; lb Luxembourgish; lg Ganda; li Limburgish; ln Lingala; lo Lao;
+    lt Lithuanian; lu Luba-Katanga; lv Latvian; mg Malagasy; mh Marshallese; mi Maori; mk Macedonian; ml Malayalam;
+    mn Mongolian; mr Marathi; ms Malay; mt Maltese; my Burmese; na Nauru; nb Norwegian Bokmål; nd North Ndebele;
+    ne Nepali; ng Ndonga; nl Dutch; nn Norwegian Nynorsk; no Norwegian; nr South Ndebele; nv Navajo; ny Chichewa;
+    oc Occitan; oj Ojibwa; om Oromo; or Odia; os Ossetian; pa Punjabi; pi Pali; pl Polish; ps Pashto; pt Portuguese;
+    qu Quechua; rm Romansh; rn Rundi; ro Romanian; ru Russian; rw Kinyarwanda; sa Sanskrit; sc Sardinian; sd Sindhi;
+    se Northern Sami; sg Sango; sh Serbo-Croatian; si Sinhala; sk Slovak; sl Slovenian; sm Samoan; sn Shona;
+    so Somali; sq Albanian; sr Serbian; ss Swati; st Southern Sotho; su Sundanese; sv Swedish; sw Swahili; ta Tamil;
+    te Telugu; tg Tajik; th Thai; ti Tigrinya; tk Turkmen; tl Tagalog; tn Tswana; to Tongan; tr Turkish; ts Tsonga;
+    tt Tatar; tw Twi; ty Tahitian; ug Uyghur; uk Ukrainian; ur Urdu; uz Uzbek; ve Venda; vi Vietnamese; vo Volapük;
+    wa Walloon; wo Wolof; xh Xhosa; yi Yiddish; yo Yoruba; za Zhuang; zh Chinese; zu Zulu
+"""
+"""The English names of the languages that have an ISO 639-1 code."""
+ENGLISH = dict(entry.strip().split(" ", 1) for entry in NAMES.split(";"))
 SAMPLE, LONGEST = 10_000, 1 << 20
 """Lines and characters that are looked at to find the script of a text."""
 GRANDFATHERED = {"zh-min-nan": "nan", "zh-min": "nan", "zh-classical": "lzh", "zh-guoyu": "zh", "zh-hakka": "hak"}
@@ -107,6 +132,23 @@ def parse(code: str) -> Language:
     named = next((part.title() for part in rest if len(part) == 4 and part.isalpha()), "")
     script = VARIETIES.get(named, named) or CUSTOMARY.get(language, "")
     return Language(language, script)
+
+
+def short_code(code: str) -> str:
+    """Return a code as programs exchange it: `Language.code`, and what tells varieties apart, as in `zh-Hant`, `pt-BR`."""
+    _, *rest = re.split(r"[.@]", code.strip())[0].replace("_", "-").split("-")
+    script = next((part.title() for part in rest if part.title() in ("Hans", "Hant")), "")
+    region = next((part.upper() for part in rest if len(part) == 2 and part.isalpha()), "")
+    return "-".join(filter(None, (parse(code).code, script or region)))
+
+
+def english_name(code: str) -> str:
+    """Return the English name of the language of a `short_code`; the code itself if it is not known."""
+    first, _, variety = code.partition("-")
+    name = ENGLISH.get(first)
+    if name is None:
+        return code
+    return f"{name} ({variety})" if variety else name
 
 
 def script_without_blanks(texts: Iterable[str]) -> str:
