@@ -135,7 +135,7 @@ def parse(code: str) -> Language:
 
 
 def short_code(code: str) -> str:
-    """Return a code as programs exchange it: `Language.code`, and what tells varieties apart, as in `zh-Hant`, `pt-BR`."""
+    """Return a code as programs exchange it: `Language.code` and its variety, as in `zh-Hant` and `pt-BR`."""
     _, *rest = re.split(r"[.@]", code.strip())[0].replace("_", "-").split("-")
     script = next((part.title() for part in rest if part.title() in ("Hans", "Hant")), "")
     region = next((part.upper() for part in rest if len(part) == 2 and part.isalpha()), "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Protocol
 
-from transformer.cli import average, check, compare, evaluate, info, report, score, train, translate, tune
+from transformer.cli import average, check, compare, evaluate, info, report, score, serve, train, translate, tune
 
 
 class Command(Protocol):
@@ -29,6 +29,7 @@ COMMANDS: dict[str, Command] = {
     "compare": compare,
     "check": check,
     "report": report,
+    "serve": serve,
     "score": score,
     "average": average,
     "info": info,
