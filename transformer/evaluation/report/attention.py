@@ -88,12 +88,14 @@ def draw(model: Transformer, tok: Tokenizer, sentences: Sequence[Sentence]) -> I
 
     A side of more than `MOST_PIECES` pieces is cut there.
     """
+    device = next(model.parameters()).device
     for each in sentences:
         (source,), (target,) = tok.encode_source([each.source]), tok.encode_target([each.translation])
         source, target = source[:MOST_PIECES], target[:MOST_PIECES]
-        maps = attention_maps(model, torch.tensor([[*source, tok.eos]]), torch.tensor([[model.start_id, *target]]))
+        rows = [*source, tok.eos], [model.start_id, *target]
+        maps = attention_maps(model, *(torch.tensor([row], device=device) for row in rows))
         pieces = [tok.source.id_to_piece(i) for i in source], tok.pieces(target)
-        mean_TS = maps.cross.mean((0, 1, 2)).numpy()
+        mean_TS = maps.cross.mean((0, 1, 2)).cpu().numpy()
         words = [_words(side) for side in pieces]
         spelled = [[_spelled(side, word) for word in found] for side, found in zip(pieces, words, strict=True)]
         yield Drawn(
@@ -108,7 +110,7 @@ def draw(model: Transformer, tok: Tokenizer, sentences: Sequence[Sentence]) -> I
 
 
 def _bytes(weights_LHTS: torch.Tensor) -> ByteArray:
-    return (weights_LHTS * 255).round().to(torch.uint8).numpy()
+    return (weights_LHTS * 255).round().to(torch.uint8).cpu().numpy()
 
 
 def _words(pieces: Sequence[str]) -> list[range]:

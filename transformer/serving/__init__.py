@@ -1,0 +1,1 @@
+"""Serves models over HTTP: a page to try them, and the API of LibreTranslate."""

@@ -1,0 +1,198 @@
+"""Batches the work of many clients for one model, in a thread of its own.
+
+Requests take turns: a batch gets one item of each, then a second one, until it is full. So a long request does not hold
+up short ones, and the answers of a request are in the order of its items.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from transformer.errors import TransformerError
+from transformer.serving.limits import Limits, RefusalError
+
+log = logging.getLogger(__name__)
+
+
+class Task(NamedTuple):
+    """What a model does with items. Items of the same task are processed together."""
+
+    name: str
+    run: Callable[[list[Any]], Sequence[Any]]
+    """Returns the result of each item."""
+    sizes: Callable[[list[Any]], Sequence[int]]
+    """Returns the tokens of each item."""
+
+
+class Batch(NamedTuple):
+    """What was processed together, for the metrics."""
+
+    task: str
+    items: int
+    tokens: int
+
+
+@dataclass(eq=False)
+class _Job:
+    """The items of a request."""
+
+    task: Task
+    items: list[Any]
+    client: str
+    answer: Future[list[Any]] = field(default_factory=Future)
+    sizes: Sequence[int] = ()
+    taken: int = 0
+    found: dict[int, Any] = field(default_factory=dict)
+
+
+class Batcher:
+    """A bounded queue and the thread that processes it. Created by `start_batcher`."""
+
+    def __init__(self, limits: Limits, device: threading.Lock, observe: Callable[[Batch], None]) -> None:
+        self.limits, self._device, self._observe = limits, device, observe
+        self._changed = threading.Condition()
+        self._arrived: deque[_Job] = deque()
+        self._waiting: Counter[str] = Counter()
+        self._closed = False
+        self._turn: deque[_Job] = deque()
+        self.thread = threading.Thread(target=self._work, name="batcher", daemon=True)
+
+    @property
+    def waiting(self) -> int:
+        """Items that wait or are being processed."""
+        with self._changed:
+            return self._waiting.total()
+
+    @property
+    def alive(self) -> bool:
+        """Whether work is accepted and done."""
+        return self.thread.is_alive() and not self._closed
+
+    def submit(self, task: Task, items: Sequence[Any], client: str) -> Future[list[Any]]:
+        """Queue the items of a request and return the future list of their results. Cancel it to give up.
+
+        Raises RefusalError if the queue is full, or half of it with items of this client.
+        """
+        job, count = _Job(task, list(items), client), len(items)
+        with self._changed:
+            if self._closed:
+                raise RefusalError(503, "The server is stopping", 5)
+            if self._waiting.total() + count > self.limits.queue:
+                raise RefusalError(503, "The server is busy: its queue is full", 1)
+            if self._waiting[client] + count > self.limits.queue // 2:
+                raise RefusalError(429, "Slowdown: too many of your texts are waiting", 1)
+            self._waiting[client] += count
+            self._arrived.append(job)
+            self._changed.notify()
+        return job.answer
+
+    def close(self, seconds: float) -> bool:
+        """Accept nothing more, process what waits for at most so many seconds, and return whether all was done."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self.thread.join(seconds)
+        return not self.thread.is_alive()
+
+    def _work(self) -> None:
+        while self._gather():
+            if batch := self._fill():
+                self._process(batch)
+
+    def _gather(self) -> bool:
+        """Wait for work and take what has arrived. Return whether there may be any."""
+        with self._changed:
+            while not self._arrived and not self._turn:
+                if self._closed:
+                    return False
+                self._changed.wait()
+            arrived, self._arrived = self._arrived, deque()
+        for job in arrived:  # without the lock: it takes a while to count the tokens of many lines
+            try:
+                job.sizes = job.task.sizes(job.items)
+            except Exception as error:
+                self._fail(job, error)
+            else:
+                self._turn.append(job)
+        return True
+
+    def _fill(self) -> list[tuple[_Job, int]]:
+        """Return the items of the next batch, of one task: one of each request in turn."""
+        batch: list[tuple[_Job, int]] = []
+        tokens, later = 0, deque[_Job]()
+        while self._turn:
+            job = self._turn.popleft()
+            if job.answer.done() or job.taken == len(job.items):
+                self._end(job)
+                continue
+            if batch and job.task != batch[0][0].task:
+                later.append(job)
+                continue
+            size = job.sizes[job.taken]
+            if batch and tokens + size > self.limits.batch_tokens:
+                self._turn.appendleft(job)
+                break
+            batch.append((job, job.taken))
+            tokens, job.taken = tokens + size, job.taken + 1
+            if job.taken < len(job.items):
+                self._turn.append(job)
+        self._turn.extendleft(reversed(later))
+        return batch
+
+    def _process(self, batch: list[tuple[_Job, int]]) -> None:
+        task, items = batch[0][0].task, [job.items[place] for job, place in batch]
+        try:
+            with self._device:
+                found = task.run(items)
+        except Exception as error:
+            self._isolate(batch, error)
+            return
+        self._observe(Batch(task.name, len(items), sum(job.sizes[place] for job, place in batch)))
+        for (job, place), each in zip(batch, found, strict=True):
+            job.found[place] = each
+            if len(job.found) == len(job.items):
+                self._end(job)
+
+    def _isolate(self, batch: list[tuple[_Job, int]], error: Exception) -> None:
+        """Process the items of a batch that failed one by one, so that only those fail which must."""
+        if len(batch) == 1:
+            self._fail(batch[0][0], error)
+            return
+        for each in batch:
+            if each[0].answer.done():
+                self._end(each[0])
+            else:
+                self._process([each])
+
+    def _fail(self, job: _Job, error: Exception) -> None:
+        if not isinstance(error, TransformerError):
+            log.error("a request failed", exc_info=error)
+        with contextlib.suppress(InvalidStateError):  # given up meanwhile
+            job.answer.set_exception(error)
+        self._end(job)
+
+    def _end(self, job: _Job) -> None:
+        """Answer a request, unless it failed or was given up, and forget it."""
+        with contextlib.suppress(InvalidStateError):
+            job.answer.set_result([job.found[place] for place in sorted(job.found)])
+        with self._changed:
+            self._waiting[job.client] -= len(job.items)
+            job.items = []
+            if not self._waiting[job.client]:
+                del self._waiting[job.client]
+
+
+def start_batcher(
+    limits: Limits, device: threading.Lock | None = None, observe: Callable[[Batch], None] = lambda batch: None
+) -> Batcher:
+    """Start the thread of a batcher. Batchers of the same device share its lock: one batch is processed at a time."""
+    batcher = Batcher(limits, device or threading.Lock(), observe)
+    batcher.thread.start()
+    return batcher
