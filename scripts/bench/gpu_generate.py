@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import statistics
 import time
+from typing import Any
 
 import torch
 from gpu_decoding import EOS, LOADS, PAD, START, TINY_LOADS, TOKENS
@@ -29,7 +30,8 @@ def generate(work: Work, report: Report, tiny: bool) -> None:
         bos_token_id=START, decoder_start_token_id=START, forced_eos_token_id=None, max_position_embeddings=256,
     )  # fmt: skip
     torch.manual_seed(1)
-    model = transformers.MarianMTModel(cfg).to(work.device, resolve_dtype("auto", work.device)).eval()
+    model: Any = transformers.MarianMTModel(cfg).eval()  # whose annotations leave out the device
+    model.to(work.device, resolve_dtype("auto", work.device))
     for load in TINY_LOADS if tiny else LOADS:
         source_BS = torch.randint(EOS + 1, work.vocabulary, (load.sentences, TOKENS), device=work.device)
         seconds = []
