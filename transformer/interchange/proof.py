@@ -123,6 +123,8 @@ class Sample:
     """The sentences to compare on."""
 
     name: str
+    pairs: list[Pair]
+    """Empty where they are made of random pieces."""
     texts: list[str]
     sources: list[list[int]]
     targets: list[list[int]]
@@ -136,14 +138,15 @@ def make_sample(run: Run, count: int) -> Sample:
         name, pairs = text.name, [pair for pair in text.pairs if pair.source.strip()]
     except DataError:
         name, pairs = "", []
-    if not pairs:
+    real = bool(pairs)
+    if not real:
         name, pairs = "random pieces", _random_pairs(tok, count)
     chosen = [pairs[place * len(pairs) // count] for place in range(count)] if len(pairs) > count else pairs
     texts = [f"{tok.source_prefix} {pair.source}".strip() for pair in chosen]  # as users of other runtimes must write
     limit = run.config.data.max_length
     sources = [ids[:limit] for ids in tok.encode_source(texts)]
     targets = [ids[:limit] for ids in tok.encode_target([pair.target for pair in chosen])]
-    return Sample(name, texts, sources, targets)
+    return Sample(name, chosen if real else [], texts, sources, targets)
 
 
 def prove(runtime: Runtime, run: Run, model: Transformer, sample: Sample, quantization: str | None) -> Proof:
