@@ -156,7 +156,10 @@ def test_two_vocabularies(two: Tokenizer, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"positions": "paper"}, "Marian does not support this model: model.positions is paper, not marian"),
+        (
+            {"positions": "paper"},
+            "Marian does not support this model: model.positions is paper, not marian, which must be set before",
+        ),
         ({"norm": "pre"}, "model.norm is pre, not post; Marian translates with pre-norm models unlike it trains them"),
         ({"activation": "gelu"}, "model.activation is gelu, not relu or swish; Marian approximates gelu"),
     ],

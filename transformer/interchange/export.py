@@ -15,7 +15,7 @@ from transformer.interchange.card import write_card
 from transformer.interchange.common import check_destination, check_export, new_export
 from transformer.interchange.health import check_translations, in_words
 from transformer.interchange.marian_runtime import MarianRuntime, marian_is_there
-from transformer.interchange.portable import DIFFERENCES
+from transformer.interchange.portable import differences
 from transformer.interchange.proof import Proof, Runtime, make_sample, prove
 from transformer.interchange.runtimes import CTranslate2Runtime, HuggingFaceRuntime
 from transformer.model.network import Transformer
@@ -26,7 +26,6 @@ from transformer.system.memory import enough_memory, is_out_of_memory
 
 log = logging.getLogger(__name__)
 README = "README.md"
-NORMALIZED = f"The SentencePiece model normalizes text as before training, except that {DIFFERENCES}."
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ def export_run(path: Path, folder: Path, to: str, choices: Choices) -> Export:
             form.write(subject, new)
             found = Export(folder, to, checkpoint.name, *_proven(form, subject, new))
             tag = f"\n\nPut `{tag} ` before each text." if (tag := run.tokenizer.source_prefix) else ""
-            use = f"{form.use(subject)}{tag}\n\n{NORMALIZED}"
+            use = f"{form.use(subject)}{tag}\n\n{differences(run.tokenizer)}"
             card = write_card(run, checkpoint.name, use, found.lines, choices.licence, form.library)
             if form.finish is not None:
                 form.finish(subject, new, card)

@@ -9,7 +9,7 @@ from transformer.data.tokenizer import Tokenizer
 from transformer.evaluation.check import FAIL, WARN, Row, check_text, judge
 from transformer.evaluation.health import usual_ratio
 from transformer.evaluation.probes import make_probes
-from transformer.interchange.proof import Runtime
+from transformer.interchange.proof import Runtime, tagged
 
 WHOLE = ("paragraph",)
 """Probes for what runtimes leave to their users: to divide text into sentences."""
@@ -42,7 +42,7 @@ def in_words(rows: Sequence[Row]) -> str:
 
 def _translate(runtime: Runtime, tok: Tokenizer, texts: Sequence[str]) -> list[str]:
     """Return the translations of texts, in the runtime's own ids. An empty text has an empty one."""
-    rows = runtime.encode([f"{tok.source_prefix} {text}".strip() for text in texts])
+    rows = runtime.encode(tagged(tok, texts))
     full = [place for place, row in enumerate(rows) if row and texts[place].strip()]
     found = [""] * len(texts)
     decoded = runtime.decode(runtime.search([rows[place] for place in full], 1, LENGTH))
