@@ -32,6 +32,7 @@ from transformer.interchange.health import check_translations, in_words
 from transformer.interchange.proof import Ids
 from transformer.runs.models import load_model
 from transformer.runs.run import open_run
+from transformer.runs.tuning import keep_tuning
 
 pytestmark = pytest.mark.filterwarnings("default")  # of other packages
 INSTALLED = {name: importlib.util.find_spec(name) is not None for name in ("ctranslate2", "transformers")}
@@ -245,6 +246,14 @@ def test_faults_of_translations_are_counted_in_the_runtime(trained_run: Path) ->
     assert in_words([replace(row, verdict="ok") for row in rows.values()]).endswith("translations: nothing found")
 
 
+def test_tuned_settings_go_with_the_model(trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # so that nothing is compared
+    keep_tuning(open_run(trained_run), {"decode": {"beam": 7, "length_penalty": 1.5, "max_extra": "auto"}})
+    export_run(trained_run, tmp_path / "out", "hugging-face", Choices())
+    found = json.loads((tmp_path / "out" / "generation_config.json").read_text())
+    assert (found["num_beams"], found["length_penalty"]) == (7, 1.5)
+
+
 @hugging_face
 def test_an_average_is_exported(trained_run: Path, tmp_path: Path) -> None:
     assert main("average", trained_run, "--last", 2, "--output", tmp_path / "average").code == 0
@@ -351,8 +360,15 @@ def test_what_argos_cannot_have(trained_run: Path, tmp_path: Path) -> None:
     pairs = toy_pairs(50, 1)
     two = learn_tokenizer([(pair.source, pair.target) for pair in pairs], TokenizerConfig(vocab_size=340, joint=False))
     model = build(KINDS["post-none"], two)
-    with pytest.raises(ConfigError, match="it has one vocabulary for both sides, not two"):
+    with pytest.raises(ConfigError, match="it has one SentencePiece model for both sides, not two"):
         argos.fill_argos(model, two, tmp_path / "out", ("en", "de"), "1.0")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("code", ["../../x", "/etc", "", "e\nn"])
+def test_a_package_is_never_named_after_a_path(code: str, tok: Tokenizer, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is no language code, such as en or gsw, which a package is named after"):
+        argos.fill_argos(build(KINDS["post"], tok), tok, tmp_path / "out", (code, "de"), "1.0")
     assert not list(tmp_path.iterdir())
 
 

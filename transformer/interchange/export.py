@@ -22,6 +22,7 @@ from transformer.model.network import Transformer
 from transformer.model.weights import Accepted
 from transformer.runs.models import load_model
 from transformer.runs.run import Run, open_run
+from transformer.runs.tuning import with_tuned
 from transformer.system.memory import enough_memory, is_out_of_memory
 
 log = logging.getLogger(__name__)
@@ -118,7 +119,7 @@ def export_run(path: Path, folder: Path, to: str, choices: Choices) -> Export:
     """
     form = FORMATS[to]
     check_destination(folder)
-    run = open_run(path)
+    run = with_tuned(open_run(path))
     if choices.quantization is not None and not form.quantized:
         raise ConfigError(f"{to} has no quantization; leave out --quantization={choices.quantization}")
     check_export(run.config.model, form.accepted, form.title)
