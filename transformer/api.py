@@ -234,7 +234,7 @@ def check(
 def export(
     run: StrPath,
     folder: StrPath,
-    to: Literal["ctranslate2", "argos", "hugging-face"],
+    to: Literal["ctranslate2", "argos", "hugging-face", "marian"],
     *,
     quantization: str | None = None,
     checkpoint: str | None = None,

@@ -201,7 +201,7 @@ def test_what_is_not_the_same_is_not_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     other: Any = Other(trained_run, **change)
-    fake = replace(export.FORMATS["hugging-face"], runtime=lambda *_: other, module="json", quantized=True)
+    fake = replace(export.FORMATS["hugging-face"], runtime=lambda *_: other, package="json", quantized=True)
     monkeypatch.setitem(export.FORMATS, "hugging-face", fake)
     choices = Choices(quantization, lines=10)
     whole = rf"nothing was written: in another runtime 1.0 the exported model is not the same: {sentence}"

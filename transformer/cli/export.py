@@ -6,9 +6,10 @@ import argparse
 
 from transformer.cli.arguments import Once, add_checkpoint, add_run, as_path, positive
 from transformer.cli.terminal import say
+from transformer.errors import ConfigError
 
-HELP = "write a model for CTranslate2, Argos Translate or Hugging Face, proven to compute the same"
-FORMATS = ("ctranslate2", "argos", "hugging-face")
+HELP = "write a model for CTranslate2, Argos Translate, Hugging Face or Marian, proven to compute the same"
+FORMATS = ("ctranslate2", "argos", "hugging-face", "marian")
 QUANTIZATIONS = ("int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float16", "bfloat16", "float32")
 
 
@@ -31,10 +32,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--licence", "--license", metavar="ID", action=Once, help="the model's licence for its card, such as cc-by-4.0"
     )
     parser.add_argument("--version", default="1.0", metavar="X.Y", help="version of an Argos package (default: 1.0)")
+    _add_push(parser)
+
+
+def _add_push(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--push", metavar="NAME", action=Once, help="say what would be uploaded to the Hugging Face Hub as NAME"
+    )
+    parser.add_argument(
+        "--yes", action="store_true", help="upload it, with the token of `hf auth login` or HF_TOKEN; DIR may be there"
+    )
+    parser.add_argument("--private", action="store_true", help="make a repository that only you see, if there is none")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export the model, and print where to and what was checked."""
+    """Export the model, print where to and what was checked, and push it."""
+    from transformer.interchange.push import check_name
+
+    if args.push is None and (args.yes or args.private):
+        raise ConfigError("--yes and --private are for --push NAME")
+    if args.push is not None:
+        check_name(args.push)
+    if not (args.yes and args.folder.is_dir()):
+        _export(args)
+    if args.push is not None:
+        _push(args)
+    return 0
+
+
+def _export(args: argparse.Namespace) -> None:
     from transformer.interchange.export import Choices, export_run
 
     choices = Choices(args.quantization, args.checkpoint, args.lines, args.licence, args.version)
@@ -42,4 +68,16 @@ def run(args: argparse.Namespace) -> int:
     say(f"{args.model}, {found.checkpoint}, exported to {args.to}: {found.folder}")
     for line in found.lines:
         say(f"  {line}")
-    return 0
+
+
+def _push(args: argparse.Namespace) -> None:
+    from transformer.interchange.push import files_to_push, push
+
+    files = files_to_push(args.folder)
+    say(f"{'to upload' if args.yes else 'would be uploaded'} to {args.push}:")
+    for name, size in files:
+        say(f"  {size:>13,}  {name}")
+    if args.yes:
+        say(f"uploaded: {push(args.folder, args.push, args.private)}")
+    else:
+        say("nothing was uploaded; the same command with --yes uploads this folder")

@@ -19,6 +19,8 @@ from transformer.model.weights import Accepted, LinearWeights, unsupported
 Array = NDArray[np.float32]
 POSITIONS = 2048
 """Rows of exported position tables, which limit the length in runtimes that cannot extend them. Not measured."""
+NEVER = -1e4
+"""Output bias of ids that are never chosen. It is within the range of float16."""
 
 
 def check_export(cfg: ModelConfig, accepted: Mapping[str, Accepted], runtime: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from transformer.data.tokenizer import Tokenizer
 from transformer.errors import ConfigError, TransformerError
-from transformer.interchange.common import POSITIONS, Array, array, bias_array, check_export, new_export
+from transformer.interchange.common import NEVER, POSITIONS, Array, array, bias_array, check_export, new_export
 from transformer.interchange.portable import portable_models
 from transformer.model.network import Transformer, sinusoids
 from transformer.model.weights import (
@@ -44,8 +44,6 @@ ACCEPTED: Mapping[str, Accepted] = {
     "decoder_start": one_of("bos", "pad", "zero"),
     **TRAINING_ONLY,
 }
-NEVER = -1e4
-"""Output bias of ids that are never chosen. It is within the range of float16."""
 
 
 def write_ctranslate2(model: Transformer, tokenizer: Tokenizer, folder: Path, quantization: str | None = None) -> None:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transformer.errors import ConfigError
-from transformer.interchange import argos, ctranslate2, hugging_face
+from transformer.interchange import argos, ctranslate2, hugging_face, marian
 from transformer.interchange.card import write_card
 from transformer.interchange.common import check_destination, check_export, new_export
+from transformer.interchange.marian_runtime import MarianRuntime, marian_is_there
 from transformer.interchange.portable import DIFFERENCES
 from transformer.interchange.proof import Proof, Runtime, make_sample, prove
 from transformer.interchange.runtimes import CTranslate2Runtime, HuggingFaceRuntime
@@ -65,8 +66,8 @@ class Format:
     """Writes the files into a new folder."""
     runtime: Callable[[Subject, Path], Runtime]
     """Opens the folder in its runtime."""
-    module: str
-    """The module of the runtime."""
+    package: str
+    """The package of the runtime."""
     use: Callable[[Subject], str]
     """Returns the section of the card on how to use it."""
     library: str
@@ -75,6 +76,13 @@ class Format:
     """Whether it can be quantized."""
     finish: Callable[[Subject, Path, str], None] | None = None
     """Turns the proven folder into what is handed out; takes the card."""
+    there: Callable[[], bool] | None = None
+    """Returns whether the runtime is installed, if it can also be without its package."""
+
+    @property
+    def installed(self) -> bool:
+        """Whether the runtime is installed."""
+        return self.there() if self.there is not None else importlib.util.find_spec(self.package) is not None
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,8 @@ class Export:
     def lines(self) -> list[str]:
         """What was checked, in words."""
         if self.proof is None:
-            return [f"not checked: {_install(self.format)} to compare it with {FORMATS[self.format].title}"]
+            form = FORMATS[self.format]
+            return [f"not checked: pip install {form.package} to compare it with {form.title}"]
         return self.proof.lines
 
 
@@ -126,15 +135,11 @@ def export_run(path: Path, folder: Path, to: str, choices: Choices) -> Export:
 
 
 def _prove(form: Format, subject: Subject, folder: Path) -> Proof | None:
-    if importlib.util.find_spec(form.module) is None:
+    if not form.installed:
         return None
     sample = make_sample(subject.run, subject.choices.lines)
     log.info("comparing %d sentences in %s", len(sample.texts), form.title)
     return prove(form.runtime(subject, folder), subject.run, subject.model, sample, subject.choices.quantization)
-
-
-def _install(to: str) -> str:
-    return f"pip install {FORMATS[to].module.replace('_', '-')}"
 
 
 def _write_ctranslate2(subject: Subject, folder: Path) -> None:
@@ -156,6 +161,17 @@ def _write_argos(subject: Subject, folder: Path) -> None:
         subject.choices.version,
         subject.choices.quantization,
     )
+
+
+def _write_marian(subject: Subject, folder: Path) -> None:
+    run = subject.run
+    marian.fill_marian(subject.model, run.tokenizer, folder, subject.languages, run.config.decode, run.name)
+
+
+def _open_marian(subject: Subject, folder: Path) -> Runtime:
+    tok = subject.run.tokenizer
+    spm, yml = ([folder / name for name in names(tok)] for names in (marian.spm_names, marian.yml_names))
+    return MarianRuntime(folder, (spm[0], spm[-1]), (yml[0], yml[-1]))
 
 
 def _open_ctranslate2(subject: Subject, folder: Path) -> Runtime:
@@ -201,6 +217,16 @@ FORMATS = {
         "transformers",
         lambda subject: hugging_face.HOW_TO_USE,
         "transformers",
+    ),
+    "marian": Format(
+        "Marian",
+        marian.ACCEPTED,
+        _write_marian,
+        _open_marian,
+        "pymarian",
+        lambda subject: marian.how_to_use(subject.run.tokenizer),
+        "marian",
+        there=marian_is_there,
     ),
 }
 """The formats by their names on the command line."""
