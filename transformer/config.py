@@ -89,6 +89,9 @@ class TokenizerConfig:
     letters too."""
     sample: Annotated[int, (1, 10**9)] = 1_000_000
     """Number of sentence pairs, drawn at random from the corpora, to learn the vocabulary from."""
+    extend: Annotated[int, (0, 1_000_000)] = 0
+    """Pieces to add to the vocabulary of `train.init_from` for each of its SentencePiece models, learned from the
+    training text. Each starts from the mean of the pieces that stood for it."""
     source_prefix: str | None = None
     """A piece to put before each source text, such as `>>fra<<`: it tells an imported multilingual model which language
     to translate into. A text that begins with such a piece keeps its own. `""` puts nothing there."""
@@ -178,7 +181,11 @@ class TrainConfig:
     subword_sampling: Annotated[float, (0.0, 1.0)] = 0.0
     """Train on random segmentations: the rate of BPE-dropout, or the smoothing of unigram sampling. 0 disables it."""
     init_from: File | None = None
-    """Run directory to take the tokenizer and the initial weights from."""
+    """Run directory to take the tokenizer and the initial weights from, and the `model` settings unless some are given.
+    A model of another program becomes one by `transformer import`."""
+    freeze: tuple[str, ...] | None = None
+    """Parts of the model that training leaves as they are, by the names of weights: `encoder`, `target_embedding`,
+    `encoder.0`, or a pattern such as `decoder.*.cross`."""
     log_every: Count = 100
     """Number of updates between two log lines."""
     validate_every: Count = 1000
@@ -270,6 +277,8 @@ def contradiction(built: Any, dotted: str) -> str | None:
             return f"model.width {width} must be even and a multiple of model.heads {heads}"
         case Config(tokenizer=tokenizer, model=model) if model.tied == "all" and not tokenizer.joint:
             return "model.tied: all needs one vocabulary for both sides; set tokenizer.joint or model.tied"
+        case Config(tokenizer=tokenizer, train=train) if tokenizer.extend and train.init_from is None:
+            return "tokenizer.extend needs train.init_from, whose vocabulary it extends"
         case Config(data=data, train=train) if data.valid is None and train.patience is not None:
             return "train.patience needs data.valid"
         case Config(train=train) if (train.average_last or 0) > train.keep_last:

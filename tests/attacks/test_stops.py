@@ -418,7 +418,7 @@ REFUSED = {
     "float16 needs a CUDA device": ["train.precision=float16"],
     "decode.precision=int8 is not possible here": ["model.width=34", "decode.precision=int8"],
     "GiB for the weights alone": ["model.width=16384", "model.feed_forward=65536", "model.encoder_layers=256"],
-    "has a different shape; give this run the same `model` settings": ["model.width=16", "train.init_from=whole"],
+    "has other settings; give this run the same `model` settings": ["model.width=16", "train.init_from=whole"],
     "nowhere has no tokenizer": ["train.init_from=nowhere"],
 }
 

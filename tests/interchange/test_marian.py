@@ -156,7 +156,10 @@ def test_two_vocabularies(two: Tokenizer, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"positions": "paper"}, "Marian does not support this model: model.positions is paper, not marian"),
+        (
+            {"positions": "paper"},
+            "Marian does not support this model: model.positions is paper, not marian, which must be set before",
+        ),
         ({"norm": "pre"}, "model.norm is pre, not post; Marian translates with pre-norm models unlike it trains them"),
         ({"activation": "gelu"}, "model.activation is gelu, not relu or swish; Marian approximates gelu"),
     ],
@@ -190,7 +193,7 @@ def test_a_failure_of_marian_is_reported(tok: Tokenizer, tmp_path: Path, monkeyp
     spm, yml = tmp_path / "out" / "vocab.spm", tmp_path / "out" / "vocab.yml"
     runtime = MarianRuntime(tmp_path / "out", (spm, spm), (yml, yml))
     assert runtime.name == "Marian v1.12.0"
-    with pytest.raises(TransformerError, match="Marian cannot use the exported model: Error: no such key"):
+    with pytest.raises(TransformerError, match="Marian cannot use the model: Error: no such key"):
         runtime.log_probs(SOURCES, TARGETS)
 
 

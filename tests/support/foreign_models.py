@@ -80,7 +80,7 @@ def hugging_face_marian(folder: Path, tags: tuple[str, ...] = (), pickled: bool 
 def linear(names: dict[str, str], each: Any) -> dict[str, Any]:
     """Return the arrays of a projection, or of several that are stacked, by the names of matrices and biases."""
     weights, biases = each.weight.chunk(len(names)), each.bias.chunk(len(names))
-    found = {name: weight.T.numpy() for name, weight in zip(names, weights, strict=True)}
+    found = {name: weight.T.contiguous().numpy() for name, weight in zip(names, weights, strict=True)}
     return found | {name: bias[None].numpy() for name, bias in zip(names.values(), biases, strict=True)}
 
 
@@ -117,7 +117,7 @@ def marian_arrays(model: Transformer, rows: int) -> dict[str, Any]:
         arrays |= {} if stack.norm is None else norm(f"{side}_top", stack.norm, "")
         arrays["Wemb" if cfg.tied == "all" else f"{side}_Wemb"] = stack.embedding[:rows].numpy()
     if cfg.tied == "none":
-        arrays["decoder_ff_logit_out_W"] = weights.decoder.output.weight[:rows].T.numpy()
+        arrays["decoder_ff_logit_out_W"] = weights.decoder.output.weight[:rows].T.contiguous().numpy()
     if weights.decoder.output.bias is not None:
         arrays["decoder_ff_logit_out_b"] = weights.decoder.output.bias[None, :rows].numpy()
     return arrays
@@ -136,6 +136,10 @@ def marian(folder: Path, model: Transformer, vocabulary: list[str], spm: tuple[b
         "transformer-postprocess-top": "n" if pre else '""', "transformer-postprocess-emb": "d",
         "transformer-train-positions": "false", "transformer-tied-layers": "[]",
         "transformer-guided-alignment-layer": "last",
+        "tied-embeddings": str(cfg.tied == "target").lower(), "tied-embeddings-src": "false", "input-types": "[]",
+        "layer-normalization": "false", "lemma-dim-emb": 0, "right-left": "false", "skip": "false", "ulr": "false",
+        "transformer-decoder-dim-ffn": cfg.feed_forward, "transformer-decoder-ffn-depth": 2, "version": "v1.9.0",
+        "transformer-train-position-embeddings": "false", "output-omit-bias": str(not cfg.output_bias).lower(),
         "tied-embeddings-all": str(cfg.tied == "all").lower(), "dim-vocabs": f"\n  - {rows}\n  - {rows}", **options,
     }  # fmt: skip
     text = "".join(f"{name}: {value}\n" for name, value in values.items())

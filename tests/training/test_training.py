@@ -468,7 +468,7 @@ def test_warm_start_takes_tokenizer_and_weights(tiny: Config, tmp_path: Path) ->
     donor = tensors(tmp_path / "first", 3)
     for name, p in loop.trainer.model.named_parameters():
         assert torch.equal(p, donor[f"model.safetensors/{name}"])
-    with pytest.raises(ConfigError, match="has a different shape"):
+    with pytest.raises(ConfigError, match="give this run the same `model` settings, or none: width: "):
         build_loop(config_file.override(cfg, ["model.width=16"]), tmp_path / "third", CPU, Ranks(), Stopwatch())
 
 

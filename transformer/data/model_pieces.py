@@ -15,8 +15,10 @@ from transformer.data.tags import TAG
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 """The types of pieces. Text is never segmented into a control piece, and one is decoded to nothing."""
-PIECES, TRAINER = 1, 2
+PIECES, TRAINER, NORMALIZER = 1, 2, 3
 """Numbers of the fields of a model."""
+ADD_DUMMY_PREFIX, REMOVE_EXTRA_WHITESPACES = 3, 4
+"""Numbers of the fields of NORMALIZER."""
 BYTE_FALLBACK, UNK_PIECE, BOS_PIECE, EOS_PIECE, PAD_PIECE = 35, 45, 46, 47, 48
 """Numbers of the fields of TRAINER."""
 LAST = -1e9
@@ -68,6 +70,16 @@ def with_pieces(model: bytes, pieces: Iterable[Piece], special: Special = USUAL)
     if sum(each.kind == BYTE for each in made) < 256:
         trainer += _field(BYTE_FALLBACK, 0)
     return head + rest + _message(TRAINER, trainer)  # repeated messages are merged
+
+
+def with_more_pieces(model: bytes, pieces: Iterable[Piece]) -> bytes:
+    """Return a serialized model with more pieces at the end of its vocabulary."""
+    return model + b"".join(_message(PIECES, _piece(each)) for each in pieces)
+
+
+def without_blanks_added(model: bytes) -> bytes:
+    """Return a serialized model that neither adds nor drops blanks, so that it encodes the text of a single piece."""
+    return model + _message(NORMALIZER, _field(ADD_DUMMY_PREFIX, 0) + _field(REMOVE_EXTRA_WHITESPACES, 0))
 
 
 def in_order(

@@ -21,6 +21,7 @@ from transformer.data import corpus, hub
 from transformer.data.corpus import Pair
 from transformer.data.dataset import FORMAT, Dataset, open_dataset
 from transformer.data.encode import encode_corpora, log_unknown, text_hashes, with_commas
+from transformer.data.extending import extended
 from transformer.data.tokenizer import Tokenizer, learn_tokenizer, load_tokenizer
 from transformer.errors import ConfigError, DataError
 
@@ -110,6 +111,26 @@ def find_or_learn_tokenizer(cfg: Config, cache: Path) -> Tokenizer:
         with atomic.new_folder(folder) as temporary:
             tokenizer.save(temporary)
         return tokenizer
+
+
+def extend_tokenizer(cfg: Config, tok: Tokenizer, cache: Path) -> Tokenizer:
+    """Return a tokenizer with `tokenizer.extend` more pieces, from `cache` or newly made of the training text."""
+    more = {"extended": tok.fingerprint, "by": [cfg.tokenizer.extend, cfg.tokenizer.sample]}
+    settings = {"format": FORMAT, **more, "seed": cfg.train.seed, **_text_identity(cfg.data)}
+    folder = cache / f"tokenizer-{_fingerprint(settings)}"
+    with hub.fixed_commits(), _must_be_made(folder, "tokenizer") as missing:
+        if missing:
+            pairs = corpus.reading("reading the training text", cfg.data.train).over(_training_pairs(cfg.data))
+            sample, _ = _sample(pairs, cfg.tokenizer.sample, cfg.train.seed)
+            made = extended(tok, [pair[0] for pair in sample], [pair[1] for pair in sample], cfg.tokenizer.extend)
+            with atomic.new_folder(folder) as temporary:
+                made.save(temporary)
+        found = load_tokenizer(folder)
+    log.info(
+        "tokenizer: %s more pieces",
+        " and ".join(with_commas(b - a) for a, b in zip(tok.sizes, found.sizes, strict=True)),
+    )
+    return found
 
 
 def prepare_pairs(cfg: Config, tokenizer: Tokenizer, held_out: Iterable[Pair], cache: Path) -> Dataset:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from transformer import atomic
 from transformer.data.tokenizer import Tokenizer
 from transformer.errors import TransformerError
-from transformer.interchange.foreign import Imported
+from transformer.interchange.foreign import Folder, Imported
+from transformer.interchange.marian_runtime import MarianRuntime, marian_is_there
+from transformer.interchange.read_marian import weights_file
 from transformer.model.network import Transformer
 
 SENTENCES, LENGTH = 8, 12
@@ -116,7 +121,21 @@ def _ctranslate2(path: Path, found: Imported, sentences: list[Sentence]) -> tupl
 
 
 def _marian(path: Path, found: Imported, sentences: list[Sentence]) -> tuple[list[Tensor], str]:
-    raise ImportError("Marian's own runtime would check it: pip install pymarian")
+    """Score with Marian, given vocabularies in our order, without the padding that it does not have."""
+    if not marian_is_there():
+        raise ImportError("pip install pymarian would check it")
+    tok, weights = found.tokenizer, weights_file(Folder(path))
+    with np.load(weights, allow_pickle=False) as arrays:
+        rows = [len(arrays[name if name in arrays else "Wemb"]) for name in ("encoder_Wemb", "decoder_Wemb")]
+    with tempfile.TemporaryDirectory() as name:
+        spm, vocabularies = [Path(name) / f"{i}.spm" for i in (0, 1)], [Path(name) / f"{i}.yml" for i in (0, 1)]
+        for i, side in enumerate((tok.source, tok.target)):
+            spm[i].write_bytes(tok.models[i % len(tok.models)])
+            lines = (f"{json.dumps(side.id_to_piece(j), ensure_ascii=False)}: {j}\n" for j in range(rows[i]))
+            vocabularies[i].write_text("".join(lines), encoding="utf-8")
+        runtime = MarianRuntime(weights.parent, (spm[0], spm[1]), (vocabularies[0], vocabularies[1]), weights.name)
+        scored = runtime.log_probs([each.source for each in sentences], [each.target for each in sentences])
+    return [torch.from_numpy(each) for each in scored], runtime.name
 
 
 RUNTIMES: dict[str, Callable[[Path, Imported, list[Sentence]], tuple[list[Tensor], str]]] = {

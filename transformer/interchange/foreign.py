@@ -18,7 +18,7 @@ from transformer.config import ModelConfig
 from transformer.data.model_pieces import Special, in_order
 from transformer.data.tokenizer import LARGEST_MODEL, Tokenizer, file_names, load_tokenizer, open_model
 from transformer.errors import CheckpointError
-from transformer.interchange.common import POSITIONS
+from transformer.interchange.common import NEVER, POSITIONS
 from transformer.model.network import Transformer, sinusoids
 
 LARGEST_WEIGHTS = 64 << 30
@@ -30,8 +30,6 @@ CROSS = {"cross.q": "q", "cross.kv": "kv", "cross.out": "o", "cross_residual.nor
 FEED_FORWARD = {"feed_forward.inner": "1", "feed_forward.out": "2", "feed_forward_residual.norm": "norm"}
 """The parts of a layer: our names, and what they are."""
 SUBLAYERS = {"self": SELF, "cross": CROSS, "ffn": FEED_FORWARD}
-NEVER = -1e4
-"""The output bias of ids that are never chosen, in exported models. The import restores 0."""
 IMPOSSIBLE = -100.0
 """The output bias of an id that the source lacks: its probability is 0 in float32."""
 

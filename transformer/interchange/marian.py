@@ -50,7 +50,7 @@ ACCEPTED: Mapping[str, Accepted] = {
     "activation": Accepted(lambda kind, _: kind in ("relu", "swish"), "relu or swish; Marian approximates gelu"),
     "tied": one_of("all", "target", "none"),
     "output_bias": one_of(False, True),
-    "positions": one_of("marian"),
+    "positions": Accepted(lambda kind, _: kind == "marian", "marian, which must be set before training"),
     "norm_epsilon": ANY,
     "decoder_start": one_of("bos", "pad", "zero"),
     **TRAINING_ONLY,

@@ -22,6 +22,8 @@ PROGRAMS = {"decode": "marian-decoder", "score": "marian-scorer"}
 SCORES = re.compile(r"WordScores= ([^|]*)")
 LENGTH = 2048
 """Most tokens of a sentence. Marian's default leaves out or cuts longer ones."""
+FACTOR = 20
+"""Most tokens of a translation by those of its source. Marian has no other limit."""
 
 
 def marian_is_there() -> bool:
@@ -34,9 +36,11 @@ class MarianRuntime:
 
     bans = True
 
-    def __init__(self, folder: Path, spm: tuple[Path, Path], vocabularies: tuple[Path, Path]) -> None:
-        """Take the folder, and the SentencePiece models and the YAML vocabularies of both sides."""
-        self.folder, self.vocabularies = folder, vocabularies
+    def __init__(
+        self, folder: Path, spm: tuple[Path, Path], vocabularies: tuple[Path, Path], model: str = MODEL
+    ) -> None:
+        """Take the folder, the SentencePiece models and YAML vocabularies of both sides, and the file of weights."""
+        self.model, self.vocabularies = folder / model, vocabularies
         self.source, self.target = (sentencepiece.SentencePieceProcessor(model_file=str(path)) for path in spm)
         self.name = f"Marian {_version()}"
 
@@ -60,12 +64,12 @@ class MarianRuntime:
 
     def search(self, sources: Ids, beam: int, most: int) -> Ids:
         """Return the best translation of each source."""
-        options = ["--beam-size", str(beam), "--normalize", "0", "--max-length-factor", str(most)]  # times the source
+        options = ["--beam-size", str(beam), "--normalize", "0", "--max-length-factor", str(min(most, FACTOR))]
         found = self._run("decode", ["--models", *self._common(), *options], _lines(self.source, sources))
         return [[self.target.piece_to_id(piece) for piece in line.split(" ") if piece] for line in found]
 
     def _common(self) -> list[str]:
-        model = [str(self.folder / MODEL), "--vocabs", *map(str, self.vocabularies)]
+        model = [str(self.model), "--vocabs", *map(str, self.vocabularies)]
         return [*model, "--cpu-threads", "1", "--quiet", "--max-length", str(LENGTH)]
 
     def _run(self, task: str, options: Sequence[str], text: str = "") -> list[str]:
@@ -73,8 +77,8 @@ class MarianRuntime:
         done = subprocess.run([*_command(task), *options], input=text.encode(), capture_output=True)
         if done.returncode:
             reason = done.stderr.decode(errors="replace").strip().splitlines() or ["it says nothing"]
-            raise TransformerError(f"Marian cannot use the exported model: {reason[-1]}")
-        return done.stdout.decode().splitlines()
+            raise TransformerError(f"Marian cannot use the model: {reason[-1]}")
+        return done.stdout.decode(errors="replace").splitlines()
 
 
 def _command(task: str) -> list[str]:

@@ -58,6 +58,7 @@ PARTS: dict[str, dict[str, tuple[str, ...]]] = {
 SCOPES = {"self": "self", "cross": "context", "ffn": "ffn"}
 ENTRY = re.compile(r'(?P<quoted>"(?:[^"\\]|\\.)*"|\'(?:[^\']|\'\')*\')\s*:\s*(?P<id>\d+)\s*,?')
 SIDES = ("encoder", "decoder")
+PRE_NORM = "Marian 1.12 translates with pre-norm models in another way than it trains them; here both are as trained"
 
 
 def is_marian(folder: Folder) -> bool:
@@ -68,7 +69,7 @@ def is_marian(folder: Folder) -> bool:
 def read_marian(folder: Folder) -> Imported:
     """Return the model in a folder. Raises CheckpointError for one that this package cannot compute."""
     settings = _settings(folder)
-    arrays = _Arrays(folder.file(_weights_file(folder, settings)))
+    arrays = _Arrays(weights_file(folder))
     cfg, weights, bias = _network(arrays)
     arrays.refuse_rest()
     tok, notes, padded = _tokenizer(folder, settings, arrays.sizes)
@@ -83,6 +84,10 @@ def read_marian(folder: Folder) -> Imported:
         weights["output_bias"] = weights.get("output_bias", torch.zeros(arrays.sizes[1])).clone()
         weights["output_bias"][tok.pad] = IMPOSSIBLE
     cfg = ModelConfig(**{**vars(cfg), "output_bias": "output_bias" in weights})
+    if cfg.norm == "pre":
+        notes.append(
+            "Marian 1.12 translates with pre-norm models in another way than it trains them; this is as trained"
+        )
     return Imported("Marian", cfg, tok, weights, _languages(folder), tuple(notes), silent)
 
 
@@ -208,14 +213,13 @@ def _settings(folder: Folder) -> dict[str, str]:
     return scalars(folder.bytes(names[0].name, LARGEST_OPTIONS).decode(errors="replace"), names[0].name)
 
 
-def _weights_file(folder: Folder, settings: dict[str, str]) -> str:
-    """Return the name of the file of weights."""
-    named = [PurePosixPath(each).name for each in settings.get("models", "").split("\n") if each]
-    there = sorted(path.name for path in folder.path.glob("*.npz"))
-    best = named or there
+def weights_file(folder: Folder) -> Path:
+    """Return the path of the file of weights. Raises CheckpointError if there are several."""
+    named = [PurePosixPath(each).name for each in _settings(folder).get("models", "").split("\n") if each]
+    best = named or sorted(path.name for path in folder.path.glob("*.npz"))
     if len(best) != 1:
         raise CheckpointError(f"{folder.path} has several models ({', '.join(best)}); leave one of them in it")
-    return best[0]
+    return folder.file(best[0])
 
 
 def _tokenizer(folder: Folder, settings: dict[str, str], sizes: tuple[int, int]) -> tuple[Tokenizer, list[str], bool]:

@@ -7,7 +7,7 @@ the gradients over processes, the cast to a lower precision.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -26,18 +26,20 @@ class FlatWeights:
     copy in that precision, which the network computes with; gradients are then taken with respect to the copy.
     """
 
-    def __init__(self, model: Transformer, cast: torch.dtype | None = None, shards: int = 1) -> None:
-        """The size of a buffer is a multiple of `shards`."""
+    def __init__(
+        self, model: Transformer, cast: torch.dtype | None = None, shards: int = 1, frozen: Collection[str] = ()
+    ) -> None:
+        """The size of a buffer is a multiple of `shards`. `frozen` names weights that training leaves as they are."""
         self.parameters = dict(model.named_parameters())
         self._output = model.output_packed
         linear = {id(p) for each in model.modules() if isinstance(each, Linear) for p in each.parameters()}
         self._slices: dict[str, slice] = {}
         end = cast_end = self.matrices = 0
-        for name in sorted(self.parameters, key=lambda name: _place(self.parameters[name], linear)):
+        for name in sorted(self.parameters, key=lambda name: _place(self.parameters[name], linear, name in frozen)):
             p = self.parameters[name]
             self._slices[name] = slice(end, end + p.numel())
             end += p.numel() + -p.numel() % ALIGNMENT
-            if p.ndim > 1:
+            if p.ndim > 1 and name not in frozen:
                 self.matrices = end
             if p.ndim > 1 or id(p) in linear:
                 cast_end = end
@@ -48,7 +50,7 @@ class FlatWeights:
         self.gradients = self.summed[:end]
         self.gradient_views = list(self.views(self.gradients).values())
         """The gradient of each parameter, in the order of `parameters`."""
-        self._held = self._held_parts(model)
+        self._held = self._held_parts(model, frozen)
         self.fill(self.weights, {name: p.detach() for name, p in self.parameters.items()})
         self._cast = None if cast is None else self.weights[:cast_end].to(cast)
         self._linear = [name for name, p in self.parameters.items() if id(p) in linear]
@@ -56,7 +58,8 @@ class FlatWeights:
         self._point_to(self.weights)
 
     matrices: int
-    """Number of elements of the first part of a buffer, which has all matrices: weight decay applies to it."""
+    """Number of elements of the first part of a buffer, which has all matrices but frozen ones: weight decay applies to
+    it."""
 
     def views(self, *flat: Tensor) -> dict[str, Tensor]:
         """Return the part of each parameter in a buffer of this layout, in its shape, by its name.
@@ -80,12 +83,14 @@ class FlatWeights:
         for name, view in self.views(flat).items():
             view.copy_(values[name])
 
-    def _held_parts(self, model: Transformer) -> list[Tensor]:
+    def _held_parts(self, model: Transformer, frozen: Collection[str]) -> list[Tensor]:
         """Return the gradients of weights that training leaves as they are."""
-        if model.cfg.decoder_start != "zero":
-            return []
-        (name,) = (name for name, p in self.parameters.items() if p is model.target_embedding.weight)
-        return [self.views(self.gradients)[name][model.pad]]
+        views = self.views(self.gradients)
+        held = [views[name] for name in frozen]
+        if model.cfg.decoder_start == "zero":
+            (name,) = (name for name, p in self.parameters.items() if p is model.target_embedding.weight)
+            held.append(views[name][model.pad])
+        return held
 
     def hold(self) -> None:
         """Set the gradients to zero of weights that training leaves as they are."""
@@ -120,6 +125,7 @@ class FlatWeights:
         self.changed()
 
 
-def _place(p: nn.Parameter, linear: set[int]) -> tuple[bool, bool]:
-    """Return where a weight is: matrices first, and the vectors of linear layers before others, which are not cast."""
-    return p.ndim <= 1, id(p) not in linear
+def _place(p: nn.Parameter, linear: set[int], frozen: bool) -> tuple[bool, bool, bool]:
+    """Return where a weight is: matrices first, those that decay before frozen ones, and the vectors of linear layers
+    before others, which are not cast."""
+    return p.ndim <= 1, frozen and p.ndim > 1, id(p) not in linear

@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from transformer import config_file
-from transformer.config import Config, TokenizerConfig, contradiction
+from transformer.config import Config, ModelConfig, TokenizerConfig, contradiction
 from transformer.data.tokenizer import Tokenizer, load_tokenizer, tagged, tokenizer_in_use
 from transformer.errors import CheckpointError, ConfigError
+from transformer.model.weights import TRAINING_ONLY
 from transformer.paths import expanded
 from transformer.runs.checkpoint import check_tokenizer, first_usable, load_state
 from transformer.runs.layout import CHECKPOINTS, FINISHED, is_run, saved_steps
@@ -43,8 +44,8 @@ def what_to_resume(cfg: Config, folder: Path) -> tuple[Config, list[Path]]:
     if not checkpoints:
         if is_run(folder) and (folder / "last").exists():
             raise CheckpointError(f"{folder} has been trained, but its checkpoints are gone; start over with --fresh")
-        return with_known_tokenizer(cfg, None), []
-    run, cfg = open_run(folder), with_known_tokenizer(cfg, folder)
+        return with_inherited(cfg, None), []
+    run, cfg = open_run(folder), with_inherited(cfg, folder)
     _check_tokenizer(run, checkpoints)  # before the settings, which an exchanged one would seem to have changed
     _check_unchanged(run.config, cfg, folder)
     return cfg, checkpoints
@@ -112,11 +113,12 @@ def known_tokenizer(cfg: Config, folder: Path | None) -> Tokenizer | None:
     return None
 
 
-def with_known_tokenizer(cfg: Config, folder: Path | None) -> Config:
-    """Return the configuration with what is true of the tokenizer, where the configuration cannot choose it.
+def with_inherited(cfg: Config, folder: Path | None) -> Config:
+    """Return the configuration with what is true of the model and the tokenizer, where it cannot choose them.
 
-    That is the one of `train.init_from`, and `tokenizer.normalization` of a run of version 0.2.0 or before.
+    That is what `train.init_from` has, and `tokenizer.normalization` of a run of version 0.2.0 or before.
     """
+    cfg = _with_model_of_donor(cfg, folder)
     tokenizer = known_tokenizer(cfg, folder)
     if tokenizer is None:
         return cfg
@@ -132,6 +134,18 @@ def with_known_tokenizer(cfg: Config, folder: Path | None) -> Config:
     if complaint := contradiction(cfg, ""):
         raise ConfigError(complaint)
     return cfg
+
+
+def _with_model_of_donor(cfg: Config, folder: Path | None) -> Config:
+    """Return the configuration with the model of `train.init_from` if it says nothing of its own but on dropout."""
+    kept = {name: getattr(cfg.model, name) for name in TRAINING_ONLY}
+    if cfg.train.init_from is None or cfg.model != ModelConfig(**kept):
+        return cfg
+    origin = expanded(cfg.train.init_from) if folder is None else folder
+    model = replace(open_run(origin).config.model, **kept)
+    if differing := [f"{key}={value}" for key, value in vars(model).items() if value != getattr(cfg.model, key)]:
+        log.info("this run has the model of %s, so model.* is: %s", origin, ", ".join(differing))
+    return replace(cfg, model=model)
 
 
 def warn_of_a_jump(before: Config, now: Config, step: int) -> None:

@@ -15,17 +15,16 @@ import torch
 from transformer import atomic, config_file, file_system
 from transformer.config import Config
 from transformer.data.lengths import with_lengths
-from transformer.data.prepare import check_corpora
+from transformer.data.prepare import check_corpora, extend_tokenizer
 from transformer.decoding.translator import check_precision
-from transformer.errors import CheckpointError, ConfigError, TransformerError
+from transformer.errors import CheckpointError, TransformerError
 from transformer.evaluation.metrics import check_select_by
 from transformer.evaluation.model_card import write_model_card
-from transformer.model.network import Transformer
 from transformer.paths import expanded
 from transformer.runs.checkpoint import first_usable
 from transformer.runs.layout import CHECKPOINTS, CONFIG, FINISHED, REPORT, is_run
-from transformer.runs.models import build_model, load_model
-from transformer.runs.run import Run, check_destination, open_run, refuse_links, write_run
+from transformer.runs.models import build_model
+from transformer.runs.run import Run, check_destination, refuse_links, write_run
 from transformer.system.clock import Stopwatch
 from transformer.system.device import advice_on_precision, device_name, missing_here, resolve_dtype
 from transformer.system.distributed import Ranks, joined
@@ -40,10 +39,11 @@ from transformer.training.resuming import (
     known_tokenizer,
     warn_of_a_jump,
     what_to_resume,
-    with_known_tokenizer,
+    with_inherited,
 )
 from transformer.training.stopping import UNFINISHED
 from transformer.training.trainer import make_trainer
+from transformer.training.warm_start import warm_start
 
 RESUME = "re-run the same command to resume from the last checkpoint"
 """What to do after a process has ended."""
@@ -112,7 +112,7 @@ class _Start:
             atomic.clean_up(folder)
             atomic.clean_up(folder / CHECKPOINTS)
         if self.fresh:
-            return with_known_tokenizer(cfg, None)
+            return with_inherited(cfg, None)
         cfg, self.checkpoints = what_to_resume(cfg, folder)
         if self.checkpoints:
             self.finished = already_finished(cfg, folder, self.checkpoints)
@@ -204,6 +204,8 @@ def build_loop(
     resolve_dtype(cfg.train.precision, device)  # now, instead of after the data have been prepared
     cache = expanded(cfg.data.prepared_dir) if cfg.data.prepared_dir else folder.parent / "prepared"
     tokenizer = known_tokenizer(cfg, folder if resume else None) if ranks.first else None
+    if tokenizer is not None and cfg.tokenizer.extend and not resume:
+        tokenizer = extend_tokenizer(cfg, tokenizer, cache)
     data = prepare_together(cfg, cache, tokenizer, ranks)
     run = Run(folder, cfg, data.tokenizer)
     torch.manual_seed(cfg.train.seed)
@@ -211,24 +213,12 @@ def build_loop(
     if data.valid is not None:
         check_precision(cfg.model, cfg.decode, device)  # now, instead of at the first validation
     if cfg.train.init_from is not None and not resume and ranks.first:
-        _warm_start(model, expanded(cfg.train.init_from))
+        warm_start(model, data.tokenizer, expanded(cfg.train.init_from))
     trainer = make_trainer(model, cfg, device, ranks)
     tokens = ranks.smallest(micro_batch_tokens(cfg, device, ranks.count))  # of the memory that the model leaves
     loop = TrainingLoop(run, data, trainer, tokens, watch)
     loop.progress.mixed_updates = trainer.fast is not None  # rows of constant length are fuller then
     return loop
-
-
-def _warm_start(model: Transformer, folder: Path) -> None:
-    """Copy the weights of another run."""
-    donor, path = load_model(open_run(folder))
-    try:
-        model.load_state_dict(donor.state_dict())
-    except RuntimeError:
-        raise ConfigError(
-            f"train.init_from: the model in {folder} has a different shape; give this run the same `model` settings"
-        ) from None
-    log.info("initial weights loaded from %s", path)
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ from transformer.system.threads import Workers, start_workers
 from transformer.training.exchange import Exchange
 from transformer.training.fast import FastPath, make_fast_path
 from transformer.training.flat_weights import FlatWeights
+from transformer.training.freezing import frozen_names
 from transformer.training.microbatch import SeededBatch, TrainingSplitter
 from transformer.training.optimizer import (
     MovingAverage,
@@ -206,7 +207,8 @@ def make_trainer(model: Transformer, cfg: Config, device: torch.device, ranks: R
     model = model.to(device)
     dtype = resolve_dtype(cfg.train.precision, device)
     cast = dtype if device.type == "cuda" and dtype != torch.float32 else None
-    weights, ema = FlatWeights(model, cast, shards=ranks.count), cfg.train.ema
+    frozen, ema = frozen_names(dict(model.named_parameters()), cfg.train.freeze or ()), cfg.train.ema
+    weights = FlatWeights(model, cast, ranks.count, frozen)
     exchange = Exchange(ranks, weights, cfg.train, dtype)
     return Trainer(
         model=model,

@@ -1,0 +1,151 @@
+"""More pieces for a vocabulary: byte-pair encoding (Sennrich et al. 2016) goes on from the pieces that it has.
+
+Each new piece joins two neighbouring pieces. So ids keep their meaning, and text without new pieces keeps its ids.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import sentencepiece
+
+from transformer.data.model_file import read_outline
+from transformer.data.model_pieces import CONTROL, LAST, NORMAL, UNUSED, Piece, read_pieces, with_more_pieces
+from transformer.data.tokenizer import Tokenizer
+from transformer.data.word_cache import SPACE
+
+RARE = 2
+"""Occurrences below which a character or a pair of pieces is not learned."""
+LONGEST = 16
+"""Characters of the longest new piece, SentencePiece's own limit."""
+MARGIN = 0.01
+"""By how much a piece of a unigram model scores above its parts, so that it is preferred to them."""
+Words = list[tuple[list[str], int]]
+"""The pieces of different words, and how often each occurs."""
+
+
+def extended(tok: Tokenizer, sources: Sequence[str], targets: Sequence[str], count: int) -> Tokenizer:
+    """Return a tokenizer with up to `count` more pieces for each SentencePiece model, at the end of its vocabulary.
+
+    The texts are raw. A vocabulary that both models share stays shared.
+    """
+    clean = tok.clean_pairs(sources, targets)
+    if len(tok.models) == 1:
+        return Tokenizer(_extend(tok.models[0], [*clean[0], *clean[1]], count)[0])
+    (source, more_source), (target, more_target) = (
+        _extend(model, texts, count) for model, texts in zip(tok.models, clean, strict=True)
+    )
+    if tok.joint:
+        union = list(dict.fromkeys((*more_source, *more_target)))
+        source = with_more_pieces(tok.models[0], _placed(union, more_source, CONTROL))
+        target = with_more_pieces(tok.models[1], _placed(union, more_target, UNUSED))
+    return Tokenizer(source, target)
+
+
+def _placed(union: Iterable[str], own: dict[str, Piece], kind: int) -> list[Piece]:
+    """Return the new pieces of both sides as those of one; it does not segment text into pieces of the other."""
+    return [own.get(text, Piece(text, LAST, kind)) for text in union]
+
+
+def _extend(model: bytes, texts: Sequence[str], count: int) -> tuple[bytes, dict[str, Piece]]:
+    """Return a model with more pieces, and these by their texts."""
+    pieces = {each.text: each for each in read_pieces(model)}
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+    normal = [processor.normalize(text) for text in texts]
+    worst = min((each.score for each in pieces.values() if each.kind == NORMAL), default=0.0)
+    made = {each: Piece(each, worst) for each in _characters(processor, normal, pieces, count)}
+    words = _words(with_more_pieces(model, made.values()), normal)
+    scores = {text: each.score for text, each in {**pieces, **made}.items()}
+    ranks = read_outline(model).kind == "bpe"  # scores of a unigram model are logarithms
+    for i, (left, right) in enumerate(_merges(words, {**pieces, **made}, count - len(made))):
+        score = math.floor(worst) - 1.0 - i if ranks else scores[left] + scores[right] + MARGIN
+        scores[left + right] = score
+        made[left + right] = Piece(left + right, score)
+    return with_more_pieces(model, made.values()), made
+
+
+def _characters(processor: Any, texts: Iterable[str], known: dict[str, Piece], count: int) -> list[str]:
+    """Return the characters of texts that have no piece, the most frequent first."""
+    seen = Counter(character for text in texts for character in text)
+    lacking = [(-n, each) for each, n in seen.items() if n >= RARE and each not in known and not each.isspace()]
+    return [each for _, each in sorted(lacking)[:count]]
+
+
+def _words(model: bytes, texts: Iterable[str]) -> Words:
+    """Return the pieces of all words of texts, which are normalized, and the numbers of these words."""
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+    seen = Counter(word for text in texts for word in text.split(SPACE) if word)
+    return [(processor.encode(word, out_type=str), n) for word, n in sorted(seen.items())]
+
+
+class _Pairs:
+    """The pairs of neighbouring pieces in words, and how often they occur."""
+
+    def __init__(self, words: Words) -> None:
+        self.words = words
+        self.numbers: Counter[tuple[str, str]] = Counter()
+        self.where: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
+        for i, (pieces, n) in enumerate(words):
+            self._count(i, pieces, n)
+        self.heap = [(-n, pair) for pair, n in self.numbers.items()]
+        heapq.heapify(self.heap)
+
+    def _count(self, word: int, pieces: list[str], n: int) -> None:
+        for pair in zip(pieces, pieces[1:], strict=False):
+            self.numbers[pair] += n
+            self.where[pair].add(word)
+
+    def most_frequent(self) -> Iterator[tuple[str, str]]:
+        """Yield pairs, each once, while they are not rare."""
+        while self.heap:
+            n, pair = heapq.heappop(self.heap)
+            if self.numbers[pair] == -n:  # otherwise it has changed, and the heap has it again
+                if -n < RARE:
+                    return
+                yield pair
+
+    def join(self, pair: tuple[str, str]) -> None:
+        """Let each occurrence of a pair be one piece."""
+        before: set[tuple[str, str]] = set()
+        for i in sorted(self.where.pop(pair)):
+            pieces, n = self.words[i]
+            before |= set(zip(pieces, pieces[1:], strict=False))
+            self._count(i, pieces, -n)
+            self.words[i] = _joined(pieces, pair), n
+            self._count(i, *self.words[i])
+            before |= set(zip(self.words[i][0], self.words[i][0][1:], strict=False))
+        for each in before:
+            heapq.heappush(self.heap, (-self.numbers[each], each))
+
+
+def _merges(words: Words, known: dict[str, Piece], count: int) -> Iterator[tuple[str, str]]:
+    """Yield the most frequent pairs of neighbouring pieces, each after those before it have been joined."""
+    usable = {text for text, each in known.items() if each.kind == NORMAL}
+    pairs = _Pairs(words)
+    for pair in pairs.most_frequent():
+        if count <= 0:
+            return
+        joined = "".join(pair)
+        if usable.issuperset(pair) and joined not in known and len(joined) <= LONGEST:
+            yield pair
+            pairs.join(pair)
+            usable.add(joined)
+            count -= 1
+
+
+def _joined(pieces: Sequence[str], pair: tuple[str, str]) -> list[str]:
+    """Return the pieces with each occurrence of a pair as one piece."""
+    made: list[str] = []
+    place = 0
+    while place < len(pieces):
+        if tuple(pieces[place : place + 2]) == pair:
+            made.append(pair[0] + pair[1])
+            place += 2
+        else:
+            made.append(pieces[place])
+            place += 1
+    return made
