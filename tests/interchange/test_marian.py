@@ -214,6 +214,7 @@ def pymarian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # the package has 600 MB
 @pytest.mark.parametrize("start", ["zero", "bos"])
 def test_marian_computes_the_same(pymarian: dict[str, str], start: str, tmp_path: Path) -> None:
     names = {"train": 3000, "valid": 50, "test": 100}
