@@ -156,8 +156,11 @@ def test_without_its_runtime_a_model_is_imported_unchecked(theirs: Path, tmp_pat
     (theirs / "model").mkdir()
     for name in ("model.bin", "config.json", "shared_vocabulary.json"):
         (theirs / name).rename(theirs / "model" / name)  # as in a package of Argos
-    done = main("import", theirs, tmp_path / "run", "--languages", "en", "de")
+    (theirs / "metadata.json").write_text('{"from_code": "en", "to_code": "de"}')
+    shutil.make_archive(str(tmp_path / "translate-en_de"), "zip", tmp_path, "ct2")
+    done = main("import", tmp_path / "translate-en_de.zip", tmp_path / "run")
     assert done.code == 0, done.err
+    assert open_run(tmp_path / "run").config.data.target == "de"
     assert "not checked: pip install ctranslate2 would check it" in done.out.decode()
 
 
