@@ -77,6 +77,8 @@ def _downloaded(name: str) -> tuple[Path, Path]:
         raise TransformerError("a model on the Hub needs a package: pip install huggingface-hub") from None
     try:
         path = Path(snapshot_download(name, allow_patterns=FILES))
+        if not (path / "model.safetensors").exists():
+            path = Path(snapshot_download(name, allow_patterns=[*FILES, "pytorch_model.bin"]))
     except Exception as error:  # it has errors of several libraries
         reason = str(error).strip().partition("\n")[0]
         raise TransformerError(f"cannot download {name} from the Hugging Face Hub: {reason}") from None
