@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import zipfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,11 @@ from transformer.errors import ConfigError, TransformerError
 from transformer.interchange import argos, export, proof
 from transformer.interchange.common import new_export
 from transformer.interchange.export import Choices, export_run
+from transformer.interchange.health import check_translations, in_words
+from transformer.interchange.proof import Ids
 from transformer.runs.models import load_model
 from transformer.runs.run import open_run
+from transformer.runs.tuning import keep_tuning
 
 pytestmark = pytest.mark.filterwarnings("default")  # of other packages
 INSTALLED = {name: importlib.util.find_spec(name) is not None for name in ("ctranslate2", "transformers")}
@@ -70,6 +74,7 @@ def test_an_export_is_compared_before_it_is_written(to: str, trained_run: Path, 
     assert 0 < float(largest) < 1e-4
     assert lines[2] == "  equal translations: 8 of 8 greedy, 8 of 8 with beam 4"
     assert lines[3].startswith("  equal ids by the exported tokenizer: 8 of 8 sentences, 16 of 16")
+    assert re.fullmatch(r"  \d+ checks of its translations: .+", lines[4])
     assert atomic.damage(tmp_path / "deep" / "out") is None
     assert contents(trained_run) == before
 
@@ -167,16 +172,16 @@ class Other:
         self.tok, (self.model, _) = opened.tokenizer, load_model(opened)
         self.run, self.shift, self.other_ids, self.other_text = opened, shift, other_ids, other_text
 
-    def encode(self, texts: list[str]) -> list[list[int]]:
+    def encode(self, texts: Sequence[str]) -> Ids:
         return [ids[::-1] if self.other_ids else ids for ids in self.tok.encode_source(texts)]
 
-    def decode(self, ids: list[list[int]]) -> list[str]:
+    def decode(self, ids: Ids) -> list[str]:
         return [f"{text}." if self.other_text else text for text in self.tok.decode(ids)]
 
-    def log_probs(self, sources: list[list[int]], targets: list[list[int]]) -> list[Any]:
+    def log_probs(self, sources: Ids, targets: Ids) -> list[Any]:
         return [each + self.shift for each in proof.token_log_probs(self.model, self.tok, sources, targets)]
 
-    def search(self, sources: list[list[int]], beam: int, most: int) -> list[list[int]]:
+    def search(self, sources: Ids, beam: int, most: int) -> Ids:
         translator = proof._translator(self.run, self.model, beam)
         return [list(best[0].ids) for best in translator.decoder.decode([Piece(each) for each in sources], 1)]
 
@@ -200,7 +205,7 @@ def test_what_is_not_the_same_is_not_written(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    other: Any = Other(trained_run, **change)
+    other = Other(trained_run, **change)
     fake = replace(export.FORMATS["hugging-face"], runtime=lambda *_: other, package="json", quantized=True)
     monkeypatch.setitem(export.FORMATS, "hugging-face", fake)
     choices = Choices(quantization, lines=10)
@@ -208,6 +213,55 @@ def test_what_is_not_the_same_is_not_written(
     with pytest.raises(TransformerError, match=whole):
         export_run(trained_run, tmp_path / "out", "hugging-face", choices)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_runtime_that_fails_is_reported(trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> Any:
+        raise RuntimeError("no such layer\nin file 7")
+
+    fake = replace(export.FORMATS["hugging-face"], runtime=broken, package="json")
+    monkeypatch.setitem(export.FORMATS, "hugging-face", fake)
+    sentence = "nothing was written: Hugging Face transformers fails with the exported model: no such layer$"
+    with pytest.raises(TransformerError, match=sentence):
+        export_run(trained_run, tmp_path / "out", "hugging-face", Choices())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_faults_of_translations_are_counted_in_the_runtime(trained_run: Path) -> None:
+    pairs = toy_pairs(20, 3)
+
+    class Silent(Other):
+        def decode(self, ids: Ids) -> list[str]:
+            return [""] * len(ids)
+
+    good, silent = Other(trained_run), Silent(trained_run)
+    for runtime, empty in ((good, 0), (silent, 20)):
+        rows = {row.name: row for row in check_translations(runtime, runtime.tok, pairs, ("en", "de"))}
+        assert (rows["empty"].count, rows["empty"].total) == (empty, 20)
+        assert "paragraph" not in rows
+    found = in_words(list(rows.values()))
+    assert found.startswith(f"{len(rows)} checks of its translations: ")
+    assert "failed (" in found
+    assert rows["empty"].title in found
+    assert in_words([replace(row, verdict="ok") for row in rows.values()]).endswith("translations: nothing found")
+
+
+def test_tuned_settings_go_with_the_model(trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # so that nothing is compared
+    keep_tuning(open_run(trained_run), {"decode": {"beam": 7, "length_penalty": 1.5, "max_extra": "auto"}})
+    export_run(trained_run, tmp_path / "out", "hugging-face", Choices())
+    found = json.loads((tmp_path / "out" / "generation_config.json").read_text())
+    assert (found["num_beams"], found["length_penalty"]) == (7, 1.5)
+
+
+@hugging_face
+def test_an_average_is_exported(trained_run: Path, tmp_path: Path) -> None:
+    assert main("average", trained_run, "--last", 2, "--output", tmp_path / "average").code == 0
+    export_run(tmp_path / "average", tmp_path / "out", "hugging-face", Choices(lines=4))
+    run = open_run(trained_run)
+    weights = [load_model(run, path.name)[0].target_embedding.weight for path in run.steps()[-2:]]
+    found = load_file(tmp_path / "out" / "model.safetensors")["model.shared.weight"]
+    torch.testing.assert_close(found, torch.stack(weights).mean(0).detach(), atol=1e-6, rtol=1e-6)
 
 
 def test_a_runtime_that_is_not_installed_is_named(
@@ -306,8 +360,15 @@ def test_what_argos_cannot_have(trained_run: Path, tmp_path: Path) -> None:
     pairs = toy_pairs(50, 1)
     two = learn_tokenizer([(pair.source, pair.target) for pair in pairs], TokenizerConfig(vocab_size=340, joint=False))
     model = build(KINDS["post-none"], two)
-    with pytest.raises(ConfigError, match="it has one vocabulary for both sides, not two"):
+    with pytest.raises(ConfigError, match="it has one SentencePiece model for both sides, not two"):
         argos.fill_argos(model, two, tmp_path / "out", ("en", "de"), "1.0")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("code", ["../../x", "/etc", "", "e\nn"])
+def test_a_package_is_never_named_after_a_path(code: str, tok: Tokenizer, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is no language code, such as en or gsw, which a package is named after"):
+        argos.fill_argos(build(KINDS["post"], tok), tok, tmp_path / "out", (code, "de"), "1.0")
     assert not list(tmp_path.iterdir())
 
 

@@ -156,7 +156,10 @@ def test_two_vocabularies(two: Tokenizer, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"positions": "paper"}, "Marian does not support this model: model.positions is paper, not marian"),
+        (
+            {"positions": "paper"},
+            "Marian does not support this model: model.positions is paper, not marian, which must be set before",
+        ),
         ({"norm": "pre"}, "model.norm is pre, not post; Marian translates with pre-norm models unlike it trains them"),
         ({"activation": "gelu"}, "model.activation is gelu, not relu or swish; Marian approximates gelu"),
     ],
@@ -211,6 +214,7 @@ def pymarian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # the package has 600 MB
 @pytest.mark.parametrize("start", ["zero", "bos"])
 def test_marian_computes_the_same(pymarian: dict[str, str], start: str, tmp_path: Path) -> None:
     names = {"train": 3000, "valid": 50, "test": 100}

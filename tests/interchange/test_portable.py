@@ -14,7 +14,7 @@ from transformer.config import TokenizerConfig
 from transformer.data.model_file import read_charsmap, with_charsmap
 from transformer.data.text import clean
 from transformer.data.tokenizer import Tokenizer, learn_tokenizer
-from transformer.interchange.portable import CONTEXT, portable_models, same_ids, unusual
+from transformer.interchange.portable import CONTEXT, differences, portable_models, same_ids, unusual
 
 BEYOND = {0x2581, 0x2585, 0x340, 0x341, 0x344}
 """The characters that SentencePiece has a use for, and marks of which Unicode wants others after any letter."""
@@ -74,7 +74,9 @@ def test_other_normalizations(normalization: str) -> None:
     (model,) = portable_models(tok)
     if normalization == "nfkc":  # a rule of SentencePiece, which is in the model already
         assert model == tok.models[0]
+        assert "a rule of its own to normalize text" in differences(tok)
         return
+    assert "normalizes text as before training, except" in differences(tok)
     texts = ["fu\u0308nf", "a\u200bb", "a\x07b", "a\xadb"]
     assert all(same_ids(tok, model, texts))
     assert clean(texts[0], nfc=False) == texts[0]

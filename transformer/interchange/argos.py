@@ -24,6 +24,7 @@ ACCEPTED: Mapping[str, Accepted] = ctranslate2.ACCEPTED
 SENTENCEPIECE, MODEL, ENDING = "sentencepiece.model", "model", ".argosmodel"
 ARGOS_VERSION = "1.9.0"
 """The version of Argos Translate that packages are for, as those made today say."""
+CODE = re.compile(r"[a-z0-9]{2,8}")
 VERSION = re.compile(r"\d+(\.\d+)*")
 OWN_CODES = {"pt-BR": "pb", "zh-Hant": "zt"}
 """The codes that only Argos Translate has."""
@@ -41,11 +42,13 @@ def fill_argos(
 ) -> None:
     """Write the folder of a package into `folder`. `pair` are the codes of source and target.
 
-    Raises ConfigError for two vocabularies, as Argos Translate has one SentencePiece model for both sides, and as
+    Raises ConfigError for two models, as Argos Translate has one SentencePiece model for both sides, and as
     `fill_ctranslate2` does.
     """
     if len(tokenizer.models) > 1:
-        raise ConfigError("Argos Translate does not support this model: it has one vocabulary for both sides, not two")
+        raise ConfigError(
+            "Argos Translate does not support this model: it has one SentencePiece model for both sides, not two"
+        )
     root = folder / package_name(pair, version)
     (root / MODEL).mkdir(parents=True)
     ctranslate2.fill_ctranslate2(model, tokenizer, root / MODEL, quantization)
@@ -64,8 +67,11 @@ def fill_argos(
 
 
 def argos_code(code: str) -> str:
-    """Return the code of a language in Argos Translate's index."""
-    return OWN_CODES.get(languages.short_code(code), languages.parse(code).code)
+    """Return the code of a language in Argos Translate's index. Raises ConfigError for what cannot be one."""
+    found = OWN_CODES.get(languages.short_code(code), languages.parse(code).code)
+    if not CODE.fullmatch(found):  # it becomes the name of a folder
+        raise ConfigError(f"{code!r} is no language code, such as en or gsw, which a package is named after")
+    return found
 
 
 def package_name(pair: tuple[str, str], version: str) -> str:

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformer.errors import ConfigError
+from transformer.errors import ConfigError, TransformerError
+from transformer.evaluation.check import Row
 from transformer.interchange import argos, ctranslate2, hugging_face, marian
 from transformer.interchange.card import write_card
 from transformer.interchange.common import check_destination, check_export, new_export
+from transformer.interchange.health import check_translations, in_words
 from transformer.interchange.marian_runtime import MarianRuntime, marian_is_there
-from transformer.interchange.portable import DIFFERENCES
+from transformer.interchange.portable import differences
 from transformer.interchange.proof import Proof, Runtime, make_sample, prove
 from transformer.interchange.runtimes import CTranslate2Runtime, HuggingFaceRuntime
 from transformer.model.network import Transformer
 from transformer.model.weights import Accepted
 from transformer.runs.models import load_model
 from transformer.runs.run import Run, open_run
-from transformer.system.memory import enough_memory
+from transformer.runs.tuning import with_tuned
+from transformer.system.memory import enough_memory, is_out_of_memory
 
 log = logging.getLogger(__name__)
 README = "README.md"
-NORMALIZED = f"The SentencePiece model normalizes text as before training, except that {DIFFERENCES}."
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ class Export:
     """The name of the checkpoint whose weights were exported."""
     proof: Proof | None
     """How it was compared, or None if the runtime is not installed."""
+    checks: Sequence[Row] = ()
+    """Faults of its translations, as `transformer check` counts them; none where it was not compared on text."""
 
     @property
     def lines(self) -> list[str]:
@@ -102,7 +106,7 @@ class Export:
         if self.proof is None:
             form = FORMATS[self.format]
             return [f"not checked: pip install {form.package} to compare it with {form.title}"]
-        return self.proof.lines
+        return [*self.proof.lines, *([in_words(self.checks)] if self.checks else [])]
 
 
 def export_run(path: Path, folder: Path, to: str, choices: Choices) -> Export:
@@ -115,7 +119,7 @@ def export_run(path: Path, folder: Path, to: str, choices: Choices) -> Export:
     """
     form = FORMATS[to]
     check_destination(folder)
-    run = open_run(path)
+    run = with_tuned(open_run(path))
     if choices.quantization is not None and not form.quantized:
         raise ConfigError(f"{to} has no quantization; leave out --quantization={choices.quantization}")
     check_export(run.config.model, form.accepted, form.title)
@@ -124,9 +128,9 @@ def export_run(path: Path, folder: Path, to: str, choices: Choices) -> Export:
         subject = Subject(run, model, checkpoint.name, choices)
         with new_export(folder) as new:
             form.write(subject, new)
-            found = Export(folder, to, checkpoint.name, _prove(form, subject, new))
+            found = Export(folder, to, checkpoint.name, *_proven(form, subject, new))
             tag = f"\n\nPut `{tag} ` before each text." if (tag := run.tokenizer.source_prefix) else ""
-            use = f"{form.use(subject)}{tag}\n\n{NORMALIZED}"
+            use = f"{form.use(subject)}{tag}\n\n{differences(run.tokenizer)}"
             card = write_card(run, checkpoint.name, use, found.lines, choices.licence, form.library)
             if form.finish is not None:
                 form.finish(subject, new, card)
@@ -134,12 +138,25 @@ def export_run(path: Path, folder: Path, to: str, choices: Choices) -> Export:
     return found
 
 
-def _prove(form: Format, subject: Subject, folder: Path) -> Proof | None:
+def _proven(form: Format, subject: Subject, folder: Path) -> tuple[Proof | None, list[Row]]:
+    """Return how an exported model compares with ours, and the faults of its translations."""
     if not form.installed:
-        return None
-    sample = make_sample(subject.run, subject.choices.lines)
+        return None, []
+    run = subject.run
+    sample = make_sample(run, subject.choices.lines)
     log.info("comparing %d sentences in %s", len(sample.texts), form.title)
-    return prove(form.runtime(subject, folder), subject.run, subject.model, sample, subject.choices.quantization)
+    try:
+        runtime = form.runtime(subject, folder)
+        proof = prove(runtime, run, subject.model, sample, subject.choices.quantization)
+        checks = check_translations(runtime, run.tokenizer, sample.pairs, subject.languages) if sample.pairs else []
+    except (RuntimeError, ValueError, OSError) as error:
+        if is_out_of_memory(error):
+            raise
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise TransformerError(
+            f"nothing was written: {form.title} fails with the exported model: {reason[0]}"
+        ) from None
+    return proof, checks
 
 
 def _write_ctranslate2(subject: Subject, folder: Path) -> None:

@@ -1,8 +1,9 @@
 """Export of a trained model to Marian: weights as npz with Marian's names, vocabularies, settings of the decoder.
 
 The same folder is one of translateLocally's. Names and shapes are those of Marian's transformer.h; matrices are
-(inputs, outputs), biases and norms rows. The position table must be Marian's. A decoder that starts from an embedding,
-and not from zeros as Marian's, is rewritten to one that does.
+(inputs, outputs), biases and norms rows. The position table must be Marian's: a table of weights (`Wpos`) is no way
+out, as Marian reads its first row at each step of a translation (`addPositionalEmbeddings`). A decoder that starts
+from an embedding, and not from zeros as Marian's, is rewritten to one that does.
 
 Pre-norm models are refused: while it translates, Marian 1.12 normalizes the input of self-attention for the queries,
 but not for the keys and values of more than one position, other than in training (`LayerAttention` in transformer.h).
@@ -50,7 +51,7 @@ ACCEPTED: Mapping[str, Accepted] = {
     "activation": Accepted(lambda kind, _: kind in ("relu", "swish"), "relu or swish; Marian approximates gelu"),
     "tied": one_of("all", "target", "none"),
     "output_bias": one_of(False, True),
-    "positions": one_of("marian"),
+    "positions": Accepted(lambda kind, _: kind == "marian", "marian, which must be set before training"),
     "norm_epsilon": ANY,
     "decoder_start": one_of("bos", "pad", "zero"),
     **TRAINING_ONLY,

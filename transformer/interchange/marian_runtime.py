@@ -22,6 +22,8 @@ PROGRAMS = {"decode": "marian-decoder", "score": "marian-scorer"}
 SCORES = re.compile(r"WordScores= ([^|]*)")
 LENGTH = 2048
 """Most tokens of a sentence. Marian's default leaves out or cuts longer ones."""
+FACTOR = 20
+"""Most tokens of a translation by those of its source. Marian has no other limit."""
 
 
 def marian_is_there() -> bool:
@@ -62,7 +64,7 @@ class MarianRuntime:
 
     def search(self, sources: Ids, beam: int, most: int) -> Ids:
         """Return the best translation of each source."""
-        options = ["--beam-size", str(beam), "--normalize", "0", "--max-length-factor", str(most)]  # times the source
+        options = ["--beam-size", str(beam), "--normalize", "0", "--max-length-factor", str(min(most, FACTOR))]
         found = self._run("decode", ["--models", *self._common(), *options], _lines(self.source, sources))
         return [[self.target.piece_to_id(piece) for piece in line.split(" ") if piece] for line in found]
 
@@ -76,7 +78,7 @@ class MarianRuntime:
         if done.returncode:
             reason = done.stderr.decode(errors="replace").strip().splitlines() or ["it says nothing"]
             raise TransformerError(f"Marian cannot use the model: {reason[-1]}")
-        return done.stdout.decode().splitlines()
+        return done.stdout.decode(errors="replace").splitlines()
 
 
 def _command(task: str) -> list[str]:

@@ -27,11 +27,19 @@ CONTEXT = re.compile(rf"[{text.JOINERS}{text.SELECTORS}{text.TAGS}{text.MONGOLIA
 NEVER = re.compile(f"[{text.NEVER_MEANT}]")
 MOST_MARKS = 3
 """Combining marks of a character whose orders are all listed."""
-DIFFERENCES = (
-    "U+2581 is read as a blank, runs of blanks other than the space are kept, and joiners and variation selectors are "
-    "kept or dropped whatever is around them"
+INSIDE = (
+    "The SentencePiece model normalizes text as before training, except that U+2581 is read as a blank, runs of blanks "
+    "other than the space are kept, and joiners and variation selectors are kept or dropped whatever is around them."
 )
-"""What SentencePiece's normalization cannot express."""
+OUTSIDE = (
+    "The SentencePiece model has a rule of its own to normalize text; control and invisible characters, which were "
+    "replaced or dropped before training, may be read differently."
+)
+
+
+def differences(tokenizer: Tokenizer) -> str:
+    """Return in which way exported models may read raw text differently."""
+    return INSIDE if all(outline.plain for outline in tokenizer.outlines) else OUTSIDE
 
 
 def portable_models(tokenizer: Tokenizer) -> tuple[bytes, ...]:

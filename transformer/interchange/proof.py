@@ -82,14 +82,12 @@ class Proof:
     """Largest difference of a log-probability, in nats."""
     mean: float
     """Mean difference."""
-    searched: int
-    """Sentences whose translations were compared."""
-    greedy: int
-    """Equal translations of greedy search."""
+    greedy: tuple[int, int]
+    """Equal translations by greedy search, and those compared, which did not have to end at a limit."""
     beam: int
     """Hypotheses of the beam search."""
-    found: int
-    """Equal translations of beam search."""
+    found: tuple[int, int]
+    """The same by beam search."""
     encoded: int
     """Sentences that the exported tokenizer gives the same ids."""
     odd: int
@@ -106,8 +104,7 @@ class Proof:
             f"checked equal in {self.runtime}" if exact else f"checked in {self.runtime}: {allowed}",
             f"{self.tokens:,} tokens of {self.sentences} sentences of {self.text}: log-probabilities differ by at most "
             f"{self.largest:.2g}, on average by {self.mean:.2g}",
-            f"equal translations: {self.greedy} of {self.searched} greedy, {self.found} of {self.searched} with beam "
-            f"{self.beam}",
+            f"equal translations: {_share(*self.greedy)} greedy, {_share(*self.found)} with beam {self.beam}",
             f"equal ids by the exported tokenizer: {self.encoded} of {self.sentences} sentences, {self.odd_encoded} of "
             f"{self.odd} with unusual characters",
         ]
@@ -123,6 +120,8 @@ class Sample:
     """The sentences to compare on."""
 
     name: str
+    pairs: list[Pair]
+    """Empty where they are made of random pieces."""
     texts: list[str]
     sources: list[list[int]]
     targets: list[list[int]]
@@ -136,24 +135,24 @@ def make_sample(run: Run, count: int) -> Sample:
         name, pairs = text.name, [pair for pair in text.pairs if pair.source.strip()]
     except DataError:
         name, pairs = "", []
-    if not pairs:
+    real = bool(pairs)
+    if not real:
         name, pairs = "random pieces", _random_pairs(tok, count)
     chosen = [pairs[place * len(pairs) // count] for place in range(count)] if len(pairs) > count else pairs
-    texts = [f"{tok.source_prefix} {pair.source}".strip() for pair in chosen]  # as users of other runtimes must write
+    texts = [pair.source for pair in chosen]
     limit = run.config.data.max_length
     sources = [ids[:limit] for ids in tok.encode_source(texts)]
     targets = [ids[:limit] for ids in tok.encode_target([pair.target for pair in chosen])]
-    return Sample(name, texts, sources, targets)
+    return Sample(name, chosen if real else [], texts, sources, targets)
 
 
 def prove(runtime: Runtime, run: Run, model: Transformer, sample: Sample, quantization: str | None) -> Proof:
     """Compare an exported model with ours. Raises TransformerError if it does not compute the same."""
-    ours = token_log_probs(model, run.tokenizer, sample.sources, sample.targets, runtime.bans)
+    tok = run.tokenizer
+    ours = token_log_probs(model, tok, sample.sources, sample.targets, runtime.bans)
     theirs = runtime.log_probs(sample.sources, sample.targets)
     gaps = np.abs(np.concatenate(ours) - np.concatenate(theirs))
-    greedy, searched = _equal_translations(runtime, run, model, sample, 1)
     beam = max(2, run.config.decode.beam)
-    found, _ = _equal_translations(runtime, run, model, sample, beam)
     odd = unusual(sample.texts[0])
     proof = Proof(
         runtime.name,
@@ -163,17 +162,25 @@ def prove(runtime: Runtime, run: Run, model: Transformer, sample: Sample, quanti
         len(gaps),
         float(np.nan_to_num(gaps, nan=np.inf).max()),
         float(np.nan_to_num(gaps, nan=np.inf).mean()),
-        searched,
-        greedy,
+        _equal_translations(runtime, run, model, sample, 1),
         beam,
-        found,
-        _equal(run.tokenizer.encode_source(sample.texts), runtime.encode(sample.texts)),
+        _equal_translations(runtime, run, model, sample, beam),
+        _equal(tok.encode_source(sample.texts), runtime.encode(tagged(tok, sample.texts))),
         len(odd),
-        _equal(run.tokenizer.encode_source(odd), runtime.encode(odd)),
+        _equal(tok.encode_source(odd), runtime.encode(tagged(tok, odd))),
     )
     if (fault := _fault(proof)) is not None:
         raise TransformerError(f"nothing was written: in {runtime.name} the exported model is not the same: {fault}")
     return proof
+
+
+def tagged(tok: Tokenizer, texts: Sequence[str]) -> list[str]:
+    """Return texts as users of other runtimes must write them: with the tag before each, if the model needs one."""
+    return [f"{tok.source_prefix} {text}" for text in texts] if tok.source_prefix else list(texts)
+
+
+def _share(count: int, total: int) -> str:
+    return f"{count} of {total}"
 
 
 def _fault(proof: Proof) -> str | None:
@@ -181,8 +188,8 @@ def _fault(proof: Proof) -> str | None:
     if proof.quantization in EXACT:
         if proof.largest > LARGEST:
             return f"log-probabilities differ by up to {proof.largest:.2g}, more than {LARGEST}"
-        if proof.searched and min(proof.greedy, proof.found) < SHARE * proof.searched:
-            return f"only {min(proof.greedy, proof.found)} of {proof.searched} translations are equal"
+        if few := next((each for each in (proof.greedy, proof.found) if each[0] < SHARE * each[1]), None):
+            return f"only {_share(*few)} translations are equal"
     elif proof.mean > proof.allowed:
         return f"log-probabilities differ by {proof.mean:.2g} on average, more than the {proof.allowed} allowed"
     if proof.encoded < SHARE * proof.sentences:
