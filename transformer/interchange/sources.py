@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -16,6 +17,11 @@ from transformer.paths import expanded
 
 MOST_FILES = 10_000
 """Members of an archive. One with more is refused."""
+
+
+DAMAGE: tuple[type[Exception], ...] = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+DAMAGE += (ValueError, FileExistsError, NotADirectoryError, IsADirectoryError)
+"""What zipfile raises for files that are damaged, and a folder of files with names that exclude each other."""
 
 
 @contextlib.contextmanager
@@ -52,14 +58,7 @@ def _unpack(path: Path, folder: Path) -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(each) as content, target.open("xb") as file:
                     shutil.copyfileobj(content, file)
-    except (
-        zipfile.BadZipFile,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-        FileExistsError,
-        NotADirectoryError,
-    ) as error:
+    except DAMAGE as error:
         raise CheckpointError(f"{path} is not a zip that can be unpacked: {error}") from None
 
 
