@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 from transformer.errors import CheckpointError, ConfigError, DataError, DeviceError, TransformerError
 
 if TYPE_CHECKING:
-    from transformer.api import Model, TrainingResult, check, compare, evaluate, export, load, train
+    from transformer.api import Model, TrainingResult, check, compare, evaluate, export, import_model, load, train
     from transformer.decoding.translator import Translation
     from transformer.evaluation.check import Check
     from transformer.evaluation.compare import Comparison
     from transformer.evaluation.evaluate import Evaluation
     from transformer.interchange.export import Export
+    from transformer.interchange.importing import Import
 
 __version__ = "0.5.0"
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "DeviceError",
     "Evaluation",
     "Export",
+    "Import",
     "Model",
     "TrainingResult",
     "TransformerError",
@@ -42,18 +44,21 @@ __all__ = [
     "compare",
     "evaluate",
     "export",
+    "import_model",
     "load",
     "train",
 ]
 
 _LAZY = dict.fromkeys(
-    ("Model", "TrainingResult", "check", "compare", "evaluate", "export", "load", "train"), "transformer.api"
+    ("Model", "TrainingResult", "check", "compare", "evaluate", "export", "import_model", "load", "train"),
+    "transformer.api",
 )
 _LAZY["Translation"] = "transformer.decoding.translator"
 _LAZY["Check"] = "transformer.evaluation.check"
 _LAZY["Comparison"] = "transformer.evaluation.compare"
 _LAZY["Evaluation"] = "transformer.evaluation.evaluate"
 _LAZY["Export"] = "transformer.interchange.export"
+_LAZY["Import"] = "transformer.interchange.importing"
 
 if not TYPE_CHECKING:  # a type checker would accept any attribute of a module that defines this function
 

@@ -1,4 +1,4 @@
-"""The Python interface: load a model, translate, score, evaluate, compare, check, export and train.
+"""The Python interface: load a model, translate, score, evaluate, compare, check, export, import and train.
 
 Errors that a user can fix are a TransformerError with the sentence that the command line prints. Messages go to the
 logger `transformer`; nothing is printed.
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from transformer.evaluation.compare import Comparison
     from transformer.evaluation.evaluate import Evaluation
     from transformer.interchange.export import Export
+    from transformer.interchange.importing import Import
     from transformer.runs.run import Run
 
 StrPath = str | os.PathLike[str]
@@ -357,3 +358,24 @@ def _list(lines: Iterable[str], name: str) -> list[str]:
         if not isinstance(each, str):
             raise TypeError(f"{name}[{number}] must be a string, not {type(each).__name__}")
     return found
+
+
+def import_model(
+    source: StrPath, folder: StrPath, *, languages: tuple[str, str] | None = None, tag: str | None = None
+) -> Import:
+    """Make a run of a model of another program: a folder, a zip, or a name on the Hugging Face Hub.
+
+    The model is compared with its own runtime. If they are not the same, TransformerError is raised and nothing is
+    written. If the runtime is not installed, `difference` of the result is None. `languages` are the codes of source
+    and target, if the source does not say them; `tag` is put before each source text, such as `>>fra<<`.
+
+    >>> found = transformer.export("runs/mine", "exported", "ctranslate2")
+    >>> made = transformer.import_model("exported", "runs/again", languages=("en", "de"))
+    >>> made.difference < 1e-4
+    True
+    """
+    from transformer.interchange.importing import import_model as read
+    from transformer.interchange.sources import opened
+
+    with opened(os.fspath(source)) as (path, root):
+        return read(path, expanded(folder), languages, tag, os.fspath(source), root)

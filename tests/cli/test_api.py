@@ -82,7 +82,17 @@ def test_examples_of_the_documentation(example: doctest.DocTest, folder: Path) -
 
 def test_every_function_of_the_interface_has_an_example() -> None:
     names = {test.name.removeprefix("transformer.api.") for test in EXAMPLES}
-    assert names == {"Model.translate", "Model.score", "load", "evaluate", "compare", "check", "export", "train"}
+    assert names == {
+        "Model.translate",
+        "Model.score",
+        "load",
+        "evaluate",
+        "compare",
+        "check",
+        "export",
+        "import_model",
+        "train",
+    }
 
 
 def test_the_types_are_exact(model: transformer.Model) -> None:

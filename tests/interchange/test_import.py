@@ -304,7 +304,7 @@ def test_a_name_on_the_hub_is_downloaded(theirs: Path, tmp_path: Path, monkeypat
     asked: list[Any] = []
 
     def download(name: str, allow_patterns: list[str]) -> str:
-        asked.append((name, "model.safetensors" in allow_patterns))
+        asked.append((name, "pytorch_model.bin" in allow_patterns))
         if not snapshot.exists():
             raise OSError("no route to host\nand more")
         return str(snapshot)
@@ -312,8 +312,12 @@ def test_a_name_on_the_hub_is_downloaded(theirs: Path, tmp_path: Path, monkeypat
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     done = main("import", "Helsinki-NLP/opus-mt-en-de", tmp_path / "run")
     assert done.code == 0, done.err
-    assert asked == [("Helsinki-NLP/opus-mt-en-de", True)]
+    assert asked == [("Helsinki-NLP/opus-mt-en-de", False)]
     assert open_run(tmp_path / "run").config.data.target == "de"
+    torch.save(load_file(snapshot / "model.safetensors"), snapshot / "pytorch_model.bin")
+    (snapshot / "model.safetensors").unlink()
+    assert main("import", "Helsinki-NLP/opus-mt-en-de", tmp_path / "pickled").code == 0
+    assert asked[1:] == [("Helsinki-NLP/opus-mt-en-de", False), ("Helsinki-NLP/opus-mt-en-de", True)]
     (snapshot / "vocab.json").unlink()
     (snapshot / "vocab.json").symlink_to("/etc/hostname")
     done = main("import", "Helsinki-NLP/opus-mt-en-de", tmp_path / "other")

@@ -156,8 +156,11 @@ def test_without_its_runtime_a_model_is_imported_unchecked(theirs: Path, tmp_pat
     (theirs / "model").mkdir()
     for name in ("model.bin", "config.json", "shared_vocabulary.json"):
         (theirs / name).rename(theirs / "model" / name)  # as in a package of Argos
-    done = main("import", theirs, tmp_path / "run", "--languages", "en", "de")
+    (theirs / "metadata.json").write_text('{"from_code": "en", "to_code": "de"}')
+    shutil.make_archive(str(tmp_path / "translate-en_de"), "zip", tmp_path, "ct2")
+    done = main("import", tmp_path / "translate-en_de.zip", tmp_path / "run")
     assert done.code == 0, done.err
+    assert open_run(tmp_path / "run").config.data.target == "de"
     assert "not checked: pip install ctranslate2 would check it" in done.out.decode()
 
 
@@ -260,3 +263,20 @@ def test_damaged_vocabularies_are_refused(theirs: Path) -> None:
     for path in theirs.glob("*.model"):
         path.unlink()
     refused(theirs, "has no SentencePiece model beside it; put it there as one of: sentencepiece.model")
+
+
+def test_a_run_with_a_tag_is_exported_with_it_and_comes_back(tmp_path: Path) -> None:
+    hugging_face_marian(tmp_path / "theirs", tags=(">>fra<<", ">>deu<<"))
+    assert main("import", tmp_path / "theirs", tmp_path / "run", "--tag", ">>fra<<").code == 0
+    tok = open_run(tmp_path / "run").tokenizer
+    for form in ("ctranslate2", "hugging-face"):
+        done = main("export", tmp_path / "run", tmp_path / form, "--to", form, "--lines", "5")
+        assert done.code == 0, done.err
+        assert "equal ids by the exported tokenizer: 5 of 5 sentences" in done.out.decode()
+        assert "Put `>>fra<< ` before each text." in (tmp_path / form / "README.md").read_text()
+        done = main("import", tmp_path / form, tmp_path / f"from-{form}", "--languages", "en", "de")
+        assert done.code == 0, done.err
+        again = open_run(tmp_path / f"from-{form}").tokenizer
+        assert again.source_prefix == ">>fra<<"
+        texts = ["one two", ">>deu<< one two", ""]
+        assert again.encode_source(texts) == tok.encode_source(texts)

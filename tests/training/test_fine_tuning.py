@@ -20,6 +20,7 @@ from transformer.runs.models import load_model
 from transformer.runs.run import open_run
 from transformer.system.clock import Stopwatch
 from transformer.system.distributed import Ranks
+from transformer.training.dry_run import dry_run
 from transformer.training.freezing import frozen_names
 from transformer.training.resuming import with_inherited
 from transformer.training.session import build_loop, train
@@ -38,6 +39,10 @@ def fine(tiny: Config, donor: Path, tmp_path: Path, *wishes: str) -> Config:
     text = f"data.train={{files: {write_pairs(tmp_path, 'new', NEW)}}}"
     some = ["data.valid=null", "train.max_steps=4", "train.save_every=2", f"train.init_from={donor}"]
     return config_file.override(tiny, [text, *some, *wishes])
+
+
+def weights_of(run: Path) -> dict[str, Tensor]:
+    return load_tensors(run / "checkpoints" / step_name(3) / "model.safetensors")
 
 
 def weights(run: Path, step: int) -> dict[str, Tensor]:
@@ -124,6 +129,8 @@ def test_the_model_of_the_donor_is_taken_unless_another_is_given(
     cfg = with_inherited(asked, None)
     assert cfg.model == ModelConfig(**{**vars(tiny.model), "dropout": 0.3, "attention_dropout": 0.0})
     assert any(line.startswith(f"this run has the model of {donor}, so model.* is: width=") for line in said)
+    (parameters,) = (line for line in dry_run(asked, tmp_path / "dry", CPU) if line.startswith("parameters"))
+    assert int(parameters.split()[1].replace(",", "")) == sum(each.numel() for each in weights_of(donor).values())
     train(config_file.override(asked, ["train.max_steps=2"]), tmp_path / "run", CPU)
     assert train(asked, tmp_path / "run", CPU) == "all 4 steps are done"
     with pytest.raises(ConfigError, match="give this run the same `model` settings, or none: activation: relu$"):

@@ -37,13 +37,13 @@ def run(args: argparse.Namespace) -> int:
     languages = tuple(args.languages) if args.languages else None
     with opened(args.source) as (path, root):
         made = import_model(path, args.folder, languages, args.tag, args.source, root)
-    cfg, data = made.found.cfg, made.run.config.data
+    cfg, data = made.run.config.model, made.run.config.data
     say(
-        f"{made.found.kind}: {data.source} to {data.target}, {cfg.encoder_layers}+{cfg.decoder_layers} layers of width "
+        f"{made.kind}: {data.source} to {data.target}, {cfg.encoder_layers}+{cfg.decoder_layers} layers of width "
         f"{cfg.width}, {made.run.tokenizer.sizes[1]:,} pieces"
     )
-    for note in made.found.notes:
+    for note in made.notes:
         say(f"note: {note}")
-    say(made.check.words)
+    say(made.check)
     say(f"use it with: {command_line('translate', args.folder)}")
     return 0

@@ -13,7 +13,7 @@ from transformer.config import Config, DataConfig, contradiction
 from transformer.data.tokenizer import tagged, tokenizer_in_use
 from transformer.errors import CheckpointError, ConfigError
 from transformer.evaluation.model_card import write_model_card
-from transformer.interchange.checking import Check, check_import
+from transformer.interchange.checking import check_import
 from transformer.interchange.foreign import Folder, Imported, built
 from transformer.interchange.read_ctranslate2 import is_ctranslate2, read_ctranslate2
 from transformer.interchange.read_hugging_face import is_hugging_face, read_hugging_face
@@ -33,12 +33,18 @@ PAIR = re.compile(r"(?:^|[-_])([a-z]{2,3})-([a-z]{2,3})$")
 """The languages at the end of names such as opus-mt-en-de."""
 
 
-class Made(NamedTuple):
-    """An imported run."""
+class Import(NamedTuple):
+    """An imported model."""
 
     run: Run
-    found: Imported
-    check: Check
+    kind: str
+    """The program that it is from."""
+    difference: float | None
+    """The largest difference of a log-probability from that program, or None if it is not installed."""
+    check: str
+    """What was checked, in words."""
+    notes: tuple[str, ...]
+    """What is not as in the source."""
 
 
 def import_model(
@@ -48,7 +54,7 @@ def import_model(
     prefix: str | None,
     name: str,
     root: Path | None = None,
-) -> Made:
+) -> Import:
     """Read a model, compare it with its own runtime, and write it as a new run.
 
     `prefix` is a tag that is put before each source text. `name` is what the source is called, and `root` the folder
@@ -76,7 +82,7 @@ def import_model(
             run.point("best", path)
         run = Run(folder, cfg, tok)
         write_model_card(run)
-    return Made(run, found, check)
+    return Import(run, found.kind, check.difference, check.words, found.notes)
 
 
 def _read(folder: Folder) -> Imported:

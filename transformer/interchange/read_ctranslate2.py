@@ -83,7 +83,14 @@ def read_ctranslate2(folder: Folder) -> Imported:
     cfg = ModelConfig(**{**vars(cfg), "decoder_start": begin, "output_bias": "output_bias" in weights})
     if variables.rounded:
         notes.append(f"weights of {variables.rounded} became float32: training can go on, but what was rounded is lost")
-    return Imported("CTranslate2", cfg, tok, weights, None, tuple(notes), silent)
+    return Imported("CTranslate2", cfg, tok, weights, _languages(beside), tuple(notes), silent)
+
+
+def _languages(folder: Folder) -> tuple[str, str] | None:
+    """Return the languages that a package of Argos says."""
+    values = folder.json("metadata.json") if folder.find("metadata.json") else {}
+    source, target = values.get("from_code"), values.get("to_code")
+    return (source, target) if isinstance(source, str) and isinstance(target, str) else None
 
 
 def _network(variables: Variables, values: dict[str, Any]) -> tuple[ModelConfig, dict[str, Tensor], Tensor | None]:

@@ -37,8 +37,8 @@ NORMS = {"self": "self_attn_layer_norm", "cross": "encoder_attn_layer_norm", "ff
 PROJECTIONS = {"q": ("q",), "qkv": ("q", "k", "v"), "kv": ("k", "v"), "o": ("out",)}
 TIED = ("model.shared.weight", "model.decoder.embed_tokens.weight", "model.encoder.embed_tokens.weight")
 FILES = [*(f"{name}.json" for name in ("config", "generation_config", "tokenizer_config", "vocab", "target_vocab"))]
-FILES += ["*.spm", "*.model", "model.safetensors", "pytorch_model.bin", "README.md"]
-"""What is downloaded of a model on the Hub."""
+FILES += ["*.spm", "*.model", "model.safetensors", "README.md"]
+"""What is downloaded of a model on the Hub. Without safetensors, its other file of weights is, too."""
 
 
 def is_hugging_face(folder: Folder) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -58,6 +59,9 @@ PARTS: dict[str, dict[str, tuple[str, ...]]] = {
 SCOPES = {"self": "self", "cross": "context", "ffn": "ffn"}
 ENTRY = re.compile(r'(?P<quoted>"(?:[^"\\]|\\.)*"|\'(?:[^\']|\'\')*\')\s*:\s*(?P<id>\d+)\s*,?')
 SIDES = ("encoder", "decoder")
+DAMAGE: tuple[type[Exception], ...] = (ValueError, EOFError, OSError, KeyError, SyntaxError, TypeError, OverflowError)
+DAMAGE += (NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What NumPy and zipfile raise for files that are damaged, or made to do harm."""
 PRE_NORM = "Marian 1.12 translates with pre-norm models in another way than it trains them; here both are as trained"
 
 
@@ -103,7 +107,7 @@ class _Arrays:
                     raise CheckpointError(f"{path} is larger than {LARGEST_WEIGHTS} bytes")
             with np.load(path, allow_pickle=False) as file:
                 self.arrays: dict[str, Any] = {name: file[name] for name in file.files}
-        except (ValueError, EOFError, zipfile.BadZipFile, KeyError, SyntaxError) as error:
+        except DAMAGE as error:
             raise CheckpointError(f"{path} is not an npz of plain numbers: {error}") from None
         self.options = self._options()
 

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -16,6 +17,11 @@ from transformer.paths import expanded
 
 MOST_FILES = 10_000
 """Members of an archive. One with more is refused."""
+
+
+DAMAGE: tuple[type[Exception], ...] = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+DAMAGE += (ValueError, FileExistsError, NotADirectoryError, IsADirectoryError)
+"""What zipfile raises for files that are damaged, and a folder of files with names that exclude each other."""
 
 
 @contextlib.contextmanager
@@ -52,14 +58,7 @@ def _unpack(path: Path, folder: Path) -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(each) as content, target.open("xb") as file:
                     shutil.copyfileobj(content, file)
-    except (
-        zipfile.BadZipFile,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-        FileExistsError,
-        NotADirectoryError,
-    ) as error:
+    except DAMAGE as error:
         raise CheckpointError(f"{path} is not a zip that can be unpacked: {error}") from None
 
 
@@ -77,6 +76,8 @@ def _downloaded(name: str) -> tuple[Path, Path]:
         raise TransformerError("a model on the Hub needs a package: pip install huggingface-hub") from None
     try:
         path = Path(snapshot_download(name, allow_patterns=FILES))
+        if not (path / "model.safetensors").exists():
+            path = Path(snapshot_download(name, allow_patterns=[*FILES, "pytorch_model.bin"]))
     except Exception as error:  # it has errors of several libraries
         reason = str(error).strip().partition("\n")[0]
         raise TransformerError(f"cannot download {name} from the Hugging Face Hub: {reason}") from None

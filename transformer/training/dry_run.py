@@ -19,6 +19,7 @@ from transformer.system.memory import peak_memory
 from transformer.training.loop import TrainingLoop
 from transformer.training.microbatch import bytes_per_token, disk_in_words, disk_space
 from transformer.training.optimizer import state_bytes
+from transformer.training.resuming import with_inherited
 from transformer.training.session import build_loop
 
 SHOWN_BATCHES = 8
@@ -29,7 +30,7 @@ def dry_run(cfg: Config, folder: Path, device: torch.device) -> list[str]:
     check_select_by(cfg.train.select_by)
     check_corpora(cfg.data)
     check_destination(folder)
-    loop = build_loop(cfg, folder, device, Ranks(), Stopwatch())
+    loop = build_loop(with_inherited(cfg, None), folder, device, Ranks(), Stopwatch())
     cut = next(loop.cut_updates())
     watch, batches = Stopwatch(), cut.batches
     loop.update(cut)
