@@ -105,6 +105,15 @@ def test_wrong_usage_is_2(args: list[str], capsys: pytest.CaptureFixture[str]) -
     assert caught.value.code == 2
 
 
+def test_an_unknown_option_shows_the_usage_of_its_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["tune", "run", "--split", "test"])
+    assert caught.value.code == 2
+    usage, _, error = capsys.readouterr().err.partition("transformer tune: error: ")
+    assert "--length-penalty" in usage
+    assert error == "unrecognized arguments: --split\n"
+
+
 def test_missing_cuda_is_reported(trained_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import torch
 

@@ -11,7 +11,7 @@ from support.toy import CPU
 
 from transformer.decoding.batches import DecodingSplitter, Piece, PieceBatch, cut_batches
 from transformer.decoding.pieces import PieceDecoder
-from transformer.decoding.translator import Translator, make_translator
+from transformer.decoding.translator import Translator, make_translator, with_settings
 from transformer.errors import DeviceError
 
 ALLOCATOR = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"
@@ -95,3 +95,14 @@ def test_workers_get_equal_shares_and_batches_fit(workers: int, batch_tokens: in
     assert all(len(batch) * max(lengths[i] for i in batch) <= batch_tokens for batch in batches)
     shares = [sum(len(b) * lengths[b[0]] for b in batches[worker::workers]) for worker in range(workers)]
     assert max(shares) < 1.2 * min(shares)
+
+
+def test_progress_counts_work_and_ends_with_all_lines(translator: Translator) -> None:
+    """A batch of few long sentences is more than its share of the sentences."""
+    small = with_settings(translator, dataclasses.replace(translator.cfg, beam=1, batch_tokens=30))
+    pieces = [Piece([5] * length) for length in (29, 2, 2, 2, 2)]
+    done: list[float] = []
+    small.decoder.decoded = done.append
+    small.decoder.decode(pieces, 1)
+    assert done[0] == pytest.approx(5 * 30 / 42)
+    assert sum(done) == pytest.approx(5)

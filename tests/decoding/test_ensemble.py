@@ -113,3 +113,11 @@ def test_8_bits_are_refused(translator: Translator) -> None:
     expected = "decode.precision=int8 is not possible here: decode.ensemble needs the probabilities of all tokens"
     with pytest.raises(ConfigError, match=expected):
         with_others(translator, [translator.model], precision="int8")
+
+
+def test_the_same_weights_count_once(trained_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is in this ensemble already; name other runs or checkpoints"):
+        load_translator(trained_run, [f"decode.ensemble={trained_run}"], CPU)
+    copied = shutil.copytree(trained_run, tmp_path / "copy")
+    with pytest.raises(ConfigError, match="is in this ensemble already"):
+        load_translator(trained_run, [f"decode.ensemble=[{copied},{copied}/../copy]"], CPU)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from transformer.errors import DataError
 from transformer.evaluation.faults import loop
@@ -27,6 +29,7 @@ BAD = [
     ("numbers", "In 2014 we met 1,234 men.", "2041 trafen wir 1.234 Männer.", "2014 → 2041"),
     ("numbers", "It costs 1,234.", "Es kostet nichts.", "1234 → nothing"),
     ("numbers", "It costs 3.5 euros.", "Es kostet 35 Euro.", "3.5 → 35"),
+    ("numbers", "It fell by 0.5 points.", "Sie fiel um 75 Punkte.", "0.5 → 75"),
     ("brackets", "The cat (a tom) sleeps.", "Die Katze (ein Kater schläft.", "1 opened, 0 closed"),
     ("quotes", 'He said "yes".', "Er sagte „ja.", "1 marks"),
     ("leftovers", "The mainstream", "Der Main@@ stream", "@@"),
@@ -47,6 +50,7 @@ GOOD = [
     ("Hahahahahahahahahaha, 100000000000", "Hahahahahahahahahaha, 100000000000"),
     ("At 2 p.m. on 12/5/2014", "Um 14 Uhr am 12.5.2014"),
     ("At 10:30", "Um halb elf"),
+    ("By 0.5% at 3 p.m.", "Um ein halbes Prozent um 15 Uhr"),
     ("The 20 men and 2,000 women", "Die zwanzig Männer und zweitausend Frauen"),
     ("1,000 of 1,234.5 and 10,000", "1.000 von 1.234,5 und 10 000"),
     ("In ٢٠١٤", "Im Jahr 2014"),
@@ -151,3 +155,13 @@ def test_one_language_is_not_untranslated() -> None:
 def test_numbers_of_lines_that_differ() -> None:
     with pytest.raises(DataError, match="there are 2 sources, 1 translations and 2 lists of references"):
         check_outputs(["a", "b"], ["a"])
+
+
+LINES = st.text('0127.,:/%- ٣४apm.hUr()[]<>{}@&"«»▁é你🙂xX', max_size=25)
+
+
+@settings(max_examples=300, deadline=None)
+@given(LINES, LINES, LINES, st.sampled_from(["de", "zh", "ar"]))
+def test_any_text_can_be_checked(source: str, translation: str, reference: str, target: str) -> None:
+    for finding in check_outputs([source], [translation], [[reference]], "en", target):
+        assert finding.count <= finding.total

@@ -36,7 +36,7 @@ def run(trained_run: Path, tmp_path: Path) -> Path:
 def better_beams(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let larger beams translate better: one sentence in `beam + 1` is wrong."""
 
-    def translate(self: Translator, lines: list[str]) -> list[list[Translation]]:
+    def translate(self: Translator, lines: list[str], warnings: object) -> list[list[Translation]]:
         right = [pair.target for pair in PAIRS]
         texts = ["acht neun zehn elf" if i % (self.cfg.beam + 1) == 0 else text for i, text in enumerate(right)]
         return [[Translation(text, 0.0, 0.0, ())] for text in texts[: len(lines)]]
@@ -65,6 +65,13 @@ def test_a_trial_translates_with_its_settings(translator: Translator) -> None:
     for trial in found.trials:
         again = with_settings(translator, trial.settings).translate([pair.source for pair in PAIRS[:9]])
         assert [ways[0].text for ways in again] == trial.translations
+
+
+def test_a_warning_is_given_once_and_not_with_each_setting(
+    translator: Translator, caplog: pytest.LogCaptureFixture
+) -> None:
+    tune(translator, [Pair("one ¢", "eins"), *PAIRS[:3]], "de", grid=GRID)
+    assert sum("not in this model's vocabulary: ¢" in message for message in caplog.messages) == 1
 
 
 def test_every_setting_is_tried_once_and_greedy_with_one_penalty(translator: Translator) -> None:

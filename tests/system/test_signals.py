@@ -53,6 +53,31 @@ def test_a_signal_ends_a_process_that_has_nothing_to_save(code: str, number: sig
         assert time.monotonic() - asked < 3.5
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_process_that_imports_a_module(tmp_path: Path, number: signal.Signals) -> None:
+    """A library that is being imported could turn the exception of a handler into another, or into SIGABRT."""
+    (tmp_path / "slow.py").write_text(
+        "import time\n"
+        "try:\n    print('ready', flush=True)\n    time.sleep(60)\n"
+        "except BaseException:\n    raise ImportError('broken') from None\n"
+    )
+    code = (
+        "import signal, sys\n"
+        "from transformer.system.signals import exit_on_signals, interrupt\n"
+        "signal.signal(signal.SIGINT, interrupt)\n"
+        f"sys.path.insert(0, {str(tmp_path)!r})\n"
+        "with exit_on_signals():\n    import slow\n"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        assert process.wait(10) == 128 + number
+        assert process.stderr.read() == ""
+
+
 @pytest.fixture
 def not_ignored() -> Iterator[None]:
     """Restore what nohup changes."""

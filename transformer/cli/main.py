@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import io
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from transformer import __version__
 from transformer.cli import terminal
 from transformer.cli.commands import COMMANDS
 from transformer.errors import EXIT_INTERRUPTED, TransformerError
+from transformer.system import signals
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,6 +80,8 @@ def command(argv: Sequence[str] | None = None) -> NoReturn:
     done (apache/arrow#34314).
     """
     terminal.use_utf8()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, or another's
+        signal.signal(signal.SIGINT, signals.interrupt)
     try:
         code = main(argv)
     except Exception:  # a fault of this program
@@ -105,18 +109,17 @@ def parser() -> argparse.ArgumentParser:
     for name, each in COMMANDS.items():
         description = f"{each.HELP[0].upper()}{each.HELP[1:]}."
         below = commands.add_parser(name, help=each.HELP, description=description)
-        below.set_defaults(run=each.run, destination="standard output")
+        below.set_defaults(run=each.run, refuse=below.error, destination="standard output")
         each.add_arguments(below)
     return top
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Return the parsed arguments. Positional ones may come before, between and after the options."""
-    top = parser()
-    args, rest = top.parse_known_args(argv)
+    args, rest = parser().parse_known_args(argv)
     more: list[str] | None = getattr(args, "overrides", None)
     if wrong := [text for text in rest if more is None or (text.startswith("-") and text != "-")]:
-        top.error(f"unrecognized arguments: {' '.join(wrong)}")
+        args.refuse(f"unrecognized arguments: {' '.join(wrong)}")
     if more is not None:
         more.extend(rest)
     return args

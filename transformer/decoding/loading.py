@@ -37,22 +37,39 @@ def load_translator(
     cfg = changed(run, overrides).config
     with enough_memory(f"the model in {path} does not fit"):
         model, used = load_model(run, checkpoint, plain)
-        others = [load_member(run, each).to(device) for each in cfg.decode.ensemble or ()]
+        others = load_members(run, cfg.decode.ensemble or (), used, plain)
         lengths, data = trained_lengths(run), cfg.data
         if lengths and any(text.startswith("data.max_length=") for text in overrides):
             lengths = replace(lengths, source=data.max_length)
         translator = make_translator(
-            model.to(device), run.tokenizer, cfg.decode, data.max_length, device, lengths, data.source, others
+            model.to(device),
+            run.tokenizer,
+            cfg.decode,
+            data.max_length,
+            device,
+            lengths,
+            data.source,
+            [each.to(device) for each in others],
         )
     return Run(run.path, cfg, run.tokenizer), translator, used.name
 
 
-def load_member(run: Run, name: str) -> Transformer:
-    """Return another model of an ensemble. Raises ConfigError if its vocabulary is not the run's."""
-    other, checkpoint = open_member(name)
-    if other.tokenizer.fingerprint != run.tokenizer.fingerprint:
-        raise ConfigError(f"decode.ensemble: {other.path} has another vocabulary than {run.path}")
-    return load_model(other, checkpoint)[0]
+def load_members(run: Run, names: Iterable[str], first: Path, plain: bool = False) -> list[Transformer]:
+    """Return the other models of an ensemble, whose first one has the weights of the checkpoint `first`.
+
+    Raises ConfigError if a vocabulary is not the run's, or if the same weights are named twice: they would count twice.
+    """
+    models, used = [], [] if plain else [first.resolve()]
+    for name in names:
+        other, checkpoint = open_member(name)
+        if other.tokenizer.fingerprint != run.tokenizer.fingerprint:
+            raise ConfigError(f"decode.ensemble: {other.path} has another vocabulary than {run.path}")
+        model, found = load_model(other, checkpoint)
+        if found.resolve() in used:
+            raise ConfigError(f"decode.ensemble: {found} is in this ensemble already; name other runs or checkpoints")
+        models.append(model)
+        used.append(found.resolve())
+    return models
 
 
 def open_member(name: str) -> tuple[Run, str | None]:

@@ -44,8 +44,11 @@ class PieceDecoder:
         self.splitter = DecodingSplitter(device, tokenizer, cfg.batch_tokens, models[0].cfg)
         self.check_interruption: Callable[[], None] = lambda: None
         """Called at each position of a search, by the thread that searches; it may raise an exception to end it."""
-        self.decoded: Callable[[int], None] = lambda pieces: None
-        """Called with the number of pieces of each batch that is decoded, by the thread that calls `decode`."""
+        self.decoded: Callable[[float], None] = lambda pieces: None
+        """Called after each batch with how many of the pieces it is by work: a long one is more than one.
+
+        The longest come first, so their number alone would say for a minute that nothing happens.
+        """
 
     @torch.inference_mode()
     def decode(self, pieces: Sequence[Piece], count: int) -> list[list[search.Hypothesis]]:
@@ -58,10 +61,11 @@ class PieceDecoder:
             return [each for part in self.splitter.run(batch, self._search) for each in part]
 
         hypotheses: list[list[search.Hypothesis]] = [[]] * len(pieces)
-        for numbers, results in zip(batches, self.workers.map(search_batch, batches), strict=True):
+        work = [len(piece.source) + 1 for piece in pieces]
+        for numbers, results in zip(batches, self.workers.results(search_batch, batches), strict=True):
             for i, result in zip(numbers, results, strict=True):
                 hypotheses[i] = result
-            self.decoded(len(numbers))
+            self.decoded(len(pieces) * sum(work[i] for i in numbers) / sum(work))
         return hypotheses
 
     @torch.inference_mode()

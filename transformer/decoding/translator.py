@@ -132,7 +132,7 @@ def shown(translator: Translator, found: Iterator[Found], lines: int) -> Iterato
     """Yield what this translator finds for so many lines, and show the progress, also inside a window of lines."""
     bar = ProgressBar("translating", lines)
 
-    def decoded(pieces: int) -> None:
+    def decoded(pieces: float) -> None:
         bar.advance(min(pieces, lines - bar.count))  # a long line has several
 
     before, translator.decoder.decoded = translator.decoder.decoded, decoded

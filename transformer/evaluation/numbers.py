@@ -49,8 +49,8 @@ def lost_numbers(source: str, translation: str) -> Counter[str]:
 
 
 def _canonical(number: str) -> str:
-    """Return a number with `.` for its separators, without zeros before it."""
-    return number.replace(",", ".").lstrip("0") or "0"
+    """Return a number with `.` for its separators, without zeros before it but that of `0.5`."""
+    return re.sub(r"^0+(?=\d)", "", number.replace(",", "."))
 
 
 def _runs(text: str) -> Counter[str]:

@@ -112,12 +112,13 @@ def tune(
         raise ConfigError("there is no beam to tune: decode.sampling and decode.mbr_samples draw at random")
     references, sources = reference_columns(pairs), [pair.source for pair in pairs]
     trials: list[Trial] = []
+    warnings = translator.warnings()  # once, not with each trial
 
     def attempt(settings: DecodeConfig) -> None:
         if any(_same(settings, each.settings) for each in trials):
             return
         changed, watch = with_settings(translator, settings), Stopwatch()
-        translations = [best[0].text for best in changed.translate(sources)]
+        translations = [best[0].text for best in changed.translate(sources, warnings=warnings)]
         seconds = watch.seconds
         scores = score_corpus(translations, references, target, metrics=[metric])
         trials.append(Trial(settings, translations, {name: each.score for name, each in scores.items()}, seconds))

@@ -48,7 +48,8 @@ class ProgressBar:
 
         `share` then says which share of the work is done, from 0 to 1, or None if that is unknown too.
         """
-        self.what, self.total, self.unit, self.count = what, total, unit, 0
+        self.what, self.total, self.unit = what, total, unit
+        self.count = 0.0
         self._share = share or (lambda: self.count / self.total if self.total and self.count else None)
         self._started = self._looked = self._logged = time.monotonic()
         self._bar: tqdm[Any] | None = None
@@ -65,8 +66,8 @@ class ProgressBar:
         if self._bar is not None:
             self._bar.close()
 
-    def advance(self, count: int = 1) -> None:
-        """Count units that are done."""
+    def advance(self, count: float = 1) -> None:
+        """Count units that are done, also in parts."""
         self.count += count
         now = time.monotonic()
         if now - self._looked >= REFRESH:
@@ -101,7 +102,7 @@ class ProgressBar:
     def _counted(self) -> str:
         if not self.count and self.total is None:
             return ""
-        return f"{self.count:,}{f' of {self.total:,}' if self.total is not None else ''} {self.unit}"
+        return f"{round(self.count):,}{f' of {self.total:,}' if self.total is not None else ''} {self.unit}"
 
 
 class Ticking:

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any, NoReturn
 
 STOPPING = {
@@ -83,8 +84,9 @@ def exit_on_signals() -> Iterator[None]:
     process ends after `PATIENCE` seconds even if the main thread is inside a C function or waits for its threads.
     """
 
-    def leave(number: int, _: object) -> NoReturn:
+    def leave(number: int, frame: FrameType | None) -> NoReturn:
         watchdog.note(number)
+        _end_if_importing(number, frame)
         raise SystemExit(128 + number)
 
     previous = {}
@@ -98,6 +100,24 @@ def exit_on_signals() -> Iterator[None]:
     finally:
         _restore(previous)
         watchdog.stop()
+
+
+def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """Raise KeyboardInterrupt, as Python's own handler of SIGINT does, or end the process if a module is imported."""
+    _end_if_importing(number, frame)
+    raise KeyboardInterrupt
+
+
+def _end_if_importing(number: int, frame: FrameType | None) -> None:
+    """End the process if the main thread imports a module: nothing has been begun that would have to be undone.
+
+    An exception there may meet C++ code that ends the process with SIGABRT, as torch's does, or C code that turns it
+    into another one, which then looks like a broken library.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            os._exit(128 + number)
+        frame = frame.f_back
 
 
 def _stays_ignored(number: int) -> bool:
