@@ -77,6 +77,36 @@ def test_a_batch_has_one_task_and_none_is_forgotten(model: Model, batcher: Batch
     assert [each.result(5)[0] for each in answers] == [-i if i % 2 else 2 * i for i in range(9)]
 
 
+def test_tasks_take_turns_too(model: Model) -> None:
+    batcher = start_batcher(Limits(batch_tokens=1))
+    done: list[Any] = []
+    hold(model, batcher)
+    for item, task in ((1, model.task), (2, model.other), (3, model.task), (4, model.other)):
+        batcher.submit(task, [item], "a").add_done_callback(lambda answer: done.append(answer.result()))
+    model.free.set()
+    assert batcher.close(5)
+    assert done == [[2], [-2], [6], [-4]]
+
+
+def test_what_was_given_up_in_a_batch_that_fails_is_forgotten(batcher: Batcher, model: Model) -> None:
+    runs: list[list[int]] = []
+
+    def run(items: list[int]) -> list[int]:
+        runs.append(items)
+        answers[1].cancel()
+        raise DataError("no")
+
+    task = Task("fail", run, lambda items: [1])
+    hold(model, batcher)
+    answers = [batcher.submit(task, [item], "a") for item in (1, 2)]
+    model.free.set()
+    with pytest.raises(DataError):
+        answers[0].result(5)
+    assert batcher.submit(model.task, [5], "a").result(5) == [10]
+    assert runs == [[1, 2], [1]]
+    assert batcher.waiting == 0
+
+
 def test_a_large_item_is_alone_and_waits_for_none(model: Model) -> None:
     batcher = start_batcher(Limits(batch_tokens=4))
     sized = Task("double", model.run, lambda items: list(items))
@@ -160,6 +190,11 @@ def test_requests_of_a_client_are_counted_by_the_minute() -> None:
     limiter.check("b")
     now[0] = 21
     limiter.check("a")
+    with pytest.raises(RefusalError):
+        limiter.check("a")
+    now[0] = 1000
+    for _ in range(3):
+        limiter.check("a")
     with pytest.raises(RefusalError):
         limiter.check("a")
     for client in range(20_000):

@@ -76,6 +76,9 @@ def test_text_without_changes_is_the_same(text: str) -> None:
         ),
         ("<b translate='no'>a<br><i>b</i></b>c", "<b translate='no'>a<br><i>b</i></b>C"),
         ("a <img alt='b'> c", "A <img alt='b'> C"),
+        ('<embed src="a"><img translate="no">a', '<embed src="a"><img translate="no">A'),
+        ("a<code>b", "A<code>b"),
+        ("a<script>b", "A<script>b"),
         ("</b>a < b", "</b>A &lt; B"),
         ("", ""),
     ],
@@ -98,4 +101,4 @@ def test_html_that_cannot_be_read_is_an_error() -> None:
 def test_html_made_to_be_slow_is_read_in_time(part: str) -> None:
     started = time.process_time()
     read_html((part * 10_000)[:10_000])
-    assert time.process_time() - started < 2
+    assert time.process_time() - started < 0.7

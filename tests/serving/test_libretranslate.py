@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator
 from typing import Any
 from urllib.error import HTTPError
@@ -199,6 +200,65 @@ def test_halves_of_characters_are_answered(server: Server) -> None:
     body = b'{"q": "a\\ud83d\\ude00 \\ud800", "source": "de", "target": "en", "format": "html"}'
     answer = server.ask("POST", "/translate", body, JSON)
     assert answer.json == {"translatedText": "A\N{GRINNING FACE} \N{REPLACEMENT CHARACTER}"}
+
+
+VALUES: list[Any] = [
+    *(
+        None,
+        "",
+        0,
+        -1,
+        1.5,
+        1e308,
+        True,
+        [],
+        {},
+        "en",
+        "de",
+        "auto",
+        "html",
+        "a\0b",
+        "\ud800",
+        "x" * 50,
+        ["a", "b"],
+        ["a", None],
+    ),
+    *(
+        [["a"]],
+        {"a": 1},
+        "<p>x",
+        "<![",
+        "9" * 5000,
+        10**30,
+        "nan",
+        "\u202e",
+        "zh_Hans",
+        "-",
+        "_",
+        "@",
+        "..",
+        "%00",
+        "e" * 35,
+    ),
+]
+NAMES = ("q", "source", "target", "format", "alternatives", "api_key", "translation")
+
+
+def test_any_request_is_answered_or_refused() -> None:
+    rng = random.Random(1)
+    with served({("en", "de"): Shouter(), ("de", "en"): Shouter()}) as server:
+        for _ in range(300):
+            values = {name: rng.choice(VALUES) for name in NAMES if rng.random() < 0.8}
+            values |= {"source": "en", "target": "de"} if rng.random() < 0.6 else {}
+            path = rng.choice(("/translate", "/detect", "/page/translate", "/page/attention"))
+            answer = server.post(path, **values)
+            assert answer.status in (200, 400), values
+            assert answer.json is not None
+        for _ in range(200):
+            kind = rng.choice((FORM, JSON, "multipart/form-data; boundary=x", "multipart/form-data", "text/plain", ""))
+            answer = server.ask("POST", "/translate", rng.randbytes(rng.randrange(60)), kind)
+            assert answer.status in (200, 400), kind
+        assert server.translate("a").json == {"translatedText": "A"}
 
 
 def test_what_fails_says_so(said: list[str], capfd: pytest.CaptureFixture[str]) -> None:

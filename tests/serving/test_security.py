@@ -122,6 +122,14 @@ def test_without_keys_everyone_is_accepted() -> None:
         assert server.ask("GET", "/health").status == 200
 
 
+def test_clients_behind_a_proxy_are_told_apart() -> None:
+    with served(limits=Limits(requests=1)) as server:
+        asked = "q=a&source=en&target=de"
+        clients = ["1.2.3.4", "1.2.3.4", "5.6.7.8", "5.6.7.8, 9.9.9.9"]
+        statuses = [server.ask("POST", "/translate", asked, X_Forwarded_For=client).status for client in clients]
+        assert statuses == [200, 429, 200, 200]
+
+
 def test_a_file_of_keys(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text(f"{KEY}\n\nanother-key-of-some-length\n")

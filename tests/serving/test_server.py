@@ -86,6 +86,7 @@ def test_idle_and_broken_clients_are_sent_away(
             stack.enter_context(each)
         assert server.translate("a").json == {"translatedText": "A"}
         assert b"400" in garbage.recv(9999)
+        assert server.ask("POST", "/translate", b"\xa4\xa4\xa4", "multipart/form-data; boundary=x").status == 400
         for each in (*silent, *halves, second):
             with contextlib.suppress(ConnectionResetError):
                 assert each.recv(1) == b""

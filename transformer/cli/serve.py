@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from transformer.serving.security import Keys
 
 HELP = "serve models over HTTP: a page to try them, and the LibreTranslate API"
+CPU_TOKENS, GPU_TOKENS = 512, 8192
+"""`--batch-tokens`. That of a GPU was not measured."""
 log = logging.getLogger("transformer.serving")
 
 
@@ -41,13 +43,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("char-limit", 10_000, "characters of a text"),
         ("batch-limit", 100, "texts of a request"),
         ("queue", 4000, "lines that wait for a model"),
-        ("batch-tokens", 1024, "source tokens that are translated together"),
         ("timeout", 60, "seconds until a request is answered or refused"),
         ("drain", 30, "seconds to answer what was asked before SIGTERM"),
     ):
         limits.add_argument(
             f"--{name}", type=positive, default=default, metavar="N", help=f"{text} (default: {default})"
         )
+    limits.add_argument(
+        "--batch-tokens",
+        type=positive,
+        metavar="N",
+        help=f"source tokens that are translated together (default: {CPU_TOKENS}, on a GPU {GPU_TOKENS})",
+    )
     limits.add_argument(
         "--req-limit", type=positive, metavar="N", help="requests of a client in a minute (default: any)"
     )
@@ -83,16 +90,17 @@ def _serve(args: argparse.Namespace, names: list[str], overrides: list[str], key
     from transformer.serving.service import Service
     from transformer.system.device import resolve_device
 
+    device = resolve_device(args.device)
     limits = Limits(
         characters=args.char_limit,
         texts=args.batch_limit,
         queue=args.queue,
-        batch_tokens=args.batch_tokens,
+        batch_tokens=args.batch_tokens or (CPU_TOKENS if device.type == "cpu" else GPU_TOKENS),
         seconds=args.timeout,
         requests=args.req_limit or 0,
     )
     metrics = Metrics()
-    catalogue = load_models(names, overrides, resolve_device(args.device), limits, metrics.observe)
+    catalogue = load_models(names, overrides, device, limits, metrics.observe)
     service = Service(catalogue, make_detector(catalogue.sources), limits, keys, metrics)
     app = make_app(service, args.allow_host, args.allow_origin)
 

@@ -49,7 +49,8 @@ class _Job:
     answer: Future[list[Any]] = field(default_factory=Future)
     sizes: Sequence[int] = ()
     taken: int = 0
-    found: dict[int, Any] = field(default_factory=dict)
+    found: list[Any] = field(default_factory=list)
+    """The results so far. Items are processed in their order."""
 
 
 class Batcher:
@@ -155,8 +156,8 @@ class Batcher:
             self._isolate(batch, error)
             return
         self._observe(Batch(task.name, len(items), sum(job.sizes[place] for job, place in batch)))
-        for (job, place), each in zip(batch, found, strict=True):
-            job.found[place] = each
+        for (job, _), each in zip(batch, found, strict=True):
+            job.found.append(each)
             if len(job.found) == len(job.items):
                 self._end(job)
 
@@ -181,7 +182,7 @@ class Batcher:
     def _end(self, job: _Job) -> None:
         """Answer a request, unless it failed or was given up, and forget it."""
         with contextlib.suppress(InvalidStateError):
-            job.answer.set_result([job.found[place] for place in sorted(job.found)])
+            job.answer.set_result(job.found)
         with self._changed:
             self._waiting[job.client] -= len(job.items)
             job.items = []

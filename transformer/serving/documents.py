@@ -53,8 +53,7 @@ def read_html(text: str) -> Document:
     if the parser cannot read it.
     """
     document = Document([], [], markup=True)
-    end = text.rfind(">") + 1  # what follows is no tag; the parser takes quadratic time to find that out
-    for part, is_text in (*_Splitter(text[:end]).segments(), (text[end:], True)):
+    for part, is_text in _Splitter(text).segments():
         if is_text:
             _add(document, part)
         else:
@@ -87,11 +86,13 @@ class _Splitter(HTMLParser):
 
     def segments(self) -> list[tuple[str, bool]]:
         """Return the document in pieces, and whether each is text to translate."""
+        last = self._text.rfind(">") + 1  # what follows is no tag; the parser takes quadratic time to find that out
         try:
-            self.feed(self._text)
+            self.feed(self._text[:last])
             self.close()
         except AssertionError as error:  # of `<![`, in Python up to 3.13
             raise ValueError(str(error)) from None
+        self._marks.append((last, not self._kept))
         found: list[tuple[str, bool]] = []
         ends = [start for start, _ in self._marks[1:]] + [len(self._text)]
         for (start, is_text), end in zip(self._marks, ends, strict=True):

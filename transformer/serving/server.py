@@ -115,7 +115,8 @@ def make_server(
     It then accepts nothing more, answers what was asked within `drain` seconds, and lets the signal end the process.
     `seconds` is the time in which a request is answered. `started` is called when it listens.
     """
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # not each broken request of a client
+    for name in ("uvicorn.error", "python_multipart"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # not each broken request of a client
     protocol = type("Protocol", (PatientProtocol,), {"answer_seconds": seconds + ANSWER_SECONDS})
     config = uvicorn.Config(
         app,
