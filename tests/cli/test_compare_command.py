@@ -55,6 +55,8 @@ def run(tiny: Config, tok: Tokenizer, tmp_path: Path) -> Run:
 def test_kept_translations_of_checkpoints_that_are_gone(run: Run) -> None:
     out = main("compare", f"{run.path}@step-00000001", f"{run.path}@step-00000002", "--no-tests").out.decode()
     assert f"{run.path}@step-00000002  100.00 ± 0.00" in out
+    paths = [f"{run.path}/checkpoints/step-0000000{step}" for step in (1, 2)]
+    assert main("compare", *paths, "--no-tests").out.decode() == out
     assert [line.split()[1:4] for line in out.splitlines() if "same translation" in line] == [["1", "9", "0"]]
     assert "[falsch \\x1b[31m]" in out
     assert re.search(f"reference +{TEXTS[9]}", out)

@@ -62,7 +62,7 @@ class PieceDecoder:
 
         hypotheses: list[list[search.Hypothesis]] = [[]] * len(pieces)
         work = [len(piece.source) + 1 for piece in pieces]
-        for numbers, results in zip(batches, self.workers.map(search_batch, batches), strict=True):
+        for numbers, results in zip(batches, self.workers.results(search_batch, batches), strict=True):
             for i, result in zip(numbers, results, strict=True):
                 hypotheses[i] = result
             self.decoded(len(pieces) * sum(work[i] for i in numbers) / sum(work))

@@ -27,8 +27,9 @@ from transformer.evaluation.evaluated_model import EvaluatedModel, probable_chec
 from transformer.evaluation.records import Record, read_records
 from transformer.evaluation.texts import EvaluationText, read_evaluation_text, read_parallel
 from transformer.paths import expanded
+from transformer.runs.layout import is_run
 from transformer.runs.models import candidates
-from transformer.runs.run import Run, open_run
+from transformer.runs.run import Run, open_run, split_checkpoint
 
 MOST_TRAINING = 2000
 """Pairs of the training text that are used where there is no other."""
@@ -89,9 +90,9 @@ def open_systems(
 ) -> Systems:
     """Return the systems of these names with their translations of the chosen text.
 
-    A name is a run directory, `RUN@CHECKPOINT`, or a file with a translation a line. `save` keeps new translations in
-    their run directories. Raises ConfigError, DataError or CheckpointError for what does not exist or does not fit
-    together.
+    A name is a run directory, `RUN@CHECKPOINT`, `RUN/checkpoints/CHECKPOINT`, or a file with a translation a line.
+    `save` keeps new translations in their run directories. Raises ConfigError, DataError or CheckpointError for what
+    does not exist or does not fit together.
     """
     if not names:
         raise ConfigError("there is nothing to compare: give a run or a file of translations")
@@ -128,7 +129,9 @@ def _refuse_twins(found: Sequence[Candidate]) -> None:
 
 def _candidate(text: str) -> Candidate:
     """Return what a name means. A path that exists is never cut at its `@`."""
-    path, checkpoint = expanded(text), None
+    path, checkpoint = split_checkpoint(expanded(text))
+    if checkpoint is not None and not is_run(path):
+        path, checkpoint = expanded(text), None
     if not path.exists() and "@" in text:
         before, _, name = text.rpartition("@")
         if expanded(before).is_dir() and name:

@@ -25,9 +25,13 @@ class Workers:
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
         """Return the function's result for each item. A single item uses all cores."""
+        return list(self.results(function, items))
+
+    def results(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        """Yield the function's result for each item in order, each as soon as it and those before it are there."""
         if self._pool is None or len(items) == 1:
-            return [function(item) for item in items]
-        return list(self._pool.map(function, items))
+            return map(function, items)
+        return self._pool.map(function, items)
 
 
 def start_workers(device: torch.device, most: int = 2) -> Workers:
