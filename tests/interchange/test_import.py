@@ -149,6 +149,9 @@ def test_training_starts_from_an_imported_model(theirs: Path, tiny: Config, tmp_
     done = main("train", tmp_path / "donor" / "config.yaml", "--run", tmp_path / "other")
     assert done.code == 2
     assert last_line_has("data.train is empty; name the text to train on", done.err)
+    done = main("train", tmp_path / "fine.yaml", "--run", tmp_path / "donor")
+    assert done.code == 2
+    assert last_line_has("donor is an imported model; start another run from it, with train.init_from=", done.err)
     done = main("train", tmp_path / "fine.yaml", "--run", tmp_path / "other", "model.decoder_start=bos")
     assert done.code == 2
     assert last_line_has("model.decoder_start: bos needs a vocabulary with a piece for bos", done.err)

@@ -45,7 +45,9 @@ def what_to_resume(cfg: Config, folder: Path) -> tuple[Config, list[Path]]:
         if is_run(folder) and (folder / "last").exists():
             raise CheckpointError(f"{folder} has been trained, but its checkpoints are gone; start over with --fresh")
         return with_inherited(cfg, None), []
-    run, cfg = open_run(folder), with_inherited(cfg, folder)
+    run = open_run(folder)
+    _refuse_imported(folder, checkpoints)
+    cfg = with_inherited(cfg, folder)
     _check_tokenizer(run, checkpoints)  # before the settings, which an exchanged one would seem to have changed
     _check_unchanged(run.config, cfg, folder)
     return cfg, checkpoints
@@ -59,6 +61,14 @@ def _check_tokenizer(run: Run, checkpoints: list[Path]) -> None:
             states.append((path, load_state(path)))
     if states and all(state["tokenizer"] != run.tokenizer.fingerprint for _, state in states):
         check_tokenizer(run, *states[0])
+
+
+def _refuse_imported(folder: Path, checkpoints: list[Path]) -> None:
+    """Raise ConfigError for an imported model, which has no training that could go on."""
+    with contextlib.suppress(CheckpointError):
+        if "imported" not in load_state(checkpoints[-1]):
+            return
+        raise ConfigError(f"{folder} is an imported model; start another run from it, with train.init_from={folder}")
 
 
 def already_finished(cfg: Config, folder: Path, checkpoints: list[Path]) -> str | None:
