@@ -21,6 +21,7 @@ from support.served import JSON, Server, Shouter, served
 
 from transformer.serving import server as serving
 from transformer.serving.limits import Limits
+from transformer.serving.models import split_name
 
 ASKING = b"POST /translate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 
@@ -223,6 +224,13 @@ def test_a_signal_lets_what_was_asked_be_answered(
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.1", port), 5)
     assert "Traceback" not in child.log()
+
+
+def test_a_checkpoint_can_be_named(tmp_path: Path) -> None:
+    (tmp_path / "a@b").mkdir()
+    assert split_name(str(tmp_path / "a@b")) == (tmp_path / "a@b", None)
+    assert split_name("runs/mine@last") == (Path("runs/mine"), "last")
+    assert split_name("runs/mine/checkpoints/step-1") == (Path("runs/mine"), "step-1")
 
 
 def test_mistakes_are_one_sentence(trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from transformer import languages
 from transformer.decoding.loading import load_translator
 from transformer.errors import ConfigError
 from transformer.paths import expanded
+from transformer.runs.run import split_checkpoint
 from transformer.serving.batcher import Batch, Batcher, start_batcher
 from transformer.serving.engine import Engine, TranslatorEngine
 from transformer.serving.limits import Limits
@@ -98,12 +99,15 @@ def load_models(
 
 
 def split_name(name: str) -> tuple[Path, str | None]:
-    """Return the run directory and the checkpoint of `RUN@CHECKPOINT`. A path that exists is not cut at its `@`."""
+    """Return the run directory and the checkpoint of `RUN@CHECKPOINT` or `RUN/checkpoints/CHECKPOINT`.
+
+    A path that exists is not cut at its `@`.
+    """
     path = expanded(name)
     if not path.exists() and "@" in name:
         before, _, checkpoint = name.rpartition("@")
         return expanded(before), checkpoint
-    return path, None
+    return split_checkpoint(path)
 
 
 def _watch(observe: Observe, label: str) -> Callable[[Batch], None]:
