@@ -200,3 +200,26 @@ def test_requests_of_a_client_are_counted_by_the_minute() -> None:
     for client in range(20_000):
         limiter.check(str(client))
     assert len(limiter._buckets) == 10_000
+
+
+def test_a_client_that_goes_away_while_its_batch_is_filled_holds_up_nobody(model: Model, batcher: Batcher) -> None:
+    """One item is in the batch already when the request is seen again, given up."""
+
+    class Sizes(list[int]):
+        def __getitem__(self, place: Any) -> Any:
+            gone.cancel()
+            return 1
+
+    hold(model, batcher)
+    task = Task("gone", lambda items: items, lambda items: Sizes([1] * len(items)))
+    gone = batcher.submit(task, ["a", "b"], "gone")
+    model.free.set()
+    assert batcher.submit(model.task, [2], "next").result(5) == [4]
+    assert gone.cancelled()
+    assert batcher.waiting == 0
+
+
+def test_a_fault_of_a_task_does_not_end_the_thread(model: Model, batcher: Batcher) -> None:
+    with pytest.raises(ValueError, match="zip"):
+        batcher.submit(Task("short", lambda items: items[1:], lambda items: [1] * len(items)), [1, 2], "a").result(5)
+    assert batcher.submit(model.task, [2], "next").result(5) == [4]

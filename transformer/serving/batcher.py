@@ -53,6 +53,14 @@ class _Job:
     """The results so far. Items are processed in their order."""
 
 
+class _Entry(NamedTuple):
+    """An item of a batch. It is kept beside its request, whose items are forgotten as soon as the client goes away."""
+
+    job: _Job
+    item: Any
+    size: int
+
+
 class Batcher:
     """A bounded queue and the thread that processes it. Created by `start_batcher`."""
 
@@ -104,8 +112,13 @@ class Batcher:
 
     def _work(self) -> None:
         while self._gather():
-            if batch := self._fill():
-                self._process(batch)
+            batch = self._fill()
+            try:
+                if batch:
+                    self._process(batch)
+            except Exception as error:  # a fault of this program; other requests are answered all the same
+                for entry in batch:
+                    self._fail(entry.job, error)
 
     def _gather(self) -> bool:
         """Wait for work and take what has arrived. Return whether there may be any."""
@@ -124,51 +137,51 @@ class Batcher:
                 self._turn.append(job)
         return True
 
-    def _fill(self) -> list[tuple[_Job, int]]:
+    def _fill(self) -> list[_Entry]:
         """Return the items of the next batch, of one task: one of each request in turn."""
-        batch: list[tuple[_Job, int]] = []
+        batch: list[_Entry] = []
         tokens, later = 0, deque[_Job]()
         while self._turn:
             job = self._turn.popleft()
             if job.answer.done() or job.taken == len(job.items):
                 self._end(job)
                 continue
-            if batch and job.task != batch[0][0].task:
+            if batch and job.task != batch[0].job.task:
                 later.append(job)
                 continue
             size = job.sizes[job.taken]
             if batch and tokens + size > self.limits.batch_tokens:
                 self._turn.appendleft(job)
                 break
-            batch.append((job, job.taken))
+            batch.append(_Entry(job, job.items[job.taken], size))
             tokens, job.taken = tokens + size, job.taken + 1
             if job.taken < len(job.items):
                 self._turn.append(job)
         self._turn.extendleft(reversed(later))
         return batch
 
-    def _process(self, batch: list[tuple[_Job, int]]) -> None:
-        task, items = batch[0][0].task, [job.items[place] for job, place in batch]
+    def _process(self, batch: list[_Entry]) -> None:
+        task, items = batch[0].job.task, [entry.item for entry in batch]
         try:
             with self._device:
                 found = task.run(items)
         except Exception as error:
             self._isolate(batch, error)
             return
-        self._observe(Batch(task.name, len(items), sum(job.sizes[place] for job, place in batch)))
-        for (job, _), each in zip(batch, found, strict=True):
-            job.found.append(each)
-            if len(job.found) == len(job.items):
-                self._end(job)
+        self._observe(Batch(task.name, len(items), sum(entry.size for entry in batch)))
+        for entry, each in zip(batch, found, strict=True):
+            entry.job.found.append(each)
+            if len(entry.job.found) == len(entry.job.items):
+                self._end(entry.job)
 
-    def _isolate(self, batch: list[tuple[_Job, int]], error: Exception) -> None:
+    def _isolate(self, batch: list[_Entry], error: Exception) -> None:
         """Process the items of a batch that failed one by one, so that only those fail which must."""
         if len(batch) == 1:
-            self._fail(batch[0][0], error)
+            self._fail(batch[0].job, error)
             return
         for each in batch:
-            if each[0].answer.done():
-                self._end(each[0])
+            if each.job.answer.done():
+                self._end(each.job)
             else:
                 self._process([each])
 
