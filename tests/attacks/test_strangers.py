@@ -401,7 +401,7 @@ def test_two_vocabularies_for_one_matrix_are_refused(folder: Path) -> None:
     model = (folder / "tokenizer.model").read_bytes()
     (folder / "tokenizer.model").unlink()
     (folder / "source.model").write_bytes(model)
-    (folder / "target.model").write_bytes(model)
+    (folder / "target.model").write_bytes(model.replace("▁zwei".encode(), "▁zewi".encode()))
     attack(folder, "has two vocabularies, but model.tied: all needs one")
 
 
@@ -713,11 +713,13 @@ DANGER = re.compile(
     r"|trust_remote_code|__import__|os\.system"
 )
 
+SAFE = re.compile(r"[Nn]o pickle|is pickled|allow_pickle=False|torch\.load\(.*weights_only=True")
+
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.stem)
 def test_the_package_never_executes_what_it_reads(path: Path) -> None:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        found = DANGER.search(re.sub("[Nn]o pickle", "", line))
+        found = DANGER.search(SAFE.sub("", line))
         assert found is None, f"{path.name}, line {number}: {found}"
 
 

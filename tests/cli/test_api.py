@@ -23,8 +23,8 @@ from transformer.cli import main as cli
 from transformer.decoding.translator import Translator
 
 PUBLIC = """
-    Check CheckpointError Comparison ConfigError DataError DeviceError Evaluation Export Model TrainingResult
-    TransformerError Translation __version__ check compare evaluate export load train
+    Check CheckpointError Comparison ConfigError DataError DeviceError Evaluation Export Import Model
+    TrainingResult TransformerError Translation __version__ check compare evaluate export import_model load train
 """
 
 
