@@ -77,6 +77,8 @@ def test_text_without_changes_is_the_same(text: str) -> None:
         ("<b translate='no'>a<br><i>b</i></b>c", "<b translate='no'>a<br><i>b</i></b>C"),
         ("a <img alt='b'> c", "A <img alt='b'> C"),
         ('<embed src="a"><img translate="no">a', '<embed src="a"><img translate="no">A'),
+        ("<b translate=NO>a</b> b", "<b translate=NO>a</b> B"),
+        ("<p>&nbsp;</p><p>&#32;&nbsp;</p>a", "<p>&nbsp;</p><p>&#32;&nbsp;</p>A"),
         ("a<code>b", "A<code>b"),
         ("a<script>b", "A<script>b"),
         ("</b>a < b", "</b>A &lt; B"),

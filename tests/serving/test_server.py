@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
@@ -224,6 +225,39 @@ def test_a_signal_lets_what_was_asked_be_answered(
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.1", port), 5)
     assert "Traceback" not in child.log()
+
+
+def test_what_cannot_be_answered_in_time_is_refused(nursery: Nursery, shared_run: Path, tmp_path: Path) -> None:
+    command = [
+        "serve",
+        shared_run,
+        "decode.beam=8",
+        "--port",
+        "0",
+        "--batch-tokens",
+        "1",
+        "--drain",
+        "1",
+        "--char-limit",
+        "99999",
+    ]
+    child = nursery.start(tmp_path / "log", *command)
+    text = "\n".join(["one two three four five"] * 1000)
+    child.wait_for("serving on http://127.0.0.1:")
+    port = int(re.findall(r"serving on http://127.0.0.1:(\d+); Ctrl-C stops", child.log())[0])
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(ask, port, {"q": text, "source": "en", "target": "de"})
+        try:
+            metrics = f"http://127.0.0.1:{port}/metrics"
+            wait_until(lambda: b'waiting_lines{pair="en-de"} 1000.0' in urlopen(metrics).read(), 10, "not there")
+        finally:
+            os.kill(child.pid, signal.SIGTERM)
+        assert child.wait() == -signal.SIGTERM
+        error = answer.exception(0)
+    assert isinstance(error, OSError)  # an HTTPError, or the connection ended
+    assert not isinstance(error, HTTPError) or error.code == 503
+    assert "Traceback" not in child.log()
+    assert "Cancel" not in child.log()
 
 
 def test_a_checkpoint_can_be_named(tmp_path: Path) -> None:

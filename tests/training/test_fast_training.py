@@ -127,8 +127,8 @@ def test_training_with_cast_weights(tiny: Config, tmp_path: Path, monkeypatch: p
     assert valid[-1] < valid[0]
 
 
-def cast_weights(model: Any, cast: Any, shards: int = 1) -> FlatWeights:
-    return FlatWeights(model, torch.bfloat16, shards)
+def cast_weights(model: Any, cast: Any, *rest: Any) -> FlatWeights:
+    return FlatWeights(model, torch.bfloat16, *rest)
 
 
 @pytest.mark.usefixtures("as_on_a_gpu")

@@ -64,7 +64,7 @@ def read_html(text: str) -> Document:
 def _add(document: Document, line: str) -> None:
     """Add a line without the blanks around it, which are kept."""
     core = line.strip()
-    if not core:
+    if not (html.unescape(core).strip() if document.markup else core):
         document.parts.append(line)
         return
     start = line.index(core)
@@ -108,7 +108,9 @@ class _Splitter(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self._mark(False)
-        hidden = tag in UNTRANSLATED or ("translate", "no") in attrs
+        hidden = tag in UNTRANSLATED or any(
+            name == "translate" and (value or "").lower() == "no" for name, value in attrs
+        )
         if tag not in VOID and (hidden or self._kept):
             self._kept.append(tag)
 

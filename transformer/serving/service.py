@@ -105,6 +105,8 @@ class Service:
             if gone.done():
                 raise ClientDisconnect
             raise RefusalError(503, f"The server is busy: no translation within {self.limits.seconds:g} seconds", 5)
+        except asyncio.CancelledError:  # the end of the time for draining
+            raise RefusalError(503, "The server is stopping", 5) from None
         finally:
             gone.cancel()
             answer.cancel()

@@ -29,7 +29,7 @@ const pause = (milliseconds, signal) => new Promise((resolve, reject) => {
   signal.addEventListener("abort", () => { clearTimeout(waiting); reject(signal.reason); }, { once: true });
 });
 
-async function post(path, values, signal) {
+async function post(path, values, signal) { // `values` may have languages of their own
   const body = JSON.stringify({ source: source.value, target: target.value, api_key: get("key").value, ...values });
   for (let attempt = 0; ; attempt++) {
     const answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body, signal });
@@ -249,14 +249,24 @@ get("copy").addEventListener("click", async () => {
 
 let working = null;
 
+async function decoded(file) {
+  const bytes = await file.arrayBuffer();
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw new Error("The file is not UTF-8 text.");
+  }
+}
+
 async function translateFile(file) {
   if (working) working.abort();
   working = new AbortController();
   const { signal } = working, status = get("file-status"), progress = get("progress"), link = get("download");
+  const chosen = { source: source.value, target: target.value }; // of the whole file, whatever is chosen meanwhile
   link.hidden = true;
   try {
     if (file.size > LARGEST_FILE) throw new Error("The file is larger than 20 MB; use `transformer translate`.");
-    const content = new TextDecoder("utf-8").decode(await file.arrayBuffer());
+    const content = await decoded(file);
     const lines = content.split("\n").map(line => line.replace(/\r$/, ""));
     const long = lines.findIndex(line => line.length > limit);
     if (long >= 0) throw new Error(`Line ${long + 1} has more than ${limit} characters.`);
@@ -264,7 +274,7 @@ async function translateFile(file) {
     const translated = [];
     for (const run of chunks(lines)) {
       const full = run.filter(line => line.trim());
-      const answer = full.length ? (await post("/translate", { q: full }, signal)).translatedText : [];
+      const answer = full.length ? (await post("/translate", { q: full, ...chosen }, signal)).translatedText : [];
       let next = 0;
       translated.push(...run.map(line => (line.trim() ? answer[next++] : line)));
       progress.value = translated.length;
@@ -272,7 +282,7 @@ async function translateFile(file) {
     }
     URL.revokeObjectURL(link.href);
     link.href = URL.createObjectURL(new Blob([translated.join("\n")], { type: "text/plain;charset=utf-8" }));
-    link.download = `${file.name.replace(/\.[^.]*$/, "")}.${target.value}.txt`;
+    link.download = `${file.name.replace(/\.[^.]*$/, "")}.${chosen.target}.txt`;
     link.textContent = `Save ${link.download}`;
     link.hidden = false;
     say(status, `${lines.length - (lines.at(-1) === "" ? 1 : 0)} lines are translated.`);
