@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import re
@@ -29,7 +30,7 @@ from transformer.interchange import argos, export, proof
 from transformer.interchange.common import new_export
 from transformer.interchange.export import Choices, export_run
 from transformer.interchange.health import check_translations, in_words
-from transformer.interchange.proof import Ids
+from transformer.interchange.proof import Ids, Proof
 from transformer.runs.models import load_model
 from transformer.runs.run import open_run
 from transformer.runs.tuning import keep_tuning
@@ -380,3 +381,9 @@ def test_the_codes_of_argos() -> None:
         "zt",
         "zh",
     ]
+
+
+def test_translations_that_could_not_be_compared_are_said() -> None:
+    proof = Proof("X 1.0", None, "test", 3, 9, 0.0, 0.0, (0, 0), 4, (0, 0), 3, 16, 16)
+    assert proof.lines[2] == "translations were not compared, as none of this model ended before its limit"
+    assert dataclasses.replace(proof, found=(1, 1)).lines[2] == "equal translations: 0 of 0 greedy, 1 of 1 with beam 4"

@@ -204,6 +204,14 @@ def test_damaged_folders_are_refused(theirs: Path, tmp_path: Path) -> None:
     refused("lacks model.shared.weight")
     (theirs / "model.safetensors").write_bytes(b"no weights")
     refused("model.safetensors cannot be read")
+    for name, tensor in (
+        ("model.shared.weight", torch.zeros(())),
+        ("model.shared.weight", torch.zeros(3, 3, 3)),
+        ("model.encoder.layers.0.self_attn.q_proj.weight", torch.zeros(5, 5)),
+        ("model.encoder.embed_positions.weight", torch.zeros(7)),
+    ):
+        save_file({**weights, name: tensor}, theirs / "model.safetensors", metadata={"format": "pt"})
+        refused("cannot be read as a model: ")
     save_file(weights, theirs / "model.safetensors")
     vocabulary = (theirs / "vocab.json").read_text()
     rewrite(theirs / "vocab.json", **{"</s>": 7})
@@ -266,6 +274,18 @@ def test_a_model_that_differs_from_its_runtime_is_not_written(
     assert last_line_has(
         "the imported model differs from Hugging Face transformers by .* nothing was written", done.err
     )
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_its_own_runtime_refuses_is_not_written(
+    theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("no such\nthing")
+
+    monkeypatch.setitem(checking.RUNTIMES, "Hugging Face transformers", broken)
+    done = main("import", theirs, tmp_path / "run")
+    assert last_line_has("Hugging Face transformers cannot load this model itself: 'no such", done.err)
     assert not (tmp_path / "run").exists()
 
 

@@ -15,16 +15,16 @@ from support.model_hub import ModelHub
 NAME = "me/toy-en-de"
 
 
+FEW = ("--lines", "3")
+
+
 @pytest.fixture(scope="module")
 def exported(shared_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an export, which is not compared: that needs another package."""
-    from transformer.interchange.hugging_face import write_hugging_face
-    from transformer.runs.models import load_model
-    from transformer.runs.run import open_run
-
-    run = open_run(shared_run)
+    """Return an export."""
+    pytest.importorskip("transformers", reason="transformers is not installed")
     folder = tmp_path_factory.mktemp("export") / "out"
-    write_hugging_face(load_model(run)[0], run.tokenizer, folder)
+    found = main("export", shared_run, folder, "--to", "hugging-face", *FEW)
+    assert found.code == 0, found.err
     return folder
 
 
@@ -34,44 +34,44 @@ def server() -> Iterator[ModelHub]:
         yield found
 
 
-def push(folder: Path, environment: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
+def push(run: Path, folder: Path, environment: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
     """Push in a process of its own, as huggingface_hub reads its settings when it is imported."""
-    command = [
-        sys.executable,
-        "-m",
-        "transformer",
-        "export",
-        "RUN",
-        str(folder),
-        "--to",
-        "hugging-face",
-        "--push",
-        NAME,
-    ]
-    return subprocess.run([*command, *options], env=environment, capture_output=True, text=True, timeout=120)
+    command = ["export", run, folder, "--to", "hugging-face", *FEW, "--push", NAME, *options]
+    return subprocess.run(
+        [sys.executable, "-m", "transformer", *map(str, command)],
+        env=environment, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
 
 
-def test_a_folder_is_uploaded(exported: Path, server: ModelHub, tmp_path: Path) -> None:
-    done = push(exported, server.environment(tmp_path), "--yes", "--private")
+def test_a_folder_is_uploaded(shared_run: Path, exported: Path, server: ModelHub, tmp_path: Path) -> None:
+    done = push(shared_run, exported, server.environment(tmp_path), "--yes", "--private")
     assert done.returncode == 0, done.stderr
     files = {path.name: path.read_bytes() for path in exported.iterdir() if path.name != "manifest.json"}
     assert server.repos == {NAME: files}
     assert server.private == {NAME: True}
     assert f"uploaded: {server.endpoint}/{NAME}/commit/" in done.stdout
     assert f"{len(files['model.safetensors']):,}  model.safetensors" in done.stdout
-    again = push(exported, server.environment(tmp_path), "--yes")
-    assert again.returncode == 0, again.stderr
+    server.repos.clear()
+    other = push(shared_run, exported, server.environment(tmp_path), "--yes", "--checkpoint", "step-00000150")
+    assert other.returncode == 2
+    assert f"{exported} is not this export of {shared_run}; choose a new folder, or remove it" in other.stderr
+    assert server.repos == {}
+    assert [path.name for path in exported.parent.iterdir()] == ["out"]
 
 
-def test_without_a_token_nothing_is_uploaded(exported: Path, server: ModelHub, tmp_path: Path) -> None:
-    done = push(exported, server.environment(tmp_path, token=None), "--yes")
+def test_without_a_token_nothing_is_uploaded(
+    shared_run: Path, exported: Path, server: ModelHub, tmp_path: Path
+) -> None:
+    done = push(shared_run, exported, server.environment(tmp_path, token=None), "--yes")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(f"transformer export: cannot push to {NAME}: ")
     assert server.repos == {}
 
 
-def test_without_a_network_nothing_is_uploaded(exported: Path, tmp_path: Path) -> None:
-    done = push(exported, hub.environment(tmp_path, hub.closed_endpoint()) | {"HF_TOKEN": "hf_none"}, "--yes")
+def test_without_a_network_nothing_is_uploaded(shared_run: Path, exported: Path, tmp_path: Path) -> None:
+    done = push(
+        shared_run, exported, hub.environment(tmp_path, hub.closed_endpoint()) | {"HF_TOKEN": "hf_none"}, "--yes"
+    )
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(f"transformer export: cannot push to {NAME}: ")
 

@@ -104,6 +104,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.models.requests.append(f"{self.command} {self.path}")
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
             self._send(401, {"error": "Invalid credentials in Authorization header"})
+        elif self.path == "/api/validate-yaml":
+            self._send(200, {"errors": [], "warnings": []})
         elif self.path == "/api/repos/create":
             self._send(*self.models.create(json.loads(content)))
         elif found := re.fullmatch(r"/api/models/(.+)/preupload/main", self.path):

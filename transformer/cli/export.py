@@ -39,9 +39,7 @@ def _add_push(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--push", metavar="NAME", action=Once, help="say what would be uploaded to the Hugging Face Hub as NAME"
     )
-    parser.add_argument(
-        "--yes", action="store_true", help="upload it, with the token of `hf auth login` or HF_TOKEN; DIR may be there"
-    )
+    parser.add_argument("--yes", action="store_true", help="upload it, with the token of `hf auth login` or HF_TOKEN")
     parser.add_argument("--private", action="store_true", help="make a repository that only you see, if there is none")
 
 
@@ -53,8 +51,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--yes and --private are for --push NAME")
     if args.push is not None:
         check_name(args.push)
-    if not (args.yes and args.folder.is_dir()):
-        _export(args)
+    _export(args)
     if args.push is not None:
         _push(args)
     return 0
@@ -62,9 +59,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _export(args: argparse.Namespace) -> None:
     from transformer.interchange.export import Choices, export_run
+    from transformer.interchange.push import export_again
 
     choices = Choices(args.quantization, args.checkpoint, args.lines, args.licence, args.version)
-    found = export_run(args.model, args.folder, args.to, choices)
+    there = args.push is not None and args.folder.is_dir()  # as after the dry run
+    found = (export_again if there else export_run)(args.model, args.folder, args.to, choices)
     say(f"{args.model}, {found.checkpoint}, exported to {args.to}: {found.folder}")
     for line in found.lines:
         say(f"  {line}")

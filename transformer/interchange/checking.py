@@ -21,7 +21,9 @@ from transformer.errors import TransformerError
 from transformer.interchange.foreign import Folder, Imported
 from transformer.interchange.marian_runtime import MarianRuntime, marian_is_there
 from transformer.interchange.read_marian import weights_file
+from transformer.interchange.runtimes import quiet_transformers
 from transformer.model.network import Transformer
+from transformer.system.memory import is_out_of_memory
 
 SENTENCES, LENGTH = 8, 12
 """Random sentences that are compared, and ids of the longest."""
@@ -53,6 +55,13 @@ def check_import(found: Imported, model: Transformer, path: Path) -> Check:
             theirs, words = RUNTIMES[found.kind](path, found, sentences)
     except ImportError as error:
         return Check(None, f"not checked: {error}")
+    except TransformerError:
+        raise
+    except Exception as error:  # each runtime has errors of its own
+        if is_out_of_memory(error):
+            raise
+        reason = str(error).strip().partition("\n")[0][:200]
+        raise TransformerError(f"{found.kind} cannot load this model itself: {reason}; nothing was written") from None
     ours = [_ours(model, found, each) for each in sentences]
     difference = max(float((a - b).abs().max()) for a, b in zip(ours, theirs, strict=True))
     if not difference <= TOLERANCE:
@@ -96,7 +105,8 @@ def _hugging_face(path: Path, found: Imported, sentences: list[Sentence]) -> tup
         import transformers
     except ImportError:
         raise ImportError("pip install transformers would check it") from None
-    theirs = transformers.AutoModelForSeq2SeqLM.from_pretrained(path, local_files_only=True).eval()
+    with quiet_transformers():
+        theirs = transformers.AutoModelForSeq2SeqLM.from_pretrained(path, local_files_only=True).eval()
     tok, made = found.tokenizer, []
     for each in sentences:
         ids = torch.tensor([[theirs.config.decoder_start_token_id, *each.target]])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from transformer.interchange.read_marian import is_marian, read_marian
 from transformer.runs.checkpoint import save_checkpoint
 from transformer.runs.layout import step_name
 from transformer.runs.run import Run, write_run
-from transformer.system.memory import enough_memory
+from transformer.system.memory import enough_memory, is_out_of_memory
 
 READERS: tuple[tuple[Callable[[Folder], bool], Callable[[Folder], Imported]], ...] = (
     (is_hugging_face, read_hugging_face),
@@ -65,13 +66,15 @@ def import_model(
         raise ConfigError(f"{folder} already exists; choose a new folder to import to")
     with enough_memory("the imported model does not fit"):
         opened = Folder(source, root)
-        found = _read(opened)
+        with one_sentence(name):
+            found = _read(opened)
         tok = found.tokenizer if prefix is None else tagged(found.tokenizer, prefix)
         cfg = Config(data=_data(languages or found.languages or _named(name), name), model=found.cfg)
         cfg = tokenizer_in_use(replace(cfg, tokenizer=replace(cfg.tokenizer, vocab_size=max(tok.sizes))), tok)
         if complaint := contradiction(cfg, ""):
             raise CheckpointError(f"{name} is a model that this package cannot have: {complaint}")
-        model = built(found, cfg.data.max_length)
+        with one_sentence(name):
+            model = built(found, cfg.data.max_length)
         check = check_import(found, model, source)
         with atomic.whole_folder(folder) as temporary:
             run = write_run(temporary, cfg, tok)
@@ -83,6 +86,18 @@ def import_model(
         run = Run(folder, cfg, tok)
         write_model_card(run)
     return Import(run, found.kind, check.difference, check.words, found.notes)
+
+
+@contextlib.contextmanager
+def one_sentence(name: str) -> Iterator[None]:
+    """Report a source that is not built as its program builds it. There are more ways to that than can be checked."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
+        reason = str(error).strip().partition("\n")[0][:200]
+        raise CheckpointError(f"{name} cannot be read as a model: {type(error).__name__}: {reason}") from None
 
 
 def _read(folder: Folder) -> Imported:

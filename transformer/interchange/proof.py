@@ -104,7 +104,9 @@ class Proof:
             f"checked equal in {self.runtime}" if exact else f"checked in {self.runtime}: {allowed}",
             f"{self.tokens:,} tokens of {self.sentences} sentences of {self.text}: log-probabilities differ by at most "
             f"{self.largest:.2g}, on average by {self.mean:.2g}",
-            f"equal translations: {_share(*self.greedy)} greedy, {_share(*self.found)} with beam {self.beam}",
+            f"equal translations: {_share(*self.greedy)} greedy, {_share(*self.found)} with beam {self.beam}"
+            if self.greedy[1] or self.found[1]
+            else "translations were not compared, as none of this model ended before its limit",
             f"equal ids by the exported tokenizer: {self.encoded} of {self.sentences} sentences, {self.odd_encoded} of "
             f"{self.odd} with unusual characters",
         ]

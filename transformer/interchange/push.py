@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from transformer import atomic
 from transformer.errors import ConfigError, TransformerError
+from transformer.interchange.export import Choices, Export, export_run
 
 LOCAL = [atomic.MANIFEST]
 """Files that are not uploaded: the digests of the folder on this machine."""
@@ -27,6 +30,23 @@ def files_to_push(folder: Path) -> list[tuple[str, int]]:
     if fault := atomic.damage(folder):
         raise TransformerError(f"{folder} is not an export to push: {fault}")
     return [(path.name, path.stat().st_size) for path in sorted(folder.iterdir()) if path.name not in LOCAL]
+
+
+def export_again(path: Path, folder: Path, to: str, choices: Choices) -> Export:
+    """Return the export that `folder` has, file by file, as after a dry run. Raises ConfigError if it has another.
+
+    The same model gives the same bytes, so this shows that what is there is what was asked for, and whole.
+    """
+    files_to_push(folder)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as beside:
+        again = export_run(path, Path(beside) / folder.name, to, choices)
+        if _digests(again.folder) != _digests(folder):
+            raise ConfigError(f"{folder} is not this export of {path}; choose a new folder, or remove it")
+    return replace(again, folder=folder)
+
+
+def _digests(folder: Path) -> object:
+    return atomic.read_json(folder / atomic.MANIFEST)["files"]
 
 
 def push(folder: Path, name: str, private: bool) -> str:

@@ -133,9 +133,8 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
         )
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # zipfile, torch and others have errors of their own
-        reason = str(error).strip().partition("\n")[0]
-        raise CheckpointError(f"{path} cannot be read as plain tensors: {reason}") from None
+    except Exception as error:  # zipfile, torch and others have errors of their own, and torch gives bad advice
+        raise CheckpointError(f"{path} cannot be read as plain tensors: {type(error).__name__}") from None
     if not isinstance(found, dict) or not all(isinstance(each, Tensor) for each in found.values()):
         raise CheckpointError(f"{path} holds other things than tensors")
     return {str(name): tensor for name, tensor in found.items()}
