@@ -387,3 +387,11 @@ def test_translations_that_could_not_be_compared_are_said() -> None:
     proof = Proof("X 1.0", None, "test", 3, 9, 0.0, 0.0, (0, 0), 4, (0, 0), 3, 16, 16)
     assert proof.lines[2] == "translations were not compared, as none of this model ended before its limit"
     assert dataclasses.replace(proof, found=(1, 1)).lines[2] == "equal translations: 0 of 0 greedy, 1 of 1 with beam 4"
+
+
+def test_ids_that_are_never_chosen_are_not_compared(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reference has them where the vocabulary lacks a character. In other runtimes they have no probability."""
+    run = open_run(trained_run)
+    tok = run.tokenizer
+    monkeypatch.setattr(tok, "encode_target", lambda texts: [[tok.unk, 9, tok.bos, 8]] * len(texts))
+    assert proof.make_sample(run, 3).targets == [[9, 8]] * 3

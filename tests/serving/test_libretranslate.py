@@ -116,6 +116,16 @@ def test_the_language_is_detected_among_those_served(server: Server) -> None:
     )
 
 
+def test_what_is_in_the_wanted_language_comes_back(server: Server) -> None:
+    """LibreTranslate does so too, and clients that send `auto` rely on it."""
+    text = "Wo ist denn bitte der nächste <b>Bahnhof</b>?"
+    answer = server.translate([text, ""], source="auto", target="de", format="html", alternatives=2).json
+    assert answer["translatedText"] == [text, ""]
+    assert answer["alternatives"] == [[], []]
+    assert answer["detectedLanguage"][0]["language"] == "de"
+    assert server.translate("one", source="en", target="en").json == {"translatedText": "one"}
+
+
 def test_a_single_source_is_assumed() -> None:
     with served() as server:
         assert server.post("/detect", q="Hallo").json == [{"confidence": 0.0, "language": "en"}]

@@ -144,7 +144,8 @@ def make_sample(run: Run, count: int) -> Sample:
     texts = [pair.source for pair in chosen]
     limit = run.config.data.max_length
     sources = [ids[:limit] for ids in tok.encode_source(texts)]
-    targets = [ids[:limit] for ids in tok.encode_target([pair.target for pair in chosen])]
+    references = tok.encode_target([pair.target for pair in chosen])
+    targets = [[i for i in ids[:limit] if i not in tok.never_chosen] for ids in references]  # they have no probability
     return Sample(name, chosen if real else [], texts, sources, targets)
 
 

@@ -40,8 +40,11 @@ async def translate(request: Request) -> JSONResponse:
     asked = service.admit(request, values.get("api_key"))
     wanted = read_wanted(values, service.limits)
     pair, detected = find_pair(service, wanted)
-    ways = min(1 + wanted.alternatives, pair.engine.most)
-    found = await service.translate(pair, wanted.texts, wanted.markup, ways, asked)
+    if pair is None:  # the text is in the language that is wanted
+        found = [[text] for text in wanted.texts]
+    else:
+        ways = min(1 + wanted.alternatives, pair.engine.most)
+        found = await service.translate(pair, wanted.texts, wanted.markup, ways, asked)
     best, others = [ways[0] for ways in found], [[way for way in ways[1:] if way] for ways in found]
     answer: dict[str, Any] = {"translatedText": best if wanted.is_list else best[0]}
     if detected is not None:
@@ -150,8 +153,8 @@ def _over(size: int, limit: int) -> RefusalError:
     return RefusalError(400, f"Invalid request: request ({size}) exceeds text limit ({limit})")
 
 
-def find_pair(service: Service, wanted: Wanted) -> tuple[Pair, dict[str, Any] | None]:
-    """Return the model for a request, and the detected language if the source is `auto`."""
+def find_pair(service: Service, wanted: Wanted) -> tuple[Pair | None, dict[str, Any] | None]:
+    """Return the model for a request, or None if both languages are the same, and the detected one if it is `auto`."""
     catalogue, detected = service.catalogue, None
     if wanted.source == "auto":
         detected = _detected(service, wanted.texts)
@@ -163,7 +166,7 @@ def find_pair(service: Service, wanted: Wanted) -> tuple[Pair, dict[str, Any] | 
         if found is None:
             raise RefusalError(400, f"{code} is not supported")
     pair = catalogue.pairs.get((source or "", target or ""))
-    if pair is None:
+    if pair is None and source != target:
         one, other = (f"{languages.english_name(code or '')} ({code})" for code in (target, source))
         raise RefusalError(400, f"{one} is not available as a target language from {other}")
     return pair, detected
