@@ -39,10 +39,11 @@ async def translate(request: Request) -> JSONResponse:
     values = await read_parameters(request, service.limits)
     asked = service.admit(request, values.get("api_key"))
     wanted = read_wanted(values, service.limits)
-    pair, detected = find_pair(service, wanted)
-    if pair is None:  # the text is in the language that is wanted
+    source, target, detected = find_languages(service, wanted)
+    if source == target:  # as LibreTranslate does, on which clients that send `auto` rely
         found = [[text] for text in wanted.texts]
     else:
+        pair = find_pair(service, source, target)
         ways = min(1 + wanted.alternatives, pair.engine.most)
         found = await service.translate(pair, wanted.texts, wanted.markup, ways, asked)
     best, others = [ways[0] for ways in found], [[way for way in ways[1:] if way] for ways in found]
@@ -153,23 +154,27 @@ def _over(size: int, limit: int) -> RefusalError:
     return RefusalError(400, f"Invalid request: request ({size}) exceeds text limit ({limit})")
 
 
-def find_pair(service: Service, wanted: Wanted) -> tuple[Pair | None, dict[str, Any] | None]:
-    """Return the model for a request, or None if both languages are the same, and the detected one if it is `auto`."""
-    catalogue, detected = service.catalogue, None
+def find_languages(service: Service, wanted: Wanted) -> tuple[str, str, dict[str, Any] | None]:
+    """Return the served languages of a request, and the detected one if the source is `auto`."""
+    find, detected = service.catalogue.find, None
     if wanted.source == "auto":
         detected = _detected(service, wanted.texts)
         source: str | None = detected["language"]
     else:
-        source = catalogue.find(wanted.source)
-    target = catalogue.find(wanted.target)
-    for code, found in ((wanted.source, source), (wanted.target, target)):
-        if found is None:
-            raise RefusalError(400, f"{code} is not supported")
-    pair = catalogue.pairs.get((source or "", target or ""))
-    if pair is None and source != target:
-        one, other = (f"{languages.english_name(code or '')} ({code})" for code in (target, source))
+        source = find(wanted.source)
+    target = find(wanted.target)
+    if source is None or target is None:
+        raise RefusalError(400, f"{wanted.source if source is None else wanted.target} is not supported")
+    return source, target, detected
+
+
+def find_pair(service: Service, source: str, target: str) -> Pair:
+    """Return the model that translates from one served language to another."""
+    pair = service.catalogue.pairs.get((source, target))
+    if pair is None:
+        one, other = (f"{languages.english_name(code)} ({code})" for code in (target, source))
         raise RefusalError(400, f"{one} is not available as a target language from {other}")
-    return pair, detected
+    return pair
 
 
 def _detected(service: Service, texts: Sequence[str]) -> dict[str, Any]:

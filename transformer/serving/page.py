@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from transformer.decoding.translator import Translation
 from transformer.serving.body import read_parameters
-from transformer.serving.libretranslate import find_pair, read_wanted, service_of
+from transformer.serving.libretranslate import find_languages, find_pair, read_wanted, service_of
 from transformer.serving.limits import RefusalError
 
 ASSETS = Path(__file__).parent / "assets"
@@ -30,7 +30,8 @@ async def translate(request: Request) -> JSONResponse:
     values = await read_parameters(request, service.limits)
     asked = service.admit(request, values.get("api_key"))
     wanted = read_wanted(values, service.limits)
-    pair, detected = find_pair(service, wanted)
+    source, target, detected = find_languages(service, wanted)
+    pair = find_pair(service, source, target)
     documents = await service.read(wanted.texts, markup=False)
     lines = [line for document in documents for line in document.lines]
     found = iter(await service.wait(pair, pair.engine.several, lines, asked))
@@ -49,7 +50,7 @@ async def attention(request: Request) -> JSONResponse:
     translation = values.get("translation")
     if not isinstance(translation, str) or not translation:
         raise RefusalError(400, "Invalid request: missing translation parameter")
-    pair, _ = find_pair(service, wanted)
+    pair = find_pair(service, *find_languages(service, wanted)[:2])
     if pair.engine.attention is None:
         raise RefusalError(400, "Invalid request: this model cannot show its attention")
     pairs = [(wanted.texts[0], translation[: service.limits.characters])]
