@@ -217,7 +217,7 @@ def test_a_signal_lets_what_was_asked_be_answered(
             os.kill(child.pid, number)
             ended = child.wait()
         assert ended == code
-        found = answer.result(0)["translatedText"]
+        found = answer.result(10)["translatedText"]
     assert isinstance(found, list)
     assert len(found) == 80
     assert found[:4] == found[4:8]
@@ -253,7 +253,7 @@ def test_what_cannot_be_answered_in_time_is_refused(nursery: Nursery, shared_run
         finally:
             os.kill(child.pid, signal.SIGTERM)
         assert child.wait() == -signal.SIGTERM
-        error = answer.exception(0)
+        error = answer.exception(10)
     assert isinstance(error, OSError)  # an HTTPError, or the connection ended
     assert not isinstance(error, HTTPError) or error.code == 503
     assert "Traceback" not in child.log()
