@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Reproduces the fine-tuning result of docs/results.md: scripts/fine_tuning.sh FOLDER [KEY=VALUE ...]
+# Measures what fine-tuning gives on real text, by a paired test: scripts/fine_tuning.sh FOLDER [KEY=VALUE ...]
 # FOLDER holds the files of scripts/multi30k.sh, and tatoeba.en-de.{train,dev}.{en,de}.gz.
 # Half of the updates are on Tatoeba, then half on Multi30k; beside it, as many on Multi30k alone.
 set -euo pipefail

@@ -249,6 +249,13 @@ def test_damaged_files_are_refused(theirs: Path) -> None:
         refused(theirs, sentence)
 
 
+@pytest.mark.parametrize("epsilon", [-1.0, 0.5])
+def test_settings_out_of_their_bounds_are_refused(theirs: Path, epsilon: float) -> None:
+    values = json.loads((theirs / "config.json").read_text()) | {"layer_norm_epsilon": epsilon}
+    (theirs / "config.json").write_text(json.dumps(values))
+    refused(theirs, "cannot have: model.norm_epsilon must be a number from 1e-12 to 0.1")
+
+
 def test_damaged_vocabularies_are_refused(theirs: Path) -> None:
     vocabulary, pieces = theirs / "shared_vocabulary.json", (theirs / "shared_vocabulary.json").read_text()
     vocabulary.write_text("{}")

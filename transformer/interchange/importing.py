@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from transformer import __version__, atomic
+from transformer import __version__, atomic, config_file
 from transformer.config import Config, DataConfig, contradiction
 from transformer.data.tokenizer import tagged, tokenizer_in_use
 from transformer.errors import CheckpointError, ConfigError
@@ -73,6 +73,10 @@ def import_model(
         cfg = tokenizer_in_use(replace(cfg, tokenizer=replace(cfg.tokenizer, vocab_size=max(tok.sizes))), tok)
         if complaint := contradiction(cfg, ""):
             raise CheckpointError(f"{name} is a model that this package cannot have: {complaint}")
+        try:
+            config_file.read(config_file.dump(cfg), "its configuration")
+        except ConfigError as error:  # a value out of its bounds
+            raise CheckpointError(f"{name} is a model that this package cannot have: {error}") from None
         with one_sentence(name):
             model = built(found, cfg.data.max_length)
         check = check_import(found, model, source)

@@ -30,12 +30,6 @@ from transformer.interchange.foreign import (
 BINARY = "model.bin"
 ACTIVATIONS = {0: "relu", 2: "swish", 3: "gelu"}
 """Numbers of activation functions, and our names."""
-ATTENTIONS = {"self": "self_attention", "cross": "attention", "ffn": "ffn"}
-PARTS = {
-    "self": {"qkv": "linear_0", "o": "linear_1", "norm": "layer_norm"},
-    "cross": {"q": "linear_0", "kv": "linear_1", "o": "linear_2", "norm": "layer_norm"},
-    "ffn": {"1": "linear_0", "2": "linear_1", "norm": "layer_norm"},
-}
 MODELS = (
     ("sentencepiece.model",), ("tokenizer.model",), ("source.spm", "target.spm"), ("src.spm.model", "tgt.spm.model"),
     ("source.model", "target.model"),

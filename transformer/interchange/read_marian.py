@@ -62,7 +62,6 @@ SIDES = ("encoder", "decoder")
 DAMAGE: tuple[type[Exception], ...] = (ValueError, EOFError, OSError, KeyError, SyntaxError, TypeError, OverflowError)
 DAMAGE += (NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
 """What NumPy and zipfile raise for files that are damaged, or made to do harm."""
-PRE_NORM = "Marian 1.12 translates with pre-norm models in another way than it trains them; here both are as trained"
 
 
 def is_marian(folder: Folder) -> bool:
@@ -242,10 +241,9 @@ def _tokenizer(folder: Folder, settings: dict[str, str], sizes: tuple[int, int])
         )
     else:
         models = folder.bytes("source.spm"), folder.bytes("target.spm")
-    if (len(vocabularies[0]), len(vocabularies[1])) != sizes:
-        raise CheckpointError(
-            f"{folder.path}: the vocabulary has {len(vocabularies[1])} pieces, but the model {sizes[1]}"
-        )
+    for vocabulary, size in zip(vocabularies, sizes, strict=True):
+        if len(vocabulary) != size:
+            raise CheckpointError(f"{folder.path}: the vocabulary has {len(vocabulary)} pieces, but the model {size}")
     padded = "<pad>" in vocabularies[1]
     more = [] if padded else ["<pad>"]
     ordered = ordered_tokenizer(models, ([*vocabularies[0], *more], [*vocabularies[1], *more]), Special())
