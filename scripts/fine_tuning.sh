@@ -9,7 +9,7 @@ shift
 cd "$(dirname "$0")/.."
 runs=${RUNS:-runs/fine_tuning}
 python=${PYTHON:-.venv/bin/python}
-files() { echo "{files: ['$folder/$1.en$2', '$folder/$1.de$2']}"; }
+files() { echo "{files: ['$folder/$1.en${2-}', '$folder/$1.de${2-}']}"; }
 train() {
   local run=$1
   shift
