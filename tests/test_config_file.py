@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from transformer import config_file
-from transformer.config import Config, CorpusConfig, DataConfig, TrainConfig
+from transformer.config import Config, TrainConfig
+from transformer.data_config import CorpusConfig, DataConfig
 from transformer.errors import ConfigError
 
 GOOD = "data:\n  source: en\n  target: de\n  train: {files: [a, b]}\n"

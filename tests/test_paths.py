@@ -11,8 +11,9 @@ from support.command import train
 from support.toy import toy_pairs
 
 from transformer import api, config_file
-from transformer.config import Config, CorpusConfig
+from transformer.config import Config
 from transformer.data import corpus
+from transformer.data_config import CorpusConfig
 from transformer.errors import ConfigError, DataError
 from transformer.paths import expanded, matching
 

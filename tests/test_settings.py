@@ -49,7 +49,7 @@ def step_names(*steps: int) -> list[str]:
 SPLITS = ("train", "validation", "test")
 READ = """
 import json, sys
-from transformer.config import CorpusConfig
+from transformer.data_config import CorpusConfig
 from transformer.data.corpus import read_pairs
 print(json.dumps([list(read_pairs(CorpusConfig(**each), "en", "de")) for each in json.loads(sys.argv[1])]))
 """

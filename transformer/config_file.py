@@ -20,7 +20,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import yaml
 
-from transformer.config import Config, CorpusConfig, File, contradiction
+from transformer.config import Config, contradiction
+from transformer.data_config import CorpusConfig, File
 from transformer.errors import ConfigError
 from transformer.yaml_nodes import COMMAND_LINE, parse
 

@@ -26,9 +26,10 @@ from pathlib import Path
 import torch
 
 from transformer import config_file
-from transformer.config import Config, CorpusConfig
+from transformer.config import Config
 from transformer.data import batching, corpus
 from transformer.data.prepare import find_or_learn_tokenizer, prepare_pairs
+from transformer.data_config import CorpusConfig
 from transformer.system.clock import Stopwatch
 from transformer.system.distributed import Ranks
 from transformer.system.threads import prefetch

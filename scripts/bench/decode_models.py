@@ -14,9 +14,10 @@ import torch
 from decode_runners import CT2, HF, RUNNERS, WARM
 
 from transformer import atomic
-from transformer.config import Config, CorpusConfig, DataConfig, ModelConfig, TokenizerConfig
+from transformer.config import Config, ModelConfig, TokenizerConfig
 from transformer.data import corpus
 from transformer.data.tokenizer import learn_tokenizer
+from transformer.data_config import CorpusConfig, DataConfig
 from transformer.decoding.limits import make_limits
 from transformer.errors import TransformerError
 from transformer.interchange.ctranslate2 import write_ctranslate2

@@ -12,10 +12,11 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from transformer.config import Config, DataConfig, ModelConfig, TrainConfig
+from transformer.config import Config, ModelConfig, TrainConfig
 from transformer.data.dataset import Dataset, offsets
 from transformer.data.prepare import Data
 from transformer.data.tokenizer import Flat, Tokenizer
+from transformer.data_config import DataConfig
 from transformer.model.network import Transformer
 from transformer.runs.run import Run
 from transformer.system.clock import Stopwatch

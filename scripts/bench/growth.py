@@ -23,8 +23,9 @@ from common import machine, say
 from tables import describe, shown_command
 from train_data import training_flops
 
-from transformer.config import Config, DataConfig, ModelConfig, TrainConfig
+from transformer.config import Config, ModelConfig, TrainConfig
 from transformer.data import batching
+from transformer.data_config import DataConfig
 from transformer.model.network import Transformer
 from transformer.system.distributed import Ranks
 from transformer.training.microbatch import micro_batch_tokens

@@ -17,10 +17,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from transformer.config import Config, CorpusConfig, DataConfig, TokenizerConfig
+from transformer.config import Config, TokenizerConfig
 from transformer.data import corpus
 from transformer.data.prepare import prepare_pairs
 from transformer.data.tokenizer import learn_tokenizer, load_tokenizer
+from transformer.data_config import CorpusConfig, DataConfig
 
 
 def measure(folder: Path, pairs: int) -> dict[str, float]:

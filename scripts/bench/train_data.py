@@ -12,9 +12,10 @@ from typing import Any
 from train_runners import SIZES, Size
 
 from transformer import config_file
-from transformer.config import Config, CorpusConfig, DataConfig, ModelConfig, TokenizerConfig, TrainConfig
+from transformer.config import Config, ModelConfig, TokenizerConfig, TrainConfig
 from transformer.data import batching, corpus
 from transformer.data.prepare import find_or_learn_tokenizer, prepare_pairs
+from transformer.data_config import CorpusConfig, DataConfig
 
 VOCABULARY, BATCH_TOKENS, SEED = 8000, 4096, 1
 COMMON = {"dropout": 0.1, "label_smoothing": 0.1, "clip_norm": 1.0}

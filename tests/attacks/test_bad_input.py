@@ -35,12 +35,13 @@ from support.toy import toy_pairs, write_pairs
 
 from transformer import config_file
 from transformer.cli.translate import WARNINGS
-from transformer.config import Config, CorpusConfig, DataConfig, TokenizerConfig
+from transformer.config import Config, TokenizerConfig
 from transformer.data import corpus
 from transformer.data.formats import HEAD, OPENERS, what_it_is
 from transformer.data.lines import LONGEST_LINE, read_lines
 from transformer.data.text import CONTROLS, clean
 from transformer.data.tokenizer import learn_tokenizer
+from transformer.data_config import CorpusConfig, DataConfig
 from transformer.decoding.int8.build import library
 from transformer.decoding.translator import Translator
 from transformer.errors import ConfigError, DataError

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from support.datasets import dataset, sentences
 from support.toy import CPU, toy_pairs
 
-from transformer.config import Config, DataConfig, ModelConfig, TrainConfig
+from transformer.config import Config, ModelConfig, TrainConfig
 from transformer.data import batching, corpus
 from transformer.data.batching import cut_runs
 from transformer.data.dataset import Dataset, from_pairs
 from transformer.data.ragged import Ragged, rectangle
 from transformer.data.tokenizer import Tokenizer
+from transformer.data_config import DataConfig
 from transformer.errors import DataError
 from transformer.system.distributed import Ranks
 from transformer.system.threads import prefetch

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from transformer.config import CORPUS_KINDS, CorpusConfig
 from transformer.data import corpus
 from transformer.data.formats import OPENERS, what_it_is
 from transformer.data.lines import lenient_lines, read_lines
+from transformer.data_config import CORPUS_KINDS, CorpusConfig
 from transformer.errors import DataError
 
 

@@ -13,10 +13,11 @@ import pytest
 from support.toy import CPU, toy_pairs, write_pairs
 
 from transformer import atomic, config_file
-from transformer.config import Config, CorpusConfig
+from transformer.config import Config
 from transformer.data import corpus, hub, testsets
 from transformer.data.corpus import Pair
 from transformer.data.prepare import prepare
+from transformer.data_config import CorpusConfig
 from transformer.errors import ConfigError, DataError
 from transformer.training import session
 

@@ -15,8 +15,8 @@ import pytest
 import sacrebleu
 from support import hub as stand_in
 
-from transformer.config import CorpusConfig
 from transformer.data import corpus, hub, testsets
+from transformer.data_config import CorpusConfig
 from transformer.errors import DataError
 from transformer.system import caches
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from support.toy import toy_pairs
 
-from transformer.config import CorpusConfig, TokenizerConfig
+from transformer.config import TokenizerConfig
 from transformer.data import batching, hub, testsets, tokenizer
 from transformer.data.dataset import from_pairs
 from transformer.data.tokenizer import Tokenizer, learn_tokenizer
+from transformer.data_config import CorpusConfig
 from transformer.errors import CheckpointError, DataError
 
 

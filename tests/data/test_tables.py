@@ -15,9 +15,9 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from transformer.config import CorpusConfig
 from transformer.data import corpus, tables
 from transformer.data.corpus import Pair
+from transformer.data_config import CorpusConfig
 from transformer.errors import DataError
 
 

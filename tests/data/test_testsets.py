@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import sacrebleu
 
-from transformer.config import CorpusConfig
 from transformer.data import testsets
 from transformer.data.corpus import Pair, ReferencedPair, read_pairs
+from transformer.data_config import CorpusConfig
 from transformer.errors import DataError
 from transformer.evaluation.texts import reference_columns
 

@@ -16,10 +16,10 @@ import pytest
 from support.command import COMMAND, ENVIRONMENT
 from support.toy import toy_pairs
 
-from transformer.config import CorpusConfig
 from transformer.data.corpus import reading
 from transformer.data.learning import learn_model
 from transformer.data.lines import bytes_read, read_lines
+from transformer.data_config import CorpusConfig
 from transformer.system import progress_bar
 from transformer.system.progress_bar import ProgressBar, Ticking
 

@@ -12,10 +12,10 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from transformer.config import CORPUS_KINDS, CorpusConfig
 from transformer.data import hub, testsets
 from transformer.data.lines import bytes_read, read_lines, sha256, undecodable
 from transformer.data.tables import read_json, read_parquet
+from transformer.data_config import CORPUS_KINDS, CorpusConfig
 from transformer.errors import DataError
 from transformer.paths import expanded, matching
 from transformer.system.progress_bar import ProgressBar

@@ -20,10 +20,11 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from transformer.config import Config, CorpusConfig, DataConfig
+from transformer.config import Config
 from transformer.data import corpus
 from transformer.data.dataset import FORMAT, offsets
 from transformer.data.tokenizer import Flat, Tokenizer
+from transformer.data_config import CorpusConfig, DataConfig
 from transformer.errors import DataError
 
 CHUNK = 4_000

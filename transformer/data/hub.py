@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from transformer.config import CorpusConfig
 from transformer.data import tables
 from transformer.data.lines import sha256
 from transformer.data.tables import Texts
+from transformer.data_config import CorpusConfig
 from transformer.errors import DataError
 from transformer.paths import expanded
 from transformer.system.caches import can_be_made, user_cache

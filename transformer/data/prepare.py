@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from transformer import atomic
-from transformer.config import Config, CorpusConfig, DataConfig
+from transformer.config import Config
 from transformer.data import corpus, hub
 from transformer.data.corpus import Pair
 from transformer.data.dataset import FORMAT, Dataset, open_dataset
 from transformer.data.encode import encode_corpora, log_unknown, text_hashes, with_commas
 from transformer.data.extending import extended
 from transformer.data.tokenizer import Tokenizer, learn_tokenizer, load_tokenizer
+from transformer.data_config import CorpusConfig, DataConfig
 from transformer.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)

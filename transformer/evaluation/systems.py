@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 import torch
 
 from transformer import languages
-from transformer.config import CorpusConfig
 from transformer.data import corpus
 from transformer.data.corpus import Pair, ReferencedPair
 from transformer.data.lines import read_text
+from transformer.data_config import CorpusConfig
 from transformer.errors import CheckpointError, ConfigError, DataError
 from transformer.evaluation.compare import System
 from transformer.evaluation.evaluate import Scoring, evaluated

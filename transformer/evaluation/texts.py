@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformer.config import CorpusConfig
 from transformer.data.corpus import Pair, ReferencedPair
 from transformer.data.lines import read_text
 from transformer.data.prepare import read_all_pairs
 from transformer.data.testsets import find_testset
+from transformer.data_config import CorpusConfig
 from transformer.errors import ConfigError, DataError, TransformerError
 from transformer.runs.run import Run, open_run
 

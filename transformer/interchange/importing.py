@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from transformer import __version__, atomic, config_file
-from transformer.config import Config, DataConfig, contradiction
+from transformer.config import Config, contradiction
 from transformer.data.tokenizer import tagged, tokenizer_in_use
+from transformer.data_config import DataConfig
 from transformer.errors import CheckpointError, ConfigError
 from transformer.evaluation.model_card import write_model_card
 from transformer.interchange.checking import check_import
