@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from transformer.config import Config
 from transformer.data import corpus
 from transformer.data.dataset import FORMAT, offsets
-from transformer.data.tokenizer import Flat, Tokenizer
+from transformer.data.tokenizer import Flat, Tokenizer, with_tag_of_corpus
 from transformer.data_config import CorpusConfig, DataConfig
 from transformer.errors import DataError
 
@@ -142,7 +142,7 @@ def _encoded(each: CorpusConfig, data: DataConfig, tok: Tokenizer) -> Iterator[_
     pool = ThreadPoolExecutor(threads)
     try:
         while chunk := list(islice(pairs, CHUNK)):
-            waiting.append(pool.submit(_encode, chunk, data, tok))
+            waiting.append(pool.submit(_encode, chunk, data, tok, each.tag))
             if len(waiting) > 2 * threads:
                 yield waiting.popleft().result()
         while waiting:
@@ -151,10 +151,11 @@ def _encoded(each: CorpusConfig, data: DataConfig, tok: Tokenizer) -> Iterator[_
         pool.shutdown(wait=False, cancel_futures=True)  # a signal need not wait for what is not encoded yet
 
 
-def _encode(chunk: list[corpus.Pair | None], data: DataConfig, tok: Tokenizer) -> _Encoded:
+def _encode(chunk: list[corpus.Pair | None], data: DataConfig, tok: Tokenizer, tag: str | None = None) -> _Encoded:
     pairs = [pair for pair in chunk if pair is not None]
     clean = tok.clean_pairs([pair.source for pair in pairs], [pair.target for pair in pairs])
-    source, target = tok.encode_clean(*clean)
+    sources = clean[0] if tag is None else with_tag_of_corpus(tok, clean[0], tag)
+    source, target = tok.encode_clean(sources, clean[1])
     short, long = np.minimum(source.lengths, target.lengths), np.maximum(source.lengths, target.lengths)
     dropped = Counter(undecodable=len(chunk) - len(pairs))
     good = np.ones(len(pairs), bool)
