@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from transformer import atomic
 from transformer.config import Config, Normalization, TokenizerConfig
-from transformer.data.learning import learn_model
+from transformer.data.learning import Again, learn_model
 from transformer.data.model_file import Outline, mark_cleaned, mark_prefix, read_outline
 from transformer.data.subword_sampling import SubwordSampler
 from transformer.data.tags import TAG, with_prefix
@@ -181,36 +182,58 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
 
 def learn_tokenizer(sample: Iterable[tuple[str, str]], cfg: TokenizerConfig) -> Tokenizer:
-    """Learn a tokenizer from raw sentence pairs. The same pairs in the same order give the same bytes."""
+    """Learn a tokenizer from raw sentence pairs. The same pairs in the same order give the same bytes.
+
+    A `sample` that is not an iterator is read anew for each model, and never held in memory.
+    """
     if cfg.source_prefix:
         raise ConfigError(
             "tokenizer.source_prefix needs a vocabulary that has it: that of an imported model, by train.init_from"
         )
-    clean = text_rule(True, cfg.normalization == "nfc").learned
-    raw = list(sample)
-    pairs = [(clean(source), clean(target)) for source, target in raw]
+    pairs = list(sample) if isinstance(sample, Iterator) else sample
+    clean, forms = text_rule(True, cfg.normalization == "nfc").learned, _Forms()
+
+    def texts(*sides: int) -> Iterator[str]:
+        if 1 in sides:
+            forms.other = forms.all = 0  # of the last time that the texts are read
+        for pair in pairs:
+            for side in sides:
+                if side == 1:
+                    forms.note(pair[1])
+                yield clean(pair[side])
+
+    models = [
+        _learn(Again(functools.partial(texts, *sides)), cfg) for sides in ([(0, 1)] if cfg.joint else [(0,), (1,)])
+    ]
     if cfg.normalization == "nfc":
-        _warn_of_other_forms([target for _, target in raw])
-    if cfg.joint:
-        return Tokenizer(_learn([text for pair in pairs for text in pair], cfg))
-    return Tokenizer(_learn([source for source, _ in pairs], cfg), _learn([target for _, target in pairs], cfg))
+        forms.warn()
+    return Tokenizer(*models)
 
 
-def _warn_of_other_forms(targets: list[str]) -> None:
-    """Log a warning if many target texts are not in the form in which the model will write."""
-    other = sum(not is_normalized("NFC", text) for text in targets)
-    if other > OTHER_FORMS * len(targets):
-        log.warning(
-            "%d of %d target texts are not in Unicode's composed form (NFC), but translations will be, and so differ "
-            "from such references; tokenizer.normalization=identity keeps text as it is",
-            other,
-            len(targets),
-        )
+class _Forms:
+    """Counts target texts that are not in the form in which the model will write."""
+
+    def __init__(self) -> None:
+        self.other = self.all = 0
+
+    def note(self, text: str) -> None:
+        self.all += 1
+        self.other += not is_normalized("NFC", text)
+
+    def warn(self) -> None:
+        """Log a warning if there are many."""
+        if self.other > OTHER_FORMS * self.all:
+            log.warning(
+                "%d of %d target texts are not in Unicode's composed form (NFC), but translations will be, and so "
+                "differ from such references; tokenizer.normalization=identity keeps text as it is",
+                self.other,
+                self.all,
+            )
 
 
-def _learn(texts: list[str], cfg: TokenizerConfig) -> bytes:
-    texts = [SPECIAL.sub("< ", text) for text in texts if text and len(text) <= LONGEST_TEXT]
-    if not texts:
+def _learn(texts: Iterable[str], cfg: TokenizerConfig) -> bytes:
+    fitting = Again(lambda: (SPECIAL.sub("< ", text) for text in texts if text and len(text) <= LONGEST_TEXT))
+    if next(iter(fitting), None) is None:
         raise DataError(
             f"no text to learn a vocabulary from: every training line is empty or longer than {LONGEST_TEXT} characters"
         )
@@ -230,7 +253,7 @@ def _learn(texts: list[str], cfg: TokenizerConfig) -> bytes:
         "minloglevel": 2,
     }
     try:
-        model = learn_model(texts, settings)
+        model = learn_model(fitting, settings)
     except RuntimeError as error:
         raise DataError(
             f"cannot learn a vocabulary of {cfg.vocab_size} pieces from this text: {_in_our_words(_reason(error), cfg)}"
