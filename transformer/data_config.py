@@ -39,6 +39,9 @@ class CorpusConfig:
     """The commit of `dataset` to use; pin it for results that others can reproduce."""
     weight: Annotated[float, (0.001, 1000.0)] = 1.0
     """How often an epoch sees each pair: 2 is twice, 0.5 is a random half, drawn anew each epoch."""
+    alignments: File | None = None
+    """Word alignments of the pairs, for `train.guided_alignment`: a line for each pair with the numbers of aligned
+    words, source and target, as fast_align and eflomal write them: `0-0 1-2`. Words are what is between blanks."""
     tag: str | None = None
     """A tag to put before the source of each pair: the language to translate into, such as `>>fra<<`, or where the
     pairs are from, such as `<bt>`. It becomes one piece of the vocabulary. Text that is translated gets

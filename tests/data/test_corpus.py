@@ -131,7 +131,7 @@ def test_identity_is_the_content_not_the_path(tmp_path: Path) -> None:
 def test_every_kind_of_corpus_is_in_the_table() -> None:
     assert corpus.KINDS.keys() == set(CORPUS_KINDS)
     fields = {field.name for field in dataclasses.fields(CorpusConfig)}
-    assert fields - {"name", "split", "revision", "weight"} == set(CORPUS_KINDS)
+    assert fields - {"name", "split", "revision", "weight", "tag", "alignments"} == set(CORPUS_KINDS)
 
 
 def test_tables_of_spreadsheets(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,6 +7,7 @@ each begins (`source.starts`, `target.starts`). `rows` lists the pairs that pass
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -22,11 +23,13 @@ from numpy.typing import NDArray
 
 from transformer.config import Config
 from transformer.data import corpus
+from transformer.data.alignments import links_of, with_alignments
 from transformer.data.dataset import FORMAT, offsets
 from transformer.data.digests import Digests
 from transformer.data.tokenizer import Flat, Tokenizer, with_tag_of_corpus
 from transformer.data_config import CorpusConfig, DataConfig
 from transformer.errors import DataError
+from transformer.paths import expanded
 
 CHUNK = 4_000
 """Number of pairs that a thread encodes at a time."""
@@ -53,6 +56,8 @@ class _Encoded(NamedTuple):
     digests: Ints
     """64-bit hashes of the two sides of each pair, of shape (pairs, 2)."""
     dropped: Counter[str]
+    links: tuple[Ints, Ints]
+    """The links between words, as `source` has its ids: source word, target word, and so on."""
     pieces: Counter[str]
     """The pieces of each side, and those among them that stand for characters that the vocabulary lacks."""
 
@@ -60,9 +65,11 @@ class _Encoded(NamedTuple):
 def encode_corpora(cfg: Config, tok: Tokenizer, held_out: set[int], folder: Path) -> None:
     """Read, encode and filter the training corpora into `folder`; `held_out` are hashes of validation and test text."""
     counts: list[dict[str, Any]] = []
+    aligned = any(each.alignments for each in cfg.data.train) and cfg.train.guided_alignment > 0
     with (
         _Side(folder, "source") as source,
         _Side(folder, "target") as target,
+        _Side(folder, "links") if aligned else contextlib.nullcontext() as links,
         Digests(folder) as digests,
         corpus.reading("encoding the training text", cfg.data.train) as bar,
     ):
@@ -70,7 +77,7 @@ def encode_corpora(cfg: Config, tok: Tokenizer, held_out: set[int], folder: Path
             dropped: Counter[str] = Counter()
             pieces: Counter[str] = Counter()
             kept = 0
-            for chunk in _encoded(each, cfg.data, tok):
+            for chunk in _encoded(each, cfg.data, tok, each.alignments if aligned else None):
                 bar.advance(len(chunk.digests) + chunk.dropped.total())
                 dropped.update(chunk.dropped)
                 pieces.update(chunk.pieces)
@@ -78,6 +85,8 @@ def encode_corpora(cfg: Config, tok: Tokenizer, held_out: set[int], folder: Path
                 digests.add(chunk.digests)
                 source.add(*chunk.source)
                 target.add(*chunk.target)
+                if links is not None:
+                    links.add(*chunk.links)
             read = kept + dropped.total()
             counts.append({"name": corpus.title(each), "read": read, "usable": kept, **dropped, **pieces})
             log.info("%s: %s", corpus.title(each), _counts(counts[-1]))
@@ -145,9 +154,11 @@ def _finish(
     )
 
 
-def _encoded(each: CorpusConfig, data: DataConfig, tok: Tokenizer) -> Iterator[_Encoded]:
+def _encoded(each: CorpusConfig, data: DataConfig, tok: Tokenizer, alignments: str | None) -> Iterator[_Encoded]:
     """Yield the encoded chunks of a corpus in order. Threads encode in parallel, a few chunks ahead."""
     pairs = corpus.read_pairs(each, data.source, data.target, data.undecodable == "drop")
+    if alignments is not None:
+        pairs = with_alignments(pairs, expanded(alignments))
     threads = max(1, min(8, os.cpu_count() or 1))
     waiting: deque[Future[_Encoded]] = deque()
     pool = ThreadPoolExecutor(threads)
@@ -187,7 +198,11 @@ def _encode(chunk: list[corpus.Pair | None], data: DataConfig, tok: Tokenizer, t
         offsets(Flat(side.ids[np.repeat(good, side.lengths)].astype(dtype), side.lengths[good]))
         for side in (source, target)
     )
-    return _Encoded(left, right, hashes.view(np.uint64).reshape(-1, 2)[good], +dropped, pieces)
+    links = links_of(pairs, clean, tok.source_prefix).take(np.flatnonzero(good))
+    if aligned := int((links.lengths_R > 0).sum()):
+        pieces["aligned pairs"] = aligned
+    between = offsets(Flat(links.flat().astype(np.uint16), links.lengths_R))
+    return _Encoded(left, right, hashes.view(np.uint64).reshape(-1, 2)[good], +dropped, between, pieces)
 
 
 def _counts(count: dict[str, Any]) -> str:

@@ -21,11 +21,13 @@ from transformer.data.corpus import Pair
 from transformer.data.dataset import FORMAT, Dataset, open_dataset
 from transformer.data.encode import encode_corpora, log_unknown, text_hashes, with_commas
 from transformer.data.extending import extended
+from transformer.data.lines import sha256
 from transformer.data.sample import Sample
 from transformer.data.tags import with_tag
 from transformer.data.tokenizer import Tokenizer, learn_tokenizer, load_tokenizer, reads_whole
 from transformer.data_config import CorpusConfig, DataConfig
 from transformer.errors import ConfigError, DataError
+from transformer.paths import expanded
 
 NEWER = ("user_symbols", "split_digits", "vocab_multiple")
 """Settings of the tokenizer that version 0.6 did not have."""
@@ -183,6 +185,8 @@ def prepare_pairs(cfg: Config, tokenizer: Tokenizer, held_out: Iterable[Pair], c
         "dropped with": held_out_digest if data.overlap == "drop" else None,
         **_text_identity(data),
     }
+    if cfg.train.guided_alignment:
+        settings["alignments"] = [each.alignments and sha256(expanded(each.alignments)) for each in data.train]
     named = [corpus.former_identity(each) or now for each, now in zip(data.train, settings["corpora"], strict=True)]
     former = {**settings, "corpora": named}
     fingerprints = _fingerprint(settings), _fingerprint(former)  # without what changes only the report
