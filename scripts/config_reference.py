@@ -12,6 +12,8 @@ from transformer import config, config_file, data_config
 SECTIONS = {
     "data": data_config.DataConfig,
     "data.train, data.valid, data.test": data_config.CorpusConfig,
+    "data.train.filters": data_config.FilterConfig,
+    "data.train.filters.score": data_config.ScoreConfig,
     "tokenizer": config.TokenizerConfig,
     "model": config.ModelConfig,
     "train": config.TrainConfig,

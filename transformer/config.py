@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from transformer import data_config
-from transformer.data_config import CorpusConfig, Count, DataConfig, File, Fraction
+from transformer.data_config import Count, DataConfig, File, Fraction
 
 Normalization = Literal["nfc", "identity", "nfkc", "nmt_nfkc", "nfkc_cf", "nmt_nfkc_cf"]
 
@@ -221,9 +221,9 @@ class Config:
 
 def contradiction(built: Any, dotted: str) -> str | None:
     """Return how the values of a section contradict each other, or None."""
+    if type(built).__module__ == data_config.__name__:
+        return data_config.contradiction(built, dotted)
     match built:
-        case CorpusConfig() | DataConfig():
-            return data_config.contradiction(built, dotted)
         case ModelConfig(width=width, heads=heads) if width % heads or width % 2:
             return f"model.width {width} must be even and a multiple of model.heads {heads}"
         case TokenizerConfig(user_symbols=symbols) if any(not each or " " in each for each in symbols or ()):

@@ -156,7 +156,15 @@ def data_in_card(run: Run) -> str:
         f"{report['pairs']:,} training pairs; "
         f"duplicates: {report['duplicates']}, overlap with valid or test: {report['overlap']}."
     )
-    return "\n".join(["## Training data\n", *head, *rows, "", note, ""])
+    origins = [f"- {_download(each)}" for each in report.get("origins", ())]
+    return "\n".join(["## Training data\n", *head, *rows, "", note, *([""] if origins else []), *origins, ""])
+
+
+def _download(facts: dict[str, Any]) -> str:
+    """Return where a corpus was downloaded from. The licence is text of a stranger, so it is code in Markdown."""
+    stated = str(facts.get("licence", "")).replace("`", "'")
+    licence = f"licence: `{stated}`" if stated else "no licence stated in it"
+    return table_cell(f"{facts['corpus']}: {facts['address']}, {licence}, SHA-256 `{facts['sha256']}`")
 
 
 def _versions() -> str:
