@@ -12,6 +12,9 @@ from transformer import config, config_file, data_config
 SECTIONS = {
     "data": data_config.DataConfig,
     "data.train, data.valid, data.test": data_config.CorpusConfig,
+    "data.train.back_translate": data_config.BackTranslateConfig,
+    "data.train.distill": data_config.DistillConfig,
+    "data.train.forward": data_config.ForwardConfig,
     "tokenizer": config.TokenizerConfig,
     "model": config.ModelConfig,
     "train": config.TrainConfig,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from transformer import data_config
-from transformer.data_config import CorpusConfig, Count, DataConfig, File, Fraction
+from transformer.data_config import CorpusConfig, Count, DataConfig, DistillConfig, File, Fraction
 
 Normalization = Literal["nfc", "identity", "nfkc", "nmt_nfkc", "nfkc_cf", "nmt_nfkc_cf"]
 
@@ -211,7 +211,7 @@ class Config:
 def contradiction(built: Any, dotted: str) -> str | None:
     """Return how the values of a section contradict each other, or None."""
     match built:
-        case CorpusConfig() | DataConfig():
+        case CorpusConfig() | DataConfig() | DistillConfig():
             return data_config.contradiction(built, dotted)
         case ModelConfig(width=width, heads=heads) if width % heads or width % 2:
             return f"model.width {width} must be even and a multiple of model.heads {heads}"

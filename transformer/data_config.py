@@ -10,12 +10,63 @@ Count = Annotated[int, (1, 10**12)]
 File = Annotated[str, "path"]
 """A path. It may have any character that the file system allows."""
 
-CORPUS_KINDS = ("files", "tsv", "dataset", "parquet", "json", "testset")
+SYNTHETIC_KINDS = ("back_translate", "distill", "forward")
+"""The kinds of corpora that models make before the training."""
+CORPUS_KINDS = ("files", "tsv", "dataset", "parquet", "json", "testset", *SYNTHETIC_KINDS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackTranslateConfig:
+    """Text in the target language, translated into the source language by a model of the other direction."""
+
+    text: tuple[File, ...]
+    """Text in the target language, a sentence a line: one file or several, plain or compressed, or patterns."""
+    model: tuple[File, ...]
+    """A run that translates from the target to the source language, or `RUN/checkpoints/NAME`. Several with the same
+    vocabulary translate together, as with `decode.ensemble`."""
+    beam: Annotated[int, (1, 1024)] = 4
+    """Beam size; 1 is greedy."""
+    sampling: bool = False
+    """Draw translations at random instead of searching for the most probable ones."""
+    temperature: Annotated[float, (0.001, 1000.0)] = 1.0
+    """Temperature of sampling; below 1 the distribution is sharper."""
+    top_k: Annotated[int, (0, 1_000_000)] = 0
+    """Sample from this many of the most probable tokens; 0 means all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillConfig:
+    """Parallel text whose target side is replaced by the translations of a model, the teacher."""
+
+    files: tuple[File, ...]
+    """Two aligned text files, source then target, as for `files` of a corpus."""
+    model: tuple[File, ...]
+    """The run of the teacher, or `RUN/checkpoints/NAME`. Several with the same vocabulary are an ensemble."""
+    beam: Annotated[int, (1, 1024)] = 8
+    """Beam size; 1 is greedy."""
+    pick: Literal["best", "chrf"] = "best"
+    """Which hypothesis of the beam to keep: the best one, or the one with the highest chrF against the target side."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForwardConfig:
+    """Text in the source language, translated by a model, the teacher."""
+
+    text: tuple[File, ...]
+    """Text in the source language, a sentence a line: one file or several, plain or compressed, or patterns."""
+    model: tuple[File, ...]
+    """The run of the teacher, or `RUN/checkpoints/NAME`. Several with the same vocabulary are an ensemble."""
+    beam: Annotated[int, (1, 1024)] = 4
+    """Beam size; 1 is greedy."""
+
+
+Synthetic = BackTranslateConfig | DistillConfig | ForwardConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusConfig:
-    """One parallel corpus: exactly one of `files`, `tsv`, `dataset`, `parquet`, `json` and `testset`."""
+    """One parallel corpus: exactly one of `files`, `tsv`, `dataset`, `parquet`, `json`, `testset`, `back_translate`,
+    `distill` and `forward`."""
 
     files: tuple[File, ...] | None = None
     """Two aligned text files, source then target; plain, or compressed by gzip, bzip2, xz, zstd or lz4."""
@@ -29,6 +80,13 @@ class CorpusConfig:
     """Local files of JSON lines or arrays, plain or compressed, with columns as for `dataset`, or patterns."""
     testset: str | None = None
     """A test set that sacreBLEU knows, such as `wmt14/full`."""
+    back_translate: BackTranslateConfig | None = None
+    """Text in the target language with translations by a model; for training only. Translated once, before the
+    training."""
+    distill: DistillConfig | None = None
+    """Parallel text whose target side a model translates anew; likewise."""
+    forward: ForwardConfig | None = None
+    """Text in the source language with translations by a model; likewise."""
     name: str | None = None
     """The configuration of `dataset`, such as `de-en`."""
     split: str = "train"
@@ -37,6 +95,18 @@ class CorpusConfig:
     """The commit of `dataset` to use; pin it for results that others can reproduce."""
     weight: Annotated[float, (0.001, 1000.0)] = 1.0
     """How often an epoch sees each pair: 2 is twice, 0.5 is a random half, drawn anew each epoch."""
+
+    @property
+    def synthetic(self) -> Synthetic | None:
+        """How a model makes this corpus, or None for text that is there."""
+        return self.back_translate or self.distill or self.forward
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeCorpus(CorpusConfig):
+    """A corpus that a model has made: `files`, with a title that says so. No configuration has it."""
+
+    title: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +146,12 @@ def contradiction(built: Any, dotted: str) -> str | None:
             return _corpus_contradiction(built, dotted)
         case DataConfig(source=source, target=target) if source == target:
             return f"data.source and data.target are both {source!r}"
+        case DataConfig(valid=valid, test=test):
+            for name, each in (("valid", valid), ("test", test)):
+                if each is not None and each.synthetic is not None:
+                    return f"data.{name} must be text that is there; only data.train can be made by a model"
+        case DistillConfig(files=files) if len(files) != 2:
+            return f"{dotted}.files needs two files, source and target, not {len(files)}"
     return None
 
 

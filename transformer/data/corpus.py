@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from transformer.data import hub, testsets
 from transformer.data.lines import bytes_read, read_lines, sha256, undecodable
 from transformer.data.tables import read_json, read_parquet
-from transformer.data_config import CORPUS_KINDS, CorpusConfig
+from transformer.data_config import CORPUS_KINDS, CorpusConfig, MadeCorpus
 from transformer.errors import DataError
 from transformer.paths import expanded, matching
 from transformer.system.progress_bar import ProgressBar
@@ -91,6 +91,8 @@ def reading(what: str, corpora: Iterable[CorpusConfig]) -> ProgressBar:
 
 def title(corpus: CorpusConfig) -> str:
     """Return a short name for the log and the model card."""
+    if isinstance(corpus, MadeCorpus):
+        return corpus.title
     if local := _local_files(corpus):
         return " + ".join(Path(name).name for name in local)
     return corpus.testset or " ".join(filter(None, (corpus.dataset, corpus.name, corpus.split)))
@@ -203,6 +205,17 @@ def _read_tables(corpus: CorpusConfig, source: str, target: str, drop: bool) -> 
         raise DataError(f"{title(corpus)} is empty")
 
 
+def _read_synthetic(corpus: CorpusConfig, _source: str, _target: str, _drop: bool) -> Iterator[Pair | None]:
+    raise DataError(f"the translations of {title(corpus)} are made by `train`, which alone reads them")
+
+
+def _texts(corpus: CorpusConfig) -> tuple[str, ...]:
+    if corpus.distill is not None:
+        return tuple(str(expanded(name)) for name in corpus.distill.files)
+    made = corpus.back_translate or corpus.forward
+    return matching(made.text) if made is not None else ()
+
+
 KINDS: dict[str, Kind] = {
     "files": Kind(_read_files, lambda corpus: tuple(str(expanded(name)) for name in corpus.files or ())),
     "tsv": Kind(_read_tsv, lambda corpus: (str(expanded(corpus.tsv or "")),)),
@@ -210,6 +223,9 @@ KINDS: dict[str, Kind] = {
     "parquet": Kind(_read_tables, lambda corpus: matching(corpus.parquet or ())),
     "json": Kind(_read_tables, lambda corpus: matching(corpus.json or ())),
     "testset": Kind(_read_testset, lambda corpus: ()),
+    "back_translate": Kind(_read_synthetic, _texts),
+    "distill": Kind(_read_synthetic, _texts),
+    "forward": Kind(_read_synthetic, _texts),
 }
 """By the names of CORPUS_KINDS."""
 

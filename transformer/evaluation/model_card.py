@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import sacrebleu
@@ -142,7 +143,23 @@ def data_in_card(run: Run) -> str:
         f"{report['pairs']:,} training pairs; "
         f"duplicates: {report['duplicates']}, overlap with valid or test: {report['overlap']}."
     )
-    return "\n".join(["## Training data\n", *head, *rows, "", note, ""])
+    return "\n".join(["## Training data\n", *head, *rows, "", note, "", *_synthetic(report.get("synthetic", ()))])
+
+
+def _synthetic(made: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a line of Markdown for each corpus that models have made, and an empty one."""
+    lines = []
+    for each in made:
+        models = ", ".join(
+            f"{Path(model['run']).name}/{model['checkpoint']} (weights {model['weights'][:12]})"
+            for model in each["models"]
+        )
+        left = "".join(f", {count:,} {reason}" for reason, count in each["left out"].items())
+        lines.append(
+            f"- Made by a model: {table_cell(each['name'])}. {each['pairs']:,} pairs of {each['lines']:,} lines{left}. "
+            f"Model: {table_cell(models)}."
+        )
+    return [*lines, ""] if lines else []
 
 
 def _versions() -> str:
