@@ -107,7 +107,7 @@ def test_missing_file_and_binary_file(tmp_path: Path) -> None:
         config_file.load(tmp_path / "x.yaml")
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.one_of(st.binary(max_size=200), st.text("abc:{}[],-\n #&*!'\"|> 1.", max_size=80).map(str.encode)))
 def test_arbitrary_bytes_give_a_config_or_an_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "fuzz.yaml"
@@ -116,7 +116,7 @@ def test_arbitrary_bytes_give_a_config_or_an_error(tmp_path: Path, content: byte
         config_file.load(path)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=40))
 def test_arbitrary_overrides_give_a_config_or_an_error(text: str) -> None:
     cfg = Config(data=DataConfig(source="en", target="de", train=(CorpusConfig(tsv="a"),)))

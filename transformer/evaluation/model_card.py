@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ evaluations were made that would look the same."""
 def write_model_card(run: Run) -> None:
     """Write README.md from the run's configuration, data counts and evaluations."""
     try:
-        sections = [_head(run), _use(run), _scores(run), data_in_card(run), _versions(), _settings(run)]
+        sections = [_head(run), _origin(run), _use(run), _scores(run), data_in_card(run), _versions(), _settings(run)]
     except (ValueError, KeyError, TypeError, AttributeError):
         raise CheckpointError(f"README.md was not written: a report in {run.path} has an unknown format") from None
     text = "\n".join(filter(None, sections))  # a path in it need not be UTF-8
@@ -53,17 +54,30 @@ def _head(run: Run) -> str:
     )
 
 
+def _origin(run: Run) -> str:
+    """Return where an imported model is from and what was checked, or nothing for a model that was trained here."""
+    path = run.pointer("best")
+    if path is None or run.pointer("last") is not None:
+        return ""
+    origin = load_state(path).get("imported")
+    if origin is None:
+        return ""
+    lines = [f"Imported from {table_cell(origin['name'])} ({origin['from']}); {origin['check']}."]
+    return "\n".join(["## Origin\n", *lines, *(f"- {table_cell(note)}" for note in origin["notes"]), ""])
+
+
 def _use(run: Run) -> str:
     return (
         "## Use\n\n```\n"
-        f"echo 'Text to translate.' | transformer translate {run.name}\n"
-        f"transformer evaluate {run.name}\n```\n"
+        f"echo 'Text to translate.' | transformer translate {shlex.quote(run.name)}\n"
+        f"transformer evaluate {shlex.quote(run.name)}\n```\n"
     )
 
 
 def _scores(run: Run) -> str:
     table, valid = scores_in_card(run), _training(run)
-    return "\n".join(["## Scores\n", *([table] if table else []), "", *([valid, ""] if valid else [])])
+    found = [part for part in (table, valid) if part]
+    return "\n\n".join(["## Scores", *found]) + "\n" if found else ""
 
 
 def scores_in_card(run: Run) -> str:
