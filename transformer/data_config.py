@@ -10,6 +10,8 @@ Count = Annotated[int, (1, 10**12)]
 File = Annotated[str, "path"]
 """A path. It may have any character that the file system allows."""
 
+LONGEST_TAG = 31
+"""Characters of a tag, which a tokenizer keeps in at most 127 bytes."""
 SYNTHETIC_KINDS = ("back_translate", "distill", "forward")
 """The kinds of corpora that models make before the training."""
 CORPUS_KINDS = ("files", "tsv", "dataset", "parquet", "json", "testset", *SYNTHETIC_KINDS)
@@ -95,6 +97,10 @@ class CorpusConfig:
     """The commit of `dataset` to use; pin it for results that others can reproduce."""
     weight: Annotated[float, (0.001, 1000.0)] = 1.0
     """How often an epoch sees each pair: 2 is twice, 0.5 is a random half, drawn anew each epoch."""
+    tag: str | None = None
+    """A tag to put before the source of each pair: the language to translate into, such as `>>fra<<`, or where the
+    pairs are from, such as `<bt>`. It becomes one piece of the vocabulary. Text that is translated gets
+    `tokenizer.source_prefix`, or no tag."""
 
     @property
     def synthetic(self) -> Synthetic | None:
@@ -161,4 +167,6 @@ def _corpus_contradiction(corpus: CorpusConfig, dotted: str) -> str | None:
         return f"{dotted} must name exactly one of {', '.join(CORPUS_KINDS)}, not {' and '.join(given) or 'none'}"
     if corpus.files is not None and len(corpus.files) != 2:
         return f"{dotted}.files needs two files, source and target, not {len(corpus.files)}"
+    if corpus.tag is not None and (not corpus.tag or " " in corpus.tag or len(corpus.tag) > LONGEST_TAG):
+        return f"{dotted}.tag must be a text without blanks of at most {LONGEST_TAG} characters"
     return None

@@ -36,6 +36,10 @@ class Pair(NamedTuple):
         """All translations of the source that are known; `target` is the first."""
         return (self.target,)
 
+    def with_source(self, source: str) -> Pair:
+        """Return the pair with another source text."""
+        return Pair(source, self.target)
+
 
 class ReferencedPair(Pair):
     """A sentence of a test set with several translations. Training and the validation loss know the first only."""
@@ -52,6 +56,10 @@ class ReferencedPair(Pair):
     def references(self) -> tuple[str, ...]:
         """All translations of the source that are known; `target` is the first."""
         return (self.target, *self.others)
+
+    def with_source(self, source: str) -> ReferencedPair:
+        """Return the pair with another source text."""
+        return ReferencedPair(source, self.target, *self.others)
 
 
 class Kind(NamedTuple):
@@ -99,10 +107,15 @@ def title(corpus: CorpusConfig) -> str:
 
 
 def identity(corpus: CorpusConfig, source: str, target: str) -> dict[str, Any]:
-    """Return what identifies the text of a corpus, whatever it is called: digests of its files, or its commit.
+    """Return what identifies the text of a corpus, whatever it is called: digests of its files, or its commit; its tag.
 
     `source` and `target` are language codes. Reads every file.
     """
+    tag = {} if corpus.tag is None else {"tag": corpus.tag}
+    return {**_text_identity(corpus, source, target), **tag}
+
+
+def _text_identity(corpus: CorpusConfig, source: str, target: str) -> dict[str, Any]:
     if corpus.dataset is not None:
         return hub.dataset_identity(corpus, title(corpus))
     files: Iterable[str | Path] = _local_files(corpus)

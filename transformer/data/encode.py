@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from transformer.config import Config
 from transformer.data import corpus
 from transformer.data.dataset import FORMAT, offsets
-from transformer.data.tokenizer import Flat, Tokenizer
+from transformer.data.digests import Digests
+from transformer.data.tokenizer import Flat, Tokenizer, with_tag_of_corpus
 from transformer.data_config import CorpusConfig, DataConfig
 from transformer.errors import DataError
 
@@ -59,11 +60,10 @@ class _Encoded(NamedTuple):
 def encode_corpora(cfg: Config, tok: Tokenizer, held_out: set[int], folder: Path) -> None:
     """Read, encode and filter the training corpora into `folder`; `held_out` are hashes of validation and test text."""
     counts: list[dict[str, Any]] = []
-    digests: list[Ints] = []
-    lengths: tuple[list[Ints], list[Ints]] = ([], [])
     with (
-        (folder / "source.ids").open("wb") as source,
-        (folder / "target.ids").open("wb") as target,
+        _Side(folder, "source") as source,
+        _Side(folder, "target") as target,
+        Digests(folder) as digests,
         corpus.reading("encoding the training text", cfg.data.train) as bar,
     ):
         for each in cfg.data.train:
@@ -75,35 +75,51 @@ def encode_corpora(cfg: Config, tok: Tokenizer, held_out: set[int], folder: Path
                 dropped.update(chunk.dropped)
                 pieces.update(chunk.pieces)
                 kept += len(chunk.digests)
-                digests.append(chunk.digests)
-                for side, stream, into in zip((chunk.source, chunk.target), (source, target), lengths, strict=True):
-                    _write(side[0], stream)
-                    into.append(np.diff(side[1]))
+                digests.add(chunk.digests)
+                source.add(*chunk.source)
+                target.add(*chunk.target)
             read = kept + dropped.total()
             counts.append({"name": corpus.title(each), "read": read, "usable": kept, **dropped, **pieces})
             log.info("%s: %s", corpus.title(each), _counts(counts[-1]))
-    _finish(folder, cfg.data, counts, np.concatenate([np.zeros((0, 2), np.uint64), *digests]), lengths, held_out)
+        dtype = source.dtype if source.ids else np.dtype(np.uint16)
+        _finish(folder, cfg.data, counts, digests, held_out, dtype)
+
+
+class _Side:
+    """Writes the ids of one side of all pairs, and where each text begins. Used as a context manager."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._files = (folder / f"{name}.ids").open("wb"), (folder / f"{name}.starts").open("wb")
+        self._files[1].write(bytes(8))  # the first text begins at 0
+        self.ids = 0
+        """Number of ids so far."""
+        self.dtype = np.dtype(np.uint16)
+
+    def __enter__(self) -> _Side:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files:
+            file.close()
+
+    def add(self, ids: Ints, starts: Ints) -> None:
+        """Write some texts: their ids, and the start of each, followed by the end of the last one."""
+        for array, file in zip((ids, starts[1:] + self.ids), self._files, strict=True):
+            file.write(np.ascontiguousarray(array).data)
+        self.ids += len(ids)
+        self.dtype = ids.dtype
 
 
 def _finish(
     folder: Path,
     data: DataConfig,
     counts: list[dict[str, Any]],
-    digests: Ints,
-    lengths: tuple[list[Ints], list[Ints]],
+    digests: Digests,
     held_out: set[int],
+    dtype: np.dtype[Any],
 ) -> None:
     """Find duplicates and overlap by the hashes, and write the remaining files of the dataset."""
-    for name, side in zip(("source", "target"), lengths, strict=True):
-        starts = np.cumsum(np.concatenate([np.zeros(1, np.int64), *side]))
-        _write(starts, folder / f"{name}.starts")
-    pair_digests = digests[:, 0] * np.uint64(0x9E3779B97F4A7C15) + digests[:, 1]
-    first = np.zeros(len(digests), bool)
-    first[np.unique(pair_digests, return_index=True)[1]] = True
-    held_out_hashes = np.array(list(held_out), np.int64).view(np.uint64)
-    known = np.zeros(len(digests), bool)
-    for column in (0, 1):
-        known |= np.isin(digests[:, column], held_out_hashes)
+    first, known = digests.first(), digests.known(held_out)
     good = np.ones(len(digests), bool)
     if data.duplicates == "drop":
         good &= first
@@ -113,7 +129,7 @@ def _finish(
     for count, start, end in zip(counts, ends, ends[1:], strict=False):
         count["duplicates"], count["overlap"] = int((~first[start:end]).sum()), int(known[start:end].sum())
         count["pairs"] = int(good[start:end].sum())
-    _write(np.flatnonzero(good).astype(np.int64), folder / "rows")
+    (folder / "rows").write_bytes(np.flatnonzero(good).astype(np.int64).data)
     total = int(good.sum())
     for what, number, setting in (
         ("are duplicates of others", int((~first).sum()), data.duplicates),
@@ -124,14 +140,9 @@ def _finish(
     if total == 0:
         raise DataError("no training pair is left: " + "; ".join(f"{c['name']}: {_counts(c)}" for c in counts))
     report = {"pairs": total, "corpora": counts, "duplicates": data.duplicates, "overlap": data.overlap}
-    width = "uint16" if (folder / "source.ids").stat().st_size == 0 else _width(folder, lengths)
-    (folder / "prepared.json").write_text(json.dumps({"format": FORMAT, "dtype": width, **report}, indent=1) + "\n")
-
-
-def _width(folder: Path, lengths: tuple[list[Ints], list[Ints]]) -> str:
-    """Return the dtype in which the ids were written."""
-    bytes_each = (folder / "source.ids").stat().st_size // int(sum(part.sum() for part in lengths[0]))
-    return {2: "uint16", 4: "uint32"}[bytes_each]
+    (folder / "prepared.json").write_text(
+        json.dumps({"format": FORMAT, "dtype": dtype.name, **report}, indent=1) + "\n"
+    )
 
 
 def _encoded(each: CorpusConfig, data: DataConfig, tok: Tokenizer) -> Iterator[_Encoded]:
@@ -142,7 +153,7 @@ def _encoded(each: CorpusConfig, data: DataConfig, tok: Tokenizer) -> Iterator[_
     pool = ThreadPoolExecutor(threads)
     try:
         while chunk := list(islice(pairs, CHUNK)):
-            waiting.append(pool.submit(_encode, chunk, data, tok))
+            waiting.append(pool.submit(_encode, chunk, data, tok, each.tag))
             if len(waiting) > 2 * threads:
                 yield waiting.popleft().result()
         while waiting:
@@ -151,10 +162,11 @@ def _encoded(each: CorpusConfig, data: DataConfig, tok: Tokenizer) -> Iterator[_
         pool.shutdown(wait=False, cancel_futures=True)  # a signal need not wait for what is not encoded yet
 
 
-def _encode(chunk: list[corpus.Pair | None], data: DataConfig, tok: Tokenizer) -> _Encoded:
+def _encode(chunk: list[corpus.Pair | None], data: DataConfig, tok: Tokenizer, tag: str | None = None) -> _Encoded:
     pairs = [pair for pair in chunk if pair is not None]
     clean = tok.clean_pairs([pair.source for pair in pairs], [pair.target for pair in pairs])
-    source, target = tok.encode_clean(*clean)
+    sources = clean[0] if tag is None else with_tag_of_corpus(tok, clean[0], tag)
+    source, target = tok.encode_clean(sources, clean[1])
     short, long = np.minimum(source.lengths, target.lengths), np.maximum(source.lengths, target.lengths)
     dropped = Counter(undecodable=len(chunk) - len(pairs))
     good = np.ones(len(pairs), bool)
@@ -176,13 +188,6 @@ def _encode(chunk: list[corpus.Pair | None], data: DataConfig, tok: Tokenizer) -
         for side in (source, target)
     )
     return _Encoded(left, right, hashes.view(np.uint64).reshape(-1, 2)[good], +dropped, pieces)
-
-
-def _write(array: Ints, into: BinaryIO | Path) -> None:
-    if isinstance(into, Path):
-        into.write_bytes(np.ascontiguousarray(array).data)
-    else:
-        into.write(np.ascontiguousarray(array).data)
 
 
 def _counts(count: dict[str, Any]) -> str:

@@ -9,23 +9,26 @@ import contextlib
 import hashlib
 import json
 import logging
-import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from transformer import atomic
-from transformer.config import Config
+from transformer.config import Config, TokenizerConfig
 from transformer.data import corpus, hub
 from transformer.data.corpus import Pair
 from transformer.data.dataset import FORMAT, Dataset, open_dataset
 from transformer.data.encode import encode_corpora, log_unknown, text_hashes, with_commas
 from transformer.data.extending import extended
-from transformer.data.tokenizer import Tokenizer, learn_tokenizer, load_tokenizer
+from transformer.data.sample import Sample
+from transformer.data.tags import with_tag
+from transformer.data.tokenizer import Tokenizer, learn_tokenizer, load_tokenizer, reads_whole
 from transformer.data_config import CorpusConfig, DataConfig
 from transformer.errors import ConfigError, DataError
 
+NEWER = ("user_symbols", "split_digits", "vocab_multiple")
+"""Settings of the tokenizer that version 0.6 did not have."""
 log = logging.getLogger(__name__)
 
 
@@ -68,14 +71,33 @@ def prepare(
     """
     data = cfg.data
     with hub.fixed_commits():
-        valid = read_all_pairs(data.valid, data) if data.valid is not None else None
+        valid = _read_untagged(data.valid, data) if data.valid is not None else None
         found = shared(lambda: tokenizer or find_or_learn_tokenizer(cfg, cache))
+        _check_tags(data, found)
         train = prepare_pairs(cfg, found, [*(valid or []), *_test_pairs(data)], cache)
-    return Data(found, train, valid)
+    return Data(found, train, None if data.valid is None or valid is None else _tagged(valid, data.valid.tag))
+
+
+def _check_tags(data: DataConfig, tok: Tokenizer) -> None:
+    """Raise ConfigError for a tag of a corpus that is not one piece of the vocabulary."""
+    for each in (*data.train, data.valid, data.test):
+        if each is not None and each.tag is not None and not (tok.has_tag(each.tag) and reads_whole(tok, each.tag)):
+            raise ConfigError(
+                f"{corpus.title(each)}: the vocabulary does not read its tag {each.tag!r} as one piece; it has the "
+                "tags of the corpora of data.train that it was learned for"
+            )
 
 
 def read_all_pairs(corpus_cfg: CorpusConfig, data: DataConfig) -> list[Pair]:
-    """Return all pairs of a validation or test corpus, as raw text. Raises DataError if it is empty."""
+    """Return all pairs of a validation or test corpus, as raw text, with its tag. Raises DataError if it is empty."""
+    return _tagged(_read_untagged(corpus_cfg, data), corpus_cfg.tag)
+
+
+def _tagged(pairs: list[Pair], tag: str | None) -> list[Pair]:
+    return pairs if tag is None else [pair.with_source(with_tag(pair.source, tag)) for pair in pairs]
+
+
+def _read_untagged(corpus_cfg: CorpusConfig, data: DataConfig) -> list[Pair]:
     pairs = [pair for pair in corpus.read_pairs(corpus_cfg, data.source, data.target) if pair is not None]
     if not pairs:
         raise DataError(f"{corpus.title(corpus_cfg)} is empty")
@@ -87,7 +109,7 @@ def _test_pairs(data: DataConfig) -> list[Pair]:
     if data.test is None:
         return []
     try:
-        return read_all_pairs(data.test, data)
+        return _read_untagged(data.test, data)
     except DataError as error:
         if data.overlap == "drop":
             raise
@@ -97,21 +119,29 @@ def _test_pairs(data: DataConfig) -> list[Pair]:
 
 def find_or_learn_tokenizer(cfg: Config, cache: Path) -> Tokenizer:
     """Return the tokenizer for these corpora and settings, from `cache` or newly learned."""
-    settings = {"format": FORMAT, "tokenizer": repr(cfg.tokenizer), "seed": cfg.train.seed, **_text_identity(cfg.data)}
+    asked = _set_settings(cfg.tokenizer)
+    settings = {"format": FORMAT, "tokenizer": asked, "seed": cfg.train.seed, **_text_identity(cfg.data)}
     folder = cache / f"tokenizer-{_fingerprint(settings)}"
     with _must_be_made(folder, "tokenizer") as missing:
         if not missing:
             return load_tokenizer(folder)
-        pairs = corpus.reading("reading the training text", cfg.data.train).over(_training_pairs(cfg.data))
-        sample, total = _sample(pairs, cfg.tokenizer.sample, cfg.train.seed)
+        sample = _sample(cfg)
         log.info(
             "tokenizer: learning %s pieces from %s of %s pairs",
-            *map(with_commas, (cfg.tokenizer.vocab_size, len(sample), total)),
+            *map(with_commas, (cfg.tokenizer.vocab_size, len(sample), sample.total)),
         )
-        tokenizer = learn_tokenizer(sample, cfg.tokenizer)
+        tags = dict.fromkeys(each.tag for each in cfg.data.train if each.tag is not None)
+        tokenizer = learn_tokenizer(sample, cfg.tokenizer, list(tags))
         with atomic.new_folder(folder) as temporary:
             tokenizer.save(temporary)
         return tokenizer
+
+
+def _set_settings(cfg: TokenizerConfig) -> str:
+    """Return the settings as `repr` does, without newer ones that are not set: older vocabularies are found again."""
+    given = {field.name: (getattr(cfg, field.name), field.default) for field in fields(cfg)}
+    shown = [f"{name}={now!r}" for name, (now, usual) in given.items() if name not in NEWER or now != usual]
+    return f"{type(cfg).__name__}({', '.join(shown)})"
 
 
 def extend_tokenizer(cfg: Config, tok: Tokenizer, cache: Path) -> Tokenizer:
@@ -121,8 +151,7 @@ def extend_tokenizer(cfg: Config, tok: Tokenizer, cache: Path) -> Tokenizer:
     folder = cache / f"tokenizer-{_fingerprint(settings)}"
     with hub.fixed_commits(), _must_be_made(folder, "tokenizer") as missing:
         if missing:
-            pairs = corpus.reading("reading the training text", cfg.data.train).over(_training_pairs(cfg.data))
-            sample, _ = _sample(pairs, cfg.tokenizer.sample, cfg.train.seed)
+            sample = list(_sample(cfg))
             made = extended(tok, [pair[0] for pair in sample], [pair[1] for pair in sample], cfg.tokenizer.extend)
             with atomic.new_folder(folder) as temporary:
                 made.save(temporary)
@@ -132,6 +161,12 @@ def extend_tokenizer(cfg: Config, tok: Tokenizer, cache: Path) -> Tokenizer:
         " and ".join(with_commas(b - a) for a, b in zip(tok.sizes, found.sizes, strict=True)),
     )
     return found
+
+
+def _sample(cfg: Config) -> Sample:
+    """Return the pairs that a vocabulary is learned from. Reads the training text."""
+    progress = corpus.reading("reading the training text", cfg.data.train)
+    return Sample(lambda: _training_pairs(cfg.data), cfg.tokenizer.sample, cfg.train.seed, progress)
 
 
 def prepare_pairs(cfg: Config, tokenizer: Tokenizer, held_out: Iterable[Pair], cache: Path) -> Dataset:
@@ -198,21 +233,6 @@ def digest_of_text(pairs: Iterable[Pair]) -> str:
 
 def _fingerprint(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _sample(pairs: Iterable[Pair], size: int, seed: int) -> tuple[list[Pair], int]:
-    """Return `size` pairs at random, in the order read (reservoir sampling), and the number of all pairs."""
-    rng = random.Random(seed)
-    chosen: list[tuple[int, Pair]] = []
-    total = 0
-    for pair in pairs:
-        if total < size:
-            chosen.append((total, pair))
-        elif (place := int(rng.random() * (total + 1))) < size:
-            chosen[place] = (total, pair)
-        total += 1
-    chosen.sort(key=lambda item: item[0])
-    return [pair for _, pair in chosen], total
 
 
 def _digest(text: str) -> bytes:

@@ -20,7 +20,8 @@ from transformer.config import DecodeConfig
 from transformer.data_config import BackTranslateConfig, DistillConfig
 from transformer.decoding.limits import Warnings
 from transformer.decoding.loading import changed, load_translator, open_member, trained_lengths
-from transformer.decoding.translator import Translation, Translator, planned_precision
+from transformer.decoding.parts import Translation
+from transformer.decoding.translator import Translator, planned_precision
 from transformer.errors import CheckpointError, ConfigError
 from transformer.languages import parse
 from transformer.runs.checkpoint import weights_digest
