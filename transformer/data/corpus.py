@@ -17,7 +17,7 @@ from transformer.data.opus import opus_file, read_opus
 from transformer.data.tables import read_json, read_parquet
 from transformer.data.tmx import read_tmx
 from transformer.data.tsv import read_tsv
-from transformer.data_config import CORPUS_KINDS, CorpusConfig
+from transformer.data_config import CORPUS_KINDS, CorpusConfig, MadeCorpus
 from transformer.errors import DataError
 from transformer.paths import expanded, matching
 from transformer.system.progress_bar import ProgressBar
@@ -103,6 +103,8 @@ def reading(what: str, corpora: Iterable[CorpusConfig]) -> ProgressBar:
 
 def title(corpus: CorpusConfig) -> str:
     """Return a short name for the log and the model card."""
+    if isinstance(corpus, MadeCorpus):
+        return corpus.title
     if local := _local_files(corpus):
         return " + ".join(Path(name).name for name in local)
     if corpus.opus is not None:
@@ -203,6 +205,17 @@ def _read_tables(corpus: CorpusConfig, source: str, target: str, drop: bool) -> 
         raise DataError(f"{title(corpus)} is empty")
 
 
+def _read_synthetic(corpus: CorpusConfig, _source: str, _target: str, _drop: bool) -> Iterator[Pair | None]:
+    raise DataError(f"the translations of {title(corpus)} are made by `train`, which alone reads them")
+
+
+def _texts(corpus: CorpusConfig) -> tuple[str, ...]:
+    if corpus.distill is not None:
+        return tuple(str(expanded(name)) for name in corpus.distill.files)
+    made = corpus.back_translate or corpus.forward
+    return matching(made.text) if made is not None else ()
+
+
 KINDS: dict[str, Kind] = {
     "files": Kind(_read_files, lambda corpus: tuple(str(expanded(name)) for name in corpus.files or ())),
     "tsv": Kind(_read_tsv, lambda corpus: (str(expanded(corpus.tsv or "")),)),
@@ -214,5 +227,8 @@ KINDS: dict[str, Kind] = {
     "zip": Kind(_read_zip, lambda corpus: (str(expanded(corpus.zip or "")),), is_text=False),
     "tmx": Kind(_read_tmx, lambda corpus: (str(expanded(corpus.tmx or "")),)),
     "mtdata": Kind(read_mtdata),
+    "back_translate": Kind(_read_synthetic, _texts),
+    "distill": Kind(_read_synthetic, _texts),
+    "forward": Kind(_read_synthetic, _texts),
 }
 """By the names of CORPUS_KINDS."""
