@@ -16,19 +16,8 @@ Share = Annotated[float, (0.0, 1.0)]
 
 SYNTHETIC_KINDS = ("back_translate", "distill", "forward")
 """The kinds of corpora that models make before the training."""
-CORPUS_KINDS = (
-    "files",
-    "tsv",
-    "dataset",
-    "parquet",
-    "json",
-    "testset",
-    "opus",
-    "zip",
-    "tmx",
-    "mtdata",
-    *SYNTHETIC_KINDS,
-)
+TEXT_KINDS = ("files", "tsv", "dataset", "parquet", "json", "testset", "opus", "zip", "tmx", "mtdata")
+CORPUS_KINDS = (*TEXT_KINDS, *SYNTHETIC_KINDS)
 KINDS_WITH = {"columns": ("tsv",), "version": ("opus",), "tmx_tags": ("tmx",)}
 """Settings of a corpus that are for certain kinds only."""
 
@@ -124,8 +113,8 @@ Synthetic = BackTranslateConfig | DistillConfig | ForwardConfig
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusConfig:
-    """One parallel corpus: exactly one of `files`, `tsv`, `dataset`, `parquet`, `json`, `testset`, `opus`, `zip`, `tmx`,
-    `mtdata`, `back_translate`, `distill` and `forward`."""
+    """One parallel corpus: exactly one of `files`, `tsv`, `dataset`, `parquet`, `json`, `testset`, `opus`, `zip`,
+    `tmx`, `mtdata`, `back_translate`, `distill` and `forward`."""
 
     files: tuple[File, ...] | None = None
     """Two aligned text files, source then target; plain, or compressed by gzip, bzip2, xz, zstd or lz4."""
