@@ -7,11 +7,12 @@ import dataclasses
 import inspect
 from typing import Any, get_type_hints
 
-from transformer import config, config_file, data_config
+from transformer import augment_config, config, config_file, data_config
 
 SECTIONS = {
     "data": data_config.DataConfig,
     "data.train, data.valid, data.test": data_config.CorpusConfig,
+    "data.train.augment": augment_config.AugmentConfig,
     "tokenizer": config.TokenizerConfig,
     "model": config.ModelConfig,
     "train": config.TrainConfig,

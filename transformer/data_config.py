@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from transformer.augment_config import AugmentConfig
+
 Fraction = Annotated[float, (0.0, 0.999)]
 Count = Annotated[int, (1, 10**12)]
 File = Annotated[str, "path"]
@@ -43,6 +45,8 @@ class CorpusConfig:
     """A tag to put before the source of each pair: the language to translate into, such as `>>fra<<`, or where the
     pairs are from, such as `<bt>`. It becomes one piece of the vocabulary. Text that is translated gets
     `tokenizer.source_prefix`, or no tag."""
+    augment: AugmentConfig | None = None
+    """Changes to the pairs of a training corpus as they are read: capitals, typos, sentences joined."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +86,10 @@ def contradiction(built: Any, dotted: str) -> str | None:
             return _corpus_contradiction(built, dotted)
         case DataConfig(source=source, target=target) if source == target:
             return f"data.source and data.target are both {source!r}"
+        case DataConfig(valid=valid, test=test):
+            for name, each in (("valid", valid), ("test", test)):
+                if each is not None and each.augment is not None:
+                    return f"data.{name}.augment would change what is measured; augmentation is for training corpora"
     return None
 
 

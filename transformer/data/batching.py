@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from transformer.data.dataset import Dataset
-from transformer.data.ragged import Ragged, fill, from_rows, spread
-from transformer.data.tokenizer import Tokenizer
+from transformer.data.ragged import Ragged, fill, spread
 from transformer.errors import DataError
 from transformer.system.distributed import Ranks
 from transformer.system.threads import Prefetcher, prefetch
+
+if TYPE_CHECKING:
+    from transformer.data.reading import UpdateReader
 
 SIMILAR_TOKENS = 2048
 """Target tokens within which neighbouring pairs should be similar in length: about the smallest batch that is cut."""
@@ -178,12 +180,6 @@ def sorted_by(*keys: Ints) -> Ints:
     return ranked
 
 
-def _by_length(source: Ragged, target: Ragged, limit: int) -> Ints:
-    """Return an order of sentences in which neighbours are similar in length, for batches of `limit` tokens."""
-    left, right = source.lengths_R + 1, target.lengths_R + 1
-    return arrange(left, right, np.maximum(left, right).sum() / limit, np.zeros(len(left)))
-
-
 def _draw(start: int, end: int, weight: float, rng: Any) -> Ints:
     """Return the pairs of one corpus for one epoch: each `weight` times, and a random share for the fractional part."""
     whole, rest = int(weight), round((weight % 1) * (end - start))
@@ -236,49 +232,6 @@ class CutUpdate(Generic[B]):
     """Number of batches of all processes."""
     tokens: int
     """Number of target tokens of the whole update, not counting padding."""
-
-
-class UpdateReader:
-    """Reads the sentences of updates, segmented at random if asked for."""
-
-    def __init__(self, dataset: Dataset, tok: Tokenizer, sampling: float, seed: int, longest: float = math.inf) -> None:
-        """`sampling` and `seed` are those of subword sampling; 0 disables it.
-
-        A sentence keeps its best segmentation where the sampled one has more than `longest` ids.
-        """
-        self.dataset, self.tok, self.sampling, self.seed, self.longest = dataset, tok, sampling, seed, longest
-
-    def read(self, update: Update, tokens: int) -> tuple[Ints, Ragged, Ragged]:
-        """Return the pair ids, the source ids and the target ids of an update.
-
-        Neighbours are similar in length, to be cut into batches of so many tokens. No id is read yet, unless sampled.
-        """
-        pairs = update.pair_ids
-        source, target = self.dataset.ids(pairs)
-        if self.sampling:
-            source, target = self._sample(source, target, update)
-        if self.sampling or update.mixed:  # sampled lengths are others than those that the update is sorted by
-            ranked = _by_length(source, target, tokens)
-            pairs, source, target = pairs[ranked], source.take(ranked), target.take(ranked)
-        return pairs, source, target
-
-    def _sample(self, source: Ragged, target: Ragged, update: Update) -> tuple[Ragged, Ragged]:
-        """Return a random segmentation of each sentence, drawn from its normalized text."""
-        seed = np.random.SeedSequence([self.seed, update.epoch, update.index]).generate_state(1)[0]
-        tok = self.tok
-        texts = (
-            tok.source.decode([ids.tolist() for ids in source]),
-            tok.target.decode([ids.tolist() for ids in target]),
-        )
-        drawn = tok.sample(*texts, self.sampling, int(seed) & 0x7FFFFFFF)
-        kept = []
-        for olds, news in zip((source, target), drawn, strict=True):
-            chosen = [
-                old if tok.unk in old or not new or len(new) > self.longest else new
-                for old, new in zip(olds, news, strict=True)
-            ]
-            kept.append(from_rows(chosen))
-        return kept[0], kept[1]
 
 
 class BatchCutter:

@@ -126,7 +126,9 @@ def former_identity(corpus: CorpusConfig) -> dict[str, Any] | None:
     """Return what identified a corpus in version 0.1 if it was not its content but its name, else None."""
     if _local_files(corpus):
         return None
-    return {key: value for key, value in asdict(corpus).items() if value is not None and key != "weight"}
+    return {
+        key: value for key, value in asdict(corpus).items() if value is not None and key not in ("weight", "augment")
+    }
 
 
 def _kind(corpus: CorpusConfig) -> str:
