@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from transformer.augment_config import AugmentConfig
+
 Fraction = Annotated[float, (0.0, 0.999)]
 Count = Annotated[int, (1, 10**12)]
 File = Annotated[str, "path"]
@@ -166,6 +168,8 @@ class CorpusConfig:
     `tokenizer.source_prefix`, or no tag."""
     filters: FilterConfig | None = None
     """Which pairs of a training corpus are dropped, by their text."""
+    augment: AugmentConfig | None = None
+    """Changes to the pairs of a training corpus as they are read: capitals, typos, sentences joined."""
 
     @property
     def synthetic(self) -> Synthetic | None:
@@ -234,6 +238,8 @@ def _held_out_contradiction(corpus: CorpusConfig, dotted: str) -> str | None:
     """Return what a corpus for validation or testing cannot have."""
     if corpus.filters is not None:
         return f"{dotted}.filters would change what is measured; filters are for training corpora"
+    if corpus.augment is not None:
+        return f"{dotted}.augment would change what is measured; augmentation is for training corpora"
     if corpus.alignments is not None:
         return f"{dotted}.alignments would not be read; alignments are for training corpora"
     if corpus.synthetic is not None:

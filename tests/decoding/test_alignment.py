@@ -140,8 +140,9 @@ def test_links_are_written_as_pharaoh() -> None:
 
 def test_batches_carry_the_guide_through_halving(guided: Run) -> None:
     from transformer.data.alignments import Guide
-    from transformer.data.batching import UpdateReader, updates
+    from transformer.data.batching import updates
     from transformer.data.prepare import prepare
+    from transformer.data.reading import UpdateReader
 
     data = prepare(guided.config, guided.path.parent / "prepared", guided.tokenizer)
     reader = UpdateReader(data.train, data.tokenizer, 0.0, 1)

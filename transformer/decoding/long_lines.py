@@ -8,10 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
-from transformer.data.tokenizer import Tokenizer
-from transformer.decoding.prefix import TextPrefix
-from transformer.decoding.search import Hypothesis
-from transformer.decoding.sentences import (
+from transformer.data.sentences import (
     CLAUSES,
     WORDS,
     has_rare_blanks,
@@ -19,6 +16,9 @@ from transformer.decoding.sentences import (
     place_to_cut,
     sentence_ends,
 )
+from transformer.data.tokenizer import Tokenizer
+from transformer.decoding.prefix import TextPrefix
+from transformer.decoding.search import Hypothesis
 
 WHOLE_WORD = 20
 """Tokens up to which a word is not cut, even if all training text was shorter. Not measured."""
