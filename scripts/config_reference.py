@@ -13,6 +13,7 @@ SECTIONS = {
     "data": data_config.DataConfig,
     "data.train, data.valid, data.test": data_config.CorpusConfig,
     "data.train.augment": augment_config.AugmentConfig,
+    "data.train.augment.glossary": augment_config.GlossaryConfig,
     "tokenizer": config.TokenizerConfig,
     "model": config.ModelConfig,
     "train": config.TrainConfig,

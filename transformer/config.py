@@ -43,6 +43,9 @@ class TokenizerConfig:
     """Texts without blanks that are always one piece, on both sides, such as `<b>`."""
     split_digits: bool = False
     """Whether each digit is a piece of its own, so that numbers are read and written digit by digit."""
+    placeholders: Annotated[int, (0, 100)] = 0
+    """Pieces reserved for placeholders: `{name}`, `%s`, `__PH0__`, tags such as `<b>`, addresses. This many of a line
+    come out as they went in. `augment.placeholders` of a corpus has the model learn to copy them."""
     vocab_multiple: Annotated[int, (1, 4096)] = 1
     """The size of the vocabulary is a multiple of this: `vocab_size` is rounded up, and pieces that are never used are
     added if a small corpus yields fewer. Marian's 8-bit models need 8; GPUs are fastest with 64."""
@@ -225,6 +228,17 @@ def contradiction(built: Any, dotted: str) -> str | None:
             return f"model.width {width} must be even and a multiple of model.heads {heads}"
         case TokenizerConfig(user_symbols=symbols) if any(not each or " " in each for each in symbols or ()):
             return "tokenizer.user_symbols must be texts without blanks"
+        case Config():
+            return _contradiction_of_sections(built)
+        case DecodeConfig(sampling=True, mbr_samples=samples) if samples:
+            return "decode.sampling and decode.mbr_samples exclude each other; set one"
+    return None
+
+
+def _contradiction_of_sections(cfg: Config) -> str | None:
+    if not cfg.tokenizer.placeholders and any(each.augment and each.augment.placeholders for each in cfg.data.train):
+        return "augment.placeholders needs the pieces of tokenizer.placeholders, which are 0"
+    match cfg:
         case Config(tokenizer=tokenizer, model=model) if model.tied == "all" and not tokenizer.joint:
             return "model.tied: all needs one vocabulary for both sides; set tokenizer.joint or model.tied"
         case Config(tokenizer=tokenizer, train=train) if tokenizer.extend and train.init_from is None:
@@ -235,6 +249,4 @@ def contradiction(built: Any, dotted: str) -> str | None:
             return f"train.average_last {train.average_last} is more than train.keep_last {train.keep_last}"
         case Config(train=train) if train.select_by != "loss" and not train.validate_text:
             return f"train.select_by: {train.select_by} needs train.validate_text: true"
-        case DecodeConfig(sampling=True, mbr_samples=samples) if samples:
-            return "decode.sampling and decode.mbr_samples exclude each other; set one"
     return None

@@ -12,6 +12,7 @@ import torch
 
 from transformer.config import DecodeConfig, ModelConfig
 from transformer.data.lengths import Lengths
+from transformer.data.placeholders import Hidden, hide, hide_in_both
 from transformer.data.text import visible
 from transformer.data.tokenizer import Tokenizer
 from transformer.decoding import search
@@ -20,7 +21,7 @@ from transformer.decoding.batches import Piece, take_window
 from transformer.decoding.ensemble import EnsembleBackend
 from transformer.decoding.int8.engine import make_engine, obstacle
 from transformer.decoding.limits import Limits, Warnings, make_limits
-from transformer.decoding.long_lines import Part, Ways, cut_line, join_best, join_samples, restore_beginning
+from transformer.decoding.long_lines import Joined, Part, Ways, cut_line, join_best, join_samples, restore_beginning
 from transformer.decoding.mbr import mean_chrf
 from transformer.decoding.pieces import PieceDecoder
 from transformer.decoding.prefix import PieceTable, TextPrefix, spread_prefix
@@ -150,6 +151,13 @@ def greedy(cfg: DecodeConfig) -> DecodeConfig:
     return replace(cfg, beam=1, sampling=False, mbr_samples=0, ensemble=None)
 
 
+def with_placeholders(joined: Sequence[Joined], hidden: Hidden, number: int, warnings: Warnings) -> list[Joined]:
+    """Return the translations of a line with its placeholders put back. Warns of those that the best one lacks."""
+    restored = [hidden.restore(each.text) for each in joined]
+    warnings.placeholders(number, restored[0][1] if restored else [])
+    return [each._replace(text=text) for each, (text, _) in zip(joined, restored, strict=True)]
+
+
 class Translator:
     """Translates and scores text with one model on one device. Created by `make_translator`."""
 
@@ -222,6 +230,9 @@ class Translator:
 
         `translate` gives the same score for the same ids if it decodes in float32.
         """
+        if count := self.tokenizer.placeholders:
+            pairs = [hide_in_both(*pair, count) for pair in zip(sources, targets, strict=True)]
+            sources, targets = [source for source, _ in pairs], [target for _, target in pairs]
         ids = self.tokenizer.encode_source(sources), self.tokenizer.encode_target(targets)
         limit, warnings = max(self.max_length, MOST_SCORED), self.warnings()
         for number, (source, *row) in enumerate(zip(sources, *ids, strict=True), 1):
@@ -247,8 +258,11 @@ class Translator:
         """Translate lines. `first` is the number of the first line."""
         pieces: list[Piece] = []
         parts_of_line: list[list[Part]] = []
-        sources = self.tokenizer.encode_source(lines)
-        prefixes = [visible(prefix) for prefix in prefixes]
+        tok = self.tokenizer
+        hidden = [hide(line, tok.placeholders, tok.takes_terms) for line in lines]  # nothing, if none are reserved
+        lines = [each.text for each in hidden]
+        sources = tok.encode_source(lines)
+        prefixes = [each.hide(visible(prefix)) for each, prefix in zip(hidden, prefixes, strict=True)]
         for number, (line, ids, prefix) in enumerate(zip(lines, sources, prefixes, strict=True), first):
             parts = self._parts(line, ids, number, warnings)
             begins = self._begins(prefix, len(parts), number)
@@ -266,6 +280,8 @@ class Translator:
                 self._warn_of_cuts(number, piece, ways, warnings)
             joined = join(ways_of_parts, parts, nbest)
             joined = restore_beginning(joined, prefix, [piece.prefix for piece in pieces[start:end]], parts)
+            if (placeholders := hidden[number - first]).originals:
+                joined = with_placeholders(joined, placeholders, number, warnings)
             translations.append([Translation(*way) for way in joined] or [EMPTY])
         return translations
 
