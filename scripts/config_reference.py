@@ -18,6 +18,7 @@ SECTIONS = {
     "data.train.distill": data_config.DistillConfig,
     "data.train.forward": data_config.ForwardConfig,
     "data.train.augment": augment_config.AugmentConfig,
+    "data.train.augment.glossary": augment_config.GlossaryConfig,
     "tokenizer": config.TokenizerConfig,
     "model": config.ModelConfig,
     "train": config.TrainConfig,

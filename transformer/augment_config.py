@@ -9,6 +9,16 @@ Rate = Annotated[float, (0.0, 1.0)]
 
 
 @dataclass(frozen=True, kw_only=True)
+class GlossaryConfig:
+    """Terms whose translations are given in the source text of some pairs, for `translate --glossary`."""
+
+    file: Annotated[str, "path"]
+    """A text file with `source<TAB>target` on each line. A pair can get those of its terms that both its sides have."""
+    rate: Rate = 0.1
+    """The share of pairs that get their terms."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
     """Changes to the pairs of a training corpus. Each rate is the share of pairs that is changed so, drawn anew in each
     epoch. Several changes may meet in one pair. A pair that becomes longer than `data.max_length` stays as it is."""
@@ -32,7 +42,13 @@ class AugmentConfig:
     merge: Rate = 0.0
     """Joined with the pair that follows it in the corpus, on both sides: two sentences in a line."""
 
+    placeholders: Rate = 0.0
+    """With `tokenizer.placeholders` instead of words that both sides have once, such as numbers and names; where there
+    are none, at the beginning or the end; on both sides."""
+    glossary: GlossaryConfig | None = None
+    """With the translations of terms in the source, so that the model learns to use them."""
+
     @property
     def rates(self) -> dict[str, float]:
         """All rates by their names."""
-        return dict(vars(self))
+        return {**vars(self), "glossary": 0.0 if self.glossary is None else self.glossary.rate}

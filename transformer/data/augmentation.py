@@ -18,12 +18,15 @@ from transformer import languages
 from transformer.augment_config import AugmentConfig
 from transformer.data.changes import characters, lower, places_of_typos, spoil, title, upper, without_end
 from transformer.data.dataset import Dataset
+from transformer.data.glossary import Glossary, read_glossary
+from transformer.data.placeholders import with_placeholders
 from transformer.data.ragged import Ragged
 from transformer.data.symbols import in_tag, symbol
 from transformer.data.tokenizer import Flat, Tokenizer
 from transformer.data_config import DataConfig
+from transformer.paths import expanded
 
-KINDS = ("merge", "upper", "lower", "title", "no_end_mark", "typos", "blanks", "symbols")
+KINDS = ("merge", "upper", "lower", "title", "no_end_mark", "typos", "blanks", "symbols", "placeholders", "glossary")
 """In the order in which they are made. Their places are streams of random numbers, so new ones go to the end."""
 GOLDEN, FIRST, SECOND = (np.uint64(each) for each in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 """The constants of SplitMix64 (Steele, Lea & Flood 2014)."""
@@ -72,6 +75,7 @@ class Augmenter:
         self.dataset, self.tok, self.codes, self.max_length, self.seed = dataset, tok, codes, max_length, seed
         rates = [each.rates if each is not None else {} for each in settings]
         self._rates = np.array([[each.get(kind, 0.0) for each in rates] for kind in KINDS])
+        self._glossaries = [_glossary(each) for each in settings]
         self._ends = np.array([end for _, end, _ in dataset.corpora])
         without = languages.CHINESE, languages.JAPANESE  # Thai and others have a blank between sentences
         self._joints = ["" if languages.parse(code).script in without else " " for code in codes]
@@ -91,8 +95,11 @@ class Augmenter:
         for place, other in zip(joined.tolist(), following, strict=True):
             texts[place] = self._join(texts[place], other)
         news: tuple[list[str], list[str]] = ([], [])
-        for text, key, kinds in zip(texts, keys[chosen].tolist(), wanted[1:, chosen].T, strict=True):
-            source_text, target_text = self._changed(text, np.flatnonzero(kinds).tolist(), Draws(key))
+        for text, key, kinds, place in zip(
+            texts, keys[chosen].tolist(), wanted[1:, chosen].T, corpora[chosen].tolist(), strict=True
+        ):
+            glossary = self._glossaries[place]
+            source_text, target_text = self._changed(text, np.flatnonzero(kinds).tolist(), Draws(key), glossary)
             news[0].append(source_text)
             news[1].append(target_text)
         flat = self.tok.encode_pairs(*news)
@@ -137,7 +144,9 @@ class Augmenter:
         first, blank, rest = source.partition(" ")
         return (first + blank, rest) if self.tok.has_tag(first) else ("", source)
 
-    def _changed(self, text: tuple[str, str], kinds: list[int], draws: Draws) -> tuple[str, str]:
+    def _changed(
+        self, text: tuple[str, str], kinds: list[int], draws: Draws, glossary: Glossary | None
+    ) -> tuple[str, str]:
         tag, source = self._untagged(text[0])
         target = text[1]
         for kind in (KINDS[1 + place] for place in kinds):
@@ -146,11 +155,15 @@ class Augmenter:
             elif kind == "no_end_mark":
                 source, target = self._on_both(source, target, lambda side, _: without_end(side))
             elif kind == "typos":
-                source = with_typos(source, draws)
+                source = _in_longest_part(source, lambda part: with_typos(part, draws))
             elif kind == "blanks":
-                source = with_blanks(source, draws)
-            else:
+                source = _in_longest_part(source, lambda part: with_blanks(part, draws))
+            elif kind == "symbols":
                 source, target = with_symbol(source, target, draws)
+            elif kind == "placeholders":
+                source, target = with_placeholders(source, target, self.tok.placeholders, draws.below)
+            elif glossary is not None:
+                source = glossary.annotate_pair(source, target)
         return tag + source, target
 
     def _on_both(self, source: str, target: str, change: Change) -> tuple[str, str]:
@@ -179,6 +192,11 @@ def with_rows(old: Ragged, chosen: Ints, new: Flat, good: NDArray[np.bool_]) -> 
     return Ragged(np.concatenate([flat, new.ids]), starts, lengths)
 
 
+def _glossary(settings: AugmentConfig | None) -> Glossary | None:
+    wanted = None if settings is None else settings.glossary
+    return None if wanted is None else Glossary(read_glossary(expanded(wanted.file)))
+
+
 def make_augmenter(cfg: DataConfig, dataset: Dataset, tok: Tokenizer, seed: int) -> Augmenter | None:
     """Return what changes the pairs of a dataset, or None if no corpus asks for changes."""
     settings = [each.augment for each in cfg.train]
@@ -197,6 +215,13 @@ def _but_kept(change: Change) -> Change:
         return "".join(part if i % 2 else change(part, language) for i, part in enumerate(KEPT.split(text)))
 
     return changed
+
+
+def _in_longest_part(text: str, change: Callable[[str], str]) -> str:
+    """Return the text with its longest part changed that need not stay as it is."""
+    parts = KEPT.split(text)
+    place = max(range(0, len(parts), 2), key=lambda i: len(parts[i]))
+    return "".join([*parts[:place], change(parts[place]), *parts[place + 1 :]])
 
 
 CASES: dict[str, Change] = {"upper": _but_kept(upper), "lower": _but_kept(lower), "title": _but_kept(title)}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
+from transformer.data.placeholders import Hidden
 from transformer.data.sentences import (
     CLAUSES,
     WORDS,
@@ -34,6 +35,8 @@ class Part:
     """The blank that a translation into a script with blanks needs before this part: a space, or nothing."""
     tight: bool = False
     """Whether the source has no blank before this part."""
+    hidden: Hidden | None = None
+    """The line, if it has placeholders that are written with reserved pieces."""
 
 
 def cut_line(line: str, tokenizer: Tokenizer, limit: int, language: str = "", whole: int = 0) -> list[Part]:
