@@ -67,7 +67,7 @@ def test_yaml_is_read_by_the_type_of_the_field(tmp_path: Path) -> None:
         (
             GOOD,
             ["data.train={files: [a, b], tsv: c}"],
-            "data.train must name exactly one of files, tsv, dataset, parquet, json, testset, back_translate, distill, forward, not files and tsv (command line)",
+            "data.train must name exactly one of files, tsv, dataset, parquet, json, testset, opus, zip, tmx, mtdata, back_translate, distill, forward, not files and tsv (command line)",
         ),
         (GOOD, ["data.target=en"], "data.source and data.target are both 'en' ({path}, line 2)"),
         (GOOD, ["tokenizer.joint=false"], "model.tied: all needs one vocabulary for both sides; set tokenizer.joint or model.tied ({path}, line 1)"),

@@ -86,15 +86,14 @@ def _flatten(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
             yield prefix + key, value
 
 
-def _plain(value: Any) -> Any:
-    """Turn dataclasses into dicts and tuples into lists. The unset keys of a corpus are omitted."""
-    if isinstance(value, CorpusConfig):
-        fields = dataclasses.fields(value)
-        return {f.name: _plain(v) for f in fields if (v := getattr(value, f.name)) != f.default}
+def _plain(value: Any, sparse: bool = False) -> Any:
+    """Turn dataclasses into dicts and tuples into lists. The unset keys of a corpus and its sections are omitted."""
     if dataclasses.is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        sparse = sparse or isinstance(value, CorpusConfig)
+        found = {f: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return {f.name: _plain(each, sparse) for f, each in found.items() if not (sparse and each == f.default)}
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
+        return [_plain(item, sparse) for item in value]
     return value
 
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from transformer.data.scripts import script_of, scripts_of_language
 from transformer.errors import DataError
 from transformer.evaluation.faults import loop
 from transformer.evaluation.health import KINDS, check_outputs
-from transformer.evaluation.scripts import script_of, scripts_of_language
 
 PLAIN = ("The cat sleeps on the mat and the dog is very happy today.", "Die Katze schläft, der Hund ist froh.")
 BAD = [

@@ -7,6 +7,7 @@ each begins (`source.starts`, `target.starts`). `rows` lists the pairs that pass
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -22,15 +23,19 @@ from numpy.typing import NDArray
 
 from transformer.config import Config
 from transformer.data import corpus
+from transformer.data.alignments import links_of
 from transformer.data.dataset import FORMAT, offsets
 from transformer.data.digests import Digests
+from transformer.data.filters import FINDINGS, FilteredPairs
 from transformer.data.tokenizer import Flat, Tokenizer, with_tag_of_corpus
-from transformer.data_config import CorpusConfig, DataConfig
+from transformer.data_config import DataConfig
 from transformer.errors import DataError
 
 CHUNK = 4_000
 """Number of pairs that a thread encodes at a time."""
 
+REASONS = ("empty", "too long", "ratio", "undecodable")
+"""Why a pair is not usable, besides what filters find."""
 MUCH_UNKNOWN = 0.01
 """Share of the pieces of a side above which unknown ones are a warning. Not measured."""
 Ints = NDArray[Any]
@@ -53,6 +58,8 @@ class _Encoded(NamedTuple):
     digests: Ints
     """64-bit hashes of the two sides of each pair, of shape (pairs, 2)."""
     dropped: Counter[str]
+    links: tuple[Ints, Ints]
+    """The links between words, as `source` has its ids: source word, target word, and so on."""
     pieces: Counter[str]
     """The pieces of each side, and those among them that stand for characters that the vocabulary lacks."""
 
@@ -60,29 +67,41 @@ class _Encoded(NamedTuple):
 def encode_corpora(cfg: Config, tok: Tokenizer, held_out: set[int], folder: Path) -> None:
     """Read, encode and filter the training corpora into `folder`; `held_out` are hashes of validation and test text."""
     counts: list[dict[str, Any]] = []
+    aligned = any(each.alignments for each in cfg.data.train) and cfg.train.guided_alignment > 0
+    notes: dict[str, list[dict[str, Any]]] = {"examples": [], "origins": []}
     with (
         _Side(folder, "source") as source,
         _Side(folder, "target") as target,
+        _Side(folder, "links") if aligned else contextlib.nullcontext() as links,
         Digests(folder) as digests,
         corpus.reading("encoding the training text", cfg.data.train) as bar,
     ):
         for each in cfg.data.train:
             dropped: Counter[str] = Counter()
             pieces: Counter[str] = Counter()
-            kept = 0
-            for chunk in _encoded(each, cfg.data, tok):
-                bar.advance(len(chunk.digests) + chunk.dropped.total())
+            kept = seen = 0
+            pairs = FilteredPairs(each, cfg.data.source, cfg.data.target, cfg.data.undecodable == "drop", aligned)
+            for chunk in _encoded(iter(pairs), cfg.data, tok, each.tag):
+                bar.advance(len(chunk.digests) + chunk.dropped.total() + pairs.dropped.total() - seen)
+                seen = pairs.dropped.total()
                 dropped.update(chunk.dropped)
                 pieces.update(chunk.pieces)
                 kept += len(chunk.digests)
                 digests.add(chunk.digests)
                 source.add(*chunk.source)
                 target.add(*chunk.target)
-            read = kept + dropped.total()
-            counts.append({"name": corpus.title(each), "read": read, "usable": kept, **dropped, **pieces})
-            log.info("%s: %s", corpus.title(each), _counts(counts[-1]))
+                if links is not None:
+                    links.add(*chunk.links)
+            dropped += pairs.dropped
+            read, name = kept + dropped.total(), corpus.title(each)
+            counts.append({"name": name, "read": read, "usable": kept, **dropped, **pieces})
+            log.info("%s: %s", name, _counts(counts[-1]))
+            notes["examples"] += pairs.log_examples(name)
+            if facts := corpus.origin(each, cfg.data.source, cfg.data.target):
+                notes["origins"].append({"corpus": name, **facts})
         dtype = source.dtype if source.ids else np.dtype(np.uint16)
-        _finish(folder, cfg.data, counts, digests, held_out, dtype)
+        more = {key: value for key, value in notes.items() if value}
+        _finish(folder, cfg.data, counts, digests, held_out, {"format": FORMAT, "dtype": dtype.name}, more)
 
 
 class _Side:
@@ -116,7 +135,8 @@ def _finish(
     counts: list[dict[str, Any]],
     digests: Digests,
     held_out: set[int],
-    dtype: np.dtype[Any],
+    form: dict[str, Any],
+    notes: dict[str, Any],
 ) -> None:
     """Find duplicates and overlap by the hashes, and write the remaining files of the dataset."""
     first, known = digests.first(), digests.known(held_out)
@@ -140,20 +160,19 @@ def _finish(
     if total == 0:
         raise DataError("no training pair is left: " + "; ".join(f"{c['name']}: {_counts(c)}" for c in counts))
     report = {"pairs": total, "corpora": counts, "duplicates": data.duplicates, "overlap": data.overlap}
-    (folder / "prepared.json").write_text(
-        json.dumps({"format": FORMAT, "dtype": dtype.name, **report}, indent=1) + "\n"
-    )
+    (folder / "prepared.json").write_text(json.dumps({**form, **report, **notes}, indent=1) + "\n")
 
 
-def _encoded(each: CorpusConfig, data: DataConfig, tok: Tokenizer) -> Iterator[_Encoded]:
+def _encoded(
+    pairs: Iterator[corpus.Pair | None], data: DataConfig, tok: Tokenizer, tag: str | None
+) -> Iterator[_Encoded]:
     """Yield the encoded chunks of a corpus in order. Threads encode in parallel, a few chunks ahead."""
-    pairs = corpus.read_pairs(each, data.source, data.target, data.undecodable == "drop")
     threads = max(1, min(8, os.cpu_count() or 1))
     waiting: deque[Future[_Encoded]] = deque()
     pool = ThreadPoolExecutor(threads)
     try:
         while chunk := list(islice(pairs, CHUNK)):
-            waiting.append(pool.submit(_encode, chunk, data, tok, each.tag))
+            waiting.append(pool.submit(_encode, chunk, data, tok, tag))
             if len(waiting) > 2 * threads:
                 yield waiting.popleft().result()
         while waiting:
@@ -187,12 +206,16 @@ def _encode(chunk: list[corpus.Pair | None], data: DataConfig, tok: Tokenizer, t
         offsets(Flat(side.ids[np.repeat(good, side.lengths)].astype(dtype), side.lengths[good]))
         for side in (source, target)
     )
-    return _Encoded(left, right, hashes.view(np.uint64).reshape(-1, 2)[good], +dropped, pieces)
+    links = links_of(pairs, clean, tok.source_prefix).take(np.flatnonzero(good))
+    if aligned := int((links.lengths_R > 0).sum()):
+        pieces["aligned pairs"] = aligned
+    between = offsets(Flat(links.flat().astype(np.uint16), links.lengths_R))
+    return _Encoded(left, right, hashes.view(np.uint64).reshape(-1, 2)[good], +dropped, between, pieces)
 
 
 def _counts(count: dict[str, Any]) -> str:
     """Return the counts of one corpus as text."""
-    left_out = {key: count[key] for key in ("empty", "too long", "ratio", "undecodable") if count.get(key)}
+    left_out = {key: count[key] for key in (*REASONS, *FINDINGS) if count.get(key)}
     words = [f"{with_commas(count['usable'])} of {with_commas(count['read'])} pairs usable"]
     return ", ".join(words + [f"{with_commas(n)} {key}" for key, n in left_out.items()])
 

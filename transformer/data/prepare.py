@@ -21,11 +21,14 @@ from transformer.data.corpus import Pair
 from transformer.data.dataset import FORMAT, Dataset, open_dataset
 from transformer.data.encode import encode_corpora, log_unknown, text_hashes, with_commas
 from transformer.data.extending import extended
+from transformer.data.filters import FilteredPairs, filters_identity
+from transformer.data.lines import sha256
 from transformer.data.sample import Sample
 from transformer.data.tags import with_tag
 from transformer.data.tokenizer import Tokenizer, learn_tokenizer, load_tokenizer, reads_whole
 from transformer.data_config import CorpusConfig, DataConfig
 from transformer.errors import ConfigError, DataError
+from transformer.paths import expanded
 
 NEWER = ("user_symbols", "split_digits", "vocab_multiple")
 """Settings of the tokenizer that version 0.6 did not have."""
@@ -183,7 +186,12 @@ def prepare_pairs(cfg: Config, tokenizer: Tokenizer, held_out: Iterable[Pair], c
         "dropped with": held_out_digest if data.overlap == "drop" else None,
         **_text_identity(data),
     }
-    named = [corpus.former_identity(each) or now for each, now in zip(data.train, settings["corpora"], strict=True)]
+    if cfg.train.guided_alignment:
+        settings["alignments"] = [each.alignments and sha256(expanded(each.alignments)) for each in data.train]
+    named = [
+        {**former, **filters_identity(each)} if (former := corpus.former_identity(each)) else now
+        for each, now in zip(data.train, settings["corpora"], strict=True)
+    ]
     former = {**settings, "corpora": named}
     fingerprints = _fingerprint(settings), _fingerprint(former)  # without what changes only the report
     folder = cache / f"pairs-{_fingerprint({**settings, 'held': held_out_digest})}"
@@ -215,14 +223,15 @@ def _must_be_made(folder: Path, what: str) -> Iterator[bool]:
 
 def _training_pairs(data: DataConfig) -> Iterator[Pair]:
     for each in data.train:
-        drop = data.undecodable == "drop"
-        yield from (pair for pair in corpus.read_pairs(each, data.source, data.target, drop) if pair is not None)
+        pairs = FilteredPairs(each, data.source, data.target, data.undecodable == "drop")
+        yield from (pair for pair in pairs if pair is not None)
 
 
 def _text_identity(data: DataConfig) -> dict[str, Any]:
     """Return what decides the training text. Reads every local file."""
     languages = data.source, data.target
-    return {"corpora": [corpus.identity(each, *languages) for each in data.train], "languages": list(languages)}
+    corpora = [{**corpus.identity(each, *languages), **filters_identity(each)} for each in data.train]
+    return {"corpora": corpora, "languages": list(languages)}
 
 
 def digest_of_text(pairs: Iterable[Pair]) -> str:

@@ -110,6 +110,7 @@ class Joined(NamedTuple):
     score: float
     log_prob: float
     ids: tuple[int, ...]
+    lengths: tuple[int, ...] = ()
 
 
 Ways = Sequence[tuple[str, Hypothesis]]
@@ -143,6 +144,7 @@ def _join(combination: Ways, parts: Sequence[Part]) -> Joined:
         sum(each.score for each in found),
         sum(each.log_prob for each in found),
         tuple(i for each in found for i in each.ids),
+        tuple(len(each.ids) for each in found),
     )
 
 

@@ -24,6 +24,8 @@ class Translation:
     """Natural logarithm of the probability."""
     ids: tuple[int, ...]
     """Target ids without eos."""
+    lengths: tuple[int, ...] = ()
+    """How many of the ids are of each part of a line."""
     alternatives: tuple[Translation, ...] = ()
     """The next best translations, best first, if the Python interface was called with `nbest`."""
 

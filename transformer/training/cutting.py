@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from transformer.data import batching
+from transformer.data.alignments import Guide
 from transformer.data.batching import BatchCutter, CutUpdate, UpdateReader
 from transformer.data.packing import RowPacker, choose_lengths, choose_slots
 from transformer.data.prepare import Data
@@ -62,7 +63,8 @@ class Cutting:
         cfg, trainer = self.cfg.train, self.trainer
         reader = UpdateReader(self.data.train, self.data.tokenizer, cfg.subword_sampling, cfg.seed)
         workers = parts_at_a_time(trainer.device)
-        return BatchCutter(reader, trainer.model.start_id, self.micro_batch_tokens, trainer.ranks, workers)
+        guide = Guide(self.data.tokenizer) if cfg.guided_alignment else None
+        return BatchCutter(reader, trainer.model.start_id, self.micro_batch_tokens, trainer.ranks, workers, guide)
 
     def _packer(self, mixed: bool) -> RowPacker:
         cfg, trainer, lengths = self.cfg.train, self.trainer, choose_lengths(self.cfg.data.max_length)

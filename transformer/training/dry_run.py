@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from transformer.config import Config
 from transformer.data.batching import Batch
+from transformer.data.filters import FINDINGS
 from transformer.data.prepare import check_corpora
 from transformer.evaluation.metrics import check_select_by
 from transformer.runs.run import check_destination
@@ -44,6 +47,7 @@ def dry_run(cfg: Config, folder: Path, device: torch.device) -> list[str]:
         *(f"synthetic corpus  {each}" for each in said),
         f"parameters        {parameters:,}",
         f"training pairs    {len(loop.data.train):,}",
+        *_filtered(loop.data.train.report),
         f"updates per epoch {loop.updates_per_epoch:,}",
         f"one update        {cut.tokens:,} target tokens, {values['real']:.1%} real tokens",
         *(
@@ -57,6 +61,16 @@ def dry_run(cfg: Config, folder: Path, device: torch.device) -> list[str]:
         f"memory, peak      {peak_memory(device) / 2**30:.2f} GiB in this update, {_included(device)}",
         f"time              {duration(watch.seconds)} for this first update, on {device_name(device)}",
     ]
+
+
+def _filtered(report: dict[str, Any]) -> Iterator[str]:
+    """Yield what the filters of each corpus drop, with examples."""
+    for count in report["corpora"]:
+        for finds in (each for each in FINDINGS if each in count):
+            yield f"  dropped         {count[finds]:,} of {count['read']:,} of {count['name']}: {finds}"
+            for found in report.get("examples", ()):
+                if (found["corpus"], found["filter"]) == (count["name"], finds):
+                    yield from (f"    such as       {source} ||| {target}" for source, target in found["pairs"])
 
 
 def _included(device: torch.device) -> str:
