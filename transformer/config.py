@@ -36,8 +36,16 @@ class TokenizerConfig:
     """Pieces to add to the vocabulary of `train.init_from` for each of its SentencePiece models, learned from the
     training text. Each starts from the mean of the pieces that stood for it."""
     source_prefix: str | None = None
-    """A piece to put before each source text, such as `>>fra<<`: it tells an imported multilingual model which language
-    to translate into. A text that begins with such a piece keeps its own. `""` puts nothing there."""
+    """A tag to put before each source text, such as `>>fra<<`: it tells a multilingual model which language to
+    translate into. The vocabulary must have it: as an imported model does, or as the `tag` of a training corpus. A text
+    that begins with a tag keeps its own. `""` puts nothing there."""
+    user_symbols: tuple[str, ...] | None = None
+    """Texts without blanks that are always one piece, on both sides, such as `<b>`."""
+    split_digits: bool = False
+    """Whether each digit is a piece of its own, so that numbers are read and written digit by digit."""
+    vocab_multiple: Annotated[int, (1, 4096)] = 1
+    """The size of the vocabulary is a multiple of this: `vocab_size` is rounded up, and pieces that are never used are
+    added if a small corpus yields fewer. Marian's 8-bit models need 8; GPUs are fastest with 64."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,6 +223,8 @@ def contradiction(built: Any, dotted: str) -> str | None:
     match built:
         case ModelConfig(width=width, heads=heads) if width % heads or width % 2:
             return f"model.width {width} must be even and a multiple of model.heads {heads}"
+        case TokenizerConfig(user_symbols=symbols) if any(not each or " " in each for each in symbols or ()):
+            return "tokenizer.user_symbols must be texts without blanks"
         case Config(tokenizer=tokenizer, model=model) if model.tied == "all" and not tokenizer.joint:
             return "model.tied: all needs one vocabulary for both sides; set tokenizer.joint or model.tied"
         case Config(tokenizer=tokenizer, train=train) if tokenizer.extend and train.init_from is None:

@@ -11,10 +11,62 @@ File = Annotated[str, "path"]
 """A path. It may have any character that the file system allows."""
 
 Share = Annotated[float, (0.0, 1.0)]
-
-CORPUS_KINDS = ("files", "tsv", "dataset", "parquet", "json", "testset", "opus", "zip", "tmx", "mtdata")
+LONGEST_TAG = 31
+"""Characters of a tag, which a tokenizer keeps in at most 127 bytes."""
+SYNTHETIC_KINDS = ("back_translate", "distill", "forward")
+"""The kinds of corpora that models make before the training."""
+OTHER_KINDS = ("opus", "zip", "tmx", "mtdata")
+CORPUS_KINDS = ("files", "tsv", "dataset", "parquet", "json", "testset", *OTHER_KINDS, *SYNTHETIC_KINDS)
 KINDS_WITH = {"columns": ("tsv",), "version": ("opus",), "tmx_tags": ("tmx",)}
 """Settings of a corpus that are for certain kinds only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackTranslateConfig:
+    """Text in the target language, translated into the source language by a model of the other direction."""
+
+    text: tuple[File, ...]
+    """Text in the target language, a sentence a line: one file or several, plain or compressed, or patterns."""
+    model: tuple[File, ...]
+    """A run that translates from the target to the source language, or `RUN/checkpoints/NAME`. Several with the same
+    vocabulary translate together, as with `decode.ensemble`."""
+    beam: Annotated[int, (1, 1024)] = 4
+    """Beam size; 1 is greedy."""
+    sampling: bool = False
+    """Draw translations at random instead of searching for the most probable ones."""
+    temperature: Annotated[float, (0.001, 1000.0)] = 1.0
+    """Temperature of sampling; below 1 the distribution is sharper."""
+    top_k: Annotated[int, (0, 1_000_000)] = 0
+    """Sample from this many of the most probable tokens; 0 means all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillConfig:
+    """Parallel text whose target side is replaced by the translations of a model, the teacher."""
+
+    files: tuple[File, ...]
+    """Two aligned text files, source then target, as for `files` of a corpus."""
+    model: tuple[File, ...]
+    """The run of the teacher, or `RUN/checkpoints/NAME`. Several with the same vocabulary are an ensemble."""
+    beam: Annotated[int, (1, 1024)] = 8
+    """Beam size; 1 is greedy."""
+    pick: Literal["best", "chrf"] = "best"
+    """Which hypothesis of the beam to keep: the best one, or the one with the highest chrF against the target side."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForwardConfig:
+    """Text in the source language, translated by a model, the teacher."""
+
+    text: tuple[File, ...]
+    """Text in the source language, a sentence a line: one file or several, plain or compressed, or patterns."""
+    model: tuple[File, ...]
+    """The run of the teacher, or `RUN/checkpoints/NAME`. Several with the same vocabulary are an ensemble."""
+    beam: Annotated[int, (1, 1024)] = 4
+    """Beam size; 1 is greedy."""
+
+
+Synthetic = BackTranslateConfig | DistillConfig | ForwardConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +112,8 @@ class FilterConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusConfig:
-    """One parallel corpus: exactly one of `files`, `tsv`, `dataset`, `parquet`, `json`, `testset`, `opus`, `zip`, `tmx`
-    and `mtdata`."""
+    """One parallel corpus: exactly one of `files`, `tsv`, `dataset`, `parquet`, `json`, `testset`, `opus`, `zip`,
+    `tmx`, `mtdata`, `back_translate`, `distill` and `forward`."""
 
     files: tuple[File, ...] | None = None
     """Two aligned text files, source then target; plain, or compressed by gzip, bzip2, xz, zstd or lz4."""
@@ -89,6 +141,13 @@ class CorpusConfig:
     """Whether codes inside the sentences of `tmx`, such as those of bold text, are dropped (the default) or kept."""
     mtdata: str | None = None
     """A corpus by its identifier in mtdata, such as `Statmt-europarl-10-deu-eng`. Needs the extra `[mtdata]`."""
+    back_translate: BackTranslateConfig | None = None
+    """Text in the target language with translations by a model; for training only. Translated once, before the
+    training."""
+    distill: DistillConfig | None = None
+    """Parallel text whose target side a model translates anew; likewise."""
+    forward: ForwardConfig | None = None
+    """Text in the source language with translations by a model; likewise."""
     name: str | None = None
     """The configuration of `dataset`, such as `de-en`."""
     split: str = "train"
@@ -99,6 +158,22 @@ class CorpusConfig:
     """How often an epoch sees each pair: 2 is twice, 0.5 is a random half, drawn anew each epoch."""
     filters: FilterConfig | None = None
     """Which pairs of a training corpus are dropped, by their text."""
+    tag: str | None = None
+    """A tag to put before the source of each pair: the language to translate into, such as `>>fra<<`, or where the
+    pairs are from, such as `<bt>`. It becomes one piece of the vocabulary. Text that is translated gets
+    `tokenizer.source_prefix`, or no tag."""
+
+    @property
+    def synthetic(self) -> Synthetic | None:
+        """How a model makes this corpus, or None for text that is there."""
+        return self.back_translate or self.distill or self.forward
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeCorpus(CorpusConfig):
+    """A corpus that a model has made: `files`, with a title that says so. No configuration has it."""
+
+    title: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,9 +218,13 @@ def contradiction(built: Any, dotted: str) -> str | None:
         case DataConfig(source=source, target=target) if source == target:
             return f"data.source and data.target are both {source!r}"
         case DataConfig(valid=valid, test=test):
-            for name, corpus in (("valid", valid), ("test", test)):
-                if corpus is not None and corpus.filters is not None:
+            for name, each in (("valid", valid), ("test", test)):
+                if each is not None and each.filters is not None:
                     return f"data.{name}.filters would change what is measured; filters are for training corpora"
+                if each is not None and each.synthetic is not None:
+                    return f"data.{name} must be text that is there; only data.train can be made by a model"
+        case DistillConfig(files=files) if len(files) != 2:
+            return f"{dotted}.files needs two files, source and target, not {len(files)}"
     return None
 
 
@@ -155,6 +234,8 @@ def _corpus_contradiction(corpus: CorpusConfig, dotted: str) -> str | None:
         return f"{dotted} must name exactly one of {', '.join(CORPUS_KINDS)}, not {' and '.join(given) or 'none'}"
     if corpus.files is not None and len(corpus.files) != 2:
         return f"{dotted}.files needs two files, source and target, not {len(corpus.files)}"
+    if corpus.tag is not None and (not corpus.tag or " " in corpus.tag or len(corpus.tag) > LONGEST_TAG):
+        return f"{dotted}.tag must be a text without blanks of at most {LONGEST_TAG} characters"
     for key, kind in KINDS_WITH.items():
         if getattr(corpus, key) is not None and given[0] not in kind:
             return f"{dotted}.{key} is for {' and '.join(kind)}, not for {given[0]}"

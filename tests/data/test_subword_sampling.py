@@ -246,11 +246,27 @@ def unused(model: bytes, piece: str) -> bytes:
     return model[: start - 1] + bytes([size + 2]) + model[start : start + size] + b"\x18\x05" + model[start + size :]
 
 
+@KINDS
+def test_reserved_pieces_are_never_cut_and_all_else_is_sampled_as_without_them(kind: Kind) -> None:
+    """At strength 0 the ids are SentencePiece's; at any other each reserved piece stays whole."""
+    cfg = TokenizerConfig(kind=kind, vocab_size=1000, user_symbols=("<ph0>", "<ph01>", "x"))
+    tok = learn_tokenizer([(line, line) for line in prose()], cfg, ["<bt>"])
+    lines = [f"<bt> {line[:20]}<ph01>{line[20:40]}x<ph0> {line[40:]}" for line in prose()[:200]]
+    whole = {piece: tok.source.piece_to_id(piece) for piece in ("<ph0>", "<ph01>", "x", "\u2581<bt>")}
+    plain = tok.encode_source(lines)
+    sure = 0.0 if kind == "bpe" else 200.0
+    assert SubwordSampler(tok.source, sure).sample(lines, 3, 0) == plain
+    drawn = SubwordSampler(tok.source, 0.4).sample(lines, 3, 0)
+    assert drawn != plain
+    assert tok.decode(drawn) == tok.decode(plain)
+    for row, line in zip(drawn, lines, strict=True):
+        assert row.count(whole["\u2581<bt>"]) == row.count(whole["<ph01>"]) == row.count(whole["<ph0>"]) == 1
+        assert row.count(whole["x"]) == line.count("x")
+
+
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
-        ({"model_type": "bpe", "user_defined_symbols": "xyz"}, "its piece 'xyz' is user-defined"),
-        ({"model_type": "unigram", "user_defined_symbols": "xyz"}, "its piece 'xyz' is user-defined"),
         ({"model_type": "word"}, "it is neither of BPE nor a unigram model"),
         ({"model_type": "bpe", "control_symbols": "€"}, "its special piece '€' can stand in text"),
     ],

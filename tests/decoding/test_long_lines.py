@@ -57,7 +57,7 @@ def test_a_line_within_the_trained_lengths_is_not_cut(
     for line, longer in (("one two. three.", 0), ("one two three four five six seven eight nine", 2)):
         (ids,) = translator.tokenizer.encode_source([line])
         ours = limited(translator, Lengths(len(ids) - longer, 8, 1))
-        assert ours._parts(line, ids, 1, ours.warnings()) == [Part(ids)]
+        assert ours.parts.cut([line])[0] == [Part(ids)]
     assert not [record for record in caplog.records if "sentence by sentence" in record.getMessage()]
 
 

@@ -32,7 +32,8 @@ from transformer.system.signals import exit_on_signals
 
 if TYPE_CHECKING:
     from transformer.cli.arguments import Fellows
-    from transformer.decoding.translator import Translation, Translator
+    from transformer.decoding.parts import Translation
+    from transformer.decoding.translator import Translator
     from transformer.runs.run import Run
     from transformer.system.distributed import Ranks
 

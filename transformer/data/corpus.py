@@ -17,7 +17,7 @@ from transformer.data.opus import opus_file, read_opus
 from transformer.data.tables import read_json, read_parquet
 from transformer.data.tmx import read_tmx
 from transformer.data.tsv import read_tsv
-from transformer.data_config import CORPUS_KINDS, CorpusConfig
+from transformer.data_config import CORPUS_KINDS, CorpusConfig, MadeCorpus
 from transformer.errors import DataError
 from transformer.paths import expanded, matching
 from transformer.system.progress_bar import ProgressBar
@@ -33,6 +33,10 @@ class Pair(NamedTuple):
     def references(self) -> tuple[str, ...]:
         """All translations of the source that are known; `target` is the first."""
         return (self.target,)
+
+    def with_source(self, source: str) -> Pair:
+        """Return the pair with another source text."""
+        return Pair(source, self.target)
 
 
 class ReferencedPair(Pair):
@@ -50,6 +54,10 @@ class ReferencedPair(Pair):
     def references(self) -> tuple[str, ...]:
         """All translations of the source that are known; `target` is the first."""
         return (self.target, *self.others)
+
+    def with_source(self, source: str) -> ReferencedPair:
+        """Return the pair with another source text."""
+        return ReferencedPair(source, self.target, *self.others)
 
 
 class Kind(NamedTuple):
@@ -94,6 +102,8 @@ def reading(what: str, corpora: Iterable[CorpusConfig]) -> ProgressBar:
 
 def title(corpus: CorpusConfig) -> str:
     """Return a short name for the log and the model card."""
+    if isinstance(corpus, MadeCorpus):
+        return corpus.title
     if local := _local_files(corpus):
         return " + ".join(Path(name).name for name in local)
     if corpus.opus is not None:
@@ -107,10 +117,15 @@ def origin(corpus: CorpusConfig, source: str, target: str) -> dict[str, Any]:
 
 
 def identity(corpus: CorpusConfig, source: str, target: str) -> dict[str, Any]:
-    """Return what identifies the text of a corpus, whatever it is called: digests of its files, or its commit.
+    """Return what identifies the text of a corpus, whatever it is called: digests of its files, or its commit; its tag.
 
     `source` and `target` are language codes. Reads every file.
     """
+    tag = {} if corpus.tag is None else {"tag": corpus.tag}
+    return {**_text_identity(corpus, source, target), **tag}
+
+
+def _text_identity(corpus: CorpusConfig, source: str, target: str) -> dict[str, Any]:
     if corpus.dataset is not None:
         return hub.dataset_identity(corpus, title(corpus))
     if corpus.opus is not None:
@@ -124,8 +139,8 @@ def identity(corpus: CorpusConfig, source: str, target: str) -> dict[str, Any]:
     return {"kind": _kind(corpus), "sha256": [sha256(Path(name)) for name in files], **how}
 
 
-FORMER = ("dataset", "testset", "name", "split", "revision")
-"""What identified a corpus without local files in version 0.1."""
+FORMER = ("dataset", "testset", "name", "split", "revision", "tag")
+"""What identified a corpus without local files in version 0.1, which had no tags."""
 
 
 def former_identity(corpus: CorpusConfig) -> dict[str, Any] | None:
@@ -189,6 +204,17 @@ def _read_tables(corpus: CorpusConfig, source: str, target: str, drop: bool) -> 
         raise DataError(f"{title(corpus)} is empty")
 
 
+def _read_synthetic(corpus: CorpusConfig, _source: str, _target: str, _drop: bool) -> Iterator[Pair | None]:
+    raise DataError(f"the translations of {title(corpus)} are made by `train`, which alone reads them")
+
+
+def _texts(corpus: CorpusConfig) -> tuple[str, ...]:
+    if corpus.distill is not None:
+        return tuple(str(expanded(name)) for name in corpus.distill.files)
+    made = corpus.back_translate or corpus.forward
+    return matching(made.text) if made is not None else ()
+
+
 KINDS: dict[str, Kind] = {
     "files": Kind(_read_files, lambda corpus: tuple(str(expanded(name)) for name in corpus.files or ())),
     "tsv": Kind(_read_tsv, lambda corpus: (str(expanded(corpus.tsv or "")),)),
@@ -200,5 +226,8 @@ KINDS: dict[str, Kind] = {
     "zip": Kind(_read_zip, lambda corpus: (str(expanded(corpus.zip or "")),), is_text=False),
     "tmx": Kind(_read_tmx, lambda corpus: (str(expanded(corpus.tmx or "")),)),
     "mtdata": Kind(read_mtdata),
+    "back_translate": Kind(_read_synthetic, _texts),
+    "distill": Kind(_read_synthetic, _texts),
+    "forward": Kind(_read_synthetic, _texts),
 }
 """By the names of CORPUS_KINDS."""

@@ -25,7 +25,7 @@ from transformer.data import corpus
 from transformer.data.dataset import FORMAT, offsets
 from transformer.data.digests import Digests
 from transformer.data.filters import FINDINGS, FilteredPairs
-from transformer.data.tokenizer import Flat, Tokenizer
+from transformer.data.tokenizer import Flat, Tokenizer, with_tag_of_corpus
 from transformer.data_config import DataConfig
 from transformer.errors import DataError
 
@@ -75,7 +75,7 @@ def encode_corpora(cfg: Config, tok: Tokenizer, held_out: set[int], folder: Path
             pieces: Counter[str] = Counter()
             kept = seen = 0
             pairs = FilteredPairs(each, cfg.data.source, cfg.data.target, cfg.data.undecodable == "drop")
-            for chunk in _encoded(iter(pairs), cfg.data, tok):
+            for chunk in _encoded(iter(pairs), cfg.data, tok, each.tag):
                 bar.advance(len(chunk.digests) + chunk.dropped.total() + pairs.dropped.total() - seen)
                 seen = pairs.dropped.total()
                 dropped.update(chunk.dropped)
@@ -155,14 +155,16 @@ def _finish(
     (folder / "prepared.json").write_text(json.dumps({**form, **report, **notes}, indent=1) + "\n")
 
 
-def _encoded(pairs: Iterator[corpus.Pair | None], data: DataConfig, tok: Tokenizer) -> Iterator[_Encoded]:
+def _encoded(
+    pairs: Iterator[corpus.Pair | None], data: DataConfig, tok: Tokenizer, tag: str | None
+) -> Iterator[_Encoded]:
     """Yield the encoded chunks of a corpus in order. Threads encode in parallel, a few chunks ahead."""
     threads = max(1, min(8, os.cpu_count() or 1))
     waiting: deque[Future[_Encoded]] = deque()
     pool = ThreadPoolExecutor(threads)
     try:
         while chunk := list(islice(pairs, CHUNK)):
-            waiting.append(pool.submit(_encode, chunk, data, tok))
+            waiting.append(pool.submit(_encode, chunk, data, tok, tag))
             if len(waiting) > 2 * threads:
                 yield waiting.popleft().result()
         while waiting:
@@ -171,10 +173,11 @@ def _encoded(pairs: Iterator[corpus.Pair | None], data: DataConfig, tok: Tokeniz
         pool.shutdown(wait=False, cancel_futures=True)  # a signal need not wait for what is not encoded yet
 
 
-def _encode(chunk: list[corpus.Pair | None], data: DataConfig, tok: Tokenizer) -> _Encoded:
+def _encode(chunk: list[corpus.Pair | None], data: DataConfig, tok: Tokenizer, tag: str | None = None) -> _Encoded:
     pairs = [pair for pair in chunk if pair is not None]
     clean = tok.clean_pairs([pair.source for pair in pairs], [pair.target for pair in pairs])
-    source, target = tok.encode_clean(*clean)
+    sources = clean[0] if tag is None else with_tag_of_corpus(tok, clean[0], tag)
+    source, target = tok.encode_clean(sources, clean[1])
     short, long = np.minimum(source.lengths, target.lengths), np.maximum(source.lengths, target.lengths)
     dropped = Counter(undecodable=len(chunk) - len(pairs))
     good = np.ones(len(pairs), bool)

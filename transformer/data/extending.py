@@ -60,8 +60,10 @@ def _extend(model: bytes, texts: Sequence[str], count: int) -> tuple[bytes, dict
     made = {each: Piece(each, worst) for each in _characters(processor, normal, pieces, count)}
     words = _words(with_more_pieces(model, made.values()), normal)
     scores = {text: each.score for text, each in {**pieces, **made}.items()}
-    ranks = read_outline(model).kind == "bpe"  # scores of a unigram model are logarithms
-    for i, (left, right) in enumerate(_merges(words, {**pieces, **made}, count - len(made))):
+    outline = read_outline(model)
+    ranks = outline.kind == "bpe"  # scores of a unigram model are logarithms
+    merges = _merges(words, {**pieces, **made}, count - len(made), outline.split_digits)
+    for i, (left, right) in enumerate(merges):
         score = math.floor(worst) - 1.0 - i if ranks else scores[left] + scores[right] + MARGIN
         scores[left + right] = score
         made[left + right] = Piece(left + right, score)
@@ -122,14 +124,19 @@ class _Pairs:
             heapq.heappush(self.heap, (-self.numbers[each], each))
 
 
-def _merges(words: Words, known: dict[str, Piece], count: int) -> Iterator[tuple[str, str]]:
-    """Yield the most frequent pairs of neighbouring pieces, each after those before it have been joined."""
+def _merges(words: Words, known: dict[str, Piece], count: int, split_digits: bool) -> Iterator[tuple[str, str]]:
+    """Yield the most frequent pairs of neighbouring pieces, each after those before it have been joined.
+
+    With `split_digits`, pieces with a digit stay as they are.
+    """
     usable = {text for text, each in known.items() if each.kind == NORMAL}
     pairs = _Pairs(words)
     for pair in pairs.most_frequent():
         if count <= 0:
             return
         joined = "".join(pair)
+        if split_digits and any(each.isdigit() for each in joined):
+            continue
         if usable.issuperset(pair) and joined not in known and len(joined) <= LONGEST:
             yield pair
             pairs.join(pair)

@@ -6,13 +6,13 @@ It is a protocol buffer. Of a field that occurs twice the last value holds, so m
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-TRAINER, NORMALIZER, CLEANED, PREFIX = 2, 3, 200, 201
+TRAINER, NORMALIZER, CLEANED, PREFIX, TAG = 2, 3, 200, 201, 202
 """Numbers of the fields of a model: how it was trained, how it normalizes, and our marks: that it learned from clean
-text, and what is put before each source text."""
-MODEL_TYPE, COVERAGE = 3, 10
+text, what is put before each source text, and each tag that was reserved for that."""
+MODEL_TYPE, COVERAGE, SPLIT_DIGITS = 3, 10, 25
 """Numbers of the fields of TRAINER."""
 NAME, CHARSMAP = 1, 2
 """Numbers of the fields of NORMALIZER: the name of its rule, and the rule, compiled."""
@@ -35,6 +35,10 @@ class Outline(NamedTuple):
     """Whether it learned from text without invisible characters. Those up to version 0.2.0 did not."""
     prefix: str = ""
     """What is put before each source text, such as the tag of the language to translate into."""
+    tags: tuple[str, ...] = ()
+    """The tags that were reserved when the vocabulary was learned."""
+    split_digits: bool = False
+    """Whether it has learned no piece of several digits."""
 
     @property
     def plain(self) -> bool:
@@ -45,6 +49,7 @@ class Outline(NamedTuple):
 def read_outline(model: bytes) -> Outline:
     """Return what a serialized model says about itself, without loading it. Raises IndexError if it is cut short."""
     pieces, cleaned, prefix, trainer, normalizer = 0, False, b"", b"", b""
+    tags: list[str] = []
     for number, value in fields(model, skipped=1):
         if number == 1:
             pieces += 1
@@ -56,6 +61,8 @@ def read_outline(model: bytes) -> Outline:
             cleaned = value == 1
         elif number == PREFIX and isinstance(value, bytes):
             prefix = value
+        elif number == TAG and isinstance(value, bytes):
+            tags.append(value.decode(errors="replace"))
     how, name = dict(fields(trainer)), dict(fields(normalizer)).get(NAME, b"nmt_nfkc")
     kind, coverage = how.get(MODEL_TYPE, 1), how.get(COVERAGE)
     return Outline(
@@ -65,6 +72,8 @@ def read_outline(model: bytes) -> Outline:
         name.decode(errors="replace") if isinstance(name, bytes) else "",
         cleaned,
         prefix.decode(errors="replace"),
+        tuple(tags),
+        how.get(SPLIT_DIGITS) == 1,
     )
 
 
@@ -90,16 +99,25 @@ def read_charsmap(model: bytes) -> bytes:
 
 
 def _bytes_field(number: int, value: bytes) -> bytes:
-    size, rest = b"", len(value)
-    while rest >= 0x80:
-        size, rest = size + bytes([rest & 0x7F | 0x80]), rest >> 7
-    return bytes([number << 3 | 2]) + size + bytes([rest]) + value
+    return _varint_of(number << 3 | 2) + _varint_of(len(value)) + value
+
+
+def _varint_of(number: int) -> bytes:
+    made = b""
+    while number >= 0x80:
+        made, number = made + bytes([number & 0x7F | 0x80]), number >> 7
+    return made + bytes([number])
 
 
 def mark_prefix(model: bytes, prefix: str) -> bytes:
     """Return a serialized model that says what is put before each source text, up to 127 bytes."""
     content = prefix.encode()
     return model + b"\xca\x0c" + bytes([len(content)]) + content  # 201 << 3 | 2
+
+
+def mark_tags(model: bytes, tags: Iterable[str]) -> bytes:
+    """Return a serialized model that names the tags that were reserved in it."""
+    return model + b"".join(_bytes_field(TAG, tag.encode()) for tag in tags)
 
 
 def fields(message: bytes, skipped: int = 0) -> Iterator[tuple[int, int | bytes]]:

@@ -10,12 +10,12 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from transformer import atomic
-from transformer.config import Config
+from transformer.config import Config, TokenizerConfig
 from transformer.data import corpus, hub
 from transformer.data.corpus import Pair
 from transformer.data.dataset import FORMAT, Dataset, open_dataset
@@ -23,10 +23,13 @@ from transformer.data.encode import encode_corpora, log_unknown, text_hashes, wi
 from transformer.data.extending import extended
 from transformer.data.filters import FilteredPairs, filters_identity
 from transformer.data.sample import Sample
-from transformer.data.tokenizer import Tokenizer, learn_tokenizer, load_tokenizer
+from transformer.data.tags import with_tag
+from transformer.data.tokenizer import Tokenizer, learn_tokenizer, load_tokenizer, reads_whole
 from transformer.data_config import CorpusConfig, DataConfig
 from transformer.errors import ConfigError, DataError
 
+NEWER = ("user_symbols", "split_digits", "vocab_multiple")
+"""Settings of the tokenizer that version 0.6 did not have."""
 log = logging.getLogger(__name__)
 
 
@@ -69,14 +72,33 @@ def prepare(
     """
     data = cfg.data
     with hub.fixed_commits():
-        valid = read_all_pairs(data.valid, data) if data.valid is not None else None
+        valid = _read_untagged(data.valid, data) if data.valid is not None else None
         found = shared(lambda: tokenizer or find_or_learn_tokenizer(cfg, cache))
+        _check_tags(data, found)
         train = prepare_pairs(cfg, found, [*(valid or []), *_test_pairs(data)], cache)
-    return Data(found, train, valid)
+    return Data(found, train, None if data.valid is None or valid is None else _tagged(valid, data.valid.tag))
+
+
+def _check_tags(data: DataConfig, tok: Tokenizer) -> None:
+    """Raise ConfigError for a tag of a corpus that is not one piece of the vocabulary."""
+    for each in (*data.train, data.valid, data.test):
+        if each is not None and each.tag is not None and not (tok.has_tag(each.tag) and reads_whole(tok, each.tag)):
+            raise ConfigError(
+                f"{corpus.title(each)}: the vocabulary does not read its tag {each.tag!r} as one piece; it has the "
+                "tags of the corpora of data.train that it was learned for"
+            )
 
 
 def read_all_pairs(corpus_cfg: CorpusConfig, data: DataConfig) -> list[Pair]:
-    """Return all pairs of a validation or test corpus, as raw text. Raises DataError if it is empty."""
+    """Return all pairs of a validation or test corpus, as raw text, with its tag. Raises DataError if it is empty."""
+    return _tagged(_read_untagged(corpus_cfg, data), corpus_cfg.tag)
+
+
+def _tagged(pairs: list[Pair], tag: str | None) -> list[Pair]:
+    return pairs if tag is None else [pair.with_source(with_tag(pair.source, tag)) for pair in pairs]
+
+
+def _read_untagged(corpus_cfg: CorpusConfig, data: DataConfig) -> list[Pair]:
     pairs = [pair for pair in corpus.read_pairs(corpus_cfg, data.source, data.target) if pair is not None]
     if not pairs:
         raise DataError(f"{corpus.title(corpus_cfg)} is empty")
@@ -88,7 +110,7 @@ def _test_pairs(data: DataConfig) -> list[Pair]:
     if data.test is None:
         return []
     try:
-        return read_all_pairs(data.test, data)
+        return _read_untagged(data.test, data)
     except DataError as error:
         if data.overlap == "drop":
             raise
@@ -98,7 +120,8 @@ def _test_pairs(data: DataConfig) -> list[Pair]:
 
 def find_or_learn_tokenizer(cfg: Config, cache: Path) -> Tokenizer:
     """Return the tokenizer for these corpora and settings, from `cache` or newly learned."""
-    settings = {"format": FORMAT, "tokenizer": repr(cfg.tokenizer), "seed": cfg.train.seed, **_text_identity(cfg.data)}
+    asked = _set_settings(cfg.tokenizer)
+    settings = {"format": FORMAT, "tokenizer": asked, "seed": cfg.train.seed, **_text_identity(cfg.data)}
     folder = cache / f"tokenizer-{_fingerprint(settings)}"
     with _must_be_made(folder, "tokenizer") as missing:
         if not missing:
@@ -108,10 +131,18 @@ def find_or_learn_tokenizer(cfg: Config, cache: Path) -> Tokenizer:
             "tokenizer: learning %s pieces from %s of %s pairs",
             *map(with_commas, (cfg.tokenizer.vocab_size, len(sample), sample.total)),
         )
-        tokenizer = learn_tokenizer(sample, cfg.tokenizer)
+        tags = dict.fromkeys(each.tag for each in cfg.data.train if each.tag is not None)
+        tokenizer = learn_tokenizer(sample, cfg.tokenizer, list(tags))
         with atomic.new_folder(folder) as temporary:
             tokenizer.save(temporary)
         return tokenizer
+
+
+def _set_settings(cfg: TokenizerConfig) -> str:
+    """Return the settings as `repr` does, without newer ones that are not set: older vocabularies are found again."""
+    given = {field.name: (getattr(cfg, field.name), field.default) for field in fields(cfg)}
+    shown = [f"{name}={now!r}" for name, (now, usual) in given.items() if name not in NEWER or now != usual]
+    return f"{type(cfg).__name__}({', '.join(shown)})"
 
 
 def extend_tokenizer(cfg: Config, tok: Tokenizer, cache: Path) -> Tokenizer:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from transformer.data.model_pieces import USER_DEFINED, read_pieces
 from transformer.data.word_cache import SPACE
 from transformer.errors import ConfigError
 
@@ -45,7 +46,7 @@ class SubwordSampler:
     """Draws segmentations of texts with one SentencePiece model and one strength.
 
     `strength` is the share of BPE merges dropped, or the exponent that smooths the probabilities of a unigram model's
-    segmentations. Raises ConfigError for a model with unused or user-defined pieces, or of another kind than these two.
+    segmentations. Raises ConfigError for a model with unused pieces, or of another kind than these two.
     """
 
     def __init__(self, processor: Any, strength: float) -> None:
@@ -57,7 +58,16 @@ class SubwordSampler:
         """Return the ids of a random segmentation of each text, a pure function of texts, seed and stream."""
         segment = self._segmenter(uniforms(seed, stream))
         normal = self._normalize(list(texts)) if texts else []
-        return [self._pieces.one_unknown_a_run(segment(self._pieces.units(text))) for text in normal]
+        if (whole := self._pieces.whole) is None:
+            return [self._pieces.one_unknown_a_run(segment(self._pieces.units(text))) for text in normal]
+        return [self._around(whole.split(text), segment) for text in normal]
+
+    def _around(self, parts: list[str], segment: Callable[[list[str]], Ids]) -> Ids:
+        """Return the ids of the parts of a text, of which every second is a user-defined piece."""
+        row: Ids = []
+        for i, part in enumerate(parts):
+            row += self._pieces.reserved[part] if i % 2 else segment(self._pieces.units(part))
+        return self._pieces.one_unknown_a_run(row)
 
 
 class Pieces:
@@ -70,8 +80,14 @@ class Pieces:
         """The ids of byte 0 to byte 255, or none."""
         self.unknown: int = processor.unk_id()
         special = {i for i in ids if processor.is_control(i) or processor.is_unknown(i)}.union(self.bytes)
-        self.ids: dict[str, list[int]] = {name[i]: [i] for i in ids if i not in special}
-        """Of each piece that text is made of."""
+        user = {each.text for each in read_pieces(processor.serialized_model_proto()) if each.kind == USER_DEFINED}
+        self.reserved: dict[str, list[int]] = {name[i]: [i] for i in ids if name[i] in user}
+        """Of each user-defined piece."""
+        longest_first = sorted(self.reserved, key=len, reverse=True)
+        self.whole = re.compile(f"({'|'.join(map(re.escape, longest_first))})") if longest_first else None
+        """Finds user-defined pieces, which are never cut."""
+        self.ids: dict[str, list[int]] = {name[i]: [i] for i in ids if i not in special and name[i] not in user}
+        """Of each piece that other text is made of."""
         self.scores: dict[str, float] = {piece: processor.get_score(i) for piece, [i] in self.ids.items()}
         self.ranked = all(score.is_integer() for score in self.scores.values())
         """Whether the scores are ranks of BPE merges and not log-probabilities."""
@@ -89,13 +105,9 @@ class Pieces:
         if unused := [piece for piece, [i] in self.ids.items() if processor.is_unused(i)]:
             return f"its piece {unused[0]!r} is unused"
         try:
-            # SentencePiece drops every merge at alpha 1; what is still longer than a character was defined by a user.
-            whole = processor.encode(list(self.ids), enable_sampling=True, alpha=1.0, nbest_size=-1)
+            processor.encode([""], enable_sampling=True, alpha=1.0, nbest_size=-1)
         except RuntimeError:
             return "it is neither of BPE nor a unigram model"
-        for (piece, [i]), row in zip(self.ids.items(), whole, strict=True):
-            if (i in row and len(piece) > 1) if self.ranked else self.scores[piece] >= 0:
-                return f"its piece {piece!r} is user-defined"
         return None
 
     def spell(self, character: str) -> Ids:

@@ -1,4 +1,8 @@
-"""Tags before source texts, which name the language to translate into: `>>fra<<` in multilingual models of OPUS-MT."""
+"""Tags before source texts: of the language to translate into, as `>>fra<<` in multilingual models, or of where a pair
+is from, such as `<bt>`.
+
+A tag is one piece of the vocabulary, with the space before it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,12 @@ from collections.abc import Callable
 from transformer.data.text import Rule
 
 TAG = re.compile(r">>[^<>\s]+<<")
+"""The tags of OPUS-MT. A learned vocabulary may have others, which its model names."""
+
+
+def with_tag(text: str, tag: str | None) -> str:
+    """Return a source text with a tag before it. An empty text stays empty."""
+    return f"{tag} {text}" if tag and text.strip() else text
 
 
 def with_prefix(rule: Rule, prefix: str, is_tag: Callable[[str], bool]) -> Rule:
@@ -20,7 +30,6 @@ def with_prefix(rule: Rule, prefix: str, is_tag: Callable[[str], bool]) -> Rule:
 
     def prefixed(text: str) -> str:
         first = text.split(" ", 1)[0]
-        own = TAG.fullmatch(first) is not None and is_tag(first)
-        return text if own or not text.strip() else f"{prefix} {text}"
+        return text if is_tag(first) else with_tag(text, prefix)
 
     return Rule(lambda text: prefixed(rule.given(text)), lambda text: prefixed(rule.learned(text)), rule.decoded)

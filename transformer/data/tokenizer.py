@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,24 +17,20 @@ from numpy.typing import NDArray
 
 from transformer import atomic
 from transformer.config import Config, Normalization, TokenizerConfig
-from transformer.data.learning import Again, learn_model
-from transformer.data.model_file import Outline, mark_cleaned, mark_prefix, read_outline
+from transformer.data.learning import Again
+from transformer.data.model_file import Outline, mark_prefix, read_outline
 from transformer.data.subword_sampling import SubwordSampler
-from transformer.data.tags import TAG, with_prefix
+from transformer.data.tags import TAG, with_prefix, with_tag
 from transformer.data.text import reveal_reserved, text_rule
+from transformer.data.vocabulary import learn_vocabulary, reason
 from transformer.data.word_cache import SPACE, SentenceEncoder, WordCache, splits_at_spaces
-from transformer.errors import CheckpointError, ConfigError, DataError
+from transformer.errors import CheckpointError, ConfigError
 
 Ints = NDArray[Any]
 LARGEST_MODEL, MOST_PIECES = 64 << 20, 1_000_000
 """Bytes and pieces of a SentencePiece model. A larger file is refused before it is loaded."""
 OTHER_FORMS = 0.01
 """Share of target texts that are not in NFC above which there is a warning. Not measured."""
-LONGEST_TEXT = 1 << 16
-"""Characters of a line. Longer lines are skipped when a vocabulary is learned."""
-SPECIAL = re.compile("<(?=(?:pad|unk|/?s|0x[0-9A-F]{2})>)")
-"""The beginning of what looks like a special piece. SentencePiece learns nothing from the characters of one."""
-TOO_MANY = re.compile(r"smaller than required_chars\. \d+ vs (\d+)")
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +67,9 @@ class Tokenizer:
         """Whether both sides share one vocabulary. Each may have a model that segments text into a part of it."""
 
     def has_tag(self, text: str) -> bool:
-        """Return whether a text such as `>>fra<<` is one piece of the source vocabulary."""
-        return bool(TAG.fullmatch(text)) and self.source.piece_to_id(SPACE + text) != self.unk
+        """Return whether a text is a tag, such as `>>fra<<`: one piece of the source vocabulary."""
+        named = text in self.outlines[0].tags or TAG.fullmatch(text) is not None
+        return named and self.source.piece_to_id(SPACE + text) != self.unk
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -82,8 +78,9 @@ class Tokenizer:
 
     @property
     def never_chosen(self) -> tuple[int, ...]:
-        """Ids that a translation may contain only in a forced prefix: pad, unk and bos."""
-        return tuple(dict.fromkeys((self.pad, self.unk, self.bos)))
+        """Ids that a translation may contain only in a forced prefix: pad, unk, bos, and tags for source texts."""
+        tags = [self.target.piece_to_id(SPACE + tag) for tag in self.outlines[-1].tags]
+        return tuple(dict.fromkeys((self.pad, self.unk, self.bos, *tags)))
 
     @property
     def fingerprint(self) -> str:
@@ -181,14 +178,16 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     return Tokenizer(*models)
 
 
-def learn_tokenizer(sample: Iterable[tuple[str, str]], cfg: TokenizerConfig) -> Tokenizer:
+def learn_tokenizer(sample: Iterable[tuple[str, str]], cfg: TokenizerConfig, tags: Sequence[str] = ()) -> Tokenizer:
     """Learn a tokenizer from raw sentence pairs. The same pairs in the same order give the same bytes.
 
-    A `sample` that is not an iterator is read anew for each model, and never held in memory.
+    A `sample` that is not an iterator is read anew for each model, and never held in memory. `tags` are those before
+    source texts. Raises ConfigError if one of them or of `tokenizer.user_symbols` would not be read as one piece.
     """
-    if cfg.source_prefix:
+    if cfg.source_prefix and cfg.source_prefix not in tags:
         raise ConfigError(
-            "tokenizer.source_prefix needs a vocabulary that has it: that of an imported model, by train.init_from"
+            "tokenizer.source_prefix needs a vocabulary that has it: that of an imported model, by train.init_from, or "
+            "one that is learned for a corpus with this tag"
         )
     pairs = list(sample) if isinstance(sample, Iterator) else sample
     clean, forms = text_rule(True, cfg.normalization == "nfc").learned, _Forms()
@@ -203,11 +202,16 @@ def learn_tokenizer(sample: Iterable[tuple[str, str]], cfg: TokenizerConfig) -> 
                 yield clean(pair[side])
 
     models = [
-        _learn(Again(functools.partial(texts, *sides)), cfg) for sides in ([(0, 1)] if cfg.joint else [(0,), (1,)])
+        learn_vocabulary(Again(functools.partial(texts, *sides)), cfg, tags if 0 in sides else ())
+        for sides in ([(0, 1)] if cfg.joint else [(0,), (1,)])
     ]
     if cfg.normalization == "nfc":
         forms.warn()
-    return Tokenizer(*models)
+    tok = Tokenizer(*models)
+    for symbol in cfg.user_symbols or ():
+        if not (reads_whole(tok, symbol) and symbol in tok.pieces(tok.encode_target([symbol])[0])):
+            raise ConfigError(f"tokenizer.user_symbols: the vocabulary does not read {symbol!r} as one piece")
+    return tagged(tok, cfg.source_prefix or "")
 
 
 class _Forms:
@@ -231,47 +235,6 @@ class _Forms:
             )
 
 
-def _learn(texts: Iterable[str], cfg: TokenizerConfig) -> bytes:
-    fitting = Again(lambda: (SPECIAL.sub("< ", text) for text in texts if text and len(text) <= LONGEST_TEXT))
-    if next(iter(fitting), None) is None:
-        raise DataError(
-            f"no text to learn a vocabulary from: every training line is empty or longer than {LONGEST_TEXT} characters"
-        )
-    settings = {
-        "model_type": cfg.kind,
-        "vocab_size": cfg.vocab_size,
-        "hard_vocab_limit": False,
-        "byte_fallback": cfg.byte_fallback,
-        "character_coverage": cfg.character_coverage,
-        "normalization_rule_name": "identity" if cfg.normalization == "nfc" else cfg.normalization,
-        "max_sentence_length": 1 << 20,
-        "pad_id": 0,
-        "unk_id": 1,
-        "bos_id": 2,
-        "eos_id": 3,
-        "num_threads": 1,  # the bytes of the model depend on the number of threads
-        "minloglevel": 2,
-    }
-    try:
-        model = learn_model(fitting, settings)
-    except RuntimeError as error:
-        raise DataError(
-            f"cannot learn a vocabulary of {cfg.vocab_size} pieces from this text: {_in_our_words(_reason(error), cfg)}"
-        ) from None
-    return mark_cleaned(model, cfg.normalization)
-
-
-def _in_our_words(reason: str, cfg: TokenizerConfig) -> str:
-    """Return SentencePiece's reason, with our settings if it is that there are more characters than pieces."""
-    if not (found := TOO_MANY.search(reason)):
-        return reason
-    return (
-        f"its characters and the special pieces{' and bytes' if cfg.byte_fallback else ''} alone are {found[1]}; raise "
-        "tokenizer.vocab_size, or lower tokenizer.character_coverage (not below 0.98), so that rare characters have no "
-        f"pieces{', or set tokenizer.byte_fallback: false, which saves 256' if cfg.byte_fallback else ''}"
-    )
-
-
 def unseen_characters(tok: Tokenizer, text: str, ids: Sequence[int]) -> str:
     """Return the characters that the source vocabulary has no piece for, of a text and its ids, each once."""
     if not tok.lacking[0][list(ids)].any():
@@ -288,24 +251,24 @@ def tokenizer_in_use(cfg: Config, tok: Tokenizer) -> Config:
     settings. What a model does not say, such as the size of the sample, stays.
     """
     asked, outline, size = cfg.tokenizer, tok.outlines[-1], max(tok.sizes)
-    fewer = cfg.train.init_from is None and size <= asked.vocab_size  # than asked for, as the corpus is small
+    own = cfg.train.init_from is None
+    fewer = own and size <= asked.vocab_size  # than asked for, as the corpus is small
+    symbols = tuple(each for each in asked.user_symbols or () if own or tok.source.piece_to_id(each) != tok.unk)
     known: dict[str, Any] = {
         "kind": outline.kind,
         "vocab_size": asked.vocab_size if fewer else size,
         "joint": tok.joint,
         "source_prefix": tok.source_prefix or None,
+        "split_digits": outline.split_digits,
+        "vocab_multiple": asked.vocab_multiple if not any(each % asked.vocab_multiple for each in tok.sizes) else 1,
         "byte_fallback": int(tok.lacking[1].sum()) > 1,
         "character_coverage": round(outline.coverage, 6),
         "normalization": outline.normalization if outline.normalization in get_args(Normalization) else None,
     }
     if np.float32(asked.character_coverage) == np.float32(outline.coverage):
         del known["character_coverage"]  # the model has it with less precision
-    return replace(cfg, tokenizer=replace(asked, **{key: value for key, value in known.items() if value is not None}))
-
-
-def _reason(error: RuntimeError) -> str:
-    """Return SentencePiece's error message without the source location before it."""
-    return str(error).strip().splitlines()[-1].split("] ")[-1]
+    known = {key: value for key, value in known.items() if value is not None}
+    return replace(cfg, tokenizer=replace(asked, **known, user_symbols=symbols or None))
 
 
 def open_model(model: bytes) -> tuple[sentencepiece.SentencePieceProcessor, Outline]:
@@ -320,8 +283,8 @@ def open_model(model: bytes) -> tuple[sentencepiece.SentencePieceProcessor, Outl
         processor.id_to_piece(list(range(processor.get_piece_size())))  # each must be UTF-8
         return processor, outline
     except (RuntimeError, UnicodeDecodeError, IndexError) as error:
-        reason = _reason(error) if isinstance(error, RuntimeError) else "it is cut short, or a piece is not UTF-8"
-        raise CheckpointError(f"the tokenizer's file is not a SentencePiece model: {reason}") from None
+        why = reason(error) if isinstance(error, RuntimeError) else "it is cut short, or a piece is not UTF-8"
+        raise CheckpointError(f"the tokenizer's file is not a SentencePiece model: {why}") from None
 
 
 def _lacking(processor: sentencepiece.SentencePieceProcessor) -> Ints:
@@ -347,7 +310,20 @@ def tagged(tok: Tokenizer, prefix: str) -> Tokenizer:
     if prefix == tok.source_prefix:
         return tok
     if prefix and not tok.has_tag(prefix):
-        tags = [each[1:] for each in _pieces(tok.source) if TAG.fullmatch(each[1:])]
+        tags = [each[1:] for each in _pieces(tok.source) if each[:1] == SPACE and tok.has_tag(each[1:])]
         known = f"it has {', '.join(sorted(tags)[:10])}" if tags else "it has none"
         raise ConfigError(f"tokenizer.source_prefix: the vocabulary has no tag {prefix!r}; {known}")
     return Tokenizer(mark_prefix(tok.models[0], prefix), *tok.models[1:])
+
+
+def reads_whole(tok: Tokenizer, symbol: str) -> bool:
+    """Return whether a symbol in source text is read as one piece, alone or with the space before it."""
+    given = tok.rules[0].given(symbol)
+    pieces = tok.source.id_to_piece(tok.source.encode(given))
+    return given.endswith(symbol) and (symbol in pieces or SPACE + symbol in pieces)
+
+
+def with_tag_of_corpus(tok: Tokenizer, sources: Iterable[str], tag: str) -> list[str]:
+    """Return source texts as `clean_pairs` returned them, with this tag instead of the run's prefix."""
+    prefix = f"{tok.source_prefix} " if tok.source_prefix else ""
+    return [with_tag(text.removeprefix(prefix), tag) for text in sources]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice, repeat
 from typing import TypeVar
@@ -20,8 +20,8 @@ from transformer.decoding.batches import Piece, take_window
 from transformer.decoding.ensemble import EnsembleBackend
 from transformer.decoding.int8.engine import make_engine, obstacle
 from transformer.decoding.limits import Limits, Warnings, make_limits
-from transformer.decoding.long_lines import Part, Ways, cut_line, join_best, join_samples, restore_beginning
-from transformer.decoding.mbr import mean_chrf
+from transformer.decoding.long_lines import Part, Ways
+from transformer.decoding.parts import EMPTY, PartDecoder, Translation
 from transformer.decoding.pieces import PieceDecoder
 from transformer.decoding.prefix import PieceTable, TextPrefix, spread_prefix
 from transformer.errors import ConfigError, DataError
@@ -36,34 +36,6 @@ MOST_SCORED = 4096
 """Tokens of a line that can always be scored, even if `data.max_length` is less."""
 TORCH_WORKERS = 2
 """Batches decoded in parallel by torch on a CPU; `start_workers` says why two. More were not measured."""
-
-
-@dataclass(frozen=True)
-class Translation:
-    """A translation of a line. `str()` returns its text."""
-
-    text: str
-    score: float
-    """Log-probability divided by the length penalty, for ranking, or with `decode.mbr_samples` the mean chrF with the
-    samples. A long line has the sum of its pieces."""
-    log_prob: float
-    """Natural logarithm of the probability."""
-    ids: tuple[int, ...]
-    """Target ids without eos."""
-    alternatives: tuple[Translation, ...] = ()
-    """The next best translations, best first, if the Python interface was called with `nbest`."""
-
-    def __str__(self) -> str:
-        return self.text
-
-    @property
-    def tokens(self) -> int:
-        """Number of target tokens, including eos."""
-        return len(self.ids) + 1
-
-
-EMPTY = Translation("", 0.0, 0.0, ())
-"""The translation of an empty line."""
 
 
 def make_translator(
@@ -156,6 +128,7 @@ class Translator:
     def __init__(self, decoder: PieceDecoder, max_length: int, language: str = "") -> None:
         """Take what decodes pieces, the most tokens of a line, and the code of the source language."""
         self.decoder, self.max_length, self.language = decoder, max_length, language
+        self.parts = PartDecoder(decoder, language)
         self.tokenizer, self.cfg, self.device = decoder.tokenizer, decoder.cfg, decoder.device
 
     @property
@@ -250,35 +223,21 @@ class Translator:
         sources = self.tokenizer.encode_source(lines)
         prefixes = [visible(prefix) for prefix in prefixes]
         for number, (line, ids, prefix) in enumerate(zip(lines, sources, prefixes, strict=True), first):
-            parts = self._parts(line, ids, number, warnings)
+            parts = self.parts.of_line(line, ids)
+            warnings.unseen(number, line, ids)
+            if len(parts) > 1:
+                warnings.long_line(number, len(ids), "translated sentence by sentence")
             begins = self._begins(prefix, len(parts), number)
             parts_of_line.append(parts)
             pieces += [Piece(part.ids, begin) for part, begin in zip(parts, begins, strict=True)]
-        hypotheses = self.decoder.decode(pieces, self.cfg.mbr_samples or nbest)
+        found = self.parts.decode(pieces, nbest)
         translations, end = [], 0
-        join = join_samples if self.cfg.sampling else join_best
         for number, (parts, prefix) in enumerate(zip(parts_of_line, prefixes, strict=True), first):
             start, end = end, end + len(parts)
-            ways_of_parts = [
-                self._ways(*each, nbest) for each in zip(pieces[start:end], hypotheses[start:end], strict=True)
-            ]
-            for piece, ways in zip(pieces[start:end], ways_of_parts, strict=True):
+            for piece, ways in zip(pieces[start:end], found[start:end], strict=True):
                 self._warn_of_cuts(number, piece, ways, warnings)
-            joined = join(ways_of_parts, parts, nbest)
-            joined = restore_beginning(joined, prefix, [piece.prefix for piece in pieces[start:end]], parts)
-            translations.append([Translation(*way) for way in joined] or [EMPTY])
+            translations.append(self.parts.join(parts, found[start:end], nbest, prefix, pieces[start:end]))
         return translations
-
-    def _parts(self, line: str, ids: list[int], number: int, warnings: Warnings) -> list[Part]:
-        """Return the parts of a line to decode: one, several for a long line, none for an empty line."""
-        warnings.unseen(number, line, ids)
-        limits = self.limits
-        if len(ids) <= limits.longest_line:
-            return [Part(ids)] if ids else []
-        parts = cut_line(line, self.tokenizer, limits.longest_line, self.language, limits.longest_sentence)
-        if len(parts) > 1:
-            warnings.long_line(number, len(ids), "translated sentence by sentence")
-        return parts
 
     def _begins(self, prefix: str, parts: int, number: int) -> Sequence[TextPrefix | None]:
         """Return the forced beginnings of the translations of a line's parts."""
@@ -287,18 +246,6 @@ class Translator:
         if (length := len(self.tokenizer.encode_target([prefix])[0])) > self.max_length:
             raise DataError(f"the prefix of line {number} has {length} tokens, more than {self.max_length}")
         return spread_prefix(prefix, parts, self.piece_table)
-
-    def _ways(self, piece: Piece, hypotheses: list[search.Hypothesis], nbest: int) -> Ways:
-        """Return the translations of a piece with their texts, in MBR decoding the `nbest` different best by chrF."""
-        if piece.prefix is not None:
-            texts = [piece.prefix.text(each.ids) for each in hypotheses]
-        else:
-            texts = self.tokenizer.decode([each.ids for each in hypotheses])
-        if not self.cfg.mbr_samples:
-            return list(zip(texts, hypotheses, strict=True))
-        rated = zip(texts, hypotheses, mean_chrf(texts), strict=True)
-        different = {text: (text, replace(each, score=score)) for text, each, score in rated}
-        return sorted(different.values(), key=lambda way: -way[1].score)[:nbest]
 
     def _warn_of_cuts(self, number: int, piece: Piece, ways: Ways, warnings: Warnings) -> None:
         """Warn if a translation of a piece of a line had to end at its limit."""
