@@ -12,6 +12,11 @@ from transformer import augment_config, config, config_file, data_config
 SECTIONS = {
     "data": data_config.DataConfig,
     "data.train, data.valid, data.test": data_config.CorpusConfig,
+    "data.train.filters": data_config.FilterConfig,
+    "data.train.filters.score": data_config.ScoreConfig,
+    "data.train.back_translate": data_config.BackTranslateConfig,
+    "data.train.distill": data_config.DistillConfig,
+    "data.train.forward": data_config.ForwardConfig,
     "data.train.augment": augment_config.AugmentConfig,
     "data.train.augment.glossary": augment_config.GlossaryConfig,
     "tokenizer": config.TokenizerConfig,

@@ -6,7 +6,9 @@ import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import hypothesis
 import pytest
 import torch
 from support.report_fixtures import evaluated, one_run, other, plain_run, two_runs  # noqa: F401 (fixtures)
@@ -20,6 +22,9 @@ from transformer.runs.models import load_model
 from transformer.runs.run import open_run
 from transformer.training.session import train
 
+# A busy machine is slow now and then.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 torch.set_num_threads(1)  # the models are so small that threads would only wait for each other
 
 
@@ -52,6 +57,19 @@ def said() -> Iterator[list[str]]:
     yield lines
     logger.removeHandler(handler)
     logger.setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Return a headless browser. Tests that need it are skipped where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="browser tests need the package playwright")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("there is no chromium")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield opened
+        opened.close()
 
 
 @pytest.fixture

@@ -67,9 +67,11 @@ def test_yaml_is_read_by_the_type_of_the_field(tmp_path: Path) -> None:
         (
             GOOD,
             ["data.train={files: [a, b], tsv: c}"],
-            "data.train must name exactly one of files, tsv, dataset, parquet, json, testset, not files and tsv (command line)",
+            "data.train must name exactly one of files, tsv, dataset, parquet, json, testset, opus, zip, tmx, mtdata, back_translate, distill, forward, not files and tsv (command line)",
         ),
         (GOOD, ["data.target=en"], "data.source and data.target are both 'en' ({path}, line 2)"),
+        (GOOD, ["train.guided_alignment=0.1"], "train.guided_alignment needs a corpus of data.train with alignments ({path}, line 1)"),
+        (GOOD, ["data.test={files: [a, b], alignments: c}"], "data.test.alignments would not be read; alignments are for training corpora ({path}, line 2)"),
         (GOOD, ["tokenizer.joint=false"], "model.tied: all needs one vocabulary for both sides; set tokenizer.joint or model.tied ({path}, line 1)"),
         (GOOD, ["train.patience=3"], "train.patience needs data.valid ({path}, line 1)"),
         (GOOD, ["steps"], "'steps' is not an override; write section.key=value"),
@@ -107,7 +109,7 @@ def test_missing_file_and_binary_file(tmp_path: Path) -> None:
         config_file.load(tmp_path / "x.yaml")
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.one_of(st.binary(max_size=200), st.text("abc:{}[],-\n #&*!'\"|> 1.", max_size=80).map(str.encode)))
 def test_arbitrary_bytes_give_a_config_or_an_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "fuzz.yaml"
@@ -116,7 +118,7 @@ def test_arbitrary_bytes_give_a_config_or_an_error(tmp_path: Path, content: byte
         config_file.load(path)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=40))
 def test_arbitrary_overrides_give_a_config_or_an_error(text: str) -> None:
     cfg = Config(data=DataConfig(source="en", target="de", train=(CorpusConfig(tsv="a"),)))

@@ -17,6 +17,7 @@ ROWS = [
     "runs",
     "decoding",
     "evaluation",
+    "synthesis",
     "training interchange",
     "serving",
     "api",

@@ -22,7 +22,8 @@ from transformer.config import Config, DecodeConfig, ModelConfig, TokenizerConfi
 from transformer.data.corpus import Pair
 from transformer.data.prepare import find_or_learn_tokenizer
 from transformer.data.tokenizer import Tokenizer, learn_tokenizer
-from transformer.decoding.translator import Translation, make_translator
+from transformer.decoding.parts import Translation
+from transformer.decoding.translator import make_translator
 from transformer.model.network import Transformer
 from transformer.system.clock import Stopwatch
 from transformer.system.distributed import Ranks

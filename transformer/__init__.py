@@ -17,7 +17,7 @@ from transformer.errors import CheckpointError, ConfigError, DataError, DeviceEr
 
 if TYPE_CHECKING:
     from transformer.api import Model, TrainingResult, check, compare, evaluate, export, import_model, load, train
-    from transformer.decoding.translator import Translation
+    from transformer.decoding.parts import Translation
     from transformer.evaluation.check import Check
     from transformer.evaluation.compare import Comparison
     from transformer.evaluation.evaluate import Evaluation

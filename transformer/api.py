@@ -20,7 +20,8 @@ from transformer.paths import expanded
 from transformer.runs.layout import CHECKPOINTS, CONFIG
 
 if TYPE_CHECKING:
-    from transformer.decoding.translator import Translation, Translator
+    from transformer.decoding.parts import Translation
+    from transformer.decoding.translator import Translator
     from transformer.evaluation.check import Check
     from transformer.evaluation.compare import Comparison
     from transformer.evaluation.evaluate import Evaluation

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from transformer import data_config
-from transformer.data_config import CorpusConfig, Count, DataConfig, File, Fraction
+from transformer.data_config import Count, DataConfig, File, Fraction
 
 Normalization = Literal["nfc", "identity", "nfkc", "nmt_nfkc", "nfkc_cf", "nmt_nfkc_cf"]
 
@@ -132,6 +132,9 @@ class TrainConfig:
     """Largest norm of an update's gradient; a larger gradient is scaled down to it. `null` disables clipping."""
     ema: Annotated[float, (0.0, 0.999999)] | None = None
     """Decay of an exponential moving average (EMA) of the weights. If set, the average is validated and saved."""
+    guided_alignment: Annotated[float, (0.0, 100.0)] = 0.0
+    """Weight of a second loss, by which the first head of the last decoder layer learns to attend to the words that the
+    `alignments` of a corpus name (Garg et al. 2019). 0 disables it."""
     subword_sampling: Annotated[float, (0.0, 1.0)] = 0.0
     """Train on random segmentations: the rate of BPE-dropout, or the smoothing of unigram sampling. 0 disables it."""
     init_from: File | None = None
@@ -221,26 +224,28 @@ class Config:
 
 def contradiction(built: Any, dotted: str) -> str | None:
     """Return how the values of a section contradict each other, or None."""
+    if type(built).__module__ == data_config.__name__:
+        return data_config.contradiction(built, dotted)
     match built:
-        case CorpusConfig() | DataConfig():
-            return data_config.contradiction(built, dotted)
         case ModelConfig(width=width, heads=heads) if width % heads or width % 2:
             return f"model.width {width} must be even and a multiple of model.heads {heads}"
         case TokenizerConfig(user_symbols=symbols) if any(not each or " " in each for each in symbols or ()):
             return "tokenizer.user_symbols must be texts without blanks"
-        case Config():
-            return _contradiction_of_sections(built)
         case DecodeConfig(sampling=True, mbr_samples=samples) if samples:
             return "decode.sampling and decode.mbr_samples exclude each other; set one"
+        case Config():
+            return _between_sections(built)
     return None
 
 
-def _contradiction_of_sections(cfg: Config) -> str | None:
+def _between_sections(cfg: Config) -> str | None:
     if not cfg.tokenizer.placeholders and any(each.augment and each.augment.placeholders for each in cfg.data.train):
         return "augment.placeholders needs the pieces of tokenizer.placeholders, which are 0"
     match cfg:
         case Config(tokenizer=tokenizer, model=model) if model.tied == "all" and not tokenizer.joint:
             return "model.tied: all needs one vocabulary for both sides; set tokenizer.joint or model.tied"
+        case Config(data=data, train=train) if train.guided_alignment and not any(c.alignments for c in data.train):
+            return "train.guided_alignment needs a corpus of data.train with alignments"
         case Config(tokenizer=tokenizer, train=train) if tokenizer.extend and train.init_from is None:
             return "tokenizer.extend needs train.init_from, whose vocabulary it extends"
         case Config(data=data, train=train) if data.valid is None and train.patience is not None:

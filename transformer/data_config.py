@@ -14,17 +14,116 @@ File = Annotated[str, "path"]
 
 LONGEST_TAG = 31
 """Characters of a tag, which a tokenizer keeps in at most 127 bytes."""
-CORPUS_KINDS = ("files", "tsv", "dataset", "parquet", "json", "testset")
+Share = Annotated[float, (0.0, 1.0)]
+
+SYNTHETIC_KINDS = ("back_translate", "distill", "forward")
+"""The kinds of corpora that models make before the training."""
+TEXT_KINDS = ("files", "tsv", "dataset", "parquet", "json", "testset", "opus", "zip", "tmx", "mtdata")
+CORPUS_KINDS = (*TEXT_KINDS, *SYNTHETIC_KINDS)
+KINDS_WITH = {"columns": ("tsv",), "version": ("opus",), "tmx_tags": ("tmx",)}
+"""Settings of a corpus that are for certain kinds only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreConfig:
+    """A score for each pair, made by any program; higher is better. With `at_least` or `drop_worst`, or both."""
+
+    file: File | None = None
+    """A text file with the score of pair i on line i, plain or compressed, such as what `transformer score` prints."""
+    column: str | None = None
+    """The column of the corpus's `tsv`, or of `file`, that holds the score: a number from 1, or for `tsv` a name."""
+    at_least: float | None = None
+    """Pairs with a lower score are dropped."""
+    drop_worst: Fraction | None = None
+    """The share of the pairs of the corpus that is dropped: those with the lowest scores."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterConfig:
+    """Which pairs of a training corpus are dropped, by their text. All filters are off unless they are set.
+
+    They see each side without blanks at its ends. A pair counts for the first filter that drops it.
+    """
+
+    identical: Literal["keep", "drop"] = "keep"
+    """Pairs whose two sides are the same text."""
+    digits: Literal["keep", "drop"] = "keep"
+    """Pairs whose two sides do not have the same digits, in whatever order and with whatever between them."""
+    letters: Share | None = None
+    """Least share of letters among the characters of each side that are not blanks."""
+    script: Share | None = None
+    """Least share of the letters of each side that are in a script of its language."""
+    case: Literal["keep", "drop"] = "keep"
+    """Pairs of which one side is in capitals, and the other is not."""
+    end_mark: Literal["keep", "drop"] = "keep"
+    """Pairs whose sides end differently: in a full stop, a question mark, an exclamation mark, a colon, or in none."""
+    characters: tuple[Count, Count] | None = None
+    """Least and greatest number of characters of each side."""
+    near_duplicates: Literal["keep", "drop"] = "keep"
+    """Pairs that an earlier pair of the corpus equals but for case, numbers, punctuation and blanks."""
+    score: ScoreConfig | None = None
+    """Drops pairs by scores that another program has given them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackTranslateConfig:
+    """Text in the target language, translated into the source language by a model of the other direction."""
+
+    text: tuple[File, ...]
+    """Text in the target language, a sentence a line: one file or several, plain or compressed, or patterns."""
+    model: tuple[File, ...]
+    """A run that translates from the target to the source language, or `RUN/checkpoints/NAME`. Several with the same
+    vocabulary translate together, as with `decode.ensemble`."""
+    beam: Annotated[int, (1, 1024)] = 4
+    """Beam size; 1 is greedy."""
+    sampling: bool = False
+    """Draw translations at random instead of searching for the most probable ones."""
+    temperature: Annotated[float, (0.001, 1000.0)] = 1.0
+    """Temperature of sampling; below 1 the distribution is sharper."""
+    top_k: Annotated[int, (0, 1_000_000)] = 0
+    """Sample from this many of the most probable tokens; 0 means all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillConfig:
+    """Parallel text whose target side is replaced by the translations of a model, the teacher."""
+
+    files: tuple[File, ...]
+    """Two aligned text files, source then target, as for `files` of a corpus."""
+    model: tuple[File, ...]
+    """The run of the teacher, or `RUN/checkpoints/NAME`. Several with the same vocabulary are an ensemble."""
+    beam: Annotated[int, (1, 1024)] = 8
+    """Beam size; 1 is greedy."""
+    pick: Literal["best", "chrf"] = "best"
+    """Which hypothesis of the beam to keep: the best one, or the one with the highest chrF against the target side."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForwardConfig:
+    """Text in the source language, translated by a model, the teacher."""
+
+    text: tuple[File, ...]
+    """Text in the source language, a sentence a line: one file or several, plain or compressed, or patterns."""
+    model: tuple[File, ...]
+    """The run of the teacher, or `RUN/checkpoints/NAME`. Several with the same vocabulary are an ensemble."""
+    beam: Annotated[int, (1, 1024)] = 4
+    """Beam size; 1 is greedy."""
+
+
+Synthetic = BackTranslateConfig | DistillConfig | ForwardConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusConfig:
-    """One parallel corpus: exactly one of `files`, `tsv`, `dataset`, `parquet`, `json` and `testset`."""
+    """One parallel corpus: exactly one of `files`, `tsv`, `dataset`, `parquet`, `json`, `testset`, `opus`, `zip`,
+    `tmx`, `mtdata`, `back_translate`, `distill` and `forward`."""
 
     files: tuple[File, ...] | None = None
     """Two aligned text files, source then target; plain, or compressed by gzip, bzip2, xz, zstd or lz4."""
     tsv: File | None = None
     """A text file with `source<TAB>target` on each line; plain or compressed."""
+    columns: tuple[str, ...] | None = None
+    """The columns of `tsv` with source and target, if it has others: two names of its first line, or numbers from 1."""
     dataset: File | None = None
     """A Hugging Face dataset by name, or its local folder, with a `translation` column or one column per language."""
     parquet: tuple[File, ...] | None = None
@@ -33,6 +132,25 @@ class CorpusConfig:
     """Local files of JSON lines or arrays, plain or compressed, with columns as for `dataset`, or patterns."""
     testset: str | None = None
     """A test set that sacreBLEU knows, such as `wmt14/full`."""
+    opus: str | None = None
+    """A corpus of OPUS by its name, such as `Europarl`. It is downloaded once, to the user's cache."""
+    version: str | None = None
+    """The version of `opus`, such as `v8`; by default the latest. Pin it for results that others can reproduce."""
+    zip: File | None = None
+    """A zip archive with two aligned text files whose names end in the codes of the languages, as OPUS has them."""
+    tmx: File | None = None
+    """A translation memory in TMX, plain or compressed. `en` takes `en-GB` too."""
+    tmx_tags: Literal["drop", "keep"] | None = None
+    """Whether codes inside the sentences of `tmx`, such as those of bold text, are dropped (the default) or kept."""
+    mtdata: str | None = None
+    """A corpus by its identifier in mtdata, such as `Statmt-europarl-10-deu-eng`. Needs the extra `[mtdata]`."""
+    back_translate: BackTranslateConfig | None = None
+    """Text in the target language with translations by a model; for training only. Translated once, before the
+    training."""
+    distill: DistillConfig | None = None
+    """Parallel text whose target side a model translates anew; likewise."""
+    forward: ForwardConfig | None = None
+    """Text in the source language with translations by a model; likewise."""
     name: str | None = None
     """The configuration of `dataset`, such as `de-en`."""
     split: str = "train"
@@ -41,12 +159,29 @@ class CorpusConfig:
     """The commit of `dataset` to use; pin it for results that others can reproduce."""
     weight: Annotated[float, (0.001, 1000.0)] = 1.0
     """How often an epoch sees each pair: 2 is twice, 0.5 is a random half, drawn anew each epoch."""
+    alignments: File | None = None
+    """Word alignments of the pairs, for `train.guided_alignment`: a line for each pair with the numbers of aligned
+    words, source and target, as fast_align and eflomal write them: `0-0 1-2`. Words are what is between blanks."""
     tag: str | None = None
     """A tag to put before the source of each pair: the language to translate into, such as `>>fra<<`, or where the
     pairs are from, such as `<bt>`. It becomes one piece of the vocabulary. Text that is translated gets
     `tokenizer.source_prefix`, or no tag."""
+    filters: FilterConfig | None = None
+    """Which pairs of a training corpus are dropped, by their text."""
     augment: AugmentConfig | None = None
     """Changes to the pairs of a training corpus as they are read: capitals, typos, sentences joined."""
+
+    @property
+    def synthetic(self) -> Synthetic | None:
+        """How a model makes this corpus, or None for text that is there."""
+        return self.back_translate or self.distill or self.forward
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeCorpus(CorpusConfig):
+    """A corpus that a model has made: `files`, with a title that says so. No configuration has it."""
+
+    title: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +219,31 @@ def contradiction(built: Any, dotted: str) -> str | None:
     match built:
         case CorpusConfig():
             return _corpus_contradiction(built, dotted)
+        case FilterConfig(characters=(least, most)) if least > most:
+            return f"{dotted}.characters allows at least {least} and at most {most} characters, so nothing is left"
+        case ScoreConfig():
+            return _score_contradiction(built, dotted)
         case DataConfig(source=source, target=target) if source == target:
             return f"data.source and data.target are both {source!r}"
         case DataConfig(valid=valid, test=test):
-            for name, each in (("valid", valid), ("test", test)):
-                if each is not None and each.augment is not None:
-                    return f"data.{name}.augment would change what is measured; augmentation is for training corpora"
+            for name, corpus in (("valid", valid), ("test", test)):
+                if corpus is not None and (complaint := _held_out_contradiction(corpus, f"data.{name}")):
+                    return complaint
+        case DistillConfig(files=files) if len(files) != 2:
+            return f"{dotted}.files needs two files, source and target, not {len(files)}"
+    return None
+
+
+def _held_out_contradiction(corpus: CorpusConfig, dotted: str) -> str | None:
+    """Return what a corpus for validation or testing cannot have."""
+    if corpus.filters is not None:
+        return f"{dotted}.filters would change what is measured; filters are for training corpora"
+    if corpus.augment is not None:
+        return f"{dotted}.augment would change what is measured; augmentation is for training corpora"
+    if corpus.alignments is not None:
+        return f"{dotted}.alignments would not be read; alignments are for training corpora"
+    if corpus.synthetic is not None:
+        return f"{dotted} must be text that is there; only data.train can be made by a model"
     return None
 
 
@@ -101,4 +255,37 @@ def _corpus_contradiction(corpus: CorpusConfig, dotted: str) -> str | None:
         return f"{dotted}.files needs two files, source and target, not {len(corpus.files)}"
     if corpus.tag is not None and (not corpus.tag or " " in corpus.tag or len(corpus.tag) > LONGEST_TAG):
         return f"{dotted}.tag must be a text without blanks of at most {LONGEST_TAG} characters"
+    for key, kind in KINDS_WITH.items():
+        if getattr(corpus, key) is not None and given[0] not in kind:
+            return f"{dotted}.{key} is for {' and '.join(kind)}, not for {given[0]}"
+    if corpus.columns is not None and (complaint := _columns_contradiction(corpus.columns, dotted)):
+        return complaint
+    score = corpus.filters.score if corpus.filters is not None else None
+    if score is None or score.file is not None or score.column is None:
+        return None
+    if corpus.tsv is None:
+        return f"{dotted}.filters.score.column is a column of {dotted}.tsv, which is not set; give the scores with file"
+    if not score.column.isdecimal() and (corpus.columns is None or corpus.columns[0].isdecimal()):
+        return f"{dotted}.filters.score.column is a name, so {dotted}.columns must name the columns of the text too"
+    return None
+
+
+def _columns_contradiction(columns: tuple[str, ...], dotted: str) -> str | None:
+    if (
+        len(columns) != 2
+        or len(set(columns)) != 2
+        or len({each.isdecimal() for each in columns}) != 1
+        or "0" in columns
+    ):
+        return f"{dotted}.columns needs two names, or two numbers from 1, not {', '.join(columns)}"
+    return None
+
+
+def _score_contradiction(score: ScoreConfig, dotted: str) -> str | None:
+    if score.file is None and score.column is None:
+        return f"{dotted} needs a file of scores, or a column of tsv"
+    if score.at_least is None and score.drop_worst is None:
+        return f"{dotted} needs at_least or drop_worst"
+    if score.file is not None and score.column is not None and not score.column.isdecimal():
+        return f"{dotted}.column must be a number from 1, as the file has no names of columns"
     return None

@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 
 from transformer.data.lines import read_text
-from transformer.decoding.translator import Translation, make_translator
+from transformer.decoding.parts import Translation
+from transformer.decoding.translator import make_translator
 from transformer.evaluation.metrics import score_corpus
 from transformer.runs.models import load_model
 from transformer.runs.run import open_run

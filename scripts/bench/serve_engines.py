@@ -17,7 +17,7 @@ import types
 from collections.abc import Callable
 from pathlib import Path
 
-from transformer.decoding.translator import Translation
+from transformer.decoding.parts import Translation
 from transformer.serving.app import make_app
 from transformer.serving.batcher import Task, start_batcher
 from transformer.serving.detection import make_detector

@@ -85,7 +85,7 @@ def test_weights_set_how_often_a_pair_is_drawn() -> None:
     assert {i for i in range(100, 200) if seen[0][i]} != {i for i in range(100, 200) if seen[1][i]}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     rows=st.lists(st.tuples(st.integers(0, 2**64 - 1), st.integers(-300, 300), st.integers(0, 2**17)), max_size=50),
     repeat=st.integers(1, 3),
@@ -151,7 +151,7 @@ def cutter(data: Dataset, tok: Tokenizer, limit: int, sampling: float = 0.0) -> 
     return batching.BatchCutter(UpdateReader(data, tok, sampling, 1), tok.bos, limit)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     limit=st.integers(1, 400),
     lengths=st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=40),
@@ -225,7 +225,7 @@ def former_runs(longest: Any, limit: int) -> list[list[int]]:
 LONGEST = st.lists(st.integers(1, 40), min_size=1, max_size=60).map(np.array)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(longest=LONGEST, limit=st.integers(1, 400))
 def test_one_process_on_a_cpu_cuts_as_it_always_did(longest: Any, limit: int) -> None:
     assert [run.tolist() for run in cut_runs(longest, longest[::-1].clip(max=longest), limit)] == former_runs(
@@ -233,7 +233,7 @@ def test_one_process_on_a_cpu_cuts_as_it_always_did(longest: Any, limit: int) ->
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(longest=LONGEST, limit=st.integers(1, 400), processes=st.sampled_from([1, 2, 3, 8]), workers=st.integers(1, 2))
 def test_runs_are_whole_and_within_the_limit(longest: Any, limit: int, processes: int, workers: int) -> None:
     runs = cut_runs(longest, longest[::-1].clip(max=longest), limit, processes, workers)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from transformer.data import corpus
 from transformer.data.formats import OPENERS, what_it_is
-from transformer.data.lines import lenient_lines, read_lines
+from transformer.data.lines import lenient_lines, read_lines, read_text
 from transformer.data_config import CORPUS_KINDS, CorpusConfig
 from transformer.errors import DataError
 
@@ -96,6 +96,34 @@ def test_tsv(tmp_path: Path) -> None:
         read(tsv=str(path))
 
 
+def test_tsv_with_more_columns(tmp_path: Path) -> None:
+    path = tmp_path / "x.tsv"
+    path.write_text("id\tde\tscore\ten\n1\tTag\t0.5\tday\n2\tNacht\t0.9\tnight\tmore\n", encoding="utf-8")
+    expected = [corpus.Pair("day", "Tag"), corpus.Pair("night", "Nacht")]
+    assert read(tsv=str(path), columns=("en", "de")) == expected
+    assert read(tsv=str(path), columns=("4", "2")) == [corpus.Pair("en", "de"), *expected]
+    with pytest.raises(DataError, match="x.tsv: its first line has not one column 'fr'; it has id, de, score, en"):
+        read(tsv=str(path), columns=("en", "fr"))
+    with pytest.raises(DataError, match="x.tsv, line 1 has 4 columns; expected at least 5$"):
+        read(tsv=str(path), columns=("5", "2"))
+    with pytest.raises(DataError, match="by one tab; if others hold the text, name two with"):
+        read(tsv=str(path))
+    first = corpus.identity(CorpusConfig(tsv=str(path), columns=("4", "2")), "en", "de")
+    assert corpus.identity(CorpusConfig(tsv=str(path), columns=("2", "4")), "en", "de") != first
+
+
+def test_zstd_is_read_in_every_kind_of_text(tmp_path: Path) -> None:
+    import pyarrow
+
+    def packed(name: str, text: str) -> str:
+        with pyarrow.CompressedOutputStream(str(tmp_path / name), "zstd") as stream:
+            stream.write(text.encode())
+        return str(tmp_path / name)
+
+    assert read(tsv=packed("a.tsv.zst", "day\tTag\n")) == [corpus.Pair("day", "Tag")]
+    assert read_text(Path(packed("mono.zst", "one\ntwo\n"))) == ["one", "two"]
+
+
 def test_missing_files_and_folders(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file: .*nothing"):
         read(files=(str(tmp_path / "nothing"), str(tmp_path / "nothing")))
@@ -131,7 +159,20 @@ def test_identity_is_the_content_not_the_path(tmp_path: Path) -> None:
 def test_every_kind_of_corpus_is_in_the_table() -> None:
     assert corpus.KINDS.keys() == set(CORPUS_KINDS)
     fields = {field.name for field in dataclasses.fields(CorpusConfig)}
-    assert fields - {"name", "split", "revision", "weight"} == set(CORPUS_KINDS)
+    others = {
+        "name",
+        "split",
+        "revision",
+        "weight",
+        "columns",
+        "version",
+        "tmx_tags",
+        "filters",
+        "tag",
+        "alignments",
+        "augment",
+    }
+    assert fields - others == set(CORPUS_KINDS)
 
 
 def test_tables_of_spreadsheets(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -145,7 +186,7 @@ def test_tables_of_spreadsheets(tmp_path: Path, caplog: pytest.LogCaptureFixture
     refused("one;eins\r\n", "line 1 has 1 columns; expected .* by one tab; if it is CSV, save it with tabs")
     refused('a\tb\n"one\r\n two"\teins\r\n', "line 2 has 1 columns; .*; a field in quotes seems to have a line break")
     refused("de\ten\neins\tone\n", "by its first line it has de before en; swap its columns")
-    refused("a\tb\tc\n", "line 1 has 3 columns; expected source and target, separated by one tab$")
+    refused("a\tb\tc\n", "line 1 has 3 columns; expected source and target, separated by one tab; if others")
     path.write_text('EN\tDE\n"say ""hi"""\tb\n', encoding="utf-8-sig")
     for _ in range(2):
         assert read(tsv=str(path)) == [("EN", "DE"), ('"say ""hi"""', "b")]

@@ -261,7 +261,7 @@ def test_marks_of_joined_files_do_not_pile_up(tmp_path: Path) -> None:
     [
         (
             b'<?xml version="1.0"?>\n<tmx version="1.4">\n',
-            "an XML document (perhaps TMX); convert it to two text files",
+            "an XML document (perhaps TMX); give TMX with data.*.tmx, or convert it to two text files",
         ),
         (b'<srcset setid="newstest2014" srclang="any">\n', "an SGML document (perhaps a test set of WMT); extract its"),
         (b"<!-- saved -->\n<head>\n", "an HTML page"),

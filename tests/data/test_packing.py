@@ -52,7 +52,7 @@ def pairs_of(batch: PackedBatch, tok: Tokenizer) -> list[tuple[list[int], list[i
     return found
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     lengths=st.lists(st.tuples(st.integers(1, 90), st.integers(1, 90)), min_size=1, max_size=60),
     slots=st.sampled_from([256, 512, 1024]),

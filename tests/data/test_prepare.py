@@ -12,9 +12,11 @@ from transformer import config_file
 from transformer.config import Config
 from transformer.data import corpus
 from transformer.data.dataset import Dataset
-from transformer.data.prepare import _sample, find_or_learn_tokenizer, prepare_pairs
+from transformer.data.prepare import find_or_learn_tokenizer, prepare_pairs
+from transformer.data.sample import Sample
 from transformer.data.tokenizer import Tokenizer
 from transformer.errors import DataError
+from transformer.system.progress_bar import ProgressBar
 
 
 def with_pairs(tiny: Config, folder: Path, pairs: list[corpus.Pair], *overrides: str) -> Config:
@@ -123,14 +125,19 @@ def test_corpora_keep_their_weights(tiny: Config, tok: Tokenizer, tmp_path: Path
 
 def test_the_sample_is_random_ordered_and_has_the_requested_size() -> None:
     pairs = [corpus.Pair(str(i), "") for i in range(1000)]
-    sample, total = _sample(iter(pairs), 100, 1)
+
+    def drawn(size: int, seed: int) -> Sample:
+        return Sample(lambda: iter(pairs), size, seed, ProgressBar("reading"))
+
+    sample = drawn(100, 1)
     numbers = [int(pair.source) for pair in sample]
-    assert total == 1000
+    assert sample.total == 1000
     assert numbers == sorted(set(numbers))
-    assert len(numbers) == 100
+    assert len(numbers) == len(sample) == 100
     assert 350 < sum(numbers) / 100 < 650
-    assert _sample(iter(pairs), 100, 1)[0] == sample != _sample(iter(pairs), 100, 2)[0]
-    assert _sample(iter(pairs), 5000, 1)[0] == pairs
+    assert list(sample) == list(drawn(100, 1)) == list(sample) != list(drawn(100, 2))
+    assert list(drawn(5000, 1)) == pairs
+    assert numbers[:8] == [6, 9, 12, 19, 22, 23, 34, 55]  # as in version 0.6.0: old vocabularies are found again
 
 
 def test_the_tokenizer_is_cached(tiny: Config, tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_what_is_learned_comes_out_again(kind: str, byte_fallback: bool, normali
 
 
 @pytest.mark.parametrize("normalization", ["nfc", "identity"])
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.one_of(st.text(max_size=20), st.sampled_from(LINES), st.sampled_from(ignorable())), max_size=5))
 def test_any_text_comes_out_as_the_rule_says(normalization: str, parts: list[str]) -> None:
     """Bytes spell what the vocabulary has never seen."""

@@ -98,7 +98,7 @@ ODD = [
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.one_of(st.text(max_size=30), st.sampled_from(ODD), st.text("one two three\u2581", max_size=40))))
 def test_encoding_many_texts_equals_encoding_each(kind: Literal["bpe", "unigram"], texts: list[str]) -> None:
     tok = _made(kind)

@@ -24,7 +24,7 @@ def changed(translator: Translator, **decode: Any) -> Translator:
     return make_translator(translator.model, translator.tokenizer, cfg, translator.max_length, CPU)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(TEXT, min_size=1, max_size=6))
 def test_pairwise_chrf_is_sacrebleus(texts: list[str]) -> None:
     ours, theirs = pairwise_chrf(texts), CHRF()

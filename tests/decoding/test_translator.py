@@ -14,8 +14,9 @@ from support.toy import CPU, toy_pairs
 
 from transformer.decoding import search
 from transformer.decoding.int8.build import library
+from transformer.decoding.parts import Translation
 from transformer.decoding.pieces import PieceDecoder
-from transformer.decoding.translator import Translation, Translator, make_translator, shown
+from transformer.decoding.translator import Translator, make_translator, shown
 from transformer.errors import ConfigError, DataError
 from transformer.system import progress_bar
 

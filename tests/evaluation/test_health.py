@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from transformer.data.scripts import script_of, scripts_of_language
 from transformer.errors import DataError
 from transformer.evaluation.faults import loop
 from transformer.evaluation.health import KINDS, check_outputs
-from transformer.evaluation.scripts import script_of, scripts_of_language
 
 PLAIN = ("The cat sleeps on the mat and the dog is very happy today.", "Die Katze schläft, der Hund ist froh.")
 BAD = [
@@ -160,7 +160,7 @@ def test_numbers_of_lines_that_differ() -> None:
 LINES = st.text('0127.,:/%- ٣४apm.hUr()[]<>{}@&"«»▁é你🙂xX', max_size=25)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(LINES, LINES, LINES, st.sampled_from(["de", "zh", "ar"]))
 def test_any_text_can_be_checked(source: str, translation: str, reference: str, target: str) -> None:
     for finding in check_outputs([source], [translation], [[reference]], "en", target):

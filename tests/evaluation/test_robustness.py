@@ -81,7 +81,7 @@ def test_short_lines_have_no_typos_and_long_lines_have_several() -> None:
     assert sum(a != b for a, b in zip(words.split(), typos(words).split(), strict=True)) > 5
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.text(max_size=60), st.sampled_from(["de", "tr", "zh", ""]))
 def test_any_text_can_be_varied(text: str, language: str) -> None:
     assert "".join(characters(text)) == text

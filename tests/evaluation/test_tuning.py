@@ -15,7 +15,8 @@ from transformer import config_file
 from transformer.cli.main import parse
 from transformer.data.corpus import Pair
 from transformer.decoding.loading import load_translator
-from transformer.decoding.translator import Translation, Translator, with_settings
+from transformer.decoding.parts import Translation
+from transformer.decoding.translator import Translator, with_settings
 from transformer.errors import ConfigError, DataError
 from transformer.evaluation.metrics import score_corpus
 from transformer.evaluation.tuning import Grid, Trial, check_held_out, evenly, tune

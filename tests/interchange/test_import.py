@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import sys
@@ -50,6 +51,10 @@ def test_a_marian_model_of_hugging_face_becomes_a_run(tmp_path: Path) -> None:
     assert "Hugging Face transformers: en to de, 2+2 layers of width 32" in done.out.decode()
     assert "checked equal: transformers 5" in done.out.decode()
     run = open_run(tmp_path / "run")
+    card = (run.path / "README.md").read_text(encoding="utf-8")
+    assert "## Origin" in card
+    assert "## Scores" not in card
+    assert f"Imported from {tmp_path / 'theirs'} (Hugging Face transformers); checked equal: transformers" in card
     model, used = load_model(run)
     assert (run.config.model.decoder_start, run.config.model.output_bias, used.name) == ("zero", True, "step-00000000")
     same_logits(theirs, model, 0)
@@ -314,6 +319,23 @@ def test_one_matrix_for_two_vocabularies_is_refused(theirs: Path, tmp_path: Path
     (theirs / "target_vocab.json").write_text(json.dumps(turned))
     done = main("import", theirs, tmp_path / "run")
     assert last_line_has("is a model that this package cannot have: model.tied: all needs one vocabulary", done.err)
+
+
+@pytest.mark.parametrize("command", ["import", "export"])
+def test_a_full_disk_is_said_of_the_folder_that_is_written(
+    shared_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("transformer.interchange.sources.opened", full)
+    monkeypatch.setattr("transformer.interchange.export.export_run", full)
+    how = ["--to", "marian"] if command == "export" else []
+    done = main(command, shared_run, tmp_path / "new", *how)
+    assert (done.code, done.out) == (1, b"")
+    assert done.err.count("\n") == 1
+    assert str(tmp_path / "new") in done.err
+    assert "No space left on device" in done.err
 
 
 def test_a_name_on_the_hub_is_downloaded(theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

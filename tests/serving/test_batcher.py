@@ -70,6 +70,30 @@ def test_clients_share_batches_and_take_turns(model: Model, batcher: Batcher) ->
     assert model.batches[1:] == [[1, 7, 2, 3], [4, 5, 6]]
 
 
+def test_the_parts_of_a_long_item_take_turns_with_the_items_of_others(model: Model, batcher: Batcher) -> None:
+    """Each number is cut into ones. A long one holds up nobody, and gets its own parts back, in their order."""
+    sums = model.task._replace(
+        name="sum", cut=lambda items: [list(range(item)) for item in items], join=lambda parts, found: (parts, found)
+    )
+    hold(model, batcher)
+    long = batcher.submit(sums, [6, 0, 2], "a")
+    short, empty = batcher.submit(sums, [1], "b"), batcher.submit(sums, [0], "c")
+    model.free.set()
+    doubles = [(list(range(n)), [2 * part for part in range(n)]) for n in range(7)]
+    assert long.result(5) == [doubles[6], doubles[0], doubles[2]]
+    assert (short.result(5), empty.result(5)) == ([doubles[1]], [doubles[0]])
+    assert model.batches[1:] == [[0, 0, 1, 2], [3, 4, 5, 0], [1]]
+    assert batcher.waiting == 0
+
+
+def test_a_fault_in_joining_fails_its_request_only(model: Model, batcher: Batcher, said: list[str]) -> None:
+    broken = model.task._replace(join=lambda parts, found: found[1])
+    with pytest.raises(IndexError):
+        batcher.submit(broken, [1], "a").result(5)
+    assert batcher.submit(model.task, [1], "a").result(5) == [2]
+    assert (batcher.waiting, said) == (0, ["a request failed"])
+
+
 def test_a_batch_has_one_task_and_none_is_forgotten(model: Model, batcher: Batcher) -> None:
     hold(model, batcher)
     answers = [batcher.submit(model.other if i % 2 else model.task, [i, i], "a") for i in range(9)]

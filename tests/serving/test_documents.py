@@ -37,6 +37,8 @@ PARTS = (
         "</code>",
         "<style>",
         "</style>",
+        "<pre>",
+        "</pre>",
         "<?x?>",
         "</>",
         "<!doctype html>",
@@ -87,6 +89,12 @@ def test_text_without_changes_is_the_same(text: str) -> None:
 )
 def test_text_of_html_is_translated(text: str, translated: str) -> None:
     assert upper(read_html(text)) == translated
+
+
+def test_lines_of_preformatted_text_stay_lines() -> None:
+    document = read_html("<p>a\nb</p><pre>c\n  d &amp; e\n\nf</pre></pre>g\nh")
+    assert document.lines == ["a\nb", "c", "d & e", "f", "g\nh"]
+    assert upper(document) == "<p>A\nB</p><pre>C\n  D &amp; E\n\nF</pre></pre>G\nH"
 
 
 def test_a_translation_cannot_make_tags() -> None:

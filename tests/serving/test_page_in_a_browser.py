@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,21 +12,8 @@ from support.served import Server, Shouter, engine_of, served
 from transformer.decoding.translator import Translator
 from transformer.serving.limits import Limits
 
-playwright = pytest.importorskip("playwright.sync_api", reason="browser tests need the package playwright")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-if CHROMIUM is None:
-    pytest.skip("there is no chromium", allow_module_level=True)
-
 PHONE, WIDE = 360, 1280
 STRANGE = "<b>seven</b> & <script>hacked = 1</script>"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ import pytest
 
 pytest.importorskip("starlette", reason="serving needs the extra [serve]")
 
-from transformer.decoding.translator import Translation, Translator
+from transformer.decoding.parts import Translation
+from transformer.decoding.translator import Translator
 from transformer.errors import DataError
 from transformer.serving.app import make_app
 from transformer.serving.batcher import Task, start_batcher

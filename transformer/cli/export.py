@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
     """Export the model, print where to and what was checked, and push it."""
     from transformer.interchange.push import check_name
 
+    args.destination = str(args.folder)  # for an OSError without a file name
     if args.push is None and (args.yes or args.private):
         raise ConfigError("--yes and --private are for --push NAME")
     if args.push is not None:

@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from transformer.interchange.importing import import_model
     from transformer.interchange.sources import opened
 
+    args.destination = str(args.folder)  # for an OSError without a file name
     languages = tuple(args.languages) if args.languages else None
     with opened(args.source) as (path, root):
         made = import_model(path, args.folder, languages, args.tag, args.source, root)

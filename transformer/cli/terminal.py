@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import io
 import logging
 import os
@@ -55,7 +56,7 @@ def is_utf8() -> bool:
 
 def discard_output() -> None:
     """Discard what Python flushes to standard output at exit."""
-    if sys.stdout is not None:
+    with contextlib.suppress(AttributeError, io.UnsupportedOperation):  # there is no output, or it is no file
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -32,7 +32,8 @@ from transformer.system.signals import exit_on_signals
 
 if TYPE_CHECKING:
     from transformer.cli.arguments import Fellows
-    from transformer.decoding.translator import Translation, Translator
+    from transformer.decoding.parts import Translation
+    from transformer.decoding.translator import Translator
     from transformer.runs.run import Run
     from transformer.system.distributed import Ranks
 
@@ -67,6 +68,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scores", action="store_true", help="print the score and a tab before each translation")
     parser.add_argument(
         "--prefix", type=as_path, metavar="FILE", help="forced beginnings of the translations, one per input line"
+    )
+    parser.add_argument(
+        "--tags", action="store_true", help="carry tags such as <b> over to the words that stand for those in them"
+    )
+    parser.add_argument(
+        "--alignments",
+        type=as_path,
+        metavar="FILE",
+        help="write the numbers of aligned words, such as 0-0 1-2, of each line of the output",
     )
     parser.add_argument(
         "--glossary", type=as_path, metavar="FILE", help="terms to translate as given: source<TAB>target on each line"
@@ -144,11 +154,38 @@ def _translate(
         if typed:
             hint("Type the text to translate, one sentence per line; end with Ctrl-D.")
         show = shown if output is None and sys.stdout.isatty() else str
-        lines = map(annotate, _text_lines(source, "input"))
-        for found in _stream(translator, lines, args.nbest, prefixes, fellows and fellows[0]):
-            out.write(show(_format(found, args)).encode("utf-8"))
-            out.flush()
+        lines, ranks = _text_lines(source, "input"), fellows and fellows[0]
+        with _carried(opened, translator, lines, args) as (lines, carry):
+            for found in _stream(translator, map(annotate, lines), args.nbest, prefixes, ranks):
+                out.write(show(_format(carry(found), args)).encode("utf-8"))
+                out.flush()
     return 0
+
+
+Carry = Callable[[list["Translation"]], list["Translation"]]
+
+
+@contextlib.contextmanager
+def _carried(
+    run: Run, translator: Translator, lines: Iterator[str], args: argparse.Namespace
+) -> Iterator[tuple[Iterator[str], Carry]]:
+    """Yield the lines to translate, and what carries their tags over and writes their alignments, where asked for."""
+    if not args.tags and args.alignments is None:
+        yield lines, lambda found: found
+        return
+    from transformer.decoding.carrying import Carrier
+
+    carrier = Carrier(translator, run.config.train.guided_alignment > 0, args.tags)
+    with open_output(args.alignments) if args.alignments is not None else contextlib.nullcontext() as file:
+
+        def carry(found: list[Translation]) -> list[Translation]:
+            carried, links = carrier.carry(found)
+            if file is not None:
+                rows = [" ".join(map(str, each)) + "\n" for each in links]
+                file.write("".join(rows + ["\n"] * (args.nbest - len(rows))).encode())
+            return carried
+
+        yield carrier.read(lines), carry
 
 
 def _annotation(opened: Run, args: argparse.Namespace) -> Callable[[str], str]:

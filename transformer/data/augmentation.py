@@ -83,7 +83,7 @@ class Augmenter:
     def augment(self, pairs: Ints, source: Ragged, target: Ragged, epoch: int) -> tuple[Ragged, Ragged]:
         """Return the ids of these pairs in this epoch, given those that they have. Most stay as they are."""
         keys = self.keys(pairs, epoch)
-        corpora = np.searchsorted(self._ends, pairs, "right")
+        corpora = self._corpora(pairs)
         wanted = self._wanted(keys, corpora)
         chosen = np.flatnonzero(wanted.any(0))
         chosen = chosen[[self._known(source[i], target[i]) for i in chosen.tolist()]] if len(chosen) else chosen
@@ -104,6 +104,13 @@ class Augmenter:
             news[1].append(target_text)
         flat = self.tok.encode_pairs(*news)
         return self._put(flat, chosen, source, target)
+
+    def touches(self, pairs: Ints, epoch: int) -> NDArray[np.bool_]:
+        """Return which of these pairs may be changed in this epoch."""
+        return np.asarray(self._wanted(self.keys(pairs, epoch), self._corpora(pairs)).any(0))
+
+    def _corpora(self, pairs: Ints) -> Ints:
+        return np.asarray(np.searchsorted(self._ends, pairs, "right"))
 
     def keys(self, pairs: Ints, epoch: int) -> Ints:
         """Return a number of 64 bits for each pair in this epoch."""

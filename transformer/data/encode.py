@@ -7,6 +7,7 @@ each begins (`source.starts`, `target.starts`). `rows` lists the pairs that pass
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -15,21 +16,26 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from transformer.config import Config
 from transformer.data import corpus
+from transformer.data.alignments import links_of
 from transformer.data.dataset import FORMAT, offsets
+from transformer.data.digests import Digests
+from transformer.data.filters import FINDINGS, FilteredPairs
 from transformer.data.tokenizer import Flat, Tokenizer, with_tag_of_corpus
-from transformer.data_config import CorpusConfig, DataConfig
+from transformer.data_config import DataConfig
 from transformer.errors import DataError
 
 CHUNK = 4_000
 """Number of pairs that a thread encodes at a time."""
 
+REASONS = ("empty", "too long", "ratio", "undecodable")
+"""Why a pair is not usable, besides what filters find."""
 MUCH_UNKNOWN = 0.01
 """Share of the pieces of a side above which unknown ones are a warning. Not measured."""
 Ints = NDArray[Any]
@@ -52,6 +58,8 @@ class _Encoded(NamedTuple):
     digests: Ints
     """64-bit hashes of the two sides of each pair, of shape (pairs, 2)."""
     dropped: Counter[str]
+    links: tuple[Ints, Ints]
+    """The links between words, as `source` has its ids: source word, target word, and so on."""
     pieces: Counter[str]
     """The pieces of each side, and those among them that stand for characters that the vocabulary lacks."""
 
@@ -59,51 +67,79 @@ class _Encoded(NamedTuple):
 def encode_corpora(cfg: Config, tok: Tokenizer, held_out: set[int], folder: Path) -> None:
     """Read, encode and filter the training corpora into `folder`; `held_out` are hashes of validation and test text."""
     counts: list[dict[str, Any]] = []
-    digests: list[Ints] = []
-    lengths: tuple[list[Ints], list[Ints]] = ([], [])
+    aligned = any(each.alignments for each in cfg.data.train) and cfg.train.guided_alignment > 0
+    notes: dict[str, list[dict[str, Any]]] = {"examples": [], "origins": []}
     with (
-        (folder / "source.ids").open("wb") as source,
-        (folder / "target.ids").open("wb") as target,
+        _Side(folder, "source") as source,
+        _Side(folder, "target") as target,
+        _Side(folder, "links") if aligned else contextlib.nullcontext() as links,
+        Digests(folder) as digests,
         corpus.reading("encoding the training text", cfg.data.train) as bar,
     ):
         for each in cfg.data.train:
             dropped: Counter[str] = Counter()
             pieces: Counter[str] = Counter()
-            kept = 0
-            for chunk in _encoded(each, cfg.data, tok):
-                bar.advance(len(chunk.digests) + chunk.dropped.total())
+            kept = seen = 0
+            pairs = FilteredPairs(each, cfg.data.source, cfg.data.target, cfg.data.undecodable == "drop", aligned)
+            for chunk in _encoded(iter(pairs), cfg.data, tok, each.tag):
+                bar.advance(len(chunk.digests) + chunk.dropped.total() + pairs.dropped.total() - seen)
+                seen = pairs.dropped.total()
                 dropped.update(chunk.dropped)
                 pieces.update(chunk.pieces)
                 kept += len(chunk.digests)
-                digests.append(chunk.digests)
-                for side, stream, into in zip((chunk.source, chunk.target), (source, target), lengths, strict=True):
-                    _write(side[0], stream)
-                    into.append(np.diff(side[1]))
-            read = kept + dropped.total()
-            counts.append({"name": corpus.title(each), "read": read, "usable": kept, **dropped, **pieces})
-            log.info("%s: %s", corpus.title(each), _counts(counts[-1]))
-    _finish(folder, cfg.data, counts, np.concatenate([np.zeros((0, 2), np.uint64), *digests]), lengths, held_out)
+                digests.add(chunk.digests)
+                source.add(*chunk.source)
+                target.add(*chunk.target)
+                if links is not None:
+                    links.add(*chunk.links)
+            dropped += pairs.dropped
+            read, name = kept + dropped.total(), corpus.title(each)
+            counts.append({"name": name, "read": read, "usable": kept, **dropped, **pieces})
+            log.info("%s: %s", name, _counts(counts[-1]))
+            notes["examples"] += pairs.log_examples(name)
+            if facts := corpus.origin(each, cfg.data.source, cfg.data.target):
+                notes["origins"].append({"corpus": name, **facts})
+        dtype = source.dtype if source.ids else np.dtype(np.uint16)
+        more = {key: value for key, value in notes.items() if value}
+        _finish(folder, cfg.data, counts, digests, held_out, {"format": FORMAT, "dtype": dtype.name}, more)
+
+
+class _Side:
+    """Writes the ids of one side of all pairs, and where each text begins. Used as a context manager."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._files = (folder / f"{name}.ids").open("wb"), (folder / f"{name}.starts").open("wb")
+        self._files[1].write(bytes(8))  # the first text begins at 0
+        self.ids = 0
+        """Number of ids so far."""
+        self.dtype = np.dtype(np.uint16)
+
+    def __enter__(self) -> _Side:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files:
+            file.close()
+
+    def add(self, ids: Ints, starts: Ints) -> None:
+        """Write some texts: their ids, and the start of each, followed by the end of the last one."""
+        for array, file in zip((ids, starts[1:] + self.ids), self._files, strict=True):
+            file.write(np.ascontiguousarray(array).data)
+        self.ids += len(ids)
+        self.dtype = ids.dtype
 
 
 def _finish(
     folder: Path,
     data: DataConfig,
     counts: list[dict[str, Any]],
-    digests: Ints,
-    lengths: tuple[list[Ints], list[Ints]],
+    digests: Digests,
     held_out: set[int],
+    form: dict[str, Any],
+    notes: dict[str, Any],
 ) -> None:
     """Find duplicates and overlap by the hashes, and write the remaining files of the dataset."""
-    for name, side in zip(("source", "target"), lengths, strict=True):
-        starts = np.cumsum(np.concatenate([np.zeros(1, np.int64), *side]))
-        _write(starts, folder / f"{name}.starts")
-    pair_digests = digests[:, 0] * np.uint64(0x9E3779B97F4A7C15) + digests[:, 1]
-    first = np.zeros(len(digests), bool)
-    first[np.unique(pair_digests, return_index=True)[1]] = True
-    held_out_hashes = np.array(list(held_out), np.int64).view(np.uint64)
-    known = np.zeros(len(digests), bool)
-    for column in (0, 1):
-        known |= np.isin(digests[:, column], held_out_hashes)
+    first, known = digests.first(), digests.known(held_out)
     good = np.ones(len(digests), bool)
     if data.duplicates == "drop":
         good &= first
@@ -113,7 +149,7 @@ def _finish(
     for count, start, end in zip(counts, ends, ends[1:], strict=False):
         count["duplicates"], count["overlap"] = int((~first[start:end]).sum()), int(known[start:end].sum())
         count["pairs"] = int(good[start:end].sum())
-    _write(np.flatnonzero(good).astype(np.int64), folder / "rows")
+    (folder / "rows").write_bytes(np.flatnonzero(good).astype(np.int64).data)
     total = int(good.sum())
     for what, number, setting in (
         ("are duplicates of others", int((~first).sum()), data.duplicates),
@@ -124,25 +160,19 @@ def _finish(
     if total == 0:
         raise DataError("no training pair is left: " + "; ".join(f"{c['name']}: {_counts(c)}" for c in counts))
     report = {"pairs": total, "corpora": counts, "duplicates": data.duplicates, "overlap": data.overlap}
-    width = "uint16" if (folder / "source.ids").stat().st_size == 0 else _width(folder, lengths)
-    (folder / "prepared.json").write_text(json.dumps({"format": FORMAT, "dtype": width, **report}, indent=1) + "\n")
+    (folder / "prepared.json").write_text(json.dumps({**form, **report, **notes}, indent=1) + "\n")
 
 
-def _width(folder: Path, lengths: tuple[list[Ints], list[Ints]]) -> str:
-    """Return the dtype in which the ids were written."""
-    bytes_each = (folder / "source.ids").stat().st_size // int(sum(part.sum() for part in lengths[0]))
-    return {2: "uint16", 4: "uint32"}[bytes_each]
-
-
-def _encoded(each: CorpusConfig, data: DataConfig, tok: Tokenizer) -> Iterator[_Encoded]:
+def _encoded(
+    pairs: Iterator[corpus.Pair | None], data: DataConfig, tok: Tokenizer, tag: str | None
+) -> Iterator[_Encoded]:
     """Yield the encoded chunks of a corpus in order. Threads encode in parallel, a few chunks ahead."""
-    pairs = corpus.read_pairs(each, data.source, data.target, data.undecodable == "drop")
     threads = max(1, min(8, os.cpu_count() or 1))
     waiting: deque[Future[_Encoded]] = deque()
     pool = ThreadPoolExecutor(threads)
     try:
         while chunk := list(islice(pairs, CHUNK)):
-            waiting.append(pool.submit(_encode, chunk, data, tok, each.tag))
+            waiting.append(pool.submit(_encode, chunk, data, tok, tag))
             if len(waiting) > 2 * threads:
                 yield waiting.popleft().result()
         while waiting:
@@ -176,19 +206,16 @@ def _encode(chunk: list[corpus.Pair | None], data: DataConfig, tok: Tokenizer, t
         offsets(Flat(side.ids[np.repeat(good, side.lengths)].astype(dtype), side.lengths[good]))
         for side in (source, target)
     )
-    return _Encoded(left, right, hashes.view(np.uint64).reshape(-1, 2)[good], +dropped, pieces)
-
-
-def _write(array: Ints, into: BinaryIO | Path) -> None:
-    if isinstance(into, Path):
-        into.write_bytes(np.ascontiguousarray(array).data)
-    else:
-        into.write(np.ascontiguousarray(array).data)
+    links = links_of(pairs, clean, tok.source_prefix).take(np.flatnonzero(good))
+    if aligned := int((links.lengths_R > 0).sum()):
+        pieces["aligned pairs"] = aligned
+    between = offsets(Flat(links.flat().astype(np.uint16), links.lengths_R))
+    return _Encoded(left, right, hashes.view(np.uint64).reshape(-1, 2)[good], +dropped, between, pieces)
 
 
 def _counts(count: dict[str, Any]) -> str:
     """Return the counts of one corpus as text."""
-    left_out = {key: count[key] for key in ("empty", "too long", "ratio", "undecodable") if count.get(key)}
+    left_out = {key: count[key] for key in (*REASONS, *FINDINGS) if count.get(key)}
     words = [f"{with_commas(count['usable'])} of {with_commas(count['read'])} pairs usable"]
     return ", ".join(words + [f"{with_commas(n)} {key}" for key, n in left_out.items()])
 

@@ -53,7 +53,12 @@ AS_TEXT = "save it as plain text in UTF-8"
 TABLE = "give tables with data.*.parquet or data.*.json"
 MODEL = "it holds no text"
 SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
-    (0, b"PK\x03\x04", "a zip archive (perhaps docx, xlsx or odt)", f"{UNPACK}, or {AS_TEXT}"),
+    (
+        0,
+        b"PK\x03\x04",
+        "a zip archive (perhaps docx, xlsx or odt)",
+        f"{UNPACK}, or {AS_TEXT}, or give an archive with data.*.zip",
+    ),
     (0, b"PK\x05\x06", "an empty zip archive", UNPACK),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", UNPACK),
     (0, b"Rar!\x1a\x07", "a RAR archive", UNPACK),
@@ -112,17 +117,18 @@ MARKS = (
 )
 
 
-def open_text(stream: Any, name: str) -> io.BufferedReader:
+def open_text(stream: Any, name: str, any_encoding: bool = False) -> io.BufferedReader:
     """Return a stream of text, decompressed. `stream` is at its start; it may be a pipe.
 
-    Raises DataError with the format's name if the bytes are not text.
+    Raises DataError with the format's name if the bytes are not text in UTF-8, or, with `any_encoding`, not text.
     """
     for _ in range(DEEPEST + 1):
         try:
             head, stream = _peek(stream)
         except DAMAGE as error:
             raise unreadable(name, error) from None
-        refuse(head, name)
+        if not (any_encoding and (_unmarked(head) or any(head.startswith(mark) for mark, _ in MARKS))):
+            refuse(head, name)
         opener = _opener(head)
         if opener is None:
             return stream
@@ -174,7 +180,7 @@ def markup(head: bytes) -> tuple[str, str] | None:
     """Return the name of a format that is text but does not hold a sentence a line, with advice; else None."""
     start = head.removeprefix(codecs.BOM_UTF8).lstrip().lower()
     if start.startswith((b"<?xml", b"<tmx", b"<!doctype tmx")):
-        return "an XML document (perhaps TMX)", "convert it to two text files or a table"
+        return "an XML document (perhaps TMX)", "give TMX with data.*.tmx, or convert it to two text files or a table"
     if SGML.match(start):
         return "an SGML document (perhaps a test set of WMT)", "extract its text, for example with sacrebleu"
     if HTML.match(start):

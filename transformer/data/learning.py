@@ -6,7 +6,7 @@ import io
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import sentencepiece
@@ -20,12 +20,23 @@ MERGES = re.compile(r"merges=(\d+)")
 """In what SentencePiece logs while it learns BPE: the merges so far, of which each makes a piece."""
 
 
-def learn_model(texts: Sequence[str], settings: Mapping[str, Any]) -> bytes:
+class Again:
+    """Texts that are read anew each time, so that they need no memory."""
+
+    def __init__(self, read: Callable[[], Iterator[str]]) -> None:
+        self._read = read
+
+    def __iter__(self) -> Iterator[str]:
+        return self._read()
+
+
+def learn_model(texts: Iterable[str], settings: Mapping[str, Any]) -> bytes:
     """Return the serialized model that SentencePiece learns from these texts. `settings` are plain values.
 
-    Raises RuntimeError with SentencePiece's reason if it cannot.
+    `texts` is no iterator, as it may be read several times. Raises RuntimeError with SentencePiece's reason if it
+    cannot.
     """
-    if sum(map(len, texts)) <= SMALL:
+    if _are_few(texts):
         return _learn(texts, settings)
     bpe = settings["model_type"] == "bpe"
     shown = ProgressBar("learning the vocabulary", settings["vocab_size"] if bpe else None, "pieces")
@@ -42,6 +53,15 @@ def learn_model(texts: Sequence[str], settings: Mapping[str, Any]) -> bytes:
         raise RuntimeError(str(error)) from None
     except NoChildError:
         return _learn(texts, settings)
+
+
+def _are_few(texts: Iterable[str]) -> bool:
+    total = 0
+    for text in texts:
+        total += len(text)
+        if total > SMALL:
+            return False
+    return True
 
 
 def _learn(texts: Iterable[str], settings: Mapping[str, Any]) -> bytes:

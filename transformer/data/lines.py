@@ -85,12 +85,17 @@ def read_lines(path: Path) -> Iterator[str | None]:
     Raises DataError if it is not text with a sentence a line.
     """
     with open_bytes(path) as stream:
-        head = stream.peek(HEAD)[:HEAD]
-        if found := markup(head):
-            raise DataError(f"{path} is {found[0]}; {found[1]}")
-        if b"\n" not in head and head.count(b"\r") > 1:
-            raise DataError(f"{path}: its lines end with CR alone; convert it, for example with: tr '\\r' '\\n'")
-        yield from decode_lines(raw_lines(stream, str(path)), str(path))
+        yield from lines_of(stream, str(path))
+
+
+def lines_of(stream: io.BufferedReader, name: str) -> Iterator[str | None]:
+    """Yield the lines of a stream that `open_text` has returned, as `read_lines` does."""
+    head = stream.peek(HEAD)[:HEAD]
+    if found := markup(head):
+        raise DataError(f"{name} is {found[0]}; {found[1]}")
+    if b"\n" not in head and head.count(b"\r") > 1:
+        raise DataError(f"{name}: its lines end with CR alone; convert it, for example with: tr '\\r' '\\n'")
+    yield from decode_lines(raw_lines(stream, name), name)
 
 
 def read_text(path: Path) -> list[str]:
@@ -156,14 +161,14 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def open_bytes(path: Path) -> io.BufferedReader:
+def open_bytes(path: Path, any_encoding: bool = False) -> io.BufferedReader:
     """Open a file for reading its decompressed bytes. Formats are known by the first bytes, not by the name.
 
-    Raises DataError if it is not text.
+    Raises DataError if it is not text in UTF-8; with `any_encoding`, the caller finds that out.
     """
     plain = open_plain(path)
     try:
-        return open_text(plain, str(path))
+        return open_text(plain, str(path), any_encoding)
     except DataError:
         plain.close()
         raise

@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -22,11 +21,15 @@ from transformer.data.corpus import Pair
 from transformer.data.dataset import FORMAT, Dataset, open_dataset
 from transformer.data.encode import encode_corpora, log_unknown, text_hashes, with_commas
 from transformer.data.extending import extended
+from transformer.data.filters import FilteredPairs, filters_identity
+from transformer.data.lines import sha256
 from transformer.data.placeholders import TERM_MARKS
+from transformer.data.sample import Sample
 from transformer.data.tags import with_tag
 from transformer.data.tokenizer import Tokenizer, learn_tokenizer, load_tokenizer, reads_whole
 from transformer.data_config import CorpusConfig, DataConfig
 from transformer.errors import ConfigError, DataError
+from transformer.paths import expanded
 
 NEWER = ("user_symbols", "split_digits", "vocab_multiple", "placeholders")
 """Settings of the tokenizer that version 0.6 did not have."""
@@ -131,11 +134,10 @@ def find_or_learn_tokenizer(cfg: Config, cache: Path) -> Tokenizer:
     with _must_be_made(folder, "tokenizer") as missing:
         if not missing:
             return load_tokenizer(folder)
-        pairs = corpus.reading("reading the training text", cfg.data.train).over(_training_pairs(cfg.data))
-        sample, total = _sample(pairs, cfg.tokenizer.sample, cfg.train.seed)
+        sample = _sample(cfg)
         log.info(
             "tokenizer: learning %s pieces from %s of %s pairs",
-            *map(with_commas, (cfg.tokenizer.vocab_size, len(sample), total)),
+            *map(with_commas, (cfg.tokenizer.vocab_size, len(sample), sample.total)),
         )
         tags = dict.fromkeys(each.tag for each in cfg.data.train if each.tag is not None)
         tokenizer = learn_tokenizer(sample, cfg.tokenizer, [*tags, *marks.get("marks", ())])
@@ -163,8 +165,7 @@ def extend_tokenizer(cfg: Config, tok: Tokenizer, cache: Path) -> Tokenizer:
     folder = cache / f"tokenizer-{_fingerprint(settings)}"
     with hub.fixed_commits(), _must_be_made(folder, "tokenizer") as missing:
         if missing:
-            pairs = corpus.reading("reading the training text", cfg.data.train).over(_training_pairs(cfg.data))
-            sample, _ = _sample(pairs, cfg.tokenizer.sample, cfg.train.seed)
+            sample = list(_sample(cfg))
             made = extended(tok, [pair[0] for pair in sample], [pair[1] for pair in sample], cfg.tokenizer.extend)
             with atomic.new_folder(folder) as temporary:
                 made.save(temporary)
@@ -174,6 +175,12 @@ def extend_tokenizer(cfg: Config, tok: Tokenizer, cache: Path) -> Tokenizer:
         " and ".join(with_commas(b - a) for a, b in zip(tok.sizes, found.sizes, strict=True)),
     )
     return found
+
+
+def _sample(cfg: Config) -> Sample:
+    """Return the pairs that a vocabulary is learned from. Reads the training text."""
+    progress = corpus.reading("reading the training text", cfg.data.train)
+    return Sample(lambda: _training_pairs(cfg.data), cfg.tokenizer.sample, cfg.train.seed, progress)
 
 
 def prepare_pairs(cfg: Config, tokenizer: Tokenizer, held_out: Iterable[Pair], cache: Path) -> Dataset:
@@ -190,7 +197,12 @@ def prepare_pairs(cfg: Config, tokenizer: Tokenizer, held_out: Iterable[Pair], c
         "dropped with": held_out_digest if data.overlap == "drop" else None,
         **_text_identity(data),
     }
-    named = [corpus.former_identity(each) or now for each, now in zip(data.train, settings["corpora"], strict=True)]
+    if cfg.train.guided_alignment:
+        settings["alignments"] = [each.alignments and sha256(expanded(each.alignments)) for each in data.train]
+    named = [
+        {**former, **filters_identity(each)} if (former := corpus.former_identity(each)) else now
+        for each, now in zip(data.train, settings["corpora"], strict=True)
+    ]
     former = {**settings, "corpora": named}
     fingerprints = _fingerprint(settings), _fingerprint(former)  # without what changes only the report
     folder = cache / f"pairs-{_fingerprint({**settings, 'held': held_out_digest})}"
@@ -222,14 +234,15 @@ def _must_be_made(folder: Path, what: str) -> Iterator[bool]:
 
 def _training_pairs(data: DataConfig) -> Iterator[Pair]:
     for each in data.train:
-        drop = data.undecodable == "drop"
-        yield from (pair for pair in corpus.read_pairs(each, data.source, data.target, drop) if pair is not None)
+        pairs = FilteredPairs(each, data.source, data.target, data.undecodable == "drop")
+        yield from (pair for pair in pairs if pair is not None)
 
 
 def _text_identity(data: DataConfig) -> dict[str, Any]:
     """Return what decides the training text. Reads every local file."""
     languages = data.source, data.target
-    return {"corpora": [corpus.identity(each, *languages) for each in data.train], "languages": list(languages)}
+    corpora = [{**corpus.identity(each, *languages), **filters_identity(each)} for each in data.train]
+    return {"corpora": corpora, "languages": list(languages)}
 
 
 def digest_of_text(pairs: Iterable[Pair]) -> str:
@@ -240,21 +253,6 @@ def digest_of_text(pairs: Iterable[Pair]) -> str:
 
 def _fingerprint(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _sample(pairs: Iterable[Pair], size: int, seed: int) -> tuple[list[Pair], int]:
-    """Return `size` pairs at random, in the order read (reservoir sampling), and the number of all pairs."""
-    rng = random.Random(seed)
-    chosen: list[tuple[int, Pair]] = []
-    total = 0
-    for pair in pairs:
-        if total < size:
-            chosen.append((total, pair))
-        elif (place := int(rng.random() * (total + 1))) < size:
-            chosen[place] = (total, pair)
-        total += 1
-    chosen.sort(key=lambda item: item[0])
-    return [pair for _, pair in chosen], total
 
 
 def _digest(text: str) -> bytes:

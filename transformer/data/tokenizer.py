@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from transformer import atomic
 from transformer.config import Config, Normalization, TokenizerConfig
+from transformer.data.learning import Again
 from transformer.data.model_file import Outline, mark_prefix, read_outline
 from transformer.data.placeholders import TERM_MARKS, hide_in_both
 from transformer.data.placeholders import name as placeholder_name
@@ -189,40 +191,58 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 def learn_tokenizer(sample: Iterable[tuple[str, str]], cfg: TokenizerConfig, tags: Sequence[str] = ()) -> Tokenizer:
     """Learn a tokenizer from raw sentence pairs. The same pairs in the same order give the same bytes.
 
-    `tags` are those before source texts. Raises ConfigError if one of them or of `tokenizer.user_symbols` would not be
-    read as one piece.
+    A `sample` that is not an iterator is read anew for each model, and never held in memory. `tags` are those before
+    source texts. Raises ConfigError if one of them or of `tokenizer.user_symbols` would not be read as one piece.
     """
     if cfg.source_prefix and cfg.source_prefix not in tags:
         raise ConfigError(
             "tokenizer.source_prefix needs a vocabulary that has it: that of an imported model, by train.init_from, or "
             "one that is learned for a corpus with this tag"
         )
-    clean = text_rule(True, cfg.normalization == "nfc").learned
-    raw = list(sample)
-    pairs = [(clean(source), clean(target)) for source, target in raw]
+    pairs = list(sample) if isinstance(sample, Iterator) else sample
+    clean, forms = text_rule(True, cfg.normalization == "nfc").learned, _Forms()
+
+    def texts(*sides: int) -> Iterator[str]:
+        if 1 in sides:
+            forms.other = forms.all = 0  # of the last time that the texts are read
+        for pair in pairs:
+            for side in sides:
+                if side == 1:
+                    forms.note(pair[1])
+                yield clean(pair[side])
+
+    models = [
+        learn_vocabulary(Again(functools.partial(texts, *sides)), cfg, tags if 0 in sides else ())
+        for sides in ([(0, 1)] if cfg.joint else [(0,), (1,)])
+    ]
     if cfg.normalization == "nfc":
-        _warn_of_other_forms([target for _, target in raw])
-    if cfg.joint:
-        tok = Tokenizer(learn_vocabulary([text for pair in pairs for text in pair], cfg, tags))
-    else:
-        source = learn_vocabulary([source for source, _ in pairs], cfg, tags)
-        tok = Tokenizer(source, learn_vocabulary([target for _, target in pairs], cfg))
+        forms.warn()
+    tok = Tokenizer(*models)
     for symbol in (*map(placeholder_name, range(cfg.placeholders)), *(cfg.user_symbols or ())):
         if not (reads_whole(tok, symbol) and symbol in tok.pieces(tok.encode_target([symbol])[0])):
             raise ConfigError(f"tokenizer.user_symbols: the vocabulary does not read {symbol!r} as one piece")
     return tagged(tok, cfg.source_prefix or "")
 
 
-def _warn_of_other_forms(targets: list[str]) -> None:
-    """Log a warning if many target texts are not in the form in which the model will write."""
-    other = sum(not is_normalized("NFC", text) for text in targets)
-    if other > OTHER_FORMS * len(targets):
-        log.warning(
-            "%d of %d target texts are not in Unicode's composed form (NFC), but translations will be, and so differ "
-            "from such references; tokenizer.normalization=identity keeps text as it is",
-            other,
-            len(targets),
-        )
+class _Forms:
+    """Counts target texts that are not in the form in which the model will write."""
+
+    def __init__(self) -> None:
+        self.other = self.all = 0
+
+    def note(self, text: str) -> None:
+        self.all += 1
+        self.other += not is_normalized("NFC", text)
+
+    def warn(self) -> None:
+        """Log a warning if there are many."""
+        if self.other > OTHER_FORMS * self.all:
+            log.warning(
+                "%d of %d target texts are not in Unicode's composed form (NFC), but translations will be, and so "
+                "differ from such references; tokenizer.normalization=identity keeps text as it is",
+                self.other,
+                self.all,
+            )
 
 
 def unseen_characters(tok: Tokenizer, text: str, ids: Sequence[int]) -> str:

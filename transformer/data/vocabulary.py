@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from transformer.config import TokenizerConfig
-from transformer.data.learning import learn_model
+from transformer.data.learning import Again, learn_model
 from transformer.data.model_file import mark_cleaned, mark_placeholders, mark_tags, read_outline
 from transformer.data.model_pieces import CONTROL, LAST, Piece, with_more_pieces
 from transformer.data.placeholders import name
@@ -22,14 +22,14 @@ SPECIAL = re.compile("<(?=(?:pad|unk|/?s|0x[0-9A-F]{2})>)")
 TOO_MANY = re.compile(r"smaller than required_chars\. \d+ vs (\d+)")
 
 
-def learn_vocabulary(texts: Sequence[str], cfg: TokenizerConfig, tags: Sequence[str] = ()) -> bytes:
+def learn_vocabulary(texts: Iterable[str], cfg: TokenizerConfig, tags: Sequence[str] = ()) -> bytes:
     """Return the serialized model learned from clean texts. The same texts in the same order give the same bytes.
 
-    `tags` become pieces that begin with a space, as text that begins with one has it. Raises DataError if SentencePiece
-    cannot learn from the texts.
+    `texts` is no iterator, as it is read several times. `tags` become pieces that begin with a space, as text that
+    begins with one has it. Raises DataError if SentencePiece cannot learn from the texts.
     """
-    texts = [SPECIAL.sub("< ", text) for text in texts if text and len(text) <= LONGEST_TEXT]
-    if not texts:
+    fitting = Again(lambda: (SPECIAL.sub("< ", text) for text in texts if text and len(text) <= LONGEST_TEXT))
+    if next(iter(fitting), None) is None:
         raise DataError(
             f"no text to learn a vocabulary from: every training line is empty or longer than {LONGEST_TEXT} characters"
         )
@@ -54,7 +54,7 @@ def learn_vocabulary(texts: Sequence[str], cfg: TokenizerConfig, tags: Sequence[
     if cfg.split_digits:
         settings["split_digits"] = True
     try:
-        model = learn_model(texts, settings)
+        model = learn_model(fitting, settings)
     except RuntimeError as error:
         raise DataError(
             f"cannot learn a vocabulary of {cfg.vocab_size} pieces from this text: {_in_our_words(reason(error), cfg)}"

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from transformer.decoding.limits import Warnings
-from transformer.decoding.translator import Translation, Translator
+from transformer.decoding.parts import Translation
+from transformer.decoding.translator import Translator
 from transformer.system.distributed import Ranks
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice, repeat
 from typing import TypeVar
@@ -12,7 +12,7 @@ import torch
 
 from transformer.config import DecodeConfig, ModelConfig
 from transformer.data.lengths import Lengths
-from transformer.data.placeholders import Hidden, hide, hide_in_both
+from transformer.data.placeholders import hide_in_both
 from transformer.data.text import visible
 from transformer.data.tokenizer import Tokenizer
 from transformer.decoding import search
@@ -21,8 +21,8 @@ from transformer.decoding.batches import Piece, take_window
 from transformer.decoding.ensemble import EnsembleBackend
 from transformer.decoding.int8.engine import make_engine, obstacle
 from transformer.decoding.limits import Limits, Warnings, make_limits
-from transformer.decoding.long_lines import Joined, Part, Ways, cut_line, join_best, join_samples, restore_beginning
-from transformer.decoding.mbr import mean_chrf
+from transformer.decoding.long_lines import Part, Ways
+from transformer.decoding.parts import EMPTY, PartDecoder, Translation
 from transformer.decoding.pieces import PieceDecoder
 from transformer.decoding.prefix import PieceTable, TextPrefix, spread_prefix
 from transformer.errors import ConfigError, DataError
@@ -37,34 +37,6 @@ MOST_SCORED = 4096
 """Tokens of a line that can always be scored, even if `data.max_length` is less."""
 TORCH_WORKERS = 2
 """Batches decoded in parallel by torch on a CPU; `start_workers` says why two. More were not measured."""
-
-
-@dataclass(frozen=True)
-class Translation:
-    """A translation of a line. `str()` returns its text."""
-
-    text: str
-    score: float
-    """Log-probability divided by the length penalty, for ranking, or with `decode.mbr_samples` the mean chrF with the
-    samples. A long line has the sum of its pieces."""
-    log_prob: float
-    """Natural logarithm of the probability."""
-    ids: tuple[int, ...]
-    """Target ids without eos."""
-    alternatives: tuple[Translation, ...] = ()
-    """The next best translations, best first, if the Python interface was called with `nbest`."""
-
-    def __str__(self) -> str:
-        return self.text
-
-    @property
-    def tokens(self) -> int:
-        """Number of target tokens, including eos."""
-        return len(self.ids) + 1
-
-
-EMPTY = Translation("", 0.0, 0.0, ())
-"""The translation of an empty line."""
 
 
 def make_translator(
@@ -151,19 +123,13 @@ def greedy(cfg: DecodeConfig) -> DecodeConfig:
     return replace(cfg, beam=1, sampling=False, mbr_samples=0, ensemble=None)
 
 
-def with_placeholders(joined: Sequence[Joined], hidden: Hidden, number: int, warnings: Warnings) -> list[Joined]:
-    """Return the translations of a line with its placeholders put back. Warns of those that the best one lacks."""
-    restored = [hidden.restore(each.text) for each in joined]
-    warnings.placeholders(number, restored[0][1] if restored else [])
-    return [each._replace(text=text) for each, (text, _) in zip(joined, restored, strict=True)]
-
-
 class Translator:
     """Translates and scores text with one model on one device. Created by `make_translator`."""
 
     def __init__(self, decoder: PieceDecoder, max_length: int, language: str = "") -> None:
         """Take what decodes pieces, the most tokens of a line, and the code of the source language."""
         self.decoder, self.max_length, self.language = decoder, max_length, language
+        self.parts = PartDecoder(decoder, language)
         self.tokenizer, self.cfg, self.device = decoder.tokenizer, decoder.cfg, decoder.device
 
     @property
@@ -258,43 +224,27 @@ class Translator:
         """Translate lines. `first` is the number of the first line."""
         pieces: list[Piece] = []
         parts_of_line: list[list[Part]] = []
-        tok = self.tokenizer
-        hidden = [hide(line, tok.placeholders, tok.takes_terms) for line in lines]  # nothing, if none are reserved
-        lines = [each.text for each in hidden]
-        sources = tok.encode_source(lines)
+        hidden = self.parts.hide(lines)
+        sources = self.tokenizer.encode_source([each.text for each in hidden])
         prefixes = [each.hide(visible(prefix)) for each, prefix in zip(hidden, prefixes, strict=True)]
-        for number, (line, ids, prefix) in enumerate(zip(lines, sources, prefixes, strict=True), first):
-            parts = self._parts(line, ids, number, warnings)
+        for number, (line, ids, prefix) in enumerate(zip(hidden, sources, prefixes, strict=True), first):
+            parts = self.parts.of_line(line, ids)
+            warnings.unseen(number, line.text, ids)
+            if len(parts) > 1:
+                warnings.long_line(number, len(ids), "translated sentence by sentence")
             begins = self._begins(prefix, len(parts), number)
             parts_of_line.append(parts)
             pieces += [Piece(part.ids, begin) for part, begin in zip(parts, begins, strict=True)]
-        hypotheses = self.decoder.decode(pieces, self.cfg.mbr_samples or nbest)
+        found = self.parts.decode(pieces, nbest)
         translations, end = [], 0
-        join = join_samples if self.cfg.sampling else join_best
-        for number, (parts, prefix) in enumerate(zip(parts_of_line, prefixes, strict=True), first):
+        for number, (line, parts, prefix) in enumerate(zip(hidden, parts_of_line, prefixes, strict=True), first):
             start, end = end, end + len(parts)
-            ways_of_parts = [
-                self._ways(*each, nbest) for each in zip(pieces[start:end], hypotheses[start:end], strict=True)
-            ]
-            for piece, ways in zip(pieces[start:end], ways_of_parts, strict=True):
+            for piece, ways in zip(pieces[start:end], found[start:end], strict=True):
                 self._warn_of_cuts(number, piece, ways, warnings)
-            joined = join(ways_of_parts, parts, nbest)
-            joined = restore_beginning(joined, prefix, [piece.prefix for piece in pieces[start:end]], parts)
-            if (placeholders := hidden[number - first]).originals:
-                joined = with_placeholders(joined, placeholders, number, warnings)
-            translations.append([Translation(*way) for way in joined] or [EMPTY])
+            joined = self.parts.join(parts, found[start:end], nbest, prefix, pieces[start:end])
+            warnings.placeholders(number, [each for each in line.originals if each not in joined[0].text])
+            translations.append(joined)
         return translations
-
-    def _parts(self, line: str, ids: list[int], number: int, warnings: Warnings) -> list[Part]:
-        """Return the parts of a line to decode: one, several for a long line, none for an empty line."""
-        warnings.unseen(number, line, ids)
-        limits = self.limits
-        if len(ids) <= limits.longest_line:
-            return [Part(ids)] if ids else []
-        parts = cut_line(line, self.tokenizer, limits.longest_line, self.language, limits.longest_sentence)
-        if len(parts) > 1:
-            warnings.long_line(number, len(ids), "translated sentence by sentence")
-        return parts
 
     def _begins(self, prefix: str, parts: int, number: int) -> Sequence[TextPrefix | None]:
         """Return the forced beginnings of the translations of a line's parts."""
@@ -303,18 +253,6 @@ class Translator:
         if (length := len(self.tokenizer.encode_target([prefix])[0])) > self.max_length:
             raise DataError(f"the prefix of line {number} has {length} tokens, more than {self.max_length}")
         return spread_prefix(prefix, parts, self.piece_table)
-
-    def _ways(self, piece: Piece, hypotheses: list[search.Hypothesis], nbest: int) -> Ways:
-        """Return the translations of a piece with their texts, in MBR decoding the `nbest` different best by chrF."""
-        if piece.prefix is not None:
-            texts = [piece.prefix.text(each.ids) for each in hypotheses]
-        else:
-            texts = self.tokenizer.decode([each.ids for each in hypotheses])
-        if not self.cfg.mbr_samples:
-            return list(zip(texts, hypotheses, strict=True))
-        rated = zip(texts, hypotheses, mean_chrf(texts), strict=True)
-        different = {text: (text, replace(each, score=score)) for text, each, score in rated}
-        return sorted(different.values(), key=lambda way: -way[1].score)[:nbest]
 
     def _warn_of_cuts(self, number: int, piece: Piece, ways: Ways, warnings: Warnings) -> None:
         """Warn if a translation of a piece of a line had to end at its limit."""

@@ -11,8 +11,9 @@ import torch
 from transformer import __version__, atomic
 from transformer.decoding.batches import WINDOW
 from transformer.decoding.loading import changed, load_translator, open_member
+from transformer.decoding.parts import Translation
 from transformer.decoding.shared import refuse_other_models, translate_shared
-from transformer.decoding.translator import Translation, Translator, planned_precision, shown
+from transformer.decoding.translator import Translator, planned_precision, shown
 from transformer.errors import CheckpointError
 from transformer.evaluation.texts import EvaluationText
 from transformer.runs.checkpoint import weights_digest

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from transformer.data.scripts import script_of
 from transformer.evaluation.numbers import lost_numbers, numbers
-from transformer.evaluation.scripts import script_of
 from transformer.evaluation.words import words
 
 COPIED, FEWEST = 0.7, 4

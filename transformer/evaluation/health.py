@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+from transformer.data.scripts import scripts_of_language
 from transformer.errors import DataError
 from transformer.evaluation import faults
 from transformer.evaluation.faults import Case
-from transformer.evaluation.scripts import scripts_of_language
 from transformer.evaluation.words import words
 from transformer.languages import parse
 

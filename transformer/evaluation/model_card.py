@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import sacrebleu
@@ -34,7 +36,7 @@ evaluations were made that would look the same."""
 def write_model_card(run: Run) -> None:
     """Write README.md from the run's configuration, data counts and evaluations."""
     try:
-        sections = [_head(run), _use(run), _scores(run), data_in_card(run), _versions(), _settings(run)]
+        sections = [_head(run), _origin(run), _use(run), _scores(run), data_in_card(run), _versions(), _settings(run)]
     except (ValueError, KeyError, TypeError, AttributeError):
         raise CheckpointError(f"README.md was not written: a report in {run.path} has an unknown format") from None
     text = "\n".join(filter(None, sections))  # a path in it need not be UTF-8
@@ -52,17 +54,30 @@ def _head(run: Run) -> str:
     )
 
 
+def _origin(run: Run) -> str:
+    """Return where an imported model is from and what was checked, or nothing for a model that was trained here."""
+    path = run.pointer("best")
+    if path is None or run.pointer("last") is not None:
+        return ""
+    origin = load_state(path).get("imported")
+    if origin is None:
+        return ""
+    lines = [f"Imported from {table_cell(origin['name'])} ({origin['from']}); {origin['check']}."]
+    return "\n".join(["## Origin\n", *lines, *(f"- {table_cell(note)}" for note in origin["notes"]), ""])
+
+
 def _use(run: Run) -> str:
     return (
         "## Use\n\n```\n"
-        f"echo 'Text to translate.' | transformer translate {run.name}\n"
-        f"transformer evaluate {run.name}\n```\n"
+        f"echo 'Text to translate.' | transformer translate {shlex.quote(run.name)}\n"
+        f"transformer evaluate {shlex.quote(run.name)}\n```\n"
     )
 
 
 def _scores(run: Run) -> str:
     table, valid = scores_in_card(run), _training(run)
-    return "\n".join(["## Scores\n", *([table] if table else []), "", *([valid, ""] if valid else [])])
+    found = [part for part in (table, valid) if part]
+    return "\n\n".join(["## Scores", *found]) + "\n" if found else ""
 
 
 def scores_in_card(run: Run) -> str:
@@ -142,7 +157,32 @@ def data_in_card(run: Run) -> str:
         f"{report['pairs']:,} training pairs; "
         f"duplicates: {report['duplicates']}, overlap with valid or test: {report['overlap']}."
     )
-    return "\n".join(["## Training data\n", *head, *rows, "", note, ""])
+    origins = [f"- {_download(each)}" for each in report.get("origins", ())]
+    lines = [*origins, *_synthetic(report.get("synthetic", ()))]
+    return "\n".join(["## Training data\n", *head, *rows, "", note, *([""] if lines else []), *lines, ""])
+
+
+def _download(facts: dict[str, Any]) -> str:
+    """Return where a corpus was downloaded from. The licence is text of a stranger, so it is code in Markdown."""
+    stated = str(facts.get("licence", "")).replace("`", "'")
+    licence = f"licence: `{stated}`" if stated else "no licence stated in it"
+    return table_cell(f"{facts['corpus']}: {facts['address']}, {licence}, SHA-256 `{facts['sha256']}`")
+
+
+def _synthetic(made: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a line of Markdown for each corpus that models have made."""
+    lines = []
+    for each in made:
+        models = ", ".join(
+            f"{Path(model['run']).name}/{model['checkpoint']} (weights {model['weights'][:12]})"
+            for model in each["models"]
+        )
+        left = "".join(f", {count:,} {reason}" for reason, count in each["left out"].items())
+        lines.append(
+            f"- Made by a model: {table_cell(each['name'])}. {each['pairs']:,} pairs of {each['lines']:,} lines{left}. "
+            f"Model: {table_cell(models)}."
+        )
+    return lines
 
 
 def _versions() -> str:

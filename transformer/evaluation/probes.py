@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from transformer.data.corpus import Pair
+from transformer.data.scripts import script_of
 from transformer.evaluation import faults
 from transformer.evaluation.compare import sentence_scores
 from transformer.evaluation.faults import Case
 from transformer.evaluation.numbers import lost_numbers
-from transformer.evaluation.scripts import script_of
 from transformer.evaluation.words import words
 from transformer.languages import script_without_blanks
 

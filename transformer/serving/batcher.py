@@ -1,7 +1,8 @@
 """Batches the work of many clients for one model, in a thread of its own.
 
-Requests take turns: a batch gets one item of each, then a second one, until it is full. So a long request does not hold
-up short ones, and the answers of a request are in the order of its items.
+Items are cut into parts, such as the sentences of a long line. Requests take turns: a batch gets one part of each, then
+a second one, until it is full. So a long request does not hold up short ones, whether it has many items or a long one.
+The answers of a request are in the order of its items.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, NamedTuple
 
 from transformer.errors import TransformerError
@@ -21,21 +23,33 @@ from transformer.serving.limits import Limits, RefusalError
 log = logging.getLogger(__name__)
 
 
+def _whole(items: list[Any]) -> list[list[Any]]:
+    return [[item] for item in items]
+
+
+def _only(_parts: list[Any], results: list[Any]) -> Any:
+    return results[0]
+
+
 class Task(NamedTuple):
-    """What a model does with items. Items of the same task are processed together."""
+    """What a model does with items. Parts of items of the same task are processed together."""
 
     name: str
     run: Callable[[list[Any]], Sequence[Any]]
-    """Returns the result of each item."""
+    """Returns the result of each part."""
     sizes: Callable[[list[Any]], Sequence[int]]
-    """Returns the tokens of each item."""
+    """Returns the tokens of each part."""
+    cut: Callable[[list[Any]], list[list[Any]]] = _whole
+    """Returns the parts of each item. They need not be in the same batch. An item may have none."""
+    join: Callable[[list[Any], list[Any]], Any] = _only
+    """Returns the result of an item from its parts and their results."""
 
 
 class Batch(NamedTuple):
     """What was processed together, for the metrics."""
 
     task: str
-    items: int
+    parts: int
     tokens: int
 
 
@@ -47,17 +61,31 @@ class _Job:
     items: list[Any]
     client: str
     answer: Future[list[Any]] = field(default_factory=Future)
+    cut: list[list[Any]] = field(default_factory=list)
+    """The parts of each item."""
+    parts: list[Any] = field(default_factory=list)
     sizes: Sequence[int] = ()
     taken: int = 0
     found: list[Any] = field(default_factory=list)
-    """The results so far. Items are processed in their order."""
+    """The results so far. Parts are processed in their order."""
+
+    def measure(self) -> None:
+        """Cut the items into parts and count their tokens."""
+        self.cut = self.task.cut(self.items)
+        self.parts = [part for parts in self.cut for part in parts]
+        self.sizes = self.task.sizes(self.parts)
+
+    def joined(self) -> list[Any]:
+        """Return the result of each item, once the results of all parts are found."""
+        found = iter(self.found)
+        return [self.task.join(parts, list(islice(found, len(parts)))) for parts in self.cut]
 
 
 class _Entry(NamedTuple):
-    """An item of a batch. It is kept beside its request, whose items are forgotten as soon as the client goes away."""
+    """A part in a batch. It is kept beside its request, whose parts are forgotten as soon as the client goes away."""
 
     job: _Job
-    item: Any
+    part: Any
     size: int
 
 
@@ -128,9 +156,9 @@ class Batcher:
                     return False
                 self._changed.wait()
             arrived, self._arrived = self._arrived, deque()
-        for job in arrived:  # without the lock: it takes a while to count the tokens of many lines
+        for job in arrived:  # without the lock: it takes a while to cut many lines and to count their tokens
             try:
-                job.sizes = job.task.sizes(job.items)
+                job.measure()
             except Exception as error:
                 self._fail(job, error)
             else:
@@ -138,12 +166,12 @@ class Batcher:
         return True
 
     def _fill(self) -> list[_Entry]:
-        """Return the items of the next batch, of one task: one of each request in turn."""
+        """Return the parts of the next batch, of one task: one of each request in turn."""
         batch: list[_Entry] = []
         tokens, later = 0, deque[_Job]()
         while self._turn:
             job = self._turn.popleft()
-            if job.answer.done() or job.taken == len(job.items):
+            if job.answer.done() or job.taken == len(job.parts):
                 self._end(job)
                 continue
             if batch and job.task != batch[0].job.task:
@@ -153,29 +181,29 @@ class Batcher:
             if batch and tokens + size > self.limits.batch_tokens:
                 self._turn.appendleft(job)
                 break
-            batch.append(_Entry(job, job.items[job.taken], size))
+            batch.append(_Entry(job, job.parts[job.taken], size))
             tokens, job.taken = tokens + size, job.taken + 1
-            if job.taken < len(job.items):
+            if job.taken < len(job.parts):
                 self._turn.append(job)
         self._turn.extendleft(reversed(later))
         return batch
 
     def _process(self, batch: list[_Entry]) -> None:
-        task, items = batch[0].job.task, [entry.item for entry in batch]
+        task, parts = batch[0].job.task, [entry.part for entry in batch]
         try:
             with self._device:
-                found = task.run(items)
+                found = task.run(parts)
         except Exception as error:
             self._isolate(batch, error)
             return
-        self._observe(Batch(task.name, len(items), sum(entry.size for entry in batch)))
+        self._observe(Batch(task.name, len(parts), sum(entry.size for entry in batch)))
         for entry, each in zip(batch, found, strict=True):
             entry.job.found.append(each)
-            if len(entry.job.found) == len(entry.job.items):
+            if len(entry.job.found) == len(entry.job.parts):
                 self._end(entry.job)
 
     def _isolate(self, batch: list[_Entry], error: Exception) -> None:
-        """Process the items of a batch that failed one by one, so that only those fail which must."""
+        """Process the parts of a batch that failed one by one, so that only those fail which must."""
         if len(batch) == 1:
             self._fail(batch[0].job, error)
             return
@@ -194,11 +222,16 @@ class Batcher:
 
     def _end(self, job: _Job) -> None:
         """Answer a request, unless it failed or was given up, and forget it."""
-        with contextlib.suppress(InvalidStateError):
-            job.answer.set_result(job.found)
+        try:
+            if not job.answer.done():
+                job.answer.set_result(job.joined())
+        except InvalidStateError:  # given up meanwhile
+            pass
+        except Exception as error:
+            self._fail(job, error)
         with self._changed:
             self._waiting[job.client] -= len(job.items)
-            job.items = []
+            job.items = job.cut = job.parts = []
             if not self._waiting[job.client]:
                 del self._waiting[job.client]
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple, Protocol
 
-from transformer.decoding.limits import Warnings
-from transformer.decoding.translator import Translation, Translator
+from transformer.decoding.batches import Piece
+from transformer.decoding.long_lines import Part, Ways
+from transformer.decoding.parts import Translation
+from transformer.decoding.translator import Translator
 from transformer.evaluation.report.attention import MOST_PIECES, Drawn, Sentence, draw
 from transformer.serving.batcher import Task
 
@@ -42,17 +43,19 @@ class TranslatorEngine:
     def __init__(self, translator: Translator) -> None:
         self.translator, cfg = translator, translator.cfg
         self.most = cfg.mbr_samples or cfg.beam
-        self.best = Task("best", partial(self._translate, nbest=1), self._sizes)
-        self.several = Task("several", partial(self._translate, nbest=self.most), self._sizes)
+        self.best, self.several = self._translating("best", 1), self._translating("several", self.most)
         self.attention: Task | None = Task("attention", self._align, self._sizes_of_pairs)
-        # the texts of clients are nothing for a log
-        self._silent = Warnings(translator.limits, translator.tokenizer, {"unseen", "long line", "cut translation"})
 
-    def _translate(self, lines: list[str], nbest: int) -> list[list[Translation]]:
-        return list(self.translator.translate(lines, nbest, warnings=self._silent))
+    def _translating(self, name: str, nbest: int) -> Task:
+        """Return the task that translates lines, long ones sentence by sentence."""
 
-    def _sizes(self, lines: list[str]) -> list[int]:
-        return [len(ids) + 1 for ids in self.translator.tokenizer.encode_source(lines)]
+        def run(parts: list[Part]) -> list[Ways]:
+            return self.translator.parts.decode([Piece(part.ids) for part in parts], nbest)
+
+        def join(parts: list[Part], ways: list[Ways]) -> list[Translation]:
+            return self.translator.parts.join(parts, ways, nbest)
+
+        return Task(name, run, lambda parts: [len(part.ids) + 1 for part in parts], self.translator.parts.cut, join)
 
     def _align(self, pairs: list[tuple[str, str]]) -> list[Alignment]:
         """Return the alignment of each line with its translation."""

@@ -19,7 +19,7 @@ from transformer import __version__
 from transformer.serving.batcher import Batch
 
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+PARTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
 class Metrics:
@@ -37,15 +37,19 @@ class Metrics:
         )
         self.open = Gauge("http_requests_open", "Requests without an answer yet", **own)
         self.waiting = Gauge("waiting_lines", "Lines that wait or are being translated", ["pair"], **own)
-        self.lines = Counter("lines", "Lines that were processed", ["pair", "task"], **own)
+        self.lines = Counter(
+            "lines", "Lines that were processed; sentences of long lines count alone", ["pair", "task"], **own
+        )
         self.tokens = Counter("source_tokens", "Source tokens that were processed", ["pair", "task"], **own)
-        self.batches = Histogram("batch_lines", "Lines of a batch", ["pair"], buckets=ITEMS, **own)
+        self.batches = Histogram(
+            "batch_lines", "Lines, or sentences of long lines, in a batch", ["pair"], buckets=PARTS, **own
+        )
 
     def observe(self, pair: str, batch: Batch) -> None:
         """Count a batch of a pair of languages."""
-        self.lines.labels(pair, batch.task).inc(batch.items)
+        self.lines.labels(pair, batch.task).inc(batch.parts)
         self.tokens.labels(pair, batch.task).inc(batch.tokens)
-        self.batches.labels(pair).observe(batch.items)
+        self.batches.labels(pair).observe(batch.parts)
 
     def text(self) -> bytes:
         """Return all metrics in the text format of Prometheus."""

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from transformer.decoding.translator import Translation
+from transformer.decoding.parts import Translation
 from transformer.serving.body import read_parameters
 from transformer.serving.libretranslate import find_languages, find_pair, read_wanted, service_of
 from transformer.serving.limits import RefusalError

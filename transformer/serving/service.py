@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
-from transformer.decoding.translator import Translation
+from transformer.decoding.parts import Translation
 from transformer.serving.batcher import Task
 from transformer.serving.detection import Detector
 from transformer.serving.documents import Document, read_html, read_text

@@ -11,12 +11,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from transformer import atomic, config_file, file_system
 from transformer.config import Config
 from transformer.data.prepare import Data, prepare
 from transformer.data.tokenizer import Tokenizer
 from transformer.errors import ConfigError
+from transformer.runs.layout import REPORT
 from transformer.runs.progress import Progress
+from transformer.synthesis.making import Made, make_corpora
 from transformer.system.distributed import Ranks
 from transformer.training.saving import CheckpointWriter
 from transformer.training.trainer import Trainer
@@ -38,6 +42,27 @@ def settings_of_first(cfg: Config, ranks: Ranks) -> Config:
     text = ranks.share(config_file.dump(cfg).encode("utf-8", "surrogateescape"))
     shared = config_file.read(text.decode("utf-8", "surrogateescape"), "the configuration")
     return replace(shared, data=replace(shared.data, prepared_dir=cfg.data.prepared_dir))
+
+
+def synthesize_together(cfg: Config, cache: Path, device: torch.device, ranks: Ranks, folder: Path | None) -> Made:
+    """Return the data of a run with the corpora that models make, made by all processes. `folder` is a run to resume.
+
+    Raises as `make_corpora` does.
+    """
+    if all(each.synthetic is None for each in cfg.data.train):
+        return Made(cfg.data, [])
+    make_cache(cache)
+    writes = ranks.first or (not _sees_first_disk(cache, ranks) and ranks.local == 0)
+    recorded = _recorded(folder / REPORT) if folder is not None and ranks.first else []
+    return make_corpora(cfg.data, cache, device, ranks, writes, recorded)
+
+
+def _recorded(report: Path) -> list[str]:
+    """Return the keys of the synthetic corpora that a run was trained on, or nothing if its report is damaged."""
+    try:
+        return [str(each["key"]) for each in atomic.read_json(report).get("synthetic", ())]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
 
 
 def prepare_together(cfg: Config, cache: Path, tokenizer: Tokenizer | None, ranks: Ranks) -> Data:

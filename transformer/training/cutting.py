@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from transformer.data import batching
+from transformer.data.alignments import Guide
 from transformer.data.augmentation import Augmenter, make_augmenter
 from transformer.data.batching import BatchCutter, CutUpdate
 from transformer.data.packing import RowPacker, choose_lengths, choose_slots
@@ -66,7 +67,8 @@ class Cutting:
             self.data.train, self.data.tokenizer, cfg.subword_sampling, cfg.seed, augmenter=self._augmenter()
         )
         workers = parts_at_a_time(trainer.device)
-        return BatchCutter(reader, trainer.model.start_id, self.micro_batch_tokens, trainer.ranks, workers)
+        guide = Guide(self.data.tokenizer) if cfg.guided_alignment else None
+        return BatchCutter(reader, trainer.model.start_id, self.micro_batch_tokens, trainer.ranks, workers, guide)
 
     def _augmenter(self) -> Augmenter | None:
         return make_augmenter(self.cfg.data, self.data.train, self.data.tokenizer, self.cfg.train.seed)

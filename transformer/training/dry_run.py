@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from transformer.config import Config
 from transformer.data.batching import Batch
+from transformer.data.filters import FINDINGS
 from transformer.data.prepare import check_corpora
 from transformer.evaluation.metrics import check_select_by
 from transformer.runs.run import check_destination
+from transformer.synthesis.making import look_ahead
 from transformer.system.clock import Stopwatch, duration
 from transformer.system.device import device_name
 from transformer.system.distributed import Ranks
@@ -20,7 +25,7 @@ from transformer.training.loop import TrainingLoop
 from transformer.training.microbatch import bytes_per_token, disk_in_words, disk_space
 from transformer.training.optimizer import state_bytes
 from transformer.training.resuming import with_inherited
-from transformer.training.session import build_loop
+from transformer.training.session import build_loop, cache_of
 
 SHOWN_BATCHES = 8
 
@@ -30,15 +35,19 @@ def dry_run(cfg: Config, folder: Path, device: torch.device) -> list[str]:
     check_select_by(cfg.train.select_by)
     check_corpora(cfg.data)
     check_destination(folder)
-    loop = build_loop(with_inherited(cfg, None), folder, device, Ranks(), Stopwatch())
+    data, said = look_ahead(cfg.data, cache_of(cfg, folder))
+    cfg = with_inherited(replace(cfg, data=data), None)
+    loop = build_loop(cfg, folder, device, Ranks(), Stopwatch())
     cut = next(loop.cut_updates())
     watch, batches = Stopwatch(), cut.batches
     loop.update(cut)
     values = loop.take_statistics()
     averaged, parameters = loop.trainer.average is not None, sum(p.numel() for p in loop.trainer.parameters)
     return [
+        *(f"synthetic corpus  {each}" for each in said),
         f"parameters        {parameters:,}",
         f"training pairs    {len(loop.data.train):,}",
+        *_filtered(loop.data.train.report),
         f"updates per epoch {loop.updates_per_epoch:,}",
         f"one update        {cut.tokens:,} target tokens, {values['real']:.1%} real tokens",
         *(
@@ -52,6 +61,16 @@ def dry_run(cfg: Config, folder: Path, device: torch.device) -> list[str]:
         f"memory, peak      {peak_memory(device) / 2**30:.2f} GiB in this update, {_included(device)}",
         f"time              {duration(watch.seconds)} for this first update, on {device_name(device)}",
     ]
+
+
+def _filtered(report: dict[str, Any]) -> Iterator[str]:
+    """Yield what the filters of each corpus drop, with examples."""
+    for count in report["corpora"]:
+        for finds in (each for each in FINDINGS if each in count):
+            yield f"  dropped         {count[finds]:,} of {count['read']:,} of {count['name']}: {finds}"
+            for found in report.get("examples", ()):
+                if (found["corpus"], found["filter"]) == (count["name"], finds):
+                    yield from (f"    such as       {source} ||| {target}" for source, target in found["pairs"])
 
 
 def _included(device: torch.device) -> str:

@@ -8,6 +8,7 @@ import logging
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -30,7 +31,13 @@ from transformer.system.device import advice_on_precision, device_name, missing_
 from transformer.system.distributed import Ranks, joined
 from transformer.system.launcher import job, restarted
 from transformer.system.memory import enough_memory
-from transformer.training.agreement import prepare_together, refuse_other_settings, settings_of_first, spread_state
+from transformer.training.agreement import (
+    prepare_together,
+    refuse_other_settings,
+    settings_of_first,
+    spread_state,
+    synthesize_together,
+)
 from transformer.training.log import BoardMaker, open_log, tensorboard
 from transformer.training.loop import TrainingLoop
 from transformer.training.microbatch import disk_in_words, disk_space, micro_batch_tokens
@@ -202,11 +209,15 @@ def build_loop(
     `train.init_from` are not loaded. Without it, a run in this directory is not looked at.
     """
     resolve_dtype(cfg.train.precision, device)  # now, instead of after the data have been prepared
-    cache = expanded(cfg.data.prepared_dir) if cfg.data.prepared_dir else folder.parent / "prepared"
+    cache = cache_of(cfg, folder)
+    made = synthesize_together(cfg, cache, device, ranks, folder if resume else None)
+    text = replace(cfg, data=made.data)
     tokenizer = known_tokenizer(cfg, folder if resume else None) if ranks.first else None
     if tokenizer is not None and cfg.tokenizer.extend and not resume:
-        tokenizer = extend_tokenizer(cfg, tokenizer, cache)
-    data = prepare_together(cfg, cache, tokenizer, ranks)
+        tokenizer = extend_tokenizer(text, tokenizer, cache)
+    data = prepare_together(text, cache, tokenizer, ranks)
+    if made.facts:
+        data.train.report["synthetic"] = made.facts
     run = Run(folder, cfg, data.tokenizer)
     torch.manual_seed(cfg.train.seed)
     model = build_model(cfg, data.tokenizer)
@@ -219,6 +230,11 @@ def build_loop(
     loop = TrainingLoop(run, data, trainer, tokens, watch)
     loop.progress.mixed_updates = trainer.fast is not None  # rows of constant length are fuller then
     return loop
+
+
+def cache_of(cfg: Config, folder: Path) -> Path:
+    """Return the directory of prepared text of a run."""
+    return expanded(cfg.data.prepared_dir) if cfg.data.prepared_dir else folder.parent / "prepared"
 
 
 @contextlib.contextmanager

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +16,8 @@ pytest.importorskip("matplotlib", reason="the report needs the extra [report]")
 from transformer.config import DecodeConfig
 from transformer.evaluation.report.build import build_report
 
-playwright = pytest.importorskip("playwright.sync_api", reason="browser tests need the package playwright")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-if CHROMIUM is None:
-    pytest.skip("there is no chromium", allow_module_level=True)
-
 PHONE, WIDE = 360, 1280
 SECTIONS = "scores training data breakdown health sentences attention settings reproduce".split()  # noqa: SIM905
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -19,12 +19,14 @@ pytest.importorskip("matplotlib", reason="the report needs the extra [report]")
 
 from transformer.data.corpus import Pair
 from transformer.errors import CheckpointError, ConfigError
+from transformer.evaluation.model_card import data_in_card
 from transformer.evaluation.report import build, maps, rows
 from transformer.evaluation.report.build import Report, build_report
 from transformer.evaluation.report.page import render
 from transformer.evaluation.report.style import matplotlib
 from transformer.evaluation.report.svg import as_bytes
 from transformer.evaluation.report.translated import Shown
+from transformer.runs.run import open_run
 
 
 class Page(html.parser.HTMLParser):
@@ -106,6 +108,22 @@ def test_text_is_shown_as_text(one: str) -> None:
     assert "line\u2028separator" in text
     assert "… (6,000 more characters)" in text
     assert not re.search("[\x00-\x08\x0b-\x1f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", one)
+
+
+def test_what_filters_dropped_and_where_text_came_from_is_shown(run: Path) -> None:
+    report = json.loads((run / "data.json").read_text())
+    report["corpora"][0]["digits differ"] = 1234
+    report["examples"] = [{"corpus": "Books", "filter": "digits differ", "pairs": [["<b>1", "esc\x1b 2"], ["odd"]]}, 7]
+    report["origins"] = [{"corpus": "OPUS Books", "address": "http://x/y.zip", "licence": "<i>CC0", "sha256": "f" * 64}]
+    (run / "data.json").write_text(json.dumps(report))
+    text = " ".join(Page(build_report([run]).html).text.split())
+    assert "digits differ" in text
+    assert "1,234" in text
+    for shown in ("Books digits differ <b>1 esc␛ 2", "OPUS Books http://x/y.zip , <i>CC0 , " + "f" * 64):
+        assert shown.replace(" ", "") in text.replace(" ", "")
+    card = data_in_card(open_run(run))
+    assert f"- OPUS Books: http://x/y.zip, licence: `<i>CC0`, SHA-256 `{'f' * 64}`" in card
+    assert "| digits differ |" in card
 
 
 def test_lone_surrogates_anywhere_can_be_shown(one: str) -> None:

@@ -25,6 +25,8 @@ from transformer.system.clock import duration
 
 COUNTS = ("read", "usable", "duplicates", "overlap", "pairs")
 """What `data.json` counts of each corpus, in this order; other counts follow."""
+ORIGIN = ("address", "version", "licence", "sha256")
+"""What is shown of where a corpus was downloaded from."""
 FILTERS = ("max_length", "max_ratio", "duplicates", "overlap", "undecodable")
 """Settings of `data` that leave pairs out."""
 
@@ -138,8 +140,7 @@ def training(facts: Facts) -> dict[str, Any]:
 
 def data(facts: Facts) -> dict[str, Any]:
     """Return the corpora of a run with their counts, the filters, and the digests that identify text and models."""
-    listed = facts.data.get("corpora")
-    corpora = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    corpora = _dictionaries(facts.data.get("corpora"))
     there = dict.fromkeys(key for each in corpora for key in numbers(each))
     columns = [*(key for key in COUNTS if key in there), *(key for key in there if key not in COUNTS)]
     settings = vars(facts.run.config.data)
@@ -153,11 +154,32 @@ def data(facts: Facts) -> dict[str, Any]:
         "columns": columns,
         "corpora": [{"name": str(each.get("name")), "counts": [each.get(key) for key in columns]} for each in corpora],
         "pairs": numbers(facts.data).get("pairs"),
+        "examples": examples(facts),
+        "origins": [
+            {"corpus": str(each.get("corpus")), "facts": [str(each[key]) for key in ORIGIN if each.get(key)]}
+            for each in _dictionaries(facts.data.get("origins"))
+        ],
         "filters": {f"data.{key}": _setting(settings[key]) for key in FILTERS},
         "lengths": numbers(lengths),
         "vocabulary": " and ".join(f"{size:,}" for size in dict.fromkeys(facts.run.tokenizer.sizes)),
         "digests": {key: str(value) for key, value in digests.items() if value},
     }
+
+
+def examples(facts: Facts) -> list[dict[str, Any]]:
+    """Return examples of the pairs that the filters of each corpus dropped."""
+    found = []
+    for each in _dictionaries(facts.data.get("examples")):
+        pairs = each.get("pairs")
+        listed = pairs if isinstance(pairs, list) else []
+        rows = [tuple(map(str, pair)) for pair in listed if isinstance(pair, list) and len(pair) == 2]
+        found.append({"corpus": str(each.get("corpus")), "filter": str(each.get("filter")), "pairs": rows})
+    return found
+
+
+def _dictionaries(value: object) -> list[dict[str, Any]]:
+    """Return the dictionaries in a list that was read from a file."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def settings(runs: Sequence[Facts]) -> list[dict[str, Any]]:
