@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures what fine-tuning gives on real text, by a paired test: scripts/fine_tuning.sh FOLDER [KEY=VALUE ...]
 # FOLDER holds the files of scripts/multi30k.sh, and tatoeba.en-de.{train,dev}.{en,de}.gz.
-# Half of the updates are on Tatoeba, then half on Multi30k; beside it, as many on Multi30k alone.
+# One run trains on Tatoeba, then as many updates on Multi30k as the run beside it, which has Multi30k alone.
 set -euo pipefail
 folder=${1:?folder with train.en, train.de, val.en, val.de, test2016.en, test2016.de, tatoeba.en-de.train.en.gz and so on}
 folder=$(cd "$folder" && pwd)
@@ -18,6 +18,6 @@ train() {
 multi30k=("data.train=$(files train)" "data.valid=$(files val)" "data.test=$(files test2016)")
 train tatoeba train.max_steps=1600 "data.train=$(files tatoeba.en-de.train .gz)" \
   "data.valid=$(files tatoeba.en-de.dev .gz)" "data.test=null" "$@"
-train tuned train.max_steps=1600 train.init_from="$runs/tatoeba" "${multi30k[@]}" "$@"
+train tuned train.max_steps=3200 train.init_from="$runs/tatoeba" "${multi30k[@]}" "$@"
 train alone train.max_steps=3200 train.seed=2 "${multi30k[@]}" "$@"
 "$python" -m transformer compare "$runs/alone" "$runs/tuned"

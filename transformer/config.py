@@ -43,6 +43,9 @@ class TokenizerConfig:
     """Texts without blanks that are always one piece, on both sides, such as `<b>`."""
     split_digits: bool = False
     """Whether each digit is a piece of its own, so that numbers are read and written digit by digit."""
+    placeholders: Annotated[int, (0, 100)] = 0
+    """Pieces reserved for placeholders: `{name}`, `%s`, `__PH0__`, tags such as `<b>`, addresses. This many of a line
+    come out as they went in. `augment.placeholders` of a corpus has the model learn to copy them."""
     vocab_multiple: Annotated[int, (1, 4096)] = 1
     """The size of the vocabulary is a multiple of this: `vocab_size` is rounded up, and pieces that are never used are
     added if a small corpus yields fewer. Marian's 8-bit models need 8; GPUs are fastest with 64."""
@@ -129,6 +132,9 @@ class TrainConfig:
     """Largest norm of an update's gradient; a larger gradient is scaled down to it. `null` disables clipping."""
     ema: Annotated[float, (0.0, 0.999999)] | None = None
     """Decay of an exponential moving average (EMA) of the weights. If set, the average is validated and saved."""
+    guided_alignment: Annotated[float, (0.0, 100.0)] = 0.0
+    """Weight of a second loss, by which the first head of the last decoder layer learns to attend to the words that the
+    `alignments` of a corpus name (Garg et al. 2019). 0 disables it."""
     subword_sampling: Annotated[float, (0.0, 1.0)] = 0.0
     """Train on random segmentations: the rate of BPE-dropout, or the smoothing of unigram sampling. 0 disables it."""
     init_from: File | None = None
@@ -225,8 +231,21 @@ def contradiction(built: Any, dotted: str) -> str | None:
             return f"model.width {width} must be even and a multiple of model.heads {heads}"
         case TokenizerConfig(user_symbols=symbols) if any(not each or " " in each for each in symbols or ()):
             return "tokenizer.user_symbols must be texts without blanks"
+        case DecodeConfig(sampling=True, mbr_samples=samples) if samples:
+            return "decode.sampling and decode.mbr_samples exclude each other; set one"
+        case Config():
+            return _between_sections(built)
+    return None
+
+
+def _between_sections(cfg: Config) -> str | None:
+    if not cfg.tokenizer.placeholders and any(each.augment and each.augment.placeholders for each in cfg.data.train):
+        return "augment.placeholders needs the pieces of tokenizer.placeholders, which are 0"
+    match cfg:
         case Config(tokenizer=tokenizer, model=model) if model.tied == "all" and not tokenizer.joint:
             return "model.tied: all needs one vocabulary for both sides; set tokenizer.joint or model.tied"
+        case Config(data=data, train=train) if train.guided_alignment and not any(c.alignments for c in data.train):
+            return "train.guided_alignment needs a corpus of data.train with alignments"
         case Config(tokenizer=tokenizer, train=train) if tokenizer.extend and train.init_from is None:
             return "tokenizer.extend needs train.init_from, whose vocabulary it extends"
         case Config(data=data, train=train) if data.valid is None and train.patience is not None:
@@ -235,6 +254,4 @@ def contradiction(built: Any, dotted: str) -> str | None:
             return f"train.average_last {train.average_last} is more than train.keep_last {train.keep_last}"
         case Config(train=train) if train.select_by != "loss" and not train.validate_text:
             return f"train.select_by: {train.select_by} needs train.validate_text: true"
-        case DecodeConfig(sampling=True, mbr_samples=samples) if samples:
-            return "decode.sampling and decode.mbr_samples exclude each other; set one"
     return None

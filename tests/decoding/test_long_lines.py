@@ -194,7 +194,7 @@ def test_samples_are_joined_in_their_order() -> None:
     first = [("eins", Hypothesis((5,), -1.0, -0.5)), ("", Hypothesis((), -2.0, -1.5))]
     second = [("zwei", Hypothesis((6,), -9.0, -8.5)), ("drei", Hypothesis((7,), -4.0, -3.5))]
     joined = join_samples([first, second], [Part([]), Part([])], 2)
-    assert joined == [("eins zwei", -9.0, -10.0, (5, 6)), ("drei", -5.0, -6.0, (7,))]
+    assert joined == [("eins zwei", -9.0, -10.0, (5, 6), (1, 1)), ("drei", -5.0, -6.0, (7,), (0, 1))]
 
 
 @pytest.mark.parametrize("prefix", ["ei", "acht. ", "acht.  neun neun.  dr", "acht neun. acht. acht. acht. acht."])

@@ -83,7 +83,8 @@ def read_pairs(corpus: CorpusConfig, source: str, target: str, drop: bool = Fals
 
 def check_files(corpus: CorpusConfig) -> None:
     """Raise DataError for a local file that does not exist, before any work is done."""
-    for name in _local_files(corpus):
+    alignments = () if corpus.alignments is None else (str(expanded(corpus.alignments)),)
+    for name in (*_local_files(corpus), *alignments):
         if not Path(name).exists():
             raise DataError(f"no such file: {name}")
         if not Path(name).is_file():

@@ -34,6 +34,8 @@ class Dataset:
     """First pair id, end and weight of each corpus."""
     report: dict[str, Any]
     """Counts of what was read and dropped, for the log and the model card."""
+    links: tuple[Ints, Ints] | None = None
+    """The links between words and where those of each pair on disk begin, if there are word alignments."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -48,6 +50,13 @@ class Dataset:
         sides = ((self.source_ids, self.source_starts), (self.target_ids, self.target_starts))
         left, right = (Ragged(ids, starts[places], starts[places + 1] - starts[places]) for ids, starts in sides)
         return left, right
+
+    def links_of(self, pair_ids: Ints) -> Ragged | None:
+        """Return the links between the words of these pairs, if there are any: source word, target word, and so on."""
+        if self.links is None:
+            return None
+        places, (ids, starts) = self.rows[pair_ids], self.links
+        return Ragged(ids, starts[places], starts[places + 1] - starts[places])
 
 
 def from_pairs(pairs: Sequence[corpus.Pair], tok: Tokenizer) -> Dataset:
@@ -64,6 +73,10 @@ def open_dataset(folder: Path, weights: list[float], fingerprints: tuple[str, st
     """
     report = json.loads((folder / "prepared.json").read_text())
     dtype = np.dtype(report.pop("dtype"))
+    aligned = (folder / "links.ids").exists()
+    links = (
+        (_mapped(folder / "links.ids", np.uint16), np.fromfile(folder / "links.starts", np.int64)) if aligned else None
+    )
     ends = np.cumsum([0] + [each["pairs"] for each in report["corpora"]])
     return Dataset(
         np.memmap(folder / "source.ids", dtype, "r"),
@@ -73,7 +86,13 @@ def open_dataset(folder: Path, weights: list[float], fingerprints: tuple[str, st
         np.fromfile(folder / "rows", np.int64),
         tuple((int(a), int(b), w) for a, b, w in zip(ends[:-1], ends[1:], weights, strict=True)),
         {**report, "fingerprint": fingerprints[0], "former_fingerprint": fingerprints[1]},
+        links,
     )
+
+
+def _mapped(file: Path, dtype: Any) -> Ints:
+    """Return the numbers in a file, memory-mapped. An empty file cannot be mapped."""
+    return np.memmap(file, dtype, "r") if file.stat().st_size else np.empty(0, dtype)
 
 
 def offsets(side: Flat) -> tuple[Ints, Ints]:

@@ -7,6 +7,7 @@ each begins (`source.starts`, `target.starts`). `rows` lists the pairs that pass
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from transformer.config import Config
 from transformer.data import corpus
+from transformer.data.alignments import links_of
 from transformer.data.dataset import FORMAT, offsets
 from transformer.data.digests import Digests
 from transformer.data.filters import FINDINGS, FilteredPairs
@@ -56,6 +58,8 @@ class _Encoded(NamedTuple):
     digests: Ints
     """64-bit hashes of the two sides of each pair, of shape (pairs, 2)."""
     dropped: Counter[str]
+    links: tuple[Ints, Ints]
+    """The links between words, as `source` has its ids: source word, target word, and so on."""
     pieces: Counter[str]
     """The pieces of each side, and those among them that stand for characters that the vocabulary lacks."""
 
@@ -63,10 +67,12 @@ class _Encoded(NamedTuple):
 def encode_corpora(cfg: Config, tok: Tokenizer, held_out: set[int], folder: Path) -> None:
     """Read, encode and filter the training corpora into `folder`; `held_out` are hashes of validation and test text."""
     counts: list[dict[str, Any]] = []
+    aligned = any(each.alignments for each in cfg.data.train) and cfg.train.guided_alignment > 0
     notes: dict[str, list[dict[str, Any]]] = {"examples": [], "origins": []}
     with (
         _Side(folder, "source") as source,
         _Side(folder, "target") as target,
+        _Side(folder, "links") if aligned else contextlib.nullcontext() as links,
         Digests(folder) as digests,
         corpus.reading("encoding the training text", cfg.data.train) as bar,
     ):
@@ -74,7 +80,7 @@ def encode_corpora(cfg: Config, tok: Tokenizer, held_out: set[int], folder: Path
             dropped: Counter[str] = Counter()
             pieces: Counter[str] = Counter()
             kept = seen = 0
-            pairs = FilteredPairs(each, cfg.data.source, cfg.data.target, cfg.data.undecodable == "drop")
+            pairs = FilteredPairs(each, cfg.data.source, cfg.data.target, cfg.data.undecodable == "drop", aligned)
             for chunk in _encoded(iter(pairs), cfg.data, tok, each.tag):
                 bar.advance(len(chunk.digests) + chunk.dropped.total() + pairs.dropped.total() - seen)
                 seen = pairs.dropped.total()
@@ -84,6 +90,8 @@ def encode_corpora(cfg: Config, tok: Tokenizer, held_out: set[int], folder: Path
                 digests.add(chunk.digests)
                 source.add(*chunk.source)
                 target.add(*chunk.target)
+                if links is not None:
+                    links.add(*chunk.links)
             dropped += pairs.dropped
             read, name = kept + dropped.total(), corpus.title(each)
             counts.append({"name": name, "read": read, "usable": kept, **dropped, **pieces})
@@ -198,7 +206,11 @@ def _encode(chunk: list[corpus.Pair | None], data: DataConfig, tok: Tokenizer, t
         offsets(Flat(side.ids[np.repeat(good, side.lengths)].astype(dtype), side.lengths[good]))
         for side in (source, target)
     )
-    return _Encoded(left, right, hashes.view(np.uint64).reshape(-1, 2)[good], +dropped, pieces)
+    links = links_of(pairs, clean, tok.source_prefix).take(np.flatnonzero(good))
+    if aligned := int((links.lengths_R > 0).sum()):
+        pieces["aligned pairs"] = aligned
+    between = offsets(Flat(links.flat().astype(np.uint16), links.lengths_R))
+    return _Encoded(left, right, hashes.view(np.uint64).reshape(-1, 2)[good], +dropped, between, pieces)
 
 
 def _counts(count: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from dataclasses import fields
 from typing import Any, NamedTuple
 from unicodedata import category, decimal
 
+from transformer.data.alignments import with_alignments
 from transformer.data.corpus import Pair, read_pairs
 from transformer.data.lines import sha256
 from transformer.data.scores import kept_by_score
@@ -163,9 +164,13 @@ FINDINGS = (LOW_SCORE, *(each.finds for each in FILTERS.values()))
 class FilteredPairs:
     """The pairs of a corpus that its filters keep. It is iterated over once; then it knows what was dropped."""
 
-    def __init__(self, corpus: CorpusConfig, source: str, target: str, drop: bool) -> None:
-        """Take what `read_pairs` takes. Raises ConfigError for a filter that cannot be used for these languages."""
+    def __init__(self, corpus: CorpusConfig, source: str, target: str, drop: bool, aligned: bool = False) -> None:
+        """Take what `read_pairs` takes, and whether the pairs should have their word alignments.
+
+        Raises ConfigError for a filter that cannot be used for these languages.
+        """
         self._how = corpus, source, target, drop
+        self._alignments = corpus.alignments if aligned else None
         self.dropped: Counter[str] = Counter()
         """Pairs that were dropped, by what the filter finds."""
         self.examples: dict[str, list[tuple[str, str]]] = {}
@@ -182,6 +187,8 @@ class FilteredPairs:
     def __iter__(self) -> Iterator[Pair | None]:
         """Yield the pairs, or None for one that is not UTF-8. Raises DataError as `read_pairs` does."""
         pairs = read_pairs(*self._how)
+        if self._alignments is not None:
+            pairs = with_alignments(pairs, expanded(self._alignments))
         return self._kept(pairs) if self._rules or self._score else pairs
 
     def log_examples(self, name: str) -> list[dict[str, Any]]:

@@ -157,12 +157,20 @@ def data_in_card(run: Run) -> str:
         f"{report['pairs']:,} training pairs; "
         f"duplicates: {report['duplicates']}, overlap with valid or test: {report['overlap']}."
     )
-    more = [*_origins(report.get("origins", ())), *_synthetic(report.get("synthetic", ()))]
-    return "\n".join(["## Training data\n", *head, *rows, "", note, "", *more])
+    origins = [f"- {_download(each)}" for each in report.get("origins", ())]
+    lines = [*origins, *_synthetic(report.get("synthetic", ()))]
+    return "\n".join(["## Training data\n", *head, *rows, "", note, *([""] if lines else []), *lines, ""])
+
+
+def _download(facts: dict[str, Any]) -> str:
+    """Return where a corpus was downloaded from. The licence is text of a stranger, so it is code in Markdown."""
+    stated = str(facts.get("licence", "")).replace("`", "'")
+    licence = f"licence: `{stated}`" if stated else "no licence stated in it"
+    return table_cell(f"{facts['corpus']}: {facts['address']}, {licence}, SHA-256 `{facts['sha256']}`")
 
 
 def _synthetic(made: Sequence[dict[str, Any]]) -> list[str]:
-    """Return a line of Markdown for each corpus that models have made, and an empty one."""
+    """Return a line of Markdown for each corpus that models have made."""
     lines = []
     for each in made:
         models = ", ".join(
@@ -174,20 +182,7 @@ def _synthetic(made: Sequence[dict[str, Any]]) -> list[str]:
             f"- Made by a model: {table_cell(each['name'])}. {each['pairs']:,} pairs of {each['lines']:,} lines{left}. "
             f"Model: {table_cell(models)}."
         )
-    return [*lines, ""] if lines else []
-
-
-def _origins(origins: Sequence[dict[str, Any]]) -> list[str]:
-    """Return a line of Markdown for each corpus that was downloaded, and an empty one.
-
-    A licence is the text of a stranger, so it is shown as code.
-    """
-    lines = []
-    for each in origins:
-        stated = str(each.get("licence", "")).replace("`", "'")
-        licence = f"licence: `{stated}`" if stated else "no licence stated in it"
-        lines.append(table_cell(f"- {each['corpus']}: {each['address']}, {licence}, SHA-256 `{each['sha256']}`"))
-    return [*lines, ""] if lines else []
+    return lines
 
 
 def _versions() -> str:

@@ -18,6 +18,9 @@ from transformer.model.decoder_state import Cache
 from transformer.model.dropout import Draws, dropout
 from transformer.model.packed_linear import Linear
 
+GUIDED = 0
+"""The head of the last decoder layer that word alignments guide, as in Marian."""
+
 
 class SelfAttention(nn.Module):
     """Multi-head self-attention (3.2.2). One projection computes q, k and v."""
@@ -61,6 +64,18 @@ class CrossAttention(nn.Module):
         (q,) = split_heads(self.q(x_BTD), self.heads, 1)
         rate = self.dropout if self.training else 0.0
         return self.out(attend(q, *memory, bias, rate, draws))
+
+    def guided_log_weights(self, x_BTD: Tensor, memory: tuple[Tensor, Tensor], bias_B11S: Tensor) -> Tensor:
+        """Return the logarithm of the attention weights (B, T, S) of the head that word alignments guide, in float32.
+
+        It is head `GUIDED` of the last layer. Its query is computed once more, which costs 1 / H of one projection.
+        """
+        size = x_BTD.shape[-1] // self.heads
+        rows = slice(GUIDED * size, (GUIDED + 1) * size)
+        weight, bias = self.q.weight[rows].to(x_BTD.dtype), self.q.bias[rows].to(x_BTD.dtype)
+        q_BTE = F.linear(x_BTD, weight, bias)
+        scores_BTS = (q_BTE * size**-0.5) @ memory[0][:, GUIDED].transpose(-1, -2)
+        return (scores_BTS.float() + bias_B11S[:, 0].float()).log_softmax(-1)
 
     def step(self, x_BKD: Tensor, memory: tuple[Tensor, Tensor], bias_B11S: Tensor) -> Tensor:
         """Attend from one position of each hypothesis to the source."""

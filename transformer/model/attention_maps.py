@@ -52,6 +52,19 @@ def attention_maps(model: Transformer, source_BS: Tensor, input_BT: Tensor) -> A
     )
 
 
+@torch.no_grad()
+def cross_attention(model: Transformer, source_BS: Tensor, input_BT: Tensor, guided: bool) -> Tensor:
+    """Return the share of attention (B, T, S) that each target position gives to each source position, in float32.
+
+    `guided`: of the head that learned from word alignments, else the mean over layers and heads.
+    """
+    if not guided:
+        return attention_maps(model, source_BS, input_BT).cross.mean((0, 2))
+    found: list[Tensor] = []
+    model.hidden(source_BS, input_BT, found.append)
+    return found[0].exp()
+
+
 def _self(module: SelfAttention, x_BLD: Tensor, bias: Tensor | None, *_: Any) -> Tensor:
     q_BHLE, k_BHLE, _v = split_heads(module.qkv(x_BLD), module.heads, 3)
     return attention_weights(q_BHLE, k_BHLE, causal_bias(x_BLD.shape[1], x_BLD) if bias is None else bias)

@@ -1,6 +1,6 @@
 """Label-smoothed cross-entropy (Szegedy et al. 2016; section 5.4 of the paper), summed over tokens.
 
-Shape letters: N target tokens, D model width, V vocabulary.
+Shape letters: N target tokens, D model width, V vocabulary, B sentences, S source positions, T target positions.
 """
 
 from __future__ import annotations
@@ -72,6 +72,15 @@ def label_smoothed(
     operands = (hidden_ND, weight_VD, bias_V, target_N, smoothing, packed or PackedWeights(), real_N, terms)
     smoothed, nll = _ProjectedLoss.apply(*operands)
     return LossSum(smoothed, nll, len(target_N))
+
+
+def guided_loss(log_weights_BTS: Tensor, guide_BTS: Tensor) -> Tensor:
+    """Return the cross-entropy of attention weights with those of word alignments, summed over positions, in nats.
+
+    Positions that are not aligned have no weights in the guide, and add nothing (Garg et al. 2019, section 3.2).
+    Padding has a log-weight of minus infinity and no guide.
+    """
+    return -(log_weights_BTS.masked_fill(guide_BTS == 0, 0.0) * guide_BTS).sum()
 
 
 class _ProjectedLoss(torch.autograd.Function):

@@ -79,14 +79,19 @@ class Transformer(nn.Module):
         """Return the logits (B, T, V) of the id that follows each prefix of `input_BT`."""
         return self.project(self.hidden(source_BS, input_BT))
 
-    def hidden(self, source_BS: Tensor, input_BT: Tensor) -> Tensor:
-        """Return the output of the decoder (B, T, D), before the output projection."""
+    def hidden(self, source_BS: Tensor, input_BT: Tensor, guided: Callable[[Tensor], None] | None = None) -> Tensor:
+        """Return the output of the decoder (B, T, D), before the output projection.
+
+        `guided` gets the logarithm of the attention weights (B, T, S) of the head that word alignments guide.
+        """
         memory_BSD, bias_B11S = self.encode(source_BS)
         x_BTD = self._embed(self.target_embedding, input_BT, self.encoding(0, input_BT.shape[1]))
         fused = kernels.on_gpu(x_BTD) and not torch.is_grad_enabled()  # its kernel knows about later positions
         causal_TT = None if fused else causal_bias(input_BT.shape[1], x_BTD)
-        for layer in cast("Sequence[DecoderLayer]", self.decoder):
+        *layers, last = cast("Sequence[DecoderLayer]", self.decoder)
+        for layer in layers:
             x_BTD = layer(x_BTD, causal_TT, memory_BSD, bias_B11S)
+        x_BTD = last(x_BTD, causal_TT, memory_BSD, bias_B11S, guided=guided)
         return self.decoder_norm(x_BTD) if self.decoder_norm is not None else x_BTD
 
     def project(self, hidden: Tensor) -> Tensor:
@@ -170,13 +175,22 @@ class DecoderLayer(nn.Module):
         self.feed_forward, self.feed_forward_residual = FeedForward(cfg), Residual(cfg)
 
     def forward(
-        self, x_BTD: Tensor, bias: Tensor | None, memory_BSD: Tensor, cross_bias: Tensor, draws: Draws | None = None
+        self,
+        x_BTD: Tensor,
+        bias: Tensor | None,
+        memory_BSD: Tensor,
+        cross_bias: Tensor,
+        draws: Draws | None = None,
+        guided: Callable[[Tensor], None] | None = None,
     ) -> Tensor:
         """Without a bias the self-attention masks the later positions, and nothing else."""
         norm, add = self.attention_residual.before, self.attention_residual.after
         x_BTD = add(x_BTD, self.attention(norm(x_BTD), bias, draws), draws)
         norm, add = self.cross_residual.before, self.cross_residual.after
-        x_BTD = add(x_BTD, self.cross(norm(x_BTD), self.cross.memory(memory_BSD), cross_bias, draws), draws)
+        y_BTD, memory = norm(x_BTD), self.cross.memory(memory_BSD)
+        if guided is not None:
+            guided(self.cross.guided_log_weights(y_BTD, memory, cross_bias))
+        x_BTD = add(x_BTD, self.cross(y_BTD, memory, cross_bias, draws), draws)
         return self._feed_forward(x_BTD, draws)
 
     def step(

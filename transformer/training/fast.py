@@ -5,6 +5,7 @@ Shape letters: R rows, L positions of a row, J dropouts.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,7 @@ WORTH_MEASURING = 5000
 """Updates of a run below which one kind of attention is compiled, not two to choose from. Not measured."""
 MOST_SHAPES = 64
 """Most shapes that a region is compiled for: two kinds of attention for each length of a row."""
+log = logging.getLogger(__name__)
 
 
 class FastPath:
@@ -109,6 +111,9 @@ class FastPath:
 def make_fast_path(model: Transformer, weights: FlatWeights, cfg: TrainConfig, dtype: torch.dtype) -> FastPath | None:
     """Return the fast path of a training, or None where only the plain one is used."""
     if cfg.fast == "off" or not weights.weights.is_cuda or dtype not in ROUNDING:
+        return None
+    if cfg.guided_alignment:
+        log.info("train.guided_alignment: batches are computed the plain way, not in packed rows")
         return None
     compiles = compiled if cfg.max_steps >= WORTH_COMPILING else None
     return FastPath(model, weights, dtype, cfg.label_smoothing, compiles, cfg.max_steps >= WORTH_MEASURING)

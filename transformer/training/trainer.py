@@ -6,7 +6,7 @@ Shape letters: B sentences, T target positions, N target tokens (padding is neve
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from transformer.config import Config
 from transformer.data.batching import Batch, CutUpdate
 from transformer.data.packing import PackedBatch
 from transformer.model.dropout import dropout_seed
-from transformer.model.loss import LossSum, label_smoothed
+from transformer.model.loss import LossSum, guided_loss, label_smoothed
 from transformer.model.network import Transformer
 from transformer.system.device import resolve_dtype
 from transformer.system.distributed import Ranks
@@ -170,13 +170,18 @@ class Trainer:
 
     def loss(self, batch: Batch) -> LossSum:
         """Return the summed loss of a batch, computed in training precision."""
-        batch, model = batch.to(self.device), self.model
-        hidden_BTD = model.hidden(batch.source_BS, batch.input_BT)
+        batch, model, weight = batch.to(self.device), self.model, self.cfg.train.guided_alignment
+        attention: list[Tensor] = []
+        guided = attention.append if batch.guide_BTS is not None else None
+        hidden_BTD = model.hidden(batch.source_BS, batch.input_BT, guided)
         hidden_ND = hidden_BTD.flatten(0, 1).index_select(0, batch.places_N)
         smoothing = self.cfg.train.label_smoothing
-        return label_smoothed(
+        loss = label_smoothed(
             hidden_ND, model.output_weight, model.output_bias, batch.target_N, smoothing, model.output_packed
         )
+        if batch.guide_BTS is None:
+            return loss
+        return replace(loss, smoothed=loss.smoothed + weight * guided_loss(attention[0], batch.guide_BTS))
 
     def _apply_gradients(self, nll: Tensor, rate: float) -> Tensor:
         """Clip, step and return the gradient's norm. The step is skipped if the loss or a gradient is not finite."""

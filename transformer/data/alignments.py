@@ -1,0 +1,138 @@
+"""Word alignments of training pairs: read from files, kept with the pairs, and spread over the pieces of a batch.
+
+Shape letters: B sentences, S source positions, T target positions, R rows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transformer.data.corpus import Pair
+from transformer.data.lines import read_lines
+from transformer.data.ragged import Ragged, from_rows
+from transformer.data.tokenizer import Tokenizer
+from transformer.data.word_cache import SPACE
+from transformer.errors import DataError
+
+LINE = re.compile(r"\s*(?:\d{1,5}-\d{1,5}(?:\s+\d{1,5}-\d{1,5})*\s*)?")
+"""A line as fast_align, eflomal and others write it (the Pharaoh format): `0-0 1-2 2-1`."""
+Ints = NDArray[Any]
+
+
+class AlignedPair(Pair):
+    """A pair whose words are aligned."""
+
+    links: tuple[int, ...]
+    """Source word, target word, source word and so on, counted from 0."""
+
+    def __new__(cls, source: str, target: str, links: tuple[int, ...]) -> AlignedPair:
+        """Return the pair of a sentence and its translation."""
+        pair = super().__new__(cls, source, target)
+        pair.links = links
+        return pair
+
+
+def with_alignments(pairs: Iterable[Pair | None], path: Path) -> Iterator[Pair | None]:
+    """Yield pairs with the alignments of a file, a line each. Words are what is between blanks.
+
+    Raises DataError for a line that is no alignment or names a word that is not there, and at the end if there are
+    more pairs or more lines.
+    """
+    end, number = object(), 0
+    for number, (pair, line) in enumerate(zip_longest(pairs, read_lines(path), fillvalue=end), 1):
+        if pair is end or line is end:
+            fewer = "fewer" if line is end else "more"
+            raise DataError(
+                f"{path} has {fewer} lines than its corpus has pairs; a line must be the alignment of a pair"
+            )
+        if pair is None:
+            yield None
+            continue
+        assert isinstance(pair, Pair)
+        yield AlignedPair(pair.source, pair.target, _links(f"{path}, line {number}", line, pair))
+
+
+def _links(where: str, line: object, pair: Pair) -> tuple[int, ...]:
+    if not isinstance(line, str) or not LINE.fullmatch(line):
+        raise DataError(f"{where} is not an alignment; expected pairs of word numbers such as 0-0 1-2")
+    links = tuple(map(int, line.replace("-", " ").split()))
+    for name, text, used in (("source", pair.source, links[::2]), ("target", pair.target, links[1::2])):
+        if used and max(used) >= (words := len(text.split())):
+            raise DataError(
+                f"{where} aligns word {max(used)} of the {name}, which has {words}; they are counted from 0"
+            )
+    return links
+
+
+def links_of(pairs: Sequence[Pair], clean: tuple[list[str], list[str]], prefix: str) -> Ragged:
+    """Return the links of pairs, of those that have them and whose clean texts have the words of the raw ones.
+
+    `prefix` is what the clean sources have before them.
+    """
+    rows: list[tuple[int, ...]] = []
+    for pair, source, target in zip(pairs, *clean, strict=True):
+        links = pair.links if isinstance(pair, AlignedPair) else ()
+        texts = source.removeprefix(prefix), target
+        same = not links or all(len(a.split()) == len(b.split()) for a, b in zip(pair, texts, strict=True))
+        rows.append(links if same else ())
+    return from_rows(rows)
+
+
+class Guide:
+    """Spreads word alignments over the pieces of batches, whatever the segmentation of the words is."""
+
+    def __init__(self, tok: Tokenizer) -> None:
+        self._sides = _Side(tok.source, tok), _Side(tok.target, tok)
+
+    def weights(self, source: Ragged, target: Ragged, links: Ragged) -> NDArray[np.float32]:
+        """Return the share of attention (B, T, S) that each target piece should give to each source piece.
+
+        T and S are as in a batch, with the start token before the target and eos after both: row t is that in which
+        piece t is predicted. The shares of a piece add up to 1, or to 0 if its word is not aligned.
+        """
+        source_BS, target_BT = self._sides[0].words(source), self._sides[1].words(target)
+        counts = 2 + int(source_BS.max(initial=0)), 2 + int(target_BT.max(initial=0))  # the last is for no word
+        linked = np.zeros((len(links), counts[1], counts[0]), np.float32)
+        rows = np.repeat(np.arange(len(links)), links.lengths_R // 2)
+        flat = links.flat().reshape(-1, 2).astype(np.int64)
+        known = (flat[:, 0] < counts[0] - 1) & (flat[:, 1] < counts[1] - 1)
+        linked[rows[known], flat[known, 1], flat[known, 0]] = 1
+        shares = linked[np.arange(len(links))[:, None, None], target_BT[:, :, None], source_BS[:, None, :]]
+        shares /= np.maximum(shares.sum(-1, keepdims=True), 1)
+        return shares
+
+
+def words_of(tok: Tokenizer, ids: Sequence[int], side: int) -> list[int]:
+    """Return the word of each piece of a source (side 0) or target text, counted from 0, and -1 for a tag."""
+    processor = (tok.source, tok.target)[side]
+    pieces = [processor.id_to_piece(int(i)) for i in ids]
+    tagged = bool(pieces) and pieces[0].startswith(SPACE) and tok.has_tag(pieces[0][1:])
+    words = np.cumsum([i == 0 or piece.startswith(SPACE) for i, piece in enumerate(pieces)]) - 1 - int(tagged)
+    return np.maximum(words, -1).tolist()
+
+
+class _Side:
+    """Which pieces of one side begin a word, and which are tags."""
+
+    def __init__(self, processor: Any, tok: Tokenizer) -> None:
+        pieces: list[str] = processor.id_to_piece(list(range(processor.get_piece_size())))
+        self.starts = np.array([piece.startswith(SPACE) for piece in pieces])
+        self.tags = np.array([piece.startswith(SPACE) and tok.has_tag(piece[1:]) for piece in pieces])
+
+    def words(self, rows: Ragged) -> Ints:
+        """Return the word of each piece, counted from 0, and -1 for a tag, for eos after the pieces and for padding."""
+        found = np.full((len(rows), int(rows.lengths_R.max(initial=0)) + 1), -1)
+        for row, ids in enumerate(rows):
+            if len(ids):
+                starts = self.starts[ids]
+                starts[0] = True  # also without a space, as where the text begins with a reserved piece
+                words = np.cumsum(starts) - 1 - int(self.tags[ids[0]])
+                found[row, : len(ids)] = np.maximum(words, -1)
+        return found
