@@ -7,7 +7,7 @@ import dataclasses
 import inspect
 from typing import Any, get_type_hints
 
-from transformer import config, config_file, data_config
+from transformer import augment_config, config, config_file, data_config
 
 SECTIONS = {
     "data": data_config.DataConfig,
@@ -17,6 +17,8 @@ SECTIONS = {
     "data.train.back_translate": data_config.BackTranslateConfig,
     "data.train.distill": data_config.DistillConfig,
     "data.train.forward": data_config.ForwardConfig,
+    "data.train.augment": augment_config.AugmentConfig,
+    "data.train.augment.glossary": augment_config.GlossaryConfig,
     "tokenizer": config.TokenizerConfig,
     "model": config.ModelConfig,
     "train": config.TrainConfig,

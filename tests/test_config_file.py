@@ -70,6 +70,8 @@ def test_yaml_is_read_by_the_type_of_the_field(tmp_path: Path) -> None:
             "data.train must name exactly one of files, tsv, dataset, parquet, json, testset, opus, zip, tmx, mtdata, back_translate, distill, forward, not files and tsv (command line)",
         ),
         (GOOD, ["data.target=en"], "data.source and data.target are both 'en' ({path}, line 2)"),
+        (GOOD, ["train.guided_alignment=0.1"], "train.guided_alignment needs a corpus of data.train with alignments ({path}, line 1)"),
+        (GOOD, ["data.test={files: [a, b], alignments: c}"], "data.test.alignments would not be read; alignments are for training corpora ({path}, line 2)"),
         (GOOD, ["tokenizer.joint=false"], "model.tied: all needs one vocabulary for both sides; set tokenizer.joint or model.tied ({path}, line 1)"),
         (GOOD, ["train.patience=3"], "train.patience needs data.valid ({path}, line 1)"),
         (GOOD, ["steps"], "'steps' is not an override; write section.key=value"),

@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "transformer"
 ROWS = [
-    "errors file_system config data_config config_file yaml_nodes atomic paths languages",
+    "errors file_system config data_config augment_config config_file yaml_nodes atomic paths languages",
     "system",
     "data model",
     "runs",

@@ -43,6 +43,9 @@ class TokenizerConfig:
     """Texts without blanks that are always one piece, on both sides, such as `<b>`."""
     split_digits: bool = False
     """Whether each digit is a piece of its own, so that numbers are read and written digit by digit."""
+    placeholders: Annotated[int, (0, 100)] = 0
+    """Pieces reserved for placeholders: `{name}`, `%s`, `__PH0__`, tags such as `<b>`, addresses. This many of a line
+    come out as they went in. `augment.placeholders` of a corpus has the model learn to copy them."""
     vocab_multiple: Annotated[int, (1, 4096)] = 1
     """The size of the vocabulary is a multiple of this: `vocab_size` is rounded up, and pieces that are never used are
     added if a small corpus yields fewer. Marian's 8-bit models need 8; GPUs are fastest with 64."""
@@ -236,6 +239,8 @@ def contradiction(built: Any, dotted: str) -> str | None:
 
 
 def _between_sections(cfg: Config) -> str | None:
+    if not cfg.tokenizer.placeholders and any(each.augment and each.augment.placeholders for each in cfg.data.train):
+        return "augment.placeholders needs the pieces of tokenizer.placeholders, which are 0"
     match cfg:
         case Config(tokenizer=tokenizer, model=model) if model.tied == "all" and not tokenizer.joint:
             return "model.tied: all needs one vocabulary for both sides; set tokenizer.joint or model.tied"

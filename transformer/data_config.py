@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from transformer.augment_config import AugmentConfig
+
 Fraction = Annotated[float, (0.0, 0.999)]
 Count = Annotated[int, (1, 10**12)]
 File = Annotated[str, "path"]
@@ -17,21 +19,51 @@ Share = Annotated[float, (0.0, 1.0)]
 
 SYNTHETIC_KINDS = ("back_translate", "distill", "forward")
 """The kinds of corpora that models make before the training."""
-CORPUS_KINDS = (
-    "files",
-    "tsv",
-    "dataset",
-    "parquet",
-    "json",
-    "testset",
-    "opus",
-    "zip",
-    "tmx",
-    "mtdata",
-    *SYNTHETIC_KINDS,
-)
+TEXT_KINDS = ("files", "tsv", "dataset", "parquet", "json", "testset", "opus", "zip", "tmx", "mtdata")
+CORPUS_KINDS = (*TEXT_KINDS, *SYNTHETIC_KINDS)
 KINDS_WITH = {"columns": ("tsv",), "version": ("opus",), "tmx_tags": ("tmx",)}
 """Settings of a corpus that are for certain kinds only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreConfig:
+    """A score for each pair, made by any program; higher is better. With `at_least` or `drop_worst`, or both."""
+
+    file: File | None = None
+    """A text file with the score of pair i on line i, plain or compressed, such as what `transformer score` prints."""
+    column: str | None = None
+    """The column of the corpus's `tsv`, or of `file`, that holds the score: a number from 1, or for `tsv` a name."""
+    at_least: float | None = None
+    """Pairs with a lower score are dropped."""
+    drop_worst: Fraction | None = None
+    """The share of the pairs of the corpus that is dropped: those with the lowest scores."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterConfig:
+    """Which pairs of a training corpus are dropped, by their text. All filters are off unless they are set.
+
+    They see each side without blanks at its ends. A pair counts for the first filter that drops it.
+    """
+
+    identical: Literal["keep", "drop"] = "keep"
+    """Pairs whose two sides are the same text."""
+    digits: Literal["keep", "drop"] = "keep"
+    """Pairs whose two sides do not have the same digits, in whatever order and with whatever between them."""
+    letters: Share | None = None
+    """Least share of letters among the characters of each side that are not blanks."""
+    script: Share | None = None
+    """Least share of the letters of each side that are in a script of its language."""
+    case: Literal["keep", "drop"] = "keep"
+    """Pairs of which one side is in capitals, and the other is not."""
+    end_mark: Literal["keep", "drop"] = "keep"
+    """Pairs whose sides end differently: in a full stop, a question mark, an exclamation mark, a colon, or in none."""
+    characters: tuple[Count, Count] | None = None
+    """Least and greatest number of characters of each side."""
+    near_duplicates: Literal["keep", "drop"] = "keep"
+    """Pairs that an earlier pair of the corpus equals but for case, numbers, punctuation and blanks."""
+    score: ScoreConfig | None = None
+    """Drops pairs by scores that another program has given them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,47 +112,6 @@ class ForwardConfig:
 
 
 Synthetic = BackTranslateConfig | DistillConfig | ForwardConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreConfig:
-    """A score for each pair, made by any program; higher is better. With `at_least` or `drop_worst`, or both."""
-
-    file: File | None = None
-    """A text file with the score of pair i on line i, plain or compressed, such as what `transformer score` prints."""
-    column: str | None = None
-    """The column of the corpus's `tsv`, or of `file`, that holds the score: a number from 1, or for `tsv` a name."""
-    at_least: float | None = None
-    """Pairs with a lower score are dropped."""
-    drop_worst: Fraction | None = None
-    """The share of the pairs of the corpus that is dropped: those with the lowest scores."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FilterConfig:
-    """Which pairs of a training corpus are dropped, by their text. All filters are off unless they are set.
-
-    They see each side without blanks at its ends. A pair counts for the first filter that drops it.
-    """
-
-    identical: Literal["keep", "drop"] = "keep"
-    """Pairs whose two sides are the same text."""
-    digits: Literal["keep", "drop"] = "keep"
-    """Pairs whose two sides do not have the same digits, in whatever order and with whatever between them."""
-    letters: Share | None = None
-    """Least share of letters among the characters of each side that are not blanks."""
-    script: Share | None = None
-    """Least share of the letters of each side that are in a script of its language."""
-    case: Literal["keep", "drop"] = "keep"
-    """Pairs of which one side is in capitals, and the other is not."""
-    end_mark: Literal["keep", "drop"] = "keep"
-    """Pairs whose sides end differently: in a full stop, a question mark, an exclamation mark, a colon, or in none."""
-    characters: tuple[Count, Count] | None = None
-    """Least and greatest number of characters of each side."""
-    near_duplicates: Literal["keep", "drop"] = "keep"
-    """Pairs that an earlier pair of the corpus equals but for case, numbers, punctuation and blanks."""
-    score: ScoreConfig | None = None
-    """Drops pairs by scores that another program has given them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +173,8 @@ class CorpusConfig:
     `tokenizer.source_prefix`, or no tag."""
     filters: FilterConfig | None = None
     """Which pairs of a training corpus are dropped, by their text."""
+    augment: AugmentConfig | None = None
+    """Changes to the pairs of a training corpus as they are read: capitals, typos, sentences joined."""
 
     @property
     def synthetic(self) -> Synthetic | None:
@@ -260,23 +253,26 @@ def contradiction(built: Any, dotted: str) -> str | None:
         case DataConfig(source=source, target=target) if source == target:
             return f"data.source and data.target are both {source!r}"
         case DataConfig(valid=valid, test=test):
-            return _held_out_contradiction("valid", valid) or _held_out_contradiction("test", test)
+            for name, corpus in (("valid", valid), ("test", test)):
+                if corpus is not None and (complaint := _held_out_contradiction(corpus, f"data.{name}")):
+                    return complaint
         case DistillConfig(files=files) if len(files) != 2:
             return f"{dotted}.files needs two files, source and target, not {len(files)}"
     return None
 
 
-def _held_out_contradiction(name: str, corpus: CorpusConfig | None) -> str | None:
-    if corpus is None:
-        return None
+def _held_out_contradiction(corpus: CorpusConfig, dotted: str) -> str | None:
+    """Return what a corpus for validation or testing cannot have."""
     if (corpus.from_, corpus.until) != (0, None):
-        return f"data.{name} is used in every validation and test; from and until are for training corpora"
-    if corpus.synthetic is not None:
-        return f"data.{name} must be text that is there; only data.train can be made by a model"
+        return f"{dotted} is used in every validation and test; from and until are for training corpora"
     if corpus.filters is not None:
-        return f"data.{name}.filters would change what is measured; filters are for training corpora"
+        return f"{dotted}.filters would change what is measured; filters are for training corpora"
+    if corpus.augment is not None:
+        return f"{dotted}.augment would change what is measured; augmentation is for training corpora"
     if corpus.alignments is not None:
-        return f"data.{name}.alignments would not be read; alignments are for training corpora"
+        return f"{dotted}.alignments would not be read; alignments are for training corpora"
+    if corpus.synthetic is not None:
+        return f"{dotted} must be text that is there; only data.train can be made by a model"
     return None
 
 

@@ -29,6 +29,7 @@ from transformer import config_file
 from transformer.config import Config
 from transformer.data import batching, corpus
 from transformer.data.prepare import find_or_learn_tokenizer, prepare_pairs
+from transformer.data.reading import UpdateReader
 from transformer.data_config import CorpusConfig
 from transformer.system.clock import Stopwatch
 from transformer.system.distributed import Ranks
@@ -82,9 +83,7 @@ def batches(cfg: Config, name: str, folder: Path, count: int) -> Iterator[str]:
     """Yield rows about the share of real tokens and the share of time spent waiting."""
     loop = build_loop(cfg, folder / name, CPU, Ranks(), Stopwatch())
     dataset, start = loop.data.train, loop.trainer.model.start_id
-    cut = batching.BatchCutter(
-        batching.UpdateReader(dataset, loop.run.tokenizer, 0.0, 1), start, micro_batch_tokens(cfg, CPU)
-    )
+    cut = batching.BatchCutter(UpdateReader(dataset, loop.run.tokenizer, 0.0, 1), start, micro_batch_tokens(cfg, CPU))
     updates = batching.updates(dataset, cfg.train.batch_tokens, 1, 0, 0)
     found = [batch for update in itertools.islice(updates, 200) for batch in cut.cut(update).batches]
     share = sum(batch.real for batch in found) / sum(batch.padded for batch in found)

@@ -19,6 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from transformer.data import batching
 from transformer.data.packing import RowPacker, choose_lengths, choose_slots
+from transformer.data.reading import UpdateReader
 from transformer.model.loss import label_smoothed
 from transformer.model.packed_linear import PackedWeights
 
@@ -92,7 +93,7 @@ def attention(work: Work, report: Report) -> None:
     """Measure one causal attention of an update by each kernel, in rectangles and in rows of several sentences."""
     dataset, width = news(work), 3 * work.model.width
     update = next(batching.updates(dataset, work.batch_tokens, 1, 0, 0))
-    reader = batching.UpdateReader(dataset, special_ids(), 0.0, 1)
+    reader = UpdateReader(dataset, special_ids(), 0.0, 1)
     (batch,) = batching.BatchCutter(reader, BOS, 10**9, workers=1).cut(update).batches
     shape = tuple(batch.input_BT.shape)
     plain = [("flash, is_causal", _kernel(work, SDPBackend.FLASH_ATTENTION, is_causal=True))] if work.cuda else []

@@ -33,6 +33,7 @@ from gpu_work import (
 from torch import Tensor, nn
 
 from transformer.data import batching
+from transformer.data.reading import UpdateReader
 from transformer.model.network import sinusoids
 from transformer.system.threads import prefetch
 from transformer.training.loop import TrainingLoop
@@ -158,7 +159,7 @@ class Plain(nn.Module):
 
 def rectangles(work: Work, multiple: int) -> list[tuple[Tensor, Tensor, Tensor, int, int]]:
     """Return updates of the same pairs as one padded rectangle a side, with their source and target tokens."""
-    cutter = batching.BatchCutter(batching.UpdateReader(news(work), special_ids(), 0.0, 1), BOS, limit=10**9, workers=1)
+    cutter = batching.BatchCutter(UpdateReader(news(work), special_ids(), 0.0, 1), BOS, limit=10**9, workers=1)
     found = []
     for update in itertools.islice(batching.updates(cutter.reader.dataset, work.batch_tokens, 1, 0, 0), work.updates):
         (batch,) = cutter.cut(update).batches

@@ -15,10 +15,11 @@ from typing import Any
 
 from transformer.config import TokenizerConfig
 from transformer.data import batching
-from transformer.data.batching import BatchCutter, UpdateReader
+from transformer.data.batching import BatchCutter
 from transformer.data.corpus import Pair
 from transformer.data.dataset import Dataset, from_pairs
 from transformer.data.packing import RowPacker, choose_lengths, choose_slots
+from transformer.data.reading import UpdateReader
 from transformer.data.tokenizer import Tokenizer, learn_tokenizer
 from transformer.evaluation.texts import read_parallel
 from transformer.system.distributed import Ranks

@@ -20,6 +20,7 @@ from transformer.data import batching, corpus
 from transformer.data.batching import cut_runs
 from transformer.data.dataset import Dataset, from_pairs
 from transformer.data.ragged import Ragged, rectangle
+from transformer.data.reading import UpdateReader
 from transformer.data.tokenizer import Tokenizer
 from transformer.data_config import DataConfig
 from transformer.errors import DataError
@@ -147,7 +148,7 @@ def test_an_order_that_fails_is_reported() -> None:
 
 
 def cutter(data: Dataset, tok: Tokenizer, limit: int, sampling: float = 0.0) -> batching.BatchCutter:
-    return batching.BatchCutter(batching.UpdateReader(data, tok, sampling, 1), tok.bos, limit)
+    return batching.BatchCutter(UpdateReader(data, tok, sampling, 1), tok.bos, limit)
 
 
 @settings(max_examples=40)
@@ -246,7 +247,7 @@ def test_runs_are_whole_and_within_the_limit(longest: Any, limit: int, processes
 def test_processes_share_an_update(tok: Tokenizer, count: int, workers: int) -> None:
     """Together they have each pair once and each position once; each has about as many tokens as the others."""
     data, tokens = dataset(sentences(8000)), 20_000
-    reader = batching.UpdateReader(data, tok, 0.0, 1)
+    reader = UpdateReader(data, tok, 0.0, 1)
     limit = math.ceil(1.15 * tokens / count / workers)
     cutters = [batching.BatchCutter(reader, tok.bos, limit, Ranks(rank, count), workers) for rank in range(count)]
     for update in _take(batching.updates(data, tokens, 1, 0, 0), 8):
@@ -275,7 +276,7 @@ def test_a_batch_goes_to_a_gpu_in_one_piece(tok: Tokenizer) -> None:
 
 def test_processes_without_a_sentence_have_no_batch(tok: Tokenizer) -> None:
     data = dataset([(3, 4)] * 5)
-    reader = batching.UpdateReader(data, tok, 0.0, 1)
+    reader = UpdateReader(data, tok, 0.0, 1)
     update = next(batching.updates(data, 10**6, 1, 0, 0))
     cuts = [batching.BatchCutter(reader, tok.bos, 100, Ranks(rank, 8), 1).cut(update) for rank in range(8)]
     assert [len(cut.batches) for cut in cuts] == [1] * 5 + [0] * 3
@@ -285,7 +286,7 @@ def test_processes_without_a_sentence_have_no_batch(tok: Tokenizer) -> None:
 def test_one_batch_an_update_is_possible(tok: Tokenizer) -> None:
     """On a GPU, what fits the limit is one batch; two workers would need two."""
     data = dataset(sentences(100))
-    reader = batching.UpdateReader(data, tok, 0.0, 1)
+    reader = UpdateReader(data, tok, 0.0, 1)
     update = next(batching.updates(data, 10**6, 1, 0, 0))
     assert batching.BatchCutter(reader, tok.bos, 10**6, workers=1).cut(update).count == 1
     longest = np.repeat([5, 6, 7], 50)
@@ -303,7 +304,7 @@ def test_a_process_reads_no_sentence_of_another(tok: Tokenizer, monkeypatch: pyt
 
     monkeypatch.setattr(Ragged, "flat", flat)
     update = next(batching.updates(data, 4000, 1, 0, 0))
-    cut = batching.BatchCutter(batching.UpdateReader(data, tok, 0.0, 1), tok.bos, 1000, Ranks(1, 4), 1).cut(update)
+    cut = batching.BatchCutter(UpdateReader(data, tok, 0.0, 1), tok.bos, 1000, Ranks(1, 4), 1).cut(update)
     once = sum(len(batch.pair_ids) for batch in cut.batches)
     assert 0 < 3 * once < len(update.pair_ids)
     assert read == 2 * once  # both sides

@@ -16,6 +16,7 @@ from support.toy import toy_pairs
 from transformer.data import batching, packing
 from transformer.data.dataset import Dataset, from_pairs
 from transformer.data.packing import PackedBatch, RowPacker, choose_lengths, choose_slots, find_rows
+from transformer.data.reading import UpdateReader
 from transformer.data.tokenizer import Tokenizer
 from transformer.system.distributed import Ranks
 
@@ -92,7 +93,7 @@ def test_samples_that_no_row_holds_are_not_used(tok: Tokenizer) -> None:
     """Only their pairs keep the best segmentation."""
     data, most = from_pairs(toy_pairs(60, 3, longest=14), tok), 63
     update = next(batching.updates(data, 10**6, 1, 0, 0))
-    plain, free = (batching.UpdateReader(data, tok, sampling, 1).read(update, 4096) for sampling in (0.0, 0.9))
+    plain, free = (UpdateReader(data, tok, sampling, 1).read(update, 4096) for sampling in (0.0, 0.9))
     wanted = {}
     for side in (1, 2):
         best = dict(zip(plain[0].tolist(), (row.tolist() for row in plain[side]), strict=True))

@@ -6,21 +6,17 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from support.toy import CPU, toy_pairs, write_pairs
+from support.toy import toy_pairs, write_pairs
 
 from transformer import config_file
 from transformer.config import Config, TokenizerConfig
 from transformer.data import corpus
 from transformer.data.corpus import Pair, ReferencedPair
 from transformer.data.extending import extended
-from transformer.data.prepare import find_or_learn_tokenizer, prepare, read_all_pairs
+from transformer.data.prepare import find_or_learn_tokenizer, prepare
 from transformer.data.tokenizer import Tokenizer, learn_tokenizer, load_tokenizer, tokenizer_in_use, with_tag_of_corpus
 from transformer.data_config import CorpusConfig
-from transformer.decoding.translator import make_translator
 from transformer.errors import ConfigError
-from transformer.runs.models import load_model
-from transformer.runs.run import open_run
-from transformer.training.session import train
 
 PAIRS = [Pair(f"{pair.source} 1234 {i}", f"{pair.target} 1234 {i}") for i, pair in enumerate(toy_pairs(300, 1))]
 KINDS = pytest.mark.parametrize("kind", ["bpe", "unigram"])
@@ -172,29 +168,6 @@ def test_a_run_with_another_vocabulary_has_no_symbols_that_this_lacks(tiny: Conf
     donor = learned(user_symbols=("<b>",), vocab_size=397)
     used = tokenizer_in_use(config_file.override(cfg, ["train.init_from=x"]), donor).tokenizer
     assert (used.user_symbols, used.vocab_multiple, used.split_digits) == (("<b>",), 1, False)
-
-
-@pytest.mark.slow
-def test_a_run_learns_two_languages_by_their_tags(tiny: Config, tmp_path: Path) -> None:
-    """The tag decides the language; what is translated gets `source_prefix`, and keeps a tag of its own."""
-    there = toy_pairs(1500, 1, longest=3)
-    here = [Pair(pair.source, pair.source) for pair in there]
-    files = [write_pairs(tmp_path, "de", there), write_pairs(tmp_path, "en", here)]
-    settings = """
-        max_steps=500 batch_tokens=400 warmup_steps=50 schedule=linear validate_every=500 save_every=500
-        micro_batch_tokens=auto
-    """
-    wishes = [f"train.{each}" for each in settings.split()]
-    wishes += ["model.norm=pre", "model.dropout=0", "model.width=64", "model.feed_forward=128", "data.valid=null"]
-    wishes += ["data.test.tag=<same>", "tokenizer.source_prefix=<turn>", "tokenizer.vocab_size=75"]
-    wishes.append(f"data.train=[{{files: {files[0]}, tag: <turn>}}, {{files: {files[1]}, tag: <same>}}]")
-    train(config_file.override(tiny, wishes), tmp_path / "run", CPU)
-    run = open_run(tmp_path / "run")
-    translator = make_translator(load_model(run)[0], run.tokenizer, run.config.decode, 40, CPU)
-    out = [each[0].text for each in translator.translate(["one two three", "<same> one two three"])]
-    assert out == ["drei zwei eins", "one two three"]
-    assert run.config.data.test is not None
-    assert read_all_pairs(run.config.data.test, run.config.data)[0].source.startswith("<same> ")
 
 
 def test_a_tag_is_part_of_the_text_that_a_corpus_is_known_by() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import random
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +16,12 @@ from support.command import main
 from support.toy import CPU, assert_same, toy_pairs, write_pairs
 
 from transformer import config_file
-from transformer.data.batching import BatchCutter
+from transformer.augment_config import AugmentConfig
+from transformer.data.alignments import Guide
+from transformer.data.augmentation import make_augmenter
+from transformer.data.batching import BatchCutter, updates
+from transformer.data.prepare import prepare
+from transformer.data.reading import UpdateReader
 from transformer.decoding.alignment import Aligner, Link, best_links
 from transformer.decoding.loading import load_translator
 from transformer.decoding.markup import put_back, take_out, tokens
@@ -110,9 +117,6 @@ TAGS = ["<b>", "</b>", "<i a='1'>", "</i>", "<br/>", "<br>", "<!-- x -->", "one"
 
 @given(st.lists(st.sampled_from(TAGS), max_size=10).map("".join), st.integers(0, 2**32))
 def test_tags_never_change_the_text_and_none_is_lost(line: str, seed: int) -> None:
-    import html
-    import random
-
     rng = random.Random(seed)
     marked = take_out(line)
     translation = " ".join(rng.choices(["eins", "zwei.", "<", "&"], k=rng.randrange(5)))
@@ -139,9 +143,6 @@ def test_links_are_written_as_pharaoh() -> None:
 
 
 def test_batches_carry_the_guide_through_halving(guided: Run) -> None:
-    from transformer.data.alignments import Guide
-    from transformer.data.batching import UpdateReader, updates
-    from transformer.data.prepare import prepare
 
     data = prepare(guided.config, guided.path.parent / "prepared", guided.tokenizer)
     reader = UpdateReader(data.train, data.tokenizer, 0.0, 1)
@@ -152,3 +153,22 @@ def test_batches_carry_the_guide_through_halving(guided: Run) -> None:
     halves = [half.guide_BTS for half in batch.halves(data.tokenizer.pad)]
     assert sum(float(half.sum()) for half in halves if half is not None) == pytest.approx(float(batch.guide_BTS.sum()))
     assert float(batch.guide_BTS.sum()) > 0
+
+
+def test_a_changed_pair_has_no_alignment(guided: Run) -> None:
+    """Its words may be others."""
+
+    data = prepare(guided.config, guided.path.parent / "prepared", guided.tokenizer)
+    (corpus,) = guided.config.data.train
+    changing = replace(guided.config.data, train=(replace(corpus, augment=AugmentConfig(merge=0.5)),))
+    augmenter = make_augmenter(changing, data.train, data.tokenizer, 1)
+    assert augmenter is not None
+    reader = UpdateReader(data.train, data.tokenizer, 0.0, 1, augmenter=augmenter)
+    cutter = BatchCutter(reader, data.tokenizer.bos, 10**9, workers=1, guide=Guide(data.tokenizer))
+    update = next(updates(data.train, 500, 1, 0, 0))
+    (batch,) = cutter.cut(update).batches
+    assert batch.guide_BTS is not None
+    aligned = batch.guide_BTS.sum((1, 2)) > 0
+    touched = augmenter.touches(batch.pair_ids, update.epoch)
+    assert 0 < touched.sum() < len(touched)
+    assert (aligned.numpy() == ~touched).all()

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from transformer.decoding.sentences import place_to_cut, sentence_ends
+from transformer.data.sentences import place_to_cut, sentence_ends
 
 
 def sentences(text: str, language: str = "") -> list[str]:

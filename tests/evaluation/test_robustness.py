@@ -12,19 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.command import main
 
+from transformer.data.changes import characters, lower, title, upper, without_end
 from transformer.data.corpus import Pair, ReferencedPair
-from transformer.evaluation.robustness import (
-    VARIANTS,
-    characters,
-    lower,
-    title,
-    typos,
-    upper,
-    variants_of,
-    with_emoji,
-    with_tag,
-    without_end,
-)
+from transformer.evaluation.robustness import VARIANTS, typos, variants_of, with_emoji, with_tag
 from transformer.evaluation.texts import EvaluationText
 
 

@@ -78,6 +78,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write the numbers of aligned words, such as 0-0 1-2, of each line of the output",
     )
+    parser.add_argument(
+        "--glossary", type=as_path, metavar="FILE", help="terms to translate as given: source<TAB>target on each line"
+    )
     add_json(parser, " per input line")
 
 
@@ -115,6 +118,8 @@ def _files_read(source: IO[bytes], path: Path | None, args: argparse.Namespace) 
     found = [("the input file", status_of(source if path is None else path))]
     if args.prefix is not None:
         found.append(("the file of --prefix", status_of(args.prefix)))
+    if args.glossary is not None:
+        found.append(("the file of --glossary", status_of(args.glossary)))
     return [*found, *((f"a file of {args.model}", status_of(each)) for each in own_files(args.model))]
 
 
@@ -143,14 +148,15 @@ def _translate(
     with open_output(output) as out:
         opened, translator, _ = open_translator(args, overrides, args.checkpoint, fellows)
         translator.check(args.nbest)
+        annotate = _annotation(opened, args)
         if typed and sys.stdout.isatty() and output is None and fellows is None:
-            return _prompt(opened, translator, args)
+            return _prompt(opened, translator, args, annotate)
         if typed:
             hint("Type the text to translate, one sentence per line; end with Ctrl-D.")
         show = shown if output is None and sys.stdout.isatty() else str
         lines, ranks = _text_lines(source, "input"), fellows and fellows[0]
         with _carried(opened, translator, lines, args) as (lines, carry):
-            for found in _stream(translator, lines, args.nbest, prefixes, ranks):
+            for found in _stream(translator, map(annotate, lines), args.nbest, prefixes, ranks):
                 out.write(show(_format(carry(found), args)).encode("utf-8"))
                 out.flush()
     return 0
@@ -180,6 +186,20 @@ def _carried(
             return carried
 
         yield carrier.read(lines), carry
+
+
+def _annotation(opened: Run, args: argparse.Namespace) -> Callable[[str], str]:
+    """Return what writes the translations of terms into a line, or leaves it where there is no glossary.
+
+    Raises ConfigError for a run that was trained without one.
+    """
+    from transformer.data.glossary import Glossary, read_glossary
+
+    if args.glossary is None:
+        return str
+    if not opened.tokenizer.takes_terms:
+        raise ConfigError(f"{opened.path} was trained without a glossary, so it cannot use one: see augment.glossary")
+    return Glossary(read_glossary(args.glossary)).annotate
 
 
 def _standard_input() -> IO[bytes]:
@@ -223,7 +243,7 @@ def _stream(
         log.warning("%d prefixes are unused: there are more prefixes than lines", len(prefixes) - done)
 
 
-def _prompt(opened: Run, translator: Translator, args: argparse.Namespace) -> int:
+def _prompt(opened: Run, translator: Translator, args: argparse.Namespace, annotate: Callable[[str], str]) -> int:
     """Translate typed lines one by one until the end of input."""
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401  (gives `input` editing and history)
@@ -239,7 +259,7 @@ def _prompt(opened: Run, translator: Translator, args: argparse.Namespace) -> in
             return 0
         if not line.strip():
             return 0
-        for found in translator.translate([line], args.nbest):
+        for found in translator.translate([annotate(line)], args.nbest):
             print(shown(_format(found, args)), end="", flush=True)
 
 

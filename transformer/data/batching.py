@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -18,11 +18,13 @@ from torch import Tensor
 
 from transformer.data.alignments import Guide
 from transformer.data.dataset import Dataset
-from transformer.data.ragged import Ragged, fill, from_rows, spread
-from transformer.data.tokenizer import Tokenizer
+from transformer.data.ragged import Ragged, fill, spread
 from transformer.errors import DataError
 from transformer.system.distributed import Ranks
 from transformer.system.threads import Prefetcher, prefetch
+
+if TYPE_CHECKING:
+    from transformer.data.reading import UpdateReader
 
 SIMILAR_TOKENS = 2048
 """Target tokens within which neighbouring pairs should be similar in length: about the smallest batch that is cut."""
@@ -182,12 +184,6 @@ def sorted_by(*keys: Ints) -> Ints:
     return ranked
 
 
-def _by_length(source: Ragged, target: Ragged, limit: int) -> Ints:
-    """Return an order of sentences in which neighbours are similar in length, for batches of `limit` tokens."""
-    left, right = source.lengths_R + 1, target.lengths_R + 1
-    return arrange(left, right, np.maximum(left, right).sum() / limit, np.zeros(len(left)))
-
-
 def _draw(start: int, end: int, weight: float, rng: Any) -> Ints:
     """Return the pairs of one corpus for one epoch: each `weight` times, and a random share for the fractional part."""
     whole, rest = int(weight), round((weight % 1) * (end - start))
@@ -238,49 +234,6 @@ class CutUpdate(Generic[B]):
     """Number of target tokens of the whole update, not counting padding."""
 
 
-class UpdateReader:
-    """Reads the sentences of updates, segmented at random if asked for."""
-
-    def __init__(self, dataset: Dataset, tok: Tokenizer, sampling: float, seed: int, longest: float = math.inf) -> None:
-        """`sampling` and `seed` are those of subword sampling; 0 disables it.
-
-        A sentence keeps its best segmentation where the sampled one has more than `longest` ids.
-        """
-        self.dataset, self.tok, self.sampling, self.seed, self.longest = dataset, tok, sampling, seed, longest
-
-    def read(self, update: Update, tokens: int) -> tuple[Ints, Ragged, Ragged]:
-        """Return the pair ids, the source ids and the target ids of an update.
-
-        Neighbours are similar in length, to be cut into batches of so many tokens. No id is read yet, unless sampled.
-        """
-        pairs = update.pair_ids
-        source, target = self.dataset.ids(pairs)
-        if self.sampling:
-            source, target = self._sample(source, target, update)
-        if self.sampling or update.mixed:  # sampled lengths are others than those that the update is sorted by
-            ranked = _by_length(source, target, tokens)
-            pairs, source, target = pairs[ranked], source.take(ranked), target.take(ranked)
-        return pairs, source, target
-
-    def _sample(self, source: Ragged, target: Ragged, update: Update) -> tuple[Ragged, Ragged]:
-        """Return a random segmentation of each sentence, drawn from its normalized text."""
-        seed = np.random.SeedSequence([self.seed, update.epoch, update.index]).generate_state(1)[0]
-        tok = self.tok
-        texts = (
-            tok.source.decode([ids.tolist() for ids in source]),
-            tok.target.decode([ids.tolist() for ids in target]),
-        )
-        drawn = tok.sample(*texts, self.sampling, int(seed) & 0x7FFFFFFF)
-        kept = []
-        for olds, news in zip((source, target), drawn, strict=True):
-            chosen = [
-                old if tok.unk in old or not new or len(new) > self.longest else new
-                for old, new in zip(olds, news, strict=True)
-            ]
-            kept.append(from_rows(chosen))
-        return kept[0], kept[1]
-
-
 class BatchCutter:
     """Cuts updates into batches of at most `limit` tokens per side, counting padding."""
 
@@ -307,10 +260,13 @@ class BatchCutter:
         lengths = source.lengths_R + 1, target.lengths_R + 1
         runs = cut_runs(*lengths, self.limit, self.ranks.count, self.workers)
         positions = list(range(len(runs)))[self.ranks.rank :: self.ranks.count]
-        batches = [self._batch(pairs[run], source.take(run), target.take(run)) for run in (runs[i] for i in positions)]
+        batches = [
+            self._batch(pairs[run], source.take(run), target.take(run), update.epoch)
+            for run in (runs[i] for i in positions)
+        ]
         return CutUpdate(update, batches, positions, len(runs), int(target.lengths_R.sum()) + len(pairs))
 
-    def _batch(self, pairs: Ints, source: Ragged, target: Ragged) -> Batch:
+    def _batch(self, pairs: Ints, source: Ragged, target: Ragged, epoch: int) -> Batch:
         pad, eos = self.tok.pad, self.tok.eos
         source_BS = fill(source.flat(), source.lengths_R, pad, last=eos)
         flat, ends = target.flat(), target.lengths_R + 1
@@ -325,14 +281,16 @@ class BatchCutter:
             torch.from_numpy(target_N),
             torch.from_numpy(places),
             real=len(places) + int(source.lengths_R.sum()) + len(pairs),
-            guide_BTS=self._guide(pairs, source, target),
+            guide_BTS=self._guide(pairs, source, target, epoch),
         )
 
-    def _guide(self, pairs: Ints, source: Ragged, target: Ragged) -> Tensor | None:
-        """Return how the target should attend to the source, if that is known."""
+    def _guide(self, pairs: Ints, source: Ragged, target: Ragged, epoch: int) -> Tensor | None:
+        """Return how the target should attend to the source, if that is known. Of pairs that are changed it is not."""
         links = None if self.guide is None else self.reader.dataset.links_of(pairs)
         if self.guide is None or links is None:
             return None
+        if (augmenter := self.reader.augmenter) is not None:
+            links = replace(links, lengths_R=links.lengths_R * ~augmenter.touches(pairs, epoch))
         return torch.from_numpy(self.guide.weights(source, target, links))
 
 

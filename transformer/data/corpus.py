@@ -140,8 +140,8 @@ def _text_identity(corpus: CorpusConfig, source: str, target: str) -> dict[str, 
     return {"kind": _kind(corpus), "sha256": [sha256(Path(name)) for name in files], **how}
 
 
-FORMER = ("dataset", "testset", "name", "split", "revision")
-"""What identified a corpus without local files in version 0.1."""
+FORMER = ("dataset", "testset", "name", "split", "revision", "tag")
+"""What identified a corpus without local files in version 0.1, which had no tags."""
 
 
 def former_identity(corpus: CorpusConfig) -> dict[str, Any] | None:

@@ -9,9 +9,9 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-TRAINER, NORMALIZER, CLEANED, PREFIX, TAG = 2, 3, 200, 201, 202
+TRAINER, NORMALIZER, CLEANED, PREFIX, TAG, PLACEHOLDERS = 2, 3, 200, 201, 202, 203
 """Numbers of the fields of a model: how it was trained, how it normalizes, and our marks: that it learned from clean
-text, what is put before each source text, and each tag that was reserved for that."""
+text, what is put before each source text, each tag that was reserved for that, and the number of placeholders."""
 MODEL_TYPE, COVERAGE, SPLIT_DIGITS = 3, 10, 25
 """Numbers of the fields of TRAINER."""
 NAME, CHARSMAP = 1, 2
@@ -37,6 +37,8 @@ class Outline(NamedTuple):
     """What is put before each source text, such as the tag of the language to translate into."""
     tags: tuple[str, ...] = ()
     """The tags that were reserved when the vocabulary was learned."""
+    placeholders: int = 0
+    """The number of pieces that were reserved for placeholders."""
     split_digits: bool = False
     """Whether it has learned no piece of several digits."""
 
@@ -50,6 +52,7 @@ def read_outline(model: bytes) -> Outline:
     """Return what a serialized model says about itself, without loading it. Raises IndexError if it is cut short."""
     pieces, cleaned, prefix, trainer, normalizer = 0, False, b"", b"", b""
     tags: list[str] = []
+    placeholders = 0
     for number, value in fields(model, skipped=1):
         if number == 1:
             pieces += 1
@@ -63,6 +66,8 @@ def read_outline(model: bytes) -> Outline:
             prefix = value
         elif number == TAG and isinstance(value, bytes):
             tags.append(value.decode(errors="replace"))
+        elif number == PLACEHOLDERS and isinstance(value, int):
+            placeholders = value
     how, name = dict(fields(trainer)), dict(fields(normalizer)).get(NAME, b"nmt_nfkc")
     kind, coverage = how.get(MODEL_TYPE, 1), how.get(COVERAGE)
     return Outline(
@@ -73,6 +78,7 @@ def read_outline(model: bytes) -> Outline:
         cleaned,
         prefix.decode(errors="replace"),
         tuple(tags),
+        placeholders,
         how.get(SPLIT_DIGITS) == 1,
     )
 
@@ -118,6 +124,11 @@ def mark_prefix(model: bytes, prefix: str) -> bytes:
 def mark_tags(model: bytes, tags: Iterable[str]) -> bytes:
     """Return a serialized model that names the tags that were reserved in it."""
     return model + b"".join(_bytes_field(TAG, tag.encode()) for tag in tags)
+
+
+def mark_placeholders(model: bytes, count: int) -> bytes:
+    """Return a serialized model that says how many pieces were reserved for placeholders."""
+    return model + _varint_of(PLACEHOLDERS << 3) + _varint_of(count)
 
 
 def fields(message: bytes, skipped: int = 0) -> Iterator[tuple[int, int | bytes]]:

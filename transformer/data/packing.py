@@ -18,9 +18,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from transformer.data.batching import ONE_PROCESS, CutUpdate, Update, UpdateReader, order
+from transformer.data.augmentation import Augmenter
+from transformer.data.batching import ONE_PROCESS, CutUpdate, Update, order
 from transformer.data.dataset import Dataset
 from transformer.data.ragged import Ragged, spread
+from transformer.data.reading import UpdateReader
 from transformer.data.tokenizer import Tokenizer
 from transformer.system.distributed import Ranks
 
@@ -110,6 +112,7 @@ class RowPacker:
         sampling: float,
         seed: int,
         ranks: Ranks = ONE_PROCESS,
+        augmenter: Augmenter | None = None,
     ) -> None:
         """`start` is the decoder's start token. `lengths` rise and divide `slots`. The longest holds every pair.
 
@@ -117,7 +120,7 @@ class RowPacker:
         row is not used: its pair keeps the best segmentation.
         """
         assert all(slots % length == 0 for length in lengths)
-        self.reader = UpdateReader(dataset, tok, sampling, seed, longest=lengths[-1] - 1)
+        self.reader = UpdateReader(dataset, tok, sampling, seed, lengths[-1] - 1, augmenter)
         self.tok, self.start, self.slots, self.lengths, self.ranks = tok, start, slots, lengths, ranks
 
     def pack(self, update: Update) -> CutUpdate[PackedBatch]:

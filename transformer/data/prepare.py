@@ -23,6 +23,7 @@ from transformer.data.encode import encode_corpora, log_unknown, text_hashes, wi
 from transformer.data.extending import extended
 from transformer.data.filters import FilteredPairs, filters_identity
 from transformer.data.lines import sha256
+from transformer.data.placeholders import TERM_MARKS
 from transformer.data.sample import Sample
 from transformer.data.tags import with_tag
 from transformer.data.tokenizer import Tokenizer, learn_tokenizer, load_tokenizer, reads_whole
@@ -30,7 +31,7 @@ from transformer.data_config import CorpusConfig, DataConfig
 from transformer.errors import ConfigError, DataError
 from transformer.paths import expanded
 
-NEWER = ("user_symbols", "split_digits", "vocab_multiple")
+NEWER = ("user_symbols", "split_digits", "vocab_multiple", "placeholders")
 """Settings of the tokenizer that version 0.6 did not have."""
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,11 @@ def prepare(
 
 
 def _check_tags(data: DataConfig, tok: Tokenizer) -> None:
-    """Raise ConfigError for a tag of a corpus that is not one piece of the vocabulary."""
+    """Raise ConfigError for a tag of a corpus that is not one piece of the vocabulary, and for terms without marks."""
+    if _gives_terms(data) and not tok.takes_terms:
+        raise ConfigError(
+            "augment.glossary needs a vocabulary with the marks of terms, and that of train.init_from has none"
+        )
     for each in (*data.train, data.valid, data.test):
         if each is not None and each.tag is not None and not (tok.has_tag(each.tag) and reads_whole(tok, each.tag)):
             raise ConfigError(
@@ -123,7 +128,8 @@ def _test_pairs(data: DataConfig) -> list[Pair]:
 def find_or_learn_tokenizer(cfg: Config, cache: Path) -> Tokenizer:
     """Return the tokenizer for these corpora and settings, from `cache` or newly learned."""
     asked = _set_settings(cfg.tokenizer)
-    settings = {"format": FORMAT, "tokenizer": asked, "seed": cfg.train.seed, **_text_identity(cfg.data)}
+    marks = {"marks": TERM_MARKS} if _gives_terms(cfg.data) else {}
+    settings = {"format": FORMAT, "tokenizer": asked, "seed": cfg.train.seed, **_text_identity(cfg.data), **marks}
     folder = cache / f"tokenizer-{_fingerprint(settings)}"
     with _must_be_made(folder, "tokenizer") as missing:
         if not missing:
@@ -134,10 +140,15 @@ def find_or_learn_tokenizer(cfg: Config, cache: Path) -> Tokenizer:
             *map(with_commas, (cfg.tokenizer.vocab_size, len(sample), sample.total)),
         )
         tags = dict.fromkeys(each.tag for each in cfg.data.train if each.tag is not None)
-        tokenizer = learn_tokenizer(sample, cfg.tokenizer, list(tags))
+        tokenizer = learn_tokenizer(sample, cfg.tokenizer, [*tags, *marks.get("marks", ())])
         with atomic.new_folder(folder) as temporary:
             tokenizer.save(temporary)
         return tokenizer
+
+
+def _gives_terms(data: DataConfig) -> bool:
+    """Return whether the source text of some pairs is to have the translations of terms."""
+    return any(each.augment is not None and each.augment.glossary is not None for each in data.train)
 
 
 def _set_settings(cfg: TokenizerConfig) -> str:

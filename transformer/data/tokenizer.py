@@ -19,6 +19,8 @@ from transformer import atomic
 from transformer.config import Config, Normalization, TokenizerConfig
 from transformer.data.learning import Again
 from transformer.data.model_file import Outline, mark_prefix, read_outline
+from transformer.data.placeholders import TERM_MARKS, hide_in_both
+from transformer.data.placeholders import name as placeholder_name
 from transformer.data.subword_sampling import SubwordSampler
 from transformer.data.tags import TAG, with_prefix, with_tag
 from transformer.data.text import reveal_reserved, text_rule
@@ -56,6 +58,10 @@ class Tokenizer:
         rules = [text_rule(outline.cleaned, outline.normalization == "nfc") for outline in self.outlines]
         self.rules = with_prefix(rules[0], self.source_prefix, self.has_tag), rules[-1]
         """For each side, what is done to text besides what SentencePiece does."""
+        self.placeholders = self.outlines[-1].placeholders
+        """How many pieces are reserved for placeholders."""
+        self.takes_terms = set(TERM_MARKS) <= set(self.outlines[0].tags)
+        """Whether the translations of terms can be given inside source text."""
         self.lacking = [_lacking(processor) for processor, _ in (opened[0], opened[-1])]
         """For each side, which ids stand for characters that the vocabulary lacks: the unknown piece, and bytes."""
         self._coders: list[WordCache | SentenceEncoder] = []
@@ -68,7 +74,7 @@ class Tokenizer:
 
     def has_tag(self, text: str) -> bool:
         """Return whether a text is a tag, such as `>>fra<<`: one piece of the source vocabulary."""
-        named = text in self.outlines[0].tags or TAG.fullmatch(text) is not None
+        named = (text in self.outlines[0].tags and text not in TERM_MARKS) or TAG.fullmatch(text) is not None
         return named and self.source.piece_to_id(SPACE + text) != self.unk
 
     @property
@@ -96,8 +102,12 @@ class Tokenizer:
         return [self.target.encode(self.rules[1].given(text)) for text in texts]
 
     def clean_pairs(self, sources: Iterable[str], targets: Iterable[str]) -> tuple[list[str], list[str]]:
-        """Return the texts of both sides as SentencePiece learns them, by the model's rule."""
-        return list(map(self.rules[0].learned, sources)), list(map(self.rules[1].learned, targets))
+        """Return the texts of both sides as SentencePiece learns them, by the model's rule, with their placeholders."""
+        clean = list(map(self.rules[0].learned, sources)), list(map(self.rules[1].learned, targets))
+        if not self.placeholders or len(clean[0]) != len(clean[1]):
+            return clean
+        pairs = [hide_in_both(*pair, self.placeholders) for pair in zip(*clean, strict=True)]
+        return [source for source, _ in pairs], [target for _, target in pairs]
 
     def encode_pairs(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[Flat, Flat]:
         """Return the ids of both sides. The fastest way to encode many texts."""
@@ -208,7 +218,7 @@ def learn_tokenizer(sample: Iterable[tuple[str, str]], cfg: TokenizerConfig, tag
     if cfg.normalization == "nfc":
         forms.warn()
     tok = Tokenizer(*models)
-    for symbol in cfg.user_symbols or ():
+    for symbol in (*map(placeholder_name, range(cfg.placeholders)), *(cfg.user_symbols or ())):
         if not (reads_whole(tok, symbol) and symbol in tok.pieces(tok.encode_target([symbol])[0])):
             raise ConfigError(f"tokenizer.user_symbols: the vocabulary does not read {symbol!r} as one piece")
     return tagged(tok, cfg.source_prefix or "")
@@ -260,6 +270,7 @@ def tokenizer_in_use(cfg: Config, tok: Tokenizer) -> Config:
         "joint": tok.joint,
         "source_prefix": tok.source_prefix or None,
         "split_digits": outline.split_digits,
+        "placeholders": outline.placeholders,
         "vocab_multiple": asked.vocab_multiple if not any(each % asked.vocab_multiple for each in tok.sizes) else 1,
         "byte_fallback": int(tok.lacking[1].sum()) > 1,
         "character_coverage": round(outline.coverage, 6),

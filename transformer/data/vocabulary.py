@@ -9,8 +9,9 @@ from typing import Any
 
 from transformer.config import TokenizerConfig
 from transformer.data.learning import Again, learn_model
-from transformer.data.model_file import mark_cleaned, mark_tags, read_outline
+from transformer.data.model_file import mark_cleaned, mark_placeholders, mark_tags, read_outline
 from transformer.data.model_pieces import CONTROL, LAST, Piece, with_more_pieces
+from transformer.data.placeholders import name
 from transformer.data.word_cache import SPACE
 from transformer.errors import DataError
 
@@ -47,7 +48,8 @@ def learn_vocabulary(texts: Iterable[str], cfg: TokenizerConfig, tags: Sequence[
         "num_threads": 1,  # the bytes of the model depend on the number of threads
         "minloglevel": 2,
     }
-    if reserved := [*(SPACE + tag for tag in tags), *dict.fromkeys(cfg.user_symbols or ())]:
+    symbols = dict.fromkeys([*map(name, range(cfg.placeholders)), *(cfg.user_symbols or ())])
+    if reserved := [*(SPACE + tag for tag in tags), *symbols]:
         settings["user_defined_symbols"] = reserved
     if cfg.split_digits:
         settings["split_digits"] = True
@@ -57,7 +59,8 @@ def learn_vocabulary(texts: Iterable[str], cfg: TokenizerConfig, tags: Sequence[
         raise DataError(
             f"cannot learn a vocabulary of {cfg.vocab_size} pieces from this text: {_in_our_words(reason(error), cfg)}"
         ) from None
-    return mark_tags(mark_cleaned(_padded(model, cfg.vocab_multiple), cfg.normalization), tags)
+    model = mark_tags(mark_cleaned(_padded(model, cfg.vocab_multiple), cfg.normalization), tags)
+    return mark_placeholders(model, cfg.placeholders) if cfg.placeholders else model
 
 
 def _rounded_up(size: int, multiple: int) -> int:

@@ -81,6 +81,12 @@ class Warnings:
             message = f"line %d has %d tokens, more than {limit}: lines this long are {what}"
             log.warning(message, number, length, self.limits.longest_line)
 
+    def placeholders(self, number: int, lost: list[str]) -> None:
+        """Warn of placeholders that a translation lacks."""
+        if lost and "placeholders" not in self.given:
+            self.given.add("placeholders")
+            log.warning("line %d: the translation lacks %s", number, ", ".join(map(repr, lost[:MOST_NAMED])))
+
     def cut_translation(self, number: int, tokens: int) -> None:
         """Warn of a translation that had to end at its limit."""
         if "cut translation" not in self.given:

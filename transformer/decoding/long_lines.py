@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
-from transformer.data.tokenizer import Tokenizer
-from transformer.decoding.prefix import TextPrefix
-from transformer.decoding.search import Hypothesis
-from transformer.decoding.sentences import (
+from transformer.data.placeholders import Hidden
+from transformer.data.sentences import (
     CLAUSES,
     WORDS,
     has_rare_blanks,
@@ -19,6 +17,9 @@ from transformer.decoding.sentences import (
     place_to_cut,
     sentence_ends,
 )
+from transformer.data.tokenizer import Tokenizer
+from transformer.decoding.prefix import TextPrefix
+from transformer.decoding.search import Hypothesis
 
 WHOLE_WORD = 20
 """Tokens up to which a word is not cut, even if all training text was shorter. Not measured."""
@@ -34,6 +35,8 @@ class Part:
     """The blank that a translation into a script with blanks needs before this part: a space, or nothing."""
     tight: bool = False
     """Whether the source has no blank before this part."""
+    hidden: Hidden | None = None
+    """The line, if it has placeholders that are written with reserved pieces."""
 
 
 def cut_line(line: str, tokenizer: Tokenizer, limit: int, language: str = "", whole: int = 0) -> list[Part]:

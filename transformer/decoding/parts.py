@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from transformer.data.placeholders import Hidden, hide
 from transformer.decoding import search
 from transformer.decoding.batches import Piece
 from transformer.decoding.long_lines import Part, Ways, cut_line, join_best, join_samples, restore_beginning
@@ -50,9 +51,16 @@ class PartDecoder:
         self.decoder, self.language = decoder, language
         self.tokenizer, self.cfg = decoder.tokenizer, decoder.cfg
 
+    def hide(self, lines: Sequence[str]) -> list[Hidden]:
+        """Return the lines with reserved pieces for their placeholders, if the vocabulary has such pieces."""
+        tok = self.tokenizer
+        return [hide(line, tok.placeholders, tok.takes_terms) for line in lines]
+
     def cut(self, lines: Sequence[str]) -> list[list[Part]]:
         """Return the parts of each line that are decoded alone: one, several of a long line, none of an empty one."""
-        return [self.of_line(*each) for each in zip(lines, self.tokenizer.encode_source(lines), strict=True)]
+        hidden = self.hide(lines)
+        sources = self.tokenizer.encode_source([each.text for each in hidden])
+        return [self.of_line(*each) for each in zip(hidden, sources, strict=True)]
 
     def decode(self, pieces: Sequence[Piece], nbest: int) -> list[Ways]:
         """Return the translations of each piece, best first: `nbest` different ones, or fewer if there are fewer."""
@@ -68,14 +76,18 @@ class PartDecoder:
         """
         joined = (join_samples if self.cfg.sampling else join_best)(ways, parts, nbest)
         joined = restore_beginning(joined, prefix, [piece.prefix for piece in pieces], parts)
+        if parts and (hidden := parts[0].hidden) is not None:
+            joined = [each._replace(text=hidden.restore(each.text)[0]) for each in joined]
         return [Translation(*way) for way in joined] or [EMPTY]
 
-    def of_line(self, line: str, ids: list[int]) -> list[Part]:
+    def of_line(self, line: Hidden, ids: list[int]) -> list[Part]:
         """Return the parts of a line, given its ids."""
         limits = self.decoder.limits
         if len(ids) <= limits.longest_line:
-            return [Part(ids)] if ids else []
-        return cut_line(line, self.tokenizer, limits.longest_line, self.language, limits.longest_sentence)
+            parts = [Part(ids)] if ids else []
+        else:
+            parts = cut_line(line.text, self.tokenizer, limits.longest_line, self.language, limits.longest_sentence)
+        return [replace(part, hidden=line) for part in parts] if line.originals else parts
 
     def _ways(self, piece: Piece, hypotheses: list[search.Hypothesis], nbest: int) -> Ways:
         """Return the translations of a piece with their texts, in MBR decoding the `nbest` different best by chrF."""

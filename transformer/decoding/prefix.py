@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
 
+from transformer.data.sentences import sentence_ends
 from transformer.data.text import reveal_reserved
 from transformer.data.tokenizer import Tokenizer
 from transformer.data.word_cache import SPACE
-from transformer.decoding.sentences import sentence_ends
 
 
 class PieceTable:

@@ -12,6 +12,7 @@ import torch
 
 from transformer.config import DecodeConfig, ModelConfig
 from transformer.data.lengths import Lengths
+from transformer.data.placeholders import hide_in_both
 from transformer.data.text import visible
 from transformer.data.tokenizer import Tokenizer
 from transformer.decoding import search
@@ -195,6 +196,9 @@ class Translator:
 
         `translate` gives the same score for the same ids if it decodes in float32.
         """
+        if count := self.tokenizer.placeholders:
+            pairs = [hide_in_both(*pair, count) for pair in zip(sources, targets, strict=True)]
+            sources, targets = [source for source, _ in pairs], [target for _, target in pairs]
         ids = self.tokenizer.encode_source(sources), self.tokenizer.encode_target(targets)
         limit, warnings = max(self.max_length, MOST_SCORED), self.warnings()
         for number, (source, *row) in enumerate(zip(sources, *ids, strict=True), 1):
@@ -220,11 +224,12 @@ class Translator:
         """Translate lines. `first` is the number of the first line."""
         pieces: list[Piece] = []
         parts_of_line: list[list[Part]] = []
-        sources = self.tokenizer.encode_source(lines)
-        prefixes = [visible(prefix) for prefix in prefixes]
-        for number, (line, ids, prefix) in enumerate(zip(lines, sources, prefixes, strict=True), first):
+        hidden = self.parts.hide(lines)
+        sources = self.tokenizer.encode_source([each.text for each in hidden])
+        prefixes = [each.hide(visible(prefix)) for each, prefix in zip(hidden, prefixes, strict=True)]
+        for number, (line, ids, prefix) in enumerate(zip(hidden, sources, prefixes, strict=True), first):
             parts = self.parts.of_line(line, ids)
-            warnings.unseen(number, line, ids)
+            warnings.unseen(number, line.text, ids)
             if len(parts) > 1:
                 warnings.long_line(number, len(ids), "translated sentence by sentence")
             begins = self._begins(prefix, len(parts), number)
@@ -232,11 +237,13 @@ class Translator:
             pieces += [Piece(part.ids, begin) for part, begin in zip(parts, begins, strict=True)]
         found = self.parts.decode(pieces, nbest)
         translations, end = [], 0
-        for number, (parts, prefix) in enumerate(zip(parts_of_line, prefixes, strict=True), first):
+        for number, (line, parts, prefix) in enumerate(zip(hidden, parts_of_line, prefixes, strict=True), first):
             start, end = end, end + len(parts)
             for piece, ways in zip(pieces[start:end], found[start:end], strict=True):
                 self._warn_of_cuts(number, piece, ways, warnings)
-            translations.append(self.parts.join(parts, found[start:end], nbest, prefix, pieces[start:end]))
+            joined = self.parts.join(parts, found[start:end], nbest, prefix, pieces[start:end])
+            warnings.placeholders(number, [each for each in line.originals if each not in joined[0].text])
+            translations.append(joined)
         return translations
 
     def _begins(self, prefix: str, parts: int, number: int) -> Sequence[TextPrefix | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -158,18 +158,8 @@ def data_in_card(run: Run) -> str:
         f"duplicates: {report['duplicates']}, overlap with valid or test: {report['overlap']}."
     )
     origins = [f"- {_download(each)}" for each in report.get("origins", ())]
-    lines = [*origins, *(_synthetic(each) for each in report.get("synthetic", ()))]
+    lines = [*origins, *_synthetic(report.get("synthetic", ()))]
     return "\n".join(["## Training data\n", *head, *rows, "", note, *([""] if lines else []), *lines, ""])
-
-
-def _synthetic(made: dict[str, Any]) -> str:
-    """Return a line of Markdown for a corpus that models have made."""
-    models = ", ".join(
-        f"{Path(model['run']).name}/{model['checkpoint']} (weights {model['weights'][:12]})" for model in made["models"]
-    )
-    left = "".join(f", {count:,} {reason}" for reason, count in made["left out"].items())
-    name, models = table_cell(made["name"]), table_cell(models)
-    return f"- Made by a model: {name}. {made['pairs']:,} pairs of {made['lines']:,} lines{left}. Model: {models}."
 
 
 def _download(facts: dict[str, Any]) -> str:
@@ -177,6 +167,22 @@ def _download(facts: dict[str, Any]) -> str:
     stated = str(facts.get("licence", "")).replace("`", "'")
     licence = f"licence: `{stated}`" if stated else "no licence stated in it"
     return table_cell(f"{facts['corpus']}: {facts['address']}, {licence}, SHA-256 `{facts['sha256']}`")
+
+
+def _synthetic(made: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a line of Markdown for each corpus that models have made."""
+    lines = []
+    for each in made:
+        models = ", ".join(
+            f"{Path(model['run']).name}/{model['checkpoint']} (weights {model['weights'][:12]})"
+            for model in each["models"]
+        )
+        left = "".join(f", {count:,} {reason}" for reason, count in each["left out"].items())
+        lines.append(
+            f"- Made by a model: {table_cell(each['name'])}. {each['pairs']:,} pairs of {each['lines']:,} lines{left}. "
+            f"Model: {table_cell(models)}."
+        )
+    return lines
 
 
 def _versions() -> str:

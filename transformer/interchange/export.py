@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from transformer.data.tokenizer import Tokenizer
 from transformer.errors import ConfigError, TransformerError
 from transformer.evaluation.check import Row
 from transformer.interchange import argos, ctranslate2, hugging_face, marian
@@ -130,12 +131,27 @@ def export_run(path: Path, folder: Path, to: str, choices: Choices) -> Export:
             form.write(subject, new)
             found = Export(folder, to, checkpoint.name, *_proven(form, subject, new))
             tag = f"\n\nPut `{tag} ` before each text." if (tag := run.tokenizer.source_prefix) else ""
-            use = f"{form.use(subject)}{tag}\n\n{differences(run.tokenizer)}"
+            use = f"{form.use(subject)}{tag}{_reserved(run.tokenizer)}\n\n{differences(run.tokenizer)}"
             card = write_card(run, checkpoint.name, use, found.lines, choices.licence, form.library)
             if form.finish is not None:
                 form.finish(subject, new, card)
             (new / README).write_text(card, encoding="utf-8")
     return found
+
+
+def _reserved(tok: Tokenizer) -> str:
+    """Return what users of another runtime must do for reserved pieces, for the card."""
+    parts = []
+    if count := tok.placeholders:
+        parts.append(
+            f"This model copies the placeholders `<ph0>` to `<ph{count - 1}>`. Another runtime does not make them: "
+            "write them instead of `{name}`, `%s`, tags and addresses, in the order of the line, and put those back."
+        )
+    if tok.takes_terms:
+        parts.append(
+            "To give the translation of a term, write `<term> TERM <trans> TRANSLATION </term>` in the source."
+        )
+    return "".join(f"\n\n{part}" for part in parts)
 
 
 def _proven(form: Format, subject: Subject, folder: Path) -> tuple[Proof | None, list[Row]]:

@@ -8,10 +8,12 @@ from typing import Any
 
 from transformer.data import batching
 from transformer.data.alignments import Guide
-from transformer.data.batching import BatchCutter, CutUpdate, UpdateReader
+from transformer.data.augmentation import Augmenter, make_augmenter
+from transformer.data.batching import BatchCutter, CutUpdate
 from transformer.data.curriculum import updates_per_epoch
 from transformer.data.packing import RowPacker, choose_lengths, choose_slots
 from transformer.data.prepare import Data
+from transformer.data.reading import UpdateReader
 from transformer.runs.progress import Progress
 from transformer.training.microbatch import parts_at_a_time
 from transformer.training.trainer import Trainer
@@ -70,10 +72,15 @@ class Cutting:
 
     def _cutter(self) -> BatchCutter:
         cfg, trainer = self.cfg.train, self.trainer
-        reader = UpdateReader(self.data.train, self.data.tokenizer, cfg.subword_sampling, cfg.seed)
+        reader = UpdateReader(
+            self.data.train, self.data.tokenizer, cfg.subword_sampling, cfg.seed, augmenter=self._augmenter()
+        )
         workers = parts_at_a_time(trainer.device)
         guide = Guide(self.data.tokenizer) if cfg.guided_alignment else None
         return BatchCutter(reader, trainer.model.start_id, self.micro_batch_tokens, trainer.ranks, workers, guide)
+
+    def _augmenter(self) -> Augmenter | None:
+        return make_augmenter(self.cfg.data, self.data.train, self.data.tokenizer, self.cfg.train.seed)
 
     def _packer(self, mixed: bool) -> RowPacker:
         cfg, trainer, lengths = self.cfg.train, self.trainer, choose_lengths(self.cfg.data.max_length)
@@ -83,4 +90,4 @@ class Cutting:
             self.slots = min(wanted, most)
         tok, start = self.data.tokenizer, trainer.model.start_id
         sampling = (cfg.subword_sampling, cfg.seed)
-        return RowPacker(self.data.train, tok, start, self.slots, lengths, *sampling, trainer.ranks)
+        return RowPacker(self.data.train, tok, start, self.slots, lengths, *sampling, trainer.ranks, self._augmenter())

@@ -10,10 +10,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from transformer.data.batching import Batch, BatchCutter, Update, UpdateReader
+from transformer.data.batching import Batch, BatchCutter, Update
 from transformer.data.corpus import Pair
 from transformer.data.dataset import from_pairs
 from transformer.data.lengths import Lengths
+from transformer.data.reading import UpdateReader
 from transformer.data.tokenizer import Tokenizer
 from transformer.decoding.shared import translate_shared
 from transformer.decoding.translator import greedy, make_translator
