@@ -14,8 +14,10 @@ from support.together import Group
 from support.toy import CPU, assert_same, toy_pairs, write_pairs
 
 from transformer import config_file
+from transformer.augment_config import AugmentConfig
 from transformer.config import Config
 from transformer.data import batching
+from transformer.data.augmentation import make_augmenter
 from transformer.data.batching import Update
 from transformer.data.curriculum import distinct, phases
 from transformer.data.dataset import Dataset
@@ -168,6 +170,20 @@ def test_several_processes_and_small_batches_train_on_the_same_pairs(staged: Con
     run.parent.mkdir()
     assert Group(2, tmp_path, lambda _: train(plain, run, CPU)).results() == ["all 12 steps are done"] * 2
     assert_same(weights(tmp_path / "plain" / "run"), weights(run), exact=False)
+
+
+def test_text_that_is_named_again_is_augmented_alike(staged: Config, tmp_path: Path) -> None:
+    """The places of pairs are those of the encoded corpora, in whatever order corpora are named."""
+    easy, hard, again = staged.data.train
+    loud = AugmentConfig(upper=0.9)
+    train_cfg = (replace(hard, from_=0, until=8, augment=loud), easy, replace(again, augment=loud))
+    cfg = replace(staged, data=replace(staged.data, train=train_cfg))
+    loop = build_loop(cfg, tmp_path / "run", CPU, Ranks(), Stopwatch())
+    augmenter = make_augmenter(cfg.data, loop.data.train, loop.data.tokenizer, 1)
+    assert augmenter is not None
+    touched = augmenter.touches(np.arange(180), 0)
+    assert touched[:120].sum() > 90
+    assert not touched[120:].any()
 
 
 def test_a_dry_run_says_the_phases(staged: Config, tmp_path: Path) -> None:
