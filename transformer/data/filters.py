@@ -27,7 +27,9 @@ EXAMPLES, LONGEST = 3, 200
 """Pairs that are kept as examples of a filter, and the characters of a side that are kept."""
 FEWEST_CAPITALS = 3
 """Letters from which a text can be in capitals: `OK` and `TV` are words."""
-DIGITS, NOT_LETTERS, BLANKS = re.compile(r"\d"), re.compile(r"[\W_]+"), re.compile(r"\s+")
+DIGITS, BLANKS = re.compile(r"\d"), re.compile(r"\s+")
+NOT_LETTERS, NOT_MARKS = re.compile(r"[\W\d_]+"), re.compile(r"[\w\x00-\xff]+")
+"""What is no letter, and what is no mark on a letter, such as a vowel of Devanagari: these are no word characters."""
 CLOSING = re.compile(r"[\s\"'”’»«›)\]}」』]+$")
 END_MARKS = {
     mark: kind
@@ -64,18 +66,20 @@ def other_digits(source: str, target: str) -> bool:
 def share_of_letters(text: str) -> float:
     """Return the share of letters, with their marks, among the characters that are not blanks; 0 if there are none."""
     solid = BLANKS.sub("", text)
-    letters = sum(map(str.isalpha, solid))
+    letters = len(NOT_LETTERS.sub("", solid))
     if not solid.isascii():
-        letters += sum(category(character)[0] == "M" for character in solid)
+        letters += sum(category(character)[0] == "M" for character in NOT_MARKS.sub("", solid))
     return letters / len(solid) if solid else 0.0
 
 
 def share_in_scripts(text: str, scripts: frozenset[str]) -> float:
     """Return the share of the letters of a text that are in these scripts; 1 if it has no letters."""
-    if text.isascii() and "LATIN" in scripts:
+    if {script_of(character) for character in set(text)} - {""} <= scripts:
         return 1.0
-    found = [script for character in text if (script := script_of(character))]
-    return sum(script in scripts for script in found) / len(found) if found else 1.0
+    counts = Counter(text)
+    letters = {character: script for character in counts if (script := script_of(character))}
+    total = sum(counts[character] for character in letters)
+    return sum(counts[each] for each, script in letters.items() if script in scripts) / total if total else 1.0
 
 
 def in_capitals(text: str) -> bool:
@@ -102,7 +106,7 @@ def end_marks_differ(source: str, target: str) -> bool:
 
 def skeleton(text: str) -> str:
     """Return a text without case, numbers, punctuation and blanks; the text itself if that leaves nothing."""
-    return DIGITS.sub("", NOT_LETTERS.sub("", text.casefold())) or text
+    return NOT_LETTERS.sub("", text.casefold()) or text
 
 
 def _few_letters(least: float, _source: str, _target: str) -> Rule:

@@ -15,6 +15,8 @@ NEARLY_ALL = 0.999
 """Share of the training pairs, counted by the weights of their corpora, that are within the lengths."""
 LONGEST = 1 << 16
 """Tokens, or percent: greater numbers are counted as this."""
+BLOCK = 1 << 20
+"""Pairs that are looked at at once."""
 LONG = 20
 """Tokens of a source from which the ratio of the lengths counts: one of short sentences says nothing about long ones.
 Not measured."""
@@ -33,23 +35,25 @@ class Lengths:
 
 
 def measure_lengths(dataset: Dataset) -> Lengths:
-    """Return the lengths of the training pairs."""
-    source, target = dataset.lengths()
-    extra, percent = np.maximum(target - source, 0), 100 * target.astype(np.int64) // np.maximum(source, 1)
-    return Lengths(
-        source=_nearly_all(source, dataset),
-        target=_nearly_all(target, dataset),
-        extra=_nearly_all(extra, dataset),
-        ratio=_nearly_all(percent, dataset, source >= LONG),
-    )
-
-
-def _nearly_all(lengths: NDArray[Any], dataset: Dataset, counted: NDArray[np.bool] | None = None) -> int:
-    """Return the smallest number that NEARLY_ALL pairs, or those of them that count, do not exceed."""
-    count = np.zeros(LONGEST + 1)
+    """Return the lengths of the training pairs. Looks at some of them at a time, as there may be many."""
+    shape = len(Lengths.__dataclass_fields__), LONGEST + 1
+    counts = np.zeros(shape)
+    sides = (dataset.source_starts, dataset.target_starts)
     for start, end, weight in dataset.corpora:
-        each = lengths[start:end] if counted is None else lengths[start:end][counted[start:end]]
-        count += weight * np.bincount(np.minimum(each, LONGEST), minlength=LONGEST + 1)
+        found = np.zeros(shape, np.int64)
+        for first in range(start, end, BLOCK):
+            rows = dataset.rows[first : min(first + BLOCK, end)]
+            source, target = (starts[rows + 1] - starts[rows] for starts in sides)
+            percent = 100 * target // np.maximum(source, 1)
+            lengths = source, target, np.maximum(target - source, 0), percent[source >= LONG]
+            for count, each in zip(found, lengths, strict=True):
+                count += np.bincount(np.minimum(each, LONGEST), minlength=LONGEST + 1)
+        counts += weight * found
+    return Lengths(*map(_nearly_all, counts))
+
+
+def _nearly_all(count: NDArray[Any]) -> int:
+    """Return the smallest length that NEARLY_ALL pairs do not exceed, given how many have each length."""
     total = np.cumsum(count)
     return int(np.searchsorted(total, NEARLY_ALL * total[-1]))
 
