@@ -26,6 +26,7 @@ from transformer.data.lines import read_text
 from transformer.data_config import DataConfig
 from transformer.decoding.loading import load_translator
 from transformer.errors import CheckpointError, ConfigError, DataError, TransformerError
+from transformer.synthesis import making
 from transformer.synthesis.making import Made, make_corpora
 from transformer.synthesis.parts import Parts, read_part
 from transformer.synthesis.teacher import Translating, closest
@@ -329,6 +330,21 @@ def test_a_corpus_that_is_removed_meanwhile_is_missed(
     monkeypatch.setattr("transformer.synthesis.making._send", lambda folder, *_: shutil.rmtree(folder))
     with pytest.raises(DataError, match="was removed while it was in use; run the same command again"):
         make(data_of(forward(write(tmp_path / "a.txt", LINES[:2]), trained_run)), tmp_path / "cache")
+
+
+def test_what_is_done_is_said_when_work_ends_early(
+    trained_run: Path, tmp_path: Path, calls: list[int], said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a text that becomes shorter after its lines were counted."""
+    text, chunks = write(tmp_path / "a.txt", LINES), making._chunks
+
+    def shorter(*args: Any) -> Iterator[Any]:
+        return ((number, lines if number < 3 else lines[:1]) for number, lines in chunks(*args))
+
+    monkeypatch.setattr(making, "_chunks", shorter)
+    with pytest.raises(DataError, match="a.txt has changed while it was read; run the same command again"):
+        make(data_of(forward(text, trained_run)), tmp_path / "cache")
+    assert "a.txt: 30 of 95 lines are translated and kept; the same command goes on from there" in said
 
 
 def student(tiny: Config, trained_run: Path, tmp_path: Path, *wishes: str) -> Config:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from transformer.errors import CheckpointError, DataError
 from transformer.synthesis import parts as parts_module
 from transformer.synthesis.parts import MANIFEST, SIDES, Part, Parts, discard, locked, parts_folder, read_manifest
 from transformer.synthesis.recipe import Line, Recipe, recipe
-from transformer.synthesis.teacher import Teacher, find_teacher, known_models
+from transformer.synthesis.teacher import Teacher, Translating, find_teacher, known_models
 from transformer.system.distributed import Ranks
 from transformer.system.progress_bar import ProgressBar
 
@@ -157,34 +157,51 @@ def _translate(
     """Make the missing parts. In each round every process makes one, and the first writes them."""
     if not missing:
         return
-    todo, ready = sum(map(parts.lines, missing)), parts.total
-    ready -= todo
+    todo = sum(map(parts.lines, missing))
+    ready = parts.total - todo
     if ranks.first:
         text = "%s: translating %s lines with %s%s"
         rest = f"; {ready:,} are translated already" if ready else ""
         log.info(text, each.title, f"{todo:,}", known_models(teacher.models), rest)
     translating = teacher.load(device)
-    bar = ProgressBar(f"translating {each.text_names}", todo)
-
-    def decoded(pieces: float) -> None:
-        bar.advance(min(pieces * ranks.count, todo - bar.count))  # the others are about as far
-
-    mine = missing[ranks.rank :: ranks.count]
-    texts = _chunks(each, parts, mine)
-    with bar if ranks.first else nullcontext():
-        translating.translator.decoder.decoded = decoded if ranks.first else translating.translator.decoder.decoded
-        for start in range(0, len(missing), ranks.count):
-            content = b""
-            if start + ranks.rank < len(missing):
-                number, lines = next(texts)
-                pairs, left_out = translating.pairs(lines, number * parts.size + 1)
-                content = Part(len(lines), pairs, left_out).to_bytes()
-            for number, made in zip(missing[start : start + ranks.count], ranks.gather(content), strict=False):
-                if ranks.first:
-                    parts.write(number, made)
+    texts = _chunks(each, parts, missing[ranks.rank :: ranks.count])
+    try:
+        with _shown(ProgressBar(f"translating {each.text_names}", todo), translating, ranks):
+            for start in range(0, len(missing), ranks.count):
+                mine = next(texts, None)
+                content = b"" if mine is None else _part(translating, parts, *mine).to_bytes()
+                for number, made in zip(missing[start : start + ranks.count], ranks.gather(content), strict=False):
+                    if ranks.first:
+                        parts.write(number, made)
+                    ready += parts.lines(number)
+    except BaseException:
+        if ranks.first and ready:
+            text = "%s: %s of %s lines are translated and kept; the same command goes on from there"
+            log.info(text, each.text_names, f"{ready:,}", f"{parts.total:,}")
+        raise
+    del translating
     if device.type == "cuda":
-        del translating, decoded
         torch.cuda.empty_cache()  # the training will measure how much memory there is
+
+
+@contextmanager
+def _shown(bar: ProgressBar, translating: Translating, ranks: Ranks) -> Iterator[None]:
+    """Show in the first process how far all are, by how far it is itself."""
+    if not ranks.first:
+        yield
+        return
+    with bar:
+        translating.translator.decoder.decoded = lambda pieces: bar.advance(
+            min(pieces * ranks.count, (bar.total or 0) - bar.count)
+        )
+        yield
+
+
+def _part(translating: Translating, parts: Parts, number: int, lines: list[Line | None]) -> Part:
+    if len(lines) != parts.lines(number):
+        raise DataError(f"{translating.recipe.text_names} has changed while it was read; run the same command again")
+    pairs, left_out = translating.pairs(lines, number * parts.size + 1)
+    return Part(len(lines), pairs, left_out)
 
 
 def _chunks(each: Recipe, parts: Parts, numbers: list[int]) -> Iterator[tuple[int, list[Line | None]]]:
