@@ -63,7 +63,7 @@ def reference() -> str:
         for field in dataclasses.fields(cls):
             meaning = " ".join(texts[field.name].split()).replace("|", "\\|")
             kind = config_file.type_in_words(hints[field.name]).replace("|", "\\|")
-            parts.append(f"| `{field.name}` | {kind} | {default(field)} | {meaning} |\n")
+            parts.append(f"| `{config_file.key_of(field.name)}` | {kind} | {default(field)} | {meaning} |\n")
     return "".join(parts)
 
 

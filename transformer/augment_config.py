@@ -13,7 +13,8 @@ class GlossaryConfig:
     """Terms whose translations are given in the source text of some pairs, for `translate --glossary`."""
 
     file: Annotated[str, "path"]
-    """A text file with `source<TAB>target` on each line. A pair can get those of its terms that both its sides have."""
+    """A text file with `source<TAB>target` on each line. A pair can get those of its terms that both its sides have. A
+    term should have several translations, on lines of their own, or the model need not read which one is given."""
     rate: Rate = 0.1
     """The share of pairs that get their terms."""
 

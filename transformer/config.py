@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from transformer import data_config
-from transformer.data_config import Count, DataConfig, File, Fraction
+from transformer.data_config import Count, DataConfig, File, Fraction, idle_update
 
 Normalization = Literal["nfc", "identity", "nfkc", "nmt_nfkc", "nfkc_cf", "nmt_nfkc_cf"]
 
@@ -248,6 +248,8 @@ def _between_sections(cfg: Config) -> str | None:
             return "train.guided_alignment needs a corpus of data.train with alignments"
         case Config(tokenizer=tokenizer, train=train) if tokenizer.extend and train.init_from is None:
             return "tokenizer.extend needs train.init_from, whose vocabulary it extends"
+        case Config(data=data, train=train) if data.train and (idle := idle_update(data.train, train.max_steps)):
+            return f"no corpus of data.train is used in update {idle}; change its from or until, or train.max_steps"
         case Config(data=data, train=train) if data.valid is None and train.patience is not None:
             return "train.patience needs data.valid"
         case Config(train=train) if (train.average_last or 0) > train.keep_last:

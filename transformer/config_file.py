@@ -91,7 +91,7 @@ def _plain(value: Any, sparse: bool = False) -> Any:
     if dataclasses.is_dataclass(value):
         sparse = sparse or isinstance(value, CorpusConfig)
         found = {f: getattr(value, f.name) for f in dataclasses.fields(value)}
-        return {f.name: _plain(each, sparse) for f, each in found.items() if not (sparse and each == f.default)}
+        return {key_of(f.name): _plain(each, sparse) for f, each in found.items() if not (sparse and each == f.default)}
     if isinstance(value, tuple):
         return [_plain(item, sparse) for item in value]
     return value
@@ -154,8 +154,18 @@ def dotted_kind(kind: Any, keys: list[str]) -> Any:
     """Return the type of a setting below `kind`, or None if there is no such setting."""
     for key in keys:
         section = next(filter(dataclasses.is_dataclass, _parts(kind)), None)
-        kind = None if section is None else get_type_hints(section, include_extras=True).get(key)
+        kind = None if section is None else _hints(section).get(key, (None, None))[1]
     return kind
+
+
+def key_of(field: str) -> str:
+    """Return the key of a field in YAML. The field of a key that is a word of Python ends with `_`."""
+    return field.removesuffix("_")
+
+
+def _hints(section: Any) -> dict[str, tuple[str, Any]]:
+    """Return the fields of a section and their types, by their keys."""
+    return {key_of(name): (name, kind) for name, kind in get_type_hints(section, include_extras=True).items()}
 
 
 def is_path(kind: Any) -> bool:
@@ -184,7 +194,7 @@ class _Reader:
     def section(self, cls: type, node: yaml.Node, dotted: str) -> Any:
         if not isinstance(node, yaml.MappingNode):
             raise self.fail(node, f"{dotted} must be a section with keys such as {_some_keys(cls)}")
-        hints = get_type_hints(cls, include_extras=True)
+        hints = _hints(cls)
         given: dict[str, tuple[yaml.Node, Any]] = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
@@ -194,11 +204,11 @@ class _Reader:
                 raise self.fail(key, f"{path} is set twice")
             if key.value not in hints:
                 raise self.fail(key, f"unknown key {path}; {_hint(dotted, str(key.value), list(hints))}")
-            given[key.value] = (value, self.read(hints[key.value], value, path))
+            given[key.value] = (value, self.read(hints[key.value][1], value, path))
         missing = [f.name for f in dataclasses.fields(cls) if _required(f) and f.name not in given]
         if missing:
             raise self.fail(node, f"{dotted}.{missing[0]} is missing".lstrip("."))
-        built = cls(**{name: value for name, (_, value) in given.items()})
+        built = cls(**{hints[name][0]: value for name, (_, value) in given.items()})
         if complaint := contradiction(built, dotted):
             raise self.fail(node, complaint)
         return built

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -159,6 +160,10 @@ class CorpusConfig:
     """The commit of `dataset` to use; pin it for results that others can reproduce."""
     weight: Annotated[float, (0.001, 1000.0)] = 1.0
     """How often an epoch sees each pair: 2 is twice, 0.5 is a random half, drawn anew each epoch."""
+    from_: Annotated[int, (0, 10**12)] = 0
+    """Number of updates after which the training begins to use this corpus. An epoch ends there."""
+    until: Count | None = None
+    """Number of updates after which the training uses this corpus no more. An epoch ends there."""
     alignments: File | None = None
     """Word alignments of the pairs, for `train.guided_alignment`: a line for each pair with the numbers of aligned
     words, source and target, as fast_align and eflomal write them: `0-0 1-2`. Words are what is between blanks."""
@@ -214,9 +219,31 @@ class DataConfig:
     """Directory that caches tokenized corpora for later runs; by default `prepared`, next to the run directory."""
 
 
+Span = tuple[int, int | None]
+"""The number of updates after which a corpus is used, and that after which it is used no more."""
+
+
+def active(spans: Sequence[Span], step: int) -> list[int]:
+    """Return which corpora are used in the update after `step` others, by their places."""
+    return [i for i, (start, end) in enumerate(spans) if start <= step and (end is None or step < end)]
+
+
+def changes(spans: Sequence[Span]) -> list[int]:
+    """Return the numbers of updates after which a corpus begins or ends, but for the start of the training."""
+    return sorted({each for span in spans for each in span if each})
+
+
+def idle_update(corpora: Sequence[CorpusConfig], steps: int) -> int | None:
+    """Return the number of the first of so many updates that has no corpus, or None if all have one."""
+    spans = [(each.from_, each.until) for each in corpora]
+    return next((step + 1 for step in [0, *changes(spans)] if step < steps and not active(spans, step)), None)
+
+
 def contradiction(built: Any, dotted: str) -> str | None:
     """Return how the values of a section contradict each other, or None."""
     match built:
+        case CorpusConfig(from_=start, until=end) if end is not None and end <= start:
+            return f"{dotted} is used from {start} until {end} updates are done, so it is never used"
         case CorpusConfig():
             return _corpus_contradiction(built, dotted)
         case FilterConfig(characters=(least, most)) if least > most:
@@ -236,6 +263,8 @@ def contradiction(built: Any, dotted: str) -> str | None:
 
 def _held_out_contradiction(corpus: CorpusConfig, dotted: str) -> str | None:
     """Return what a corpus for validation or testing cannot have."""
+    if (corpus.from_, corpus.until) != (0, None):
+        return f"{dotted} is used in every validation and test; from and until are for training corpora"
     if corpus.filters is not None:
         return f"{dotted}.filters would change what is measured; filters are for training corpora"
     if corpus.augment is not None:

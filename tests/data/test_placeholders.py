@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.toy import CPU, toy_pairs, write_pairs
+from support.toy import CPU, ENGLISH, GERMAN, toy_pairs, write_pairs
 
 from transformer import config_file
 from transformer.augment_config import AugmentConfig, GlossaryConfig
@@ -28,7 +29,9 @@ from transformer.decoding.translator import make_translator
 from transformer.errors import ConfigError, DataError
 from transformer.interchange.export import _reserved
 from transformer.model.network import Transformer
-from transformer.runs.run import Run
+from transformer.runs.models import load_model
+from transformer.runs.run import Run, open_run
+from transformer.training.session import train
 
 MARKS = ["<term>", "<trans>", "</term>"]
 CASED = [Pair(a.source + a.source.title(), a.target + a.target.title()) for a in toy_pairs(300, 3)]
@@ -158,6 +161,9 @@ def test_terms_are_given_behind_their_words(tmp_path: Path) -> None:
     assert glossary.annotate("C++ is") == "<term> C++ <trans> C++ </term> is"
     assert glossary.annotate_pair("The dog", "Der HUND") == "The <term> dog <trans> HUND </term>"
     assert glossary.annotate_pair("The dog", "Der Hundehof") == "The dog"
+    several = Glossary([("dog", "Hund"), ("dog", "Köter")])
+    assert several.annotate("dog") == "<term> dog <trans> Hund </term>"
+    assert several.annotate_pair("dog", "ein Köter") == "<term> dog <trans> Köter </term>"
 
 
 def test_a_file_that_is_no_glossary_is_refused(tmp_path: Path) -> None:
@@ -219,3 +225,33 @@ def test_a_run_without_terms_refuses_a_glossary(tiny: Config, tok: Tokenizer, tm
     with pytest.raises(ConfigError, match="was trained without a glossary, so it cannot use one: see augment.glossary"):
         _annotation(Run(tmp_path, tiny, plain), args)
     assert _annotation(Run(tmp_path, tiny, plain), argparse.Namespace(glossary=None))("one") == "one"
+
+
+@pytest.mark.slow
+def test_a_model_learns_to_copy_placeholders_and_to_use_terms(tiny: Config, tmp_path: Path) -> None:
+    """Each German digit has three words. Which one the model writes is what the glossary gives."""
+    chance = random.Random(1)
+    words = {english: [german, german + "o", german + "a"] for english, german in zip(ENGLISH, GERMAN, strict=True)}
+    german = dict(zip(GERMAN, words.values(), strict=True))
+    pairs = [
+        Pair(a.source, " ".join(chance.choice(german[b]) for b in a.target.split())) for a in toy_pairs(3000, 1, 4)
+    ]
+    lines = [f"{source}\t{target}\n" for source, targets in words.items() for target in targets]
+    (tmp_path / "terms.tsv").write_text("".join(lines), encoding="utf-8")
+    augment = f"augment: {{placeholders: 0.3, glossary: {{file: {tmp_path}/terms.tsv, rate: 0.5}}}}"
+    settings = "max_steps=700 batch_tokens=400 warmup_steps=50 schedule=linear save_every=700 micro_batch_tokens=auto"
+    wishes = [f"data.train={{files: {write_pairs(tmp_path, 'own', pairs)}, {augment}}}", "data.valid=null"]
+    wishes += [f"train.{each}" for each in settings.split()] + ["model.norm=pre", "model.dropout=0", "model.width=64"]
+    wishes += ["model.feed_forward=128", "tokenizer.placeholders=4", "tokenizer.vocab_size=400", "data.max_length=60"]
+    wishes += ["tokenizer.byte_fallback=true"]
+    train(config_file.override(tiny, wishes), tmp_path / "run", CPU)
+    run = open_run(tmp_path / "run")
+    translator = make_translator(load_model(run)[0], run.tokenizer, run.config.decode, 60, CPU)
+    sources = [f"{a} {b} {c}" for a, b, c in (chance.sample(ENGLISH, 3) for _ in range(40))]
+    for variant in range(3):
+        given = Glossary([(source, targets[variant]) for source, targets in words.items()])
+        out = [ways[0].text for ways in translator.translate(map(given.annotate, sources))]
+        wanted = [" ".join(words[word][variant] for word in reversed(line.split())) for line in sources]
+        assert sum(a == b for a, b in zip(out, wanted, strict=True)) >= 36, (out, wanted)
+    out = [ways[0].text for ways in translator.translate(f"{{name}} {line} https://a.org" for line in sources)]
+    assert sum("{name}" in text and "https://a.org" in text for text in out) >= 36, out

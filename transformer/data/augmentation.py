@@ -77,6 +77,7 @@ class Augmenter:
         self._rates = np.array([[each.get(kind, 0.0) for each in rates] for kind in KINDS])
         self._glossaries = [_glossary(each) for each in settings]
         self._ends = np.array([end for _, end, _ in dataset.corpora])
+        self._sorted, self._first = np.unique(self._ends, return_index=True)  # a corpus may be named twice
         without = languages.CHINESE, languages.JAPANESE  # Thai and others have a blank between sentences
         self._joints = ["" if languages.parse(code).script in without else " " for code in codes]
 
@@ -110,7 +111,7 @@ class Augmenter:
         return np.asarray(self._wanted(self.keys(pairs, epoch), self._corpora(pairs)).any(0))
 
     def _corpora(self, pairs: Ints) -> Ints:
-        return np.asarray(np.searchsorted(self._ends, pairs, "right"))
+        return np.asarray(self._first[np.searchsorted(self._sorted, pairs, "right")])
 
     def keys(self, pairs: Ints, epoch: int) -> Ints:
         """Return a number of 64 bits for each pair in this epoch."""

@@ -195,32 +195,28 @@ def _draw(start: int, end: int, weight: float, rng: Any) -> Ints:
 
 
 def updates(
-    dataset: Dataset, batch_tokens: int, seed: int, epoch: int, index: int, mixed: bool = False
+    dataset: Dataset, batch_tokens: int, seed: int, epoch: int, index: int, mixed: bool = False, step: int = 0
 ) -> Iterator[Update]:
-    """Yield updates endlessly, starting at update `index` of `epoch`.
+    """Yield updates endlessly, starting at update `index` of `epoch`, after `step` updates since the training began.
 
-    A thread computes the order of the next epoch meanwhile, so that training does not wait for it.
+    An epoch ends early where other corpora are used from then on. A thread computes the order of the next epoch
+    meanwhile, so that training does not wait for it.
     """
 
-    def ordered(number: int) -> Prefetcher:
-        return prefetch(order(dataset, batch_tokens, seed, each, mixed) for each in (number,))
+    def ordered(number: int, step: int) -> Prefetcher:
+        return prefetch(order(dataset.at(step)[0], batch_tokens, seed, each, mixed) for each in (number,))
 
     coming: Prefetcher | None = None
     while True:
-        groups = next(coming or ordered(epoch))
+        groups = next(coming or ordered(epoch, step))
         coming = None
-        for i in range(index, len(groups)):
-            if i == max(index, int(NEXT_ORDER_AT * len(groups))):
-                coming = ordered(epoch + 1)
-            yield Update(epoch, i, i == len(groups) - 1, groups[i], mixed)
+        count = int(min(len(groups), index + dataset.at(step)[1] - step))
+        step += count - index
+        for i in range(index, count):
+            if i == max(index, int(NEXT_ORDER_AT * count)):
+                coming = ordered(epoch + 1, step)
+            yield Update(epoch, i, i == count - 1, groups[i], mixed)
         epoch, index = epoch + 1, 0
-
-
-def updates_per_epoch(dataset: Dataset, batch_tokens: int) -> int:
-    """Return the approximate number of updates in an epoch."""
-    target = dataset.lengths()[1] + 1
-    tokens = sum(float(target[a:b].sum()) * weight for a, b, weight in dataset.corpora)
-    return math.ceil(tokens / batch_tokens)
 
 
 @dataclass(frozen=True)

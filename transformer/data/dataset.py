@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from transformer.data import corpus
 from transformer.data.ragged import Ragged
 from transformer.data.tokenizer import Flat, Tokenizer
+from transformer.data_config import Span, active, changes
 
 FORMAT = 1
 """Version of the format of prepared folders."""
@@ -36,9 +38,19 @@ class Dataset:
     """Counts of what was read and dropped, for the log and the model card."""
     links: tuple[Ints, Ints] | None = None
     """The links between words and where those of each pair on disk begin, if there are word alignments."""
+    updates: tuple[Span, ...] = ()
+    """When each corpus is used, in updates; empty if all are used at any time."""
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def at(self, step: int) -> tuple[Dataset, float]:
+        """Return the dataset with the corpora that are used after so many updates, and when that changes next."""
+        if not self.updates:
+            return self, math.inf
+        corpora = tuple(self.corpora[i] for i in active(self.updates, step))
+        end = next((each for each in changes(self.updates) if each > step), math.inf)
+        return replace(self, corpora=corpora, updates=()), end
 
     def lengths(self) -> tuple[Ints, Ints]:
         """Return the numbers of source ids and of target ids of every pair."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from transformer.data.lines import read_lines
@@ -14,18 +14,18 @@ from transformer.errors import DataError
 
 MOST = 100_000
 """Terms of a file."""
-BEGIN, END = r"(?<!\w)", r"(?!\w)"
+WORD = re.compile(r"\w+")
 LONGEST = 200
 """Characters of a side of a term."""
 
 
-def read_glossary(path: Path) -> dict[str, str]:
+def read_glossary(path: Path) -> list[tuple[str, str]]:
     """Return the terms of a file with `source<TAB>target` on each line, cleaned. Raises DataError for other lines."""
-    terms: dict[str, str] = {}
+    terms: list[tuple[str, str]] = []
     for number, line in enumerate(read_lines(path), 1):
         columns = [] if line is None else [clean(each) for each in line.split("\t")]
         if len(columns) == 2 and all(columns) and max(map(len, columns)) <= LONGEST:
-            terms.setdefault(*columns)
+            terms.append((columns[0], columns[1]))
         elif line is None or line.strip():
             raise DataError(f"{path}, line {number} is no term; expected source and target, separated by one tab")
         if len(terms) > MOST:
@@ -38,37 +38,73 @@ def read_glossary(path: Path) -> dict[str, str]:
 class Glossary:
     """Finds terms in text, whole words in any case, and writes their translations behind them."""
 
-    def __init__(self, terms: dict[str, str]) -> None:
-        """Take the translation of each term. Of terms that overlap, the first and then the longest counts."""
-        self.targets = {source.casefold(): target for source, target in terms.items()}
-        longest_first = sorted(terms, key=len, reverse=True)
-        self._terms = re.compile("|".join(map(_whole, longest_first)), re.IGNORECASE)
+    def __init__(self, terms: Iterable[tuple[str, str]]) -> None:
+        """Take terms with their translations. Of terms that overlap, the first and then the longest counts."""
+        self.targets: dict[str, list[str]] = {}
+        for source, target in terms:
+            self.targets.setdefault(source.casefold(), []).append(target)
+        self._beginning: dict[str, list[str]] = {}
+        """The terms by what they begin with: their first word, or a character of a script without blanks."""
+        for term in sorted(self.targets, key=len, reverse=True):
+            self._beginning.setdefault(_first(term), []).append(term)
 
-    def annotate(self, source: str, accept: Callable[[str], str | None] = lambda target: target) -> str:
+    def annotate(self, source: str, choose: Callable[[list[str]], str | None] = lambda targets: targets[0]) -> str:
         """Return a source text with the translations of its terms behind them.
 
-        `accept` takes the translation of a term and returns the one to write, or None to leave the term alone.
+        `choose` takes the translations of a term and returns the one to write, by default the first, or None.
         """
-        begin, middle, end = TERM_MARKS
+        parts, begin, place = list[str](), 0, 0
+        while place < len(source):
+            found = self._at(source, place)
+            target = None if found is None else choose(self.targets[found])
+            if found is None or target is None:
+                place += 1
+                continue
+            end = place + len(found)
+            first, middle, last = TERM_MARKS
+            parts += source[begin:place], f" {first} {source[place:end]} {middle} {target} {last}"
+            begin = place = end
+        return clean("".join([*parts, source[begin:]]))
 
-        def marked(found: re.Match[str]) -> str:
-            target = self.targets.get(found[0].casefold())
-            given = None if target is None else accept(target)
-            return found[0] if given is None else f" {begin} {found[0]} {middle} {given} {end}"
-
-        return clean(self._terms.sub(marked, source))
+    def _at(self, text: str, place: int) -> str | None:
+        """Return the longest term at a place of a text, in small letters."""
+        if place and _joined(text[place - 1], text[place]):
+            return None
+        for term in self._beginning.get(_first(text[place : place + LONGEST]), ()):
+            end = place + len(term)
+            if text[place:end].casefold() == term and (end >= len(text) or not _joined(text[end - 1], text[end])):
+                return term
+        return None
 
     def annotate_pair(self, source: str, target: str) -> str:
         """Return the source of a pair with the terms whose translations its target has, as they are written there."""
 
-        def there(term: str) -> str | None:
-            found = re.search(_whole(term), target, re.IGNORECASE)
-            return None if found is None else found[0]
+        def there(targets: list[str]) -> str | None:
+            return next((found for term in targets if (found := _find(term, target)) is not None), None)
 
         return self.annotate(source, there)
 
 
-def _whole(term: str) -> str:
-    """Return the pattern of a term as whole words, where its script has blanks."""
-    first, last = (has_rare_blanks(c) or joins_without_blank(c) for c in (term[0], term[-1]))
-    return f"{'' if first else BEGIN}{re.escape(term)}{'' if last else END}"
+def _find(term: str, text: str) -> str | None:
+    """Return a term as it is written in a text, as whole words, or None."""
+    for found in re.finditer(re.escape(term), text, re.IGNORECASE):
+        before, after = text[found.start() - 1 : found.start()], text[found.end() : found.end() + 1]
+        if not (before and _joined(before, found[0][0])) and not (after and _joined(found[0][-1], after)):
+            return found[0]
+    return None
+
+
+def _first(text: str) -> str:
+    """Return what a text begins with, in small letters: a word, or one character that is none or needs no blanks."""
+    word = WORD.match(text)
+    return (text[0] if word is None or _unspaced(text[0]) else word[0]).casefold()
+
+
+def _joined(one: str, other: str) -> bool:
+    """Return whether two neighbouring characters belong to one word."""
+    both = WORD.fullmatch(one + other) is not None
+    return both and not (_unspaced(one) or _unspaced(other))
+
+
+def _unspaced(character: str) -> bool:
+    return has_rare_blanks(character) or joins_without_blank(character)

@@ -13,6 +13,8 @@ from typing import Any
 from transformer import atomic
 from transformer.data import corpus
 from transformer.data.corpus import Pair
+from transformer.data.curriculum import distinct
+from transformer.data_config import CorpusConfig
 from transformer.errors import DataError
 from transformer.evaluation.words import words
 from transformer.runs.layout import EVALUATIONS, REPORT, TEXTS
@@ -33,8 +35,9 @@ def word_frequencies(run: Run, pairs: Sequence[Pair]) -> dict[str, int] | None:
         return kept
     counts, seen = dict.fromkeys(sorted(wanted), 0), 0
     expected = sum(each.get("read", 0) for each in report.get("corpora", ()))
+    corpora, _ = distinct(run.config.data.train)
     try:
-        for pair in corpus.reading("counting words", run.config.data.train).over(_training_pairs(run)):
+        for pair in corpus.reading("counting words", corpora).over(_training_pairs(run, corpora)):
             seen += 1
             for word, count in Counter(words(pair.target)).items() if pair else ():
                 if word in counts:
@@ -49,11 +52,11 @@ def word_frequencies(run: Run, pairs: Sequence[Pair]) -> dict[str, int] | None:
     return counts
 
 
-def _training_pairs(run: Run) -> Iterator[Any]:
+def _training_pairs(run: Run, corpora: Sequence[CorpusConfig]) -> Iterator[Any]:
     data = run.config.data
-    for each in data.train:
+    for each in corpora:
         corpus.check_files(each)
-    for each in data.train:
+    for each in corpora:
         yield from corpus.read_pairs(each, data.source, data.target, drop=True)
 
 

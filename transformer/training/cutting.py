@@ -10,6 +10,7 @@ from transformer.data import batching
 from transformer.data.alignments import Guide
 from transformer.data.augmentation import Augmenter, make_augmenter
 from transformer.data.batching import BatchCutter, CutUpdate
+from transformer.data.curriculum import updates_per_epoch
 from transformer.data.packing import RowPacker, choose_lengths, choose_slots
 from transformer.data.prepare import Data
 from transformer.data.reading import UpdateReader
@@ -27,6 +28,14 @@ class Cutting:
         self.micro_batch_tokens = micro_batch_tokens
         self.slots = 0
         """Positions per side of a batch of packed rows. 0 until it is chosen."""
+        self._per_epoch: dict[float, int] = {}
+
+    def updates_per_epoch(self, step: int) -> int:
+        """Return the approximate number of updates in an epoch of the corpora that are used after so many updates."""
+        dataset, end = self.data.train.at(step)
+        if end not in self._per_epoch:
+            self._per_epoch[end] = updates_per_epoch(dataset, self.cfg.train.batch_tokens)
+        return self._per_epoch[end]
 
     def resume(self, progress: Progress) -> None:
         """Take the sizes of a checkpoint, if they are of the same kind of device and number of processes."""
@@ -57,8 +66,8 @@ class Cutting:
         cfg, trainer = self.cfg.train, self.trainer
         mixed = progress.mixed_updates
         cut = self._packer(mixed).pack if trainer.fast is not None else self._cutter().cut
-        place = progress.epoch, progress.index
-        for update in batching.updates(self.data.train, cfg.batch_tokens, cfg.seed, *place, mixed):
+        place = progress.epoch, progress.index, mixed, progress.step
+        for update in batching.updates(self.data.train, cfg.batch_tokens, cfg.seed, *place):
             yield cut(update)
 
     def _cutter(self) -> BatchCutter:

@@ -12,6 +12,7 @@ import torch
 
 from transformer.config import Config
 from transformer.data.batching import Batch
+from transformer.data.curriculum import phases
 from transformer.data.filters import FINDINGS
 from transformer.data.prepare import check_corpora
 from transformer.evaluation.metrics import check_select_by
@@ -48,7 +49,8 @@ def dry_run(cfg: Config, folder: Path, device: torch.device) -> list[str]:
         f"parameters        {parameters:,}",
         f"training pairs    {len(loop.data.train):,}",
         *_filtered(loop.data.train.report),
-        f"updates per epoch {loop.updates_per_epoch:,}",
+        *(f"phase             {each}" for each in phases(cfg.data.train, cfg.train.max_steps)),
+        f"updates per epoch {loop.cutting.updates_per_epoch(0):,}",
         f"one update        {cut.tokens:,} target tokens, {values['real']:.1%} real tokens",
         *(
             f"  batch           source {source}, target {target}"

@@ -11,7 +11,6 @@ from typing import Any
 from tqdm import tqdm
 
 from transformer.config import Config
-from transformer.data import batching
 from transformer.data.batching import CutUpdate
 from transformer.data.lengths import measure_lengths
 from transformer.data.prepare import Data
@@ -51,7 +50,6 @@ class TrainingLoop:
         self.watch, self.cutting = watch, Cutting(trainer, data, micro_batch_tokens)
         self.metrics_log: MetricsLog | None = None  # in processes that do not write
         self.progress = Progress()
-        self.updates_per_epoch = batching.updates_per_epoch(data.train, self.cfg.train.batch_tokens)
         self.queue = LaunchQueue(trainer.device)
         self.guard, self.window = Guard(run, trainer.ranks.first), WindowStatistics()
         self.writer = CheckpointWriter(run, trainer, data.fingerprints, data.train.report.get("former_fingerprint"))
@@ -186,7 +184,7 @@ class TrainingLoop:
         loss = window.nll / window.nll_tokens if window.nll_tokens else math.nan
         return {
             "step": progress.step,
-            "epoch": progress.epoch + progress.index / max(self.updates_per_epoch, 1),
+            "epoch": progress.epoch + progress.index / max(self.cutting.updates_per_epoch(progress.step), 1),
             "loss": loss,
             "ppl": perplexity(loss),
             "rate": self.rate(progress.step),

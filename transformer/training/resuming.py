@@ -107,9 +107,8 @@ def _check_unchanged(before: Config, now: Config, folder: Path) -> None:
 
 def _may_have_moved(before: Config, now: Config) -> Iterator[str]:
     """Yield the sections whose text may be found elsewhere. That it is the same is checked with the checkpoint."""
-    if [(each.weight, each.augment) for each in before.data.train] == [
-        (each.weight, each.augment) for each in now.data.train
-    ]:
+    used = [[(each.weight, each.from_, each.until, each.augment) for each in cfg.data.train] for cfg in (before, now)]
+    if used[0] == used[1]:
         yield "data.train"
     if before.data.valid is not None and now.data.valid is not None:
         yield "data.valid"

@@ -15,6 +15,7 @@ import torch
 
 from transformer import atomic, config_file, file_system
 from transformer.config import Config
+from transformer.data.curriculum import distinct, phases, scheduled
 from transformer.data.lengths import with_lengths
 from transformer.data.prepare import check_corpora, extend_tokenizer
 from transformer.decoding.translator import check_precision
@@ -211,11 +212,13 @@ def build_loop(
     resolve_dtype(cfg.train.precision, device)  # now, instead of after the data have been prepared
     cache = cache_of(cfg, folder)
     made = synthesize_together(cfg, cache, device, ranks, folder if resume else None)
-    text = replace(cfg, data=made.data)
+    encoded, places = distinct(made.data.train)
+    text = replace(cfg, data=replace(made.data, train=encoded))
     tokenizer = known_tokenizer(cfg, folder if resume else None) if ranks.first else None
     if tokenizer is not None and cfg.tokenizer.extend and not resume:
         tokenizer = extend_tokenizer(text, tokenizer, cache)
     data = prepare_together(text, cache, tokenizer, ranks)
+    data = replace(data, train=scheduled(data.train, made.data.train, places))
     if made.facts:
         data.train.report["synthetic"] = made.facts
     run = Run(folder, cfg, data.tokenizer)
@@ -265,11 +268,13 @@ def _log_start(loop: TrainingLoop) -> None:
         cfg.data.source,
         cfg.data.target,
         f"{len(loop.data.train):,}",
-        f"{loop.updates_per_epoch:,}",
+        f"{loop.cutting.updates_per_epoch(loop.progress.step):,}",
         f"{parameters:,}",
         str(trainer.dtype).removeprefix("torch."),
         device_name(trainer.device),
     )
+    for line in phases(cfg.data.train, cfg.train.max_steps):
+        log.info("%s", line)
     if advice := advice_on_precision(cfg.train.precision, trainer.device):
         log.info("%s", advice)
     pieces = loop.run.tokenizer.sizes[1]
