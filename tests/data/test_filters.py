@@ -132,6 +132,8 @@ def test_scores_are_a_column_of_a_table(tmp_path: Path) -> None:
     how = FilterConfig(score=ScoreConfig(column="1", at_least=0.6))
     numbered = CorpusConfig(tsv=str(table), columns=("4", "2"), filters=how)
     assert list(FilteredPairs(numbered, "en", "de", False)) == [("e1", "d1")]
+    table.write_bytes(table.read_bytes() + b"0.1\t\xff\tx\ty\n")
+    assert list(FilteredPairs(numbered, "en", "de", True)) == [("e1", "d1"), None]
 
 
 # ---- in preparation --------------------------------------------------------------------------------------

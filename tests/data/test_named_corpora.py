@@ -199,6 +199,12 @@ def test_archives_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.Monkey
 
     refused(r"a.zip has 2 files that end in .de, not one", a_en="x", a_de="y", b_de="z")
     refused(r"a.zip/a.en has 2 lines but .*a.zip/a.de has 1", a_en="1\n2\n", a_de="1\n")
+    passwd = "/etc/passwd.en"  # the name of a file in an archive leads nowhere
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr(passwd, b"\xff\n")
+        file.writestr("../a.de", b"x\n")
+    with pytest.raises(DataError, match=f"{path}{passwd}, line 1 is not UTF-8; fix it"):
+        read(zip=str(path))
     refused("a.zip/a.en, line 1 is longer than 16 MiB", a_en="x" * (1 << 25), a_de="1\n")
     monkeypatch.setattr(archives, "MOST_FILES", 2)
     refused("a.zip has 3 files, more than 2", a_en="x", a_de="y", b="z")

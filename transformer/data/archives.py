@@ -30,7 +30,10 @@ def read_zip(path: Path, source: str, target: str, drop: bool) -> Iterator[tuple
         try:
             with archive.open(names[0]) as left, archive.open(names[1]) as right:
                 sides = [
-                    (path / name, lines_of(open_text(io.BufferedReader(side), f"{path}/{name}"), f"{path}/{name}"))
+                    (
+                        Path(f"{path}/{name}"),
+                        lines_of(open_text(io.BufferedReader(side), f"{path}/{name}"), f"{path}/{name}"),
+                    )
                     for name, side in zip(names, (left, right), strict=True)
                 ]
                 yield from aligned_lines(sides[0], sides[1], drop)

@@ -51,6 +51,9 @@ def read_scores(corpus: CorpusConfig, cfg: ScoreConfig) -> NDArray[np.float64]:
         names = (next(lines, (0, ""))[1] or "").split("\t") if header else None
         place = column_number(path, cfg.column, names)
     for number, line in lines:
+        if line is None and cfg.file is None:  # the pair is not UTF-8, and refused or dropped as such
+            found.append(math.inf)
+            continue
         columns = (line or "").split("\t") if place is not None else [line or ""]
         text = columns[place or 0] if (place or 0) < len(columns) else ""
         try:
