@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.command import main
 from support.toy import CPU, ENGLISH, GERMAN, toy_pairs, write_pairs
 
 from transformer import config_file
@@ -225,6 +226,8 @@ def test_a_run_without_terms_refuses_a_glossary(tiny: Config, tok: Tokenizer, tm
     with pytest.raises(ConfigError, match="was trained without a glossary, so it cannot use one: see augment.glossary"):
         _annotation(Run(tmp_path, tiny, plain), args)
     assert _annotation(Run(tmp_path, tiny, plain), argparse.Namespace(glossary=None))("one") == "one"
+    refused = main("translate", tmp_path, "--glossary", tmp_path / "terms.tsv", "--tags")
+    assert "--glossary cannot be used with --tags or --alignments" in refused.err
 
 
 @pytest.mark.slow

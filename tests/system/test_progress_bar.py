@@ -16,6 +16,7 @@ import pytest
 from support.command import COMMAND, ENVIRONMENT
 from support.toy import toy_pairs
 
+from transformer.data import learning
 from transformer.data.corpus import reading
 from transformer.data.learning import learn_model
 from transformer.data.lines import bytes_read, read_lines
@@ -95,6 +96,15 @@ def test_a_vocabulary_that_is_learned_in_a_child_counts_its_pieces(
     assert any(" of 1,500 pieces, " in line and not line.startswith("learning the vocabulary: 0") for line in said)
     monkeypatch.setattr("transformer.data.learning.SMALL", 1 << 30)
     assert learn_model(texts, settings) == ours
+
+
+def test_texts_are_counted_while_a_child_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learning, "SOME", 3)
+    bar = ProgressBar("x")
+    seen = [(text, bar.what) for text in learning._told("abcd", bar)]
+    assert [text for text, _ in seen] == list("abcd")
+    assert [what for _, what in seen][2:] == [f"learning the vocabulary, {n} texts read" for n in (0, 3)]
+    assert bar.what == "learning the vocabulary"
 
 
 def test_preparation_shows_a_bar_on_a_terminal(tmp_path: Path, tiny_file: Path) -> None:

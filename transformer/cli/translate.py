@@ -90,6 +90,8 @@ def run(args: argparse.Namespace) -> int:
     files = [text for text in args.overrides if not is_override(text)]
     if len(files) > 1:
         raise ConfigError(f"more than one input file: {files[0]!r} and {files[1]!r}; translate one at a time")
+    if args.glossary is not None and (args.tags or args.alignments is not None):
+        raise ConfigError("--glossary cannot be used with --tags or --alignments, which count the words of the line")
     if args.beam is not None:
         overrides.append(f"decode.beam={args.beam}")
     with together(args) as fellows:

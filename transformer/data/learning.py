@@ -20,6 +20,11 @@ MERGES = re.compile(r"merges=(\d+)")
 """In what SentencePiece logs while it learns BPE: the merges so far, of which each makes a piece."""
 
 
+WORK = "learning the vocabulary"
+SOME = 10_000
+"""Texts after which the number of texts that were read is shown again."""
+
+
 class Again:
     """Texts that are read anew each time, so that they need no memory."""
 
@@ -39,7 +44,7 @@ def learn_model(texts: Iterable[str], settings: Mapping[str, Any]) -> bytes:
     if _are_few(texts):
         return _learn(texts, settings)
     bpe = settings["model_type"] == "bpe"
-    shown = ProgressBar("learning the vocabulary", settings["vocab_size"] if bpe else None, "pieces")
+    shown = ProgressBar(WORK, settings["vocab_size"] if bpe else None, "pieces")
 
     def heard(line: str) -> None:
         if found := MERGES.search(line):
@@ -48,11 +53,20 @@ def learn_model(texts: Iterable[str], settings: Mapping[str, Any]) -> bytes:
     arguments = json.dumps({**settings, "minloglevel": 0})
     try:
         with Ticking(shown):
-            return run_child("transformer.data.learning", arguments, texts, "learning the vocabulary", heard)
+            return run_child("transformer.data.learning", arguments, _told(texts, shown), WORK, heard)
     except ChildError as error:
         raise RuntimeError(str(error)) from None
     except NoChildError:
         return _learn(texts, settings)
+
+
+def _told(texts: Iterable[str], shown: ProgressBar) -> Iterator[str]:
+    """Yield the texts, with their number shown."""
+    for number, text in enumerate(texts):
+        if number % SOME == 0:
+            shown.what = f"{WORK}, {number:,} texts read"
+        yield text
+    shown.what = WORK
 
 
 def _are_few(texts: Iterable[str]) -> bool:
