@@ -11,12 +11,13 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.command import main
-from support.together import together
+from support.together import Group, together
 from support.toy import CPU, toy_pairs, write_pairs
 
 from transformer import config_file
@@ -26,6 +27,10 @@ from transformer.data.lines import read_text
 from transformer.data_config import DataConfig
 from transformer.decoding.loading import load_translator
 from transformer.errors import CheckpointError, ConfigError, DataError, TransformerError
+from transformer.evaluation.frequencies import word_frequencies
+from transformer.evaluation.systems import TextChoice, text_to_check
+from transformer.runs.run import Run, open_run
+from transformer.runs.training_text import trained_corpora
 from transformer.synthesis import making
 from transformer.synthesis.making import Made, make_corpora
 from transformer.synthesis.parts import Parts, read_part
@@ -378,9 +383,38 @@ def test_a_run_is_resumed_without_its_teacher(
     train(cfg, tmp_path / "runs" / "new", CPU)
     assert any("no such directory; what it has made before is used: " in line for line in said)
     assert len(calls) == 10
+    german = {pair.target for pair in pairs_of(make(cfg.data, tmp_path / "runs" / "prepared"))}
+    counted = word_frequencies(open_run(run), [Pair("", text) for text in german])
+    assert counted is not None
+    assert min(counted.values()) > 0
+    assert text_to_check(replace_valid(open_run(run)), TextChoice("")).pairs[0].source == LINES[0]
     shutil.rmtree(tmp_path / "runs" / "prepared")
+    assert trained_corpora(open_run(run))[0].synthetic is None
+    (run / "data.json").unlink()
+    assert trained_corpora(open_run(run))[0].synthetic is not None
     with pytest.raises(TransformerError, match="teacher is not a run directory: no such directory"):
         train(cfg, tmp_path / "runs" / "other", CPU)
+
+
+def replace_valid(run: Run) -> Run:
+    """Return a run that has no text but that of its training."""
+    return replace(run, config=replace(run.config, data=replace(run.config.data, valid=None, test=None)))
+
+
+def test_several_processes_train_on_what_they_have_made(
+    tiny: Config, trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transformer.synthesis.parts.PART", 30)
+    cfg = student(tiny, trained_run, tmp_path, "train.max_steps=2", "train.validate_text=false")
+    runs = [tmp_path / name / "run" for name in ("a", "b")]
+    for run in runs:
+        run.parent.mkdir()
+    done = Group(2, tmp_path, lambda rank: train(cfg, runs[rank], CPU), LOCAL_RANK="0").results()
+    assert done == ["all 2 steps are done"] * 2
+    (folder,) = (tmp_path / "a" / "prepared").glob("synthetic-*")
+    copied = tmp_path / "b" / "prepared" / folder.name / "target.txt"
+    assert copied.read_bytes() == (folder / "target.txt").read_bytes()
+    assert len(copied.read_bytes().splitlines()) == 95
 
 
 def test_a_dry_run_translates_nothing(tiny: Config, trained_run: Path, tmp_path: Path, calls: list[int]) -> None:

@@ -17,7 +17,7 @@ from transformer.data.opus import opus_file, read_opus
 from transformer.data.tables import read_json, read_parquet
 from transformer.data.tmx import read_tmx
 from transformer.data.tsv import read_tsv
-from transformer.data_config import CORPUS_KINDS, CorpusConfig, MadeCorpus
+from transformer.data_config import CORPUS_KINDS, SYNTHETIC_KINDS, CorpusConfig, MadeCorpus
 from transformer.errors import DataError
 from transformer.paths import expanded, matching
 from transformer.system.progress_bar import ProgressBar
@@ -110,6 +110,21 @@ def title(corpus: CorpusConfig) -> str:
     if corpus.opus is not None:
         return f"OPUS {corpus.opus} {corpus.version or 'latest'}"
     return corpus.testset or corpus.mtdata or " ".join(filter(None, (corpus.dataset, corpus.name, corpus.split)))
+
+
+SIDES = ("source.txt", "target.txt")
+"""The files of a corpus that a model has made."""
+
+
+def made_corpus(corpus: CorpusConfig, folder: Path, name: str = "") -> MadeCorpus:
+    """Return a corpus that a model has made in a folder. Its title is `name`, or that of the text."""
+    return with_files(corpus, (folder / SIDES[0], folder / SIDES[1]), name or title(corpus))
+
+
+def with_files(corpus: CorpusConfig, files: tuple[Path, Path], name: str) -> MadeCorpus:
+    """Return a corpus with two files in place of what a model is to make."""
+    kept = {key: value for key, value in vars(corpus).items() if key not in SYNTHETIC_KINDS}
+    return MadeCorpus(**{**kept, "files": tuple(map(str, files))}, title=name)
 
 
 def origin(corpus: CorpusConfig, source: str, target: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from transformer.errors import DataError
 from transformer.evaluation.words import words
 from transformer.runs.layout import EVALUATIONS, REPORT, TEXTS
 from transformer.runs.run import Run
+from transformer.runs.training_text import trained_corpora
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ def word_frequencies(run: Run, pairs: Sequence[Pair]) -> dict[str, int] | None:
         return kept
     counts, seen = dict.fromkeys(sorted(wanted), 0), 0
     expected = sum(each.get("read", 0) for each in report.get("corpora", ()))
-    corpora, _ = distinct(run.config.data.train)
+    corpora, _ = distinct(trained_corpora(run))
     try:
         for pair in corpus.reading("counting words", corpora).over(_training_pairs(run, corpora)):
             seen += 1

@@ -30,6 +30,7 @@ from transformer.paths import expanded
 from transformer.runs.layout import is_run
 from transformer.runs.models import candidates
 from transformer.runs.run import Run, open_run, split_checkpoint
+from transformer.runs.training_text import trained_corpora
 
 MOST_TRAINING = 2000
 """Pairs of the training text that are used where there is no other."""
@@ -203,7 +204,8 @@ def text_to_check(run: Run, choice: TextChoice) -> EvaluationText:
             with contextlib.suppress(DataError):
                 return _text_of_run(run, TextChoice(split))
     with contextlib.suppress(DataError, OSError):
-        found = (pair for each in data.train for pair in corpus.read_pairs(each, data.source, data.target, drop=True))
+        corpora = trained_corpora(run)
+        found = (pair for each in corpora for pair in corpus.read_pairs(each, data.source, data.target, drop=True))
         if pairs := [pair for pair in itertools.islice(found, MOST_TRAINING) if pair is not None]:
             return EvaluationText("the training text", pairs)
     raise DataError(f"there is no text of {run.path} left to translate; give --source and --reference")

@@ -13,10 +13,12 @@ from typing import Any
 import torch
 
 from transformer import atomic
-from transformer.data_config import SYNTHETIC_KINDS, CorpusConfig, DataConfig, DistillConfig, MadeCorpus
+from transformer.data import corpus
+from transformer.data.corpus import SIDES
+from transformer.data_config import CorpusConfig, DataConfig, DistillConfig, MadeCorpus
 from transformer.errors import CheckpointError, DataError
 from transformer.synthesis import parts as parts_module
-from transformer.synthesis.parts import MANIFEST, SIDES, Part, Parts, discard, locked, parts_folder, read_manifest
+from transformer.synthesis.parts import MANIFEST, Part, Parts, discard, locked, parts_folder, read_manifest
 from transformer.synthesis.recipe import Line, Recipe, recipe
 from transformer.synthesis.teacher import Teacher, Translating, find_teacher, known_models
 from transformer.system.distributed import Ranks
@@ -66,7 +68,7 @@ def make_corpora(
         if made is None:
             raise DataError(f"{folder} was removed while it was in use; run the same command again")
         log.info("%s: %s", each.title, counts(made))
-        facts.append({"name": each.title, "key": key, **made})
+        facts.append({"name": each.title, "key": key, "folder": str(folder.resolve()), **made})
     rest = iter(facts)
     train = tuple(each if each.synthetic is None else _as_made(each, cache, next(rest)) for each in data.train)
     return Made(replace(data, train=train), facts)
@@ -74,13 +76,7 @@ def make_corpora(
 
 def _as_made(each: CorpusConfig, cache: Path, facts: dict[str, Any]) -> MadeCorpus:
     folder = cache / f"{PREFIX}{facts['key']}"
-    return as_files(each, (folder / SIDES[0], folder / SIDES[1]), facts["name"])
-
-
-def as_files(each: CorpusConfig, files: tuple[Path, Path], title: str) -> MadeCorpus:
-    """Return a synthetic corpus with its two files in place."""
-    kept = {key: value for key, value in vars(each).items() if key not in SYNTHETIC_KINDS}
-    return MadeCorpus(**{**kept, "files": tuple(map(str, files))}, title=title)
+    return corpus.made_corpus(each, folder, facts["name"])
 
 
 def _plan(each: Recipe, cache: Path, ranks: Ranks, recorded: Sequence[str]) -> tuple[str, Teacher | None]:
@@ -262,5 +258,5 @@ def look_ahead(data: DataConfig, cache: Path) -> tuple[DataConfig, list[str]]:
         said.append(f"{wanted.title}: {todo:,} of {parts.total:,} lines to translate; the dry run has the text instead")
         files = list(map(Path, wanted.files))
         sides = [files[0:2]] if isinstance(wanted.settings, DistillConfig) else [[file, file] for file in files]
-        train += [as_files(each, (side[0], side[1]), wanted.title) for side in sides]
+        train += [corpus.with_files(each, (side[0], side[1]), wanted.title) for side in sides]
     return replace(data, train=tuple(train)), said

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from transformer import atomic
+from transformer.data.corpus import SIDES
 
 PART = 2_000
 """Lines of a part: those that are sorted by length together. A kill loses the part in progress at most."""
-SIDES = ("source.txt", "target.txt")
-"""The files of a finished corpus."""
 MANIFEST = "synthetic.json"
 """What a finished corpus is made of."""
 log = logging.getLogger(__name__)

@@ -52,7 +52,8 @@ def synthesize_together(cfg: Config, cache: Path, device: torch.device, ranks: R
     if all(each.synthetic is None for each in cfg.data.train):
         return Made(cfg.data, [])
     make_cache(cache)
-    writes = ranks.first or (not _sees_first_disk(cache, ranks) and ranks.local == 0)
+    sees = ranks.count == 1 or _sees_first_disk(cache, ranks)  # which all of them call
+    writes = ranks.first or (not sees and ranks.local == 0)
     recorded = _recorded(folder / REPORT) if folder is not None and ranks.first else []
     return make_corpora(cfg.data, cache, device, ranks, writes, recorded)
 
