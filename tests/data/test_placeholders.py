@@ -231,6 +231,7 @@ def test_a_run_without_terms_refuses_a_glossary(tiny: Config, tok: Tokenizer, tm
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_model_learns_to_copy_placeholders_and_to_use_terms(tiny: Config, tmp_path: Path) -> None:
     """Each German digit has three words. Which one the model writes is what the glossary gives."""
     chance = random.Random(1)
