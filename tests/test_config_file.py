@@ -71,6 +71,7 @@ def test_yaml_is_read_by_the_type_of_the_field(tmp_path: Path) -> None:
         ),
         (GOOD, ["data.target=en"], "data.source and data.target are both 'en' ({path}, line 2)"),
         (GOOD, ["train.guided_alignment=0.1"], "train.guided_alignment needs a corpus of data.train with alignments ({path}, line 1)"),
+        (GOOD, ["data.train={forward: {text: a, model: b}, alignments: c}"], "data.train.alignments is for text that is there, not for forward (command line)"),
         (GOOD, ["data.test={files: [a, b], alignments: c}"], "data.test.alignments would not be read; alignments are for training corpora ({path}, line 2)"),
         (GOOD, ["tokenizer.joint=false"], "model.tied: all needs one vocabulary for both sides; set tokenizer.joint or model.tied ({path}, line 1)"),
         (GOOD, ["train.patience=3"], "train.patience needs data.valid ({path}, line 1)"),

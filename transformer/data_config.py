@@ -284,11 +284,17 @@ def _corpus_contradiction(corpus: CorpusConfig, dotted: str) -> str | None:
         return f"{dotted}.files needs two files, source and target, not {len(corpus.files)}"
     if corpus.tag is not None and (not corpus.tag or " " in corpus.tag or len(corpus.tag) > LONGEST_TAG):
         return f"{dotted}.tag must be a text without blanks of at most {LONGEST_TAG} characters"
+    if corpus.alignments is not None and corpus.synthetic is not None:
+        return f"{dotted}.alignments is for text that is there, not for {given[0]}"
     for key, kind in KINDS_WITH.items():
         if getattr(corpus, key) is not None and given[0] not in kind:
             return f"{dotted}.{key} is for {' and '.join(kind)}, not for {given[0]}"
     if corpus.columns is not None and (complaint := _columns_contradiction(corpus.columns, dotted)):
         return complaint
+    return _score_column_contradiction(corpus, dotted)
+
+
+def _score_column_contradiction(corpus: CorpusConfig, dotted: str) -> str | None:
     score = corpus.filters.score if corpus.filters is not None else None
     if score is None or score.file is not None or score.column is None:
         return None
