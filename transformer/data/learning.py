@@ -42,7 +42,8 @@ def learn_model(texts: Iterable[str], settings: Mapping[str, Any]) -> bytes:
     cannot.
     """
     if _are_few(texts):
-        return _learn(texts, settings)
+        # A list: no code of ours runs inside SentencePiece, which would hide what a signal raises there.
+        return _learn(list(texts), settings)
     bpe = settings["model_type"] == "bpe"
     shown = ProgressBar(WORK, settings["vocab_size"] if bpe else None, "pieces")
 
@@ -57,7 +58,7 @@ def learn_model(texts: Iterable[str], settings: Mapping[str, Any]) -> bytes:
     except ChildError as error:
         raise RuntimeError(str(error)) from None
     except NoChildError:
-        return _learn(texts, settings)
+        return _learn(list(texts), settings)
 
 
 def _told(texts: Iterable[str], shown: ProgressBar) -> Iterator[str]:
