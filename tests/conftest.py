@@ -59,9 +59,12 @@ def said() -> Iterator[list[str]]:
     logger.setLevel(level)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Return a headless browser. Tests that need it are skipped where there is none."""
+    """Return a headless browser. Tests that need it are skipped where there is none.
+
+    It is not kept longer: as long as it is open, an event loop runs in this thread, and others cannot.
+    """
     playwright = pytest.importorskip("playwright.sync_api", reason="browser tests need the package playwright")
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if chromium is None:
