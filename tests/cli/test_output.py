@@ -45,6 +45,16 @@ def folder(trained_run: Path, tmp_path: Path) -> Path:
     [
         ("translate run -o s.txt < s.txt", "s.txt is the input file; write the translations to another file"),
         ("translate run s.txt -o ./hard", "hard is the input file"),
+        (
+            "translate run s.txt -o new --alignments hard",
+            "hard is the input file; write the alignments to another file",
+        ),
+        ("translate run s.txt -o new --alignments run/config.yaml", "run/config.yaml is a file of run"),
+        ("translate run s.txt -o new --alignments ./new", "--alignments needs a file of its own"),
+        (
+            "translate run s.txt --json --alignments new",
+            "--alignments writes a line for each line of the output, which --json does not have",
+        ),
         ("translate run soft -o s.txt", "s.txt is the input file"),
         ("translate run -o soft < hard", "soft is the input file"),
         ("translate run --prefix p.txt -o p.txt < s.txt", "p.txt is the file of --prefix"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from transformer.config import TokenizerConfig
-from transformer.data.alignments import AlignedPair, Guide, links_of, with_alignments, words_of
+from transformer.data.alignments import AlignedPair, Guide, with_alignments, words_of
 from transformer.data.corpus import Pair
 from transformer.data.ragged import from_rows
 from transformer.data.tokenizer import Tokenizer, learn_tokenizer
@@ -46,14 +46,6 @@ def test_what_is_no_alignment_of_the_corpus_is_said(tmp_path: Path, text: str, p
         read(tmp_path, text, *[PAIR] * pairs)
 
 
-def test_links_are_of_words_that_cleaning_leaves() -> None:
-    pair = AlignedPair(*PAIR, (0, 0, 1, 2))
-    rows = links_of(
-        [pair, pair, PAIR], (["<bt> the red house", "<bt> thered house", "x"], ["la maison rouge"] * 3), "<bt> "
-    )
-    assert [row.tolist() for row in rows] == [[0, 0, 1, 2], [], []]
-
-
 @pytest.fixture(scope="module", params=[120, 400])
 def tok(request: pytest.FixtureRequest) -> Tokenizer:
     """A tokenizer of few pieces, which cuts words, and of more."""
@@ -80,3 +72,22 @@ def test_each_piece_is_guided_to_the_pieces_of_the_aligned_words(tok: Tokenizer,
         assert weights[0, place, : len(words[0])] == pytest.approx(wanted / wanted.sum())
         assert not weights[0, place, len(words[0]) :].any()
     assert not weights[0, len(words[1]) :].any()
+
+
+@pytest.mark.parametrize(
+    ("source", "links"),
+    [
+        ("the red house", (0, 0, 1, 2)),
+        ("the  red house ", (0, 0, 1, 2)),
+        ("the\u00a0red house", ()),  # two words or three, by what is a blank
+        ("<bt> the red house", ()),  # the tag is a word for others
+        ("the red\u200bhouse", (0, 0, 1, 1)),
+    ],
+)
+def test_a_pair_is_aligned_where_it_is_sure_which_word_is_which(
+    tok: Tokenizer, source: str, links: tuple[int, ...]
+) -> None:
+    pair = AlignedPair(source, PAIR.target, links or (0, 0))
+    ids = from_rows(tok.encode_source([source])), from_rows(tok.encode_target([PAIR.target]))
+    (row,) = Guide(tok).links_of([pair], *ids)
+    assert tuple(row) == links

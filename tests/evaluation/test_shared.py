@@ -43,7 +43,7 @@ def assert_same_output(one: str, other: str) -> None:
     assert list(map(float, number.findall(one))) == pytest.approx(list(map(float, number.findall(other))), abs=1e-4)
 
 
-@pytest.mark.parametrize("options", [["--scores"], ["decode.sampling=true", "--nbest", "2", "--json"]])
+@pytest.mark.parametrize("options", [["--scores", "--tags"], ["decode.sampling=true", "--nbest", "2", "--json"]])
 def test_several_processes_translate_as_one_does(trained_run: Path, tmp_path: Path, options: list[str]) -> None:
     """Only the first reads the input, the prefixes and the pipe, and writes. An empty line stays empty."""
     lines = [pair.source for pair in toy_pairs(40, 5)]

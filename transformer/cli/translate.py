@@ -107,12 +107,26 @@ def _read_and_translate(
     output = None if str(args.output) == "-" else args.output
     source = _standard_input() if path is None else _open(path)
     try:
-        refuse_to_overwrite(output, _files_read(source, path, args))
+        read = _files_read(source, path, args)
+        refuse_to_overwrite(output, read)
+        _check_alignments(args, [*read, ("the output", status_of(sys.stdout if output is None else output))])
         with exit_on_signals() if output is not None else contextlib.nullcontext():
             return _translate(source, path, overrides, output, args, fellows)
     finally:
         if path is not None and not path.is_fifo():  # closing a pipe would wait for its writer
             source.close()
+
+
+def _check_alignments(args: argparse.Namespace, used: list[tuple[str, Any]]) -> None:
+    """Raise ConfigError if the file of `--alignments` is used otherwise, or would not have the lines of the output."""
+    if args.alignments is None:
+        return
+    if args.json:
+        raise ConfigError("--alignments writes a line for each line of the output, which --json does not have")
+    same = args.output is not None and args.alignments.absolute() == args.output.absolute()
+    if same or str(args.alignments) == "-":
+        raise ConfigError("--alignments needs a file of its own")
+    refuse_to_overwrite(args.alignments, used, "alignments")
 
 
 def _files_read(source: IO[bytes], path: Path | None, args: argparse.Namespace) -> list[tuple[str, Any]]:
@@ -151,7 +165,8 @@ def _translate(
         opened, translator, _ = open_translator(args, overrides, args.checkpoint, fellows)
         translator.check(args.nbest)
         annotate = _annotation(opened, args)
-        if typed and sys.stdout.isatty() and output is None and fellows is None:
+        carries = args.tags or args.alignments is not None
+        if typed and sys.stdout.isatty() and output is None and fellows is None and not carries:
             return _prompt(opened, translator, args, annotate)
         if typed:
             hint("Type the text to translate, one sentence per line; end with Ctrl-D.")

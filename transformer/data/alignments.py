@@ -23,6 +23,8 @@ from transformer.errors import DataError
 
 LINE = re.compile(r"\s*(?:\d{1,5}-\d{1,5}(?:\s+\d{1,5}-\d{1,5})*\s*)?")
 """A line as fast_align, eflomal and others write it (the Pharaoh format): `0-0 1-2 2-1`."""
+ASCII_BLANKS = " \t"
+BLANKS = re.compile(f"[{ASCII_BLANKS}]+")
 Ints = NDArray[Any]
 
 
@@ -71,25 +73,28 @@ def _links(where: str, line: object, pair: Pair) -> tuple[int, ...]:
     return links
 
 
-def links_of(pairs: Sequence[Pair], clean: tuple[list[str], list[str]], prefix: str) -> Ragged:
-    """Return the links of pairs, of those that have them and whose clean texts have the words of the raw ones.
-
-    `prefix` is what the clean sources have before them.
-    """
-    rows: list[tuple[int, ...]] = []
-    for pair, source, target in zip(pairs, *clean, strict=True):
-        links = pair.links if isinstance(pair, AlignedPair) else ()
-        texts = source.removeprefix(prefix), target
-        same = not links or all(len(a.split()) == len(b.split()) for a, b in zip(pair, texts, strict=True))
-        rows.append(links if same else ())
-    return from_rows(rows)
-
-
 class Guide:
     """Spreads word alignments over the pieces of batches, whatever the segmentation of the words is."""
 
     def __init__(self, tok: Tokenizer) -> None:
         self._sides = _Side(tok.source, tok), _Side(tok.target, tok)
+
+    def links_of(self, pairs: Sequence[Pair], source: Ragged, target: Ragged) -> Ragged:
+        """Return the links of pairs, given their ids. A pair has none where it is not sure which word is which.
+
+        That is so where the pieces do not begin as many words as there are between blanks, or where what tools take for
+        a blank differs, as with no-break spaces.
+        """
+        rows: list[tuple[int, ...]] = []
+        for number, pair in enumerate(pairs):
+            links = pair.links if isinstance(pair, AlignedPair) else ()
+            ids = source[number], target[number]
+            sure = not links or all(
+                each.count(one) == len(text.split()) == len(BLANKS.split(text.strip(ASCII_BLANKS)))
+                for each, one, text in zip(self._sides, ids, pair, strict=True)
+            )
+            rows.append(links if sure else ())
+        return from_rows(rows)
 
     def weights(self, source: Ragged, target: Ragged, links: Ragged) -> NDArray[np.float32]:
         """Return the share of attention (B, T, S) that each target piece should give to each source piece.
@@ -125,6 +130,10 @@ class _Side:
         pieces: list[str] = processor.id_to_piece(list(range(processor.get_piece_size())))
         self.starts = np.array([piece.startswith(SPACE) for piece in pieces])
         self.tags = np.array([piece.startswith(SPACE) and tok.has_tag(piece[1:]) for piece in pieces])
+
+    def count(self, ids: Ints) -> int:
+        """Return the number of words of a text."""
+        return 1 + int(self.words(from_rows([ids])).max(initial=-1))
 
     def words(self, rows: Ragged) -> Ints:
         """Return the word of each piece, counted from 0, and -1 for a tag, for eos after the pieces and for padding."""

@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 
 from transformer.config import Config
 from transformer.data import corpus
-from transformer.data.alignments import links_of
+from transformer.data.alignments import Guide
 from transformer.data.dataset import FORMAT, offsets
 from transformer.data.digests import Digests
 from transformer.data.filters import FINDINGS, FilteredPairs
+from transformer.data.ragged import Ragged
 from transformer.data.tokenizer import Flat, Tokenizer, with_tag_of_corpus
 from transformer.data_config import DataConfig
 from transformer.errors import DataError
@@ -68,6 +69,7 @@ def encode_corpora(cfg: Config, tok: Tokenizer, held_out: set[int], folder: Path
     """Read, encode and filter the training corpora into `folder`; `held_out` are hashes of validation and test text."""
     counts: list[dict[str, Any]] = []
     aligned = any(each.alignments for each in cfg.data.train) and cfg.train.guided_alignment > 0
+    guide = Guide(tok) if aligned else None
     notes: dict[str, list[dict[str, Any]]] = {"examples": [], "origins": []}
     with (
         _Side(folder, "source") as source,
@@ -81,7 +83,7 @@ def encode_corpora(cfg: Config, tok: Tokenizer, held_out: set[int], folder: Path
             pieces: Counter[str] = Counter()
             kept = seen = 0
             pairs = FilteredPairs(each, cfg.data.source, cfg.data.target, cfg.data.undecodable == "drop", aligned)
-            for chunk in _encoded(iter(pairs), cfg.data, tok, each.tag):
+            for chunk in _encoded(iter(pairs), cfg.data, tok, each.tag, guide):
                 bar.advance(len(chunk.digests) + chunk.dropped.total() + pairs.dropped.total() - seen)
                 seen = pairs.dropped.total()
                 dropped.update(chunk.dropped)
@@ -164,7 +166,7 @@ def _finish(
 
 
 def _encoded(
-    pairs: Iterator[corpus.Pair | None], data: DataConfig, tok: Tokenizer, tag: str | None
+    pairs: Iterator[corpus.Pair | None], data: DataConfig, tok: Tokenizer, tag: str | None, guide: Guide | None
 ) -> Iterator[_Encoded]:
     """Yield the encoded chunks of a corpus in order. Threads encode in parallel, a few chunks ahead."""
     threads = max(1, min(8, os.cpu_count() or 1))
@@ -172,7 +174,7 @@ def _encoded(
     pool = ThreadPoolExecutor(threads)
     try:
         while chunk := list(islice(pairs, CHUNK)):
-            waiting.append(pool.submit(_encode, chunk, data, tok, tag))
+            waiting.append(pool.submit(_encode, chunk, data, tok, tag, guide))
             if len(waiting) > 2 * threads:
                 yield waiting.popleft().result()
         while waiting:
@@ -181,7 +183,13 @@ def _encoded(
         pool.shutdown(wait=False, cancel_futures=True)  # a signal need not wait for what is not encoded yet
 
 
-def _encode(chunk: list[corpus.Pair | None], data: DataConfig, tok: Tokenizer, tag: str | None = None) -> _Encoded:
+def _encode(
+    chunk: list[corpus.Pair | None],
+    data: DataConfig,
+    tok: Tokenizer,
+    tag: str | None = None,
+    guide: Guide | None = None,
+) -> _Encoded:
     pairs = [pair for pair in chunk if pair is not None]
     clean = tok.clean_pairs([pair.source for pair in pairs], [pair.target for pair in pairs])
     sources = clean[0] if tag is None else with_tag_of_corpus(tok, clean[0], tag)
@@ -206,10 +214,14 @@ def _encode(chunk: list[corpus.Pair | None], data: DataConfig, tok: Tokenizer, t
         offsets(Flat(side.ids[np.repeat(good, side.lengths)].astype(dtype), side.lengths[good]))
         for side in (source, target)
     )
-    links = links_of(pairs, clean, tok.source_prefix).take(np.flatnonzero(good))
-    if aligned := int((links.lengths_R > 0).sum()):
-        pieces["aligned pairs"] = aligned
-    between = offsets(Flat(links.flat().astype(np.uint16), links.lengths_R))
+    between = np.empty(0, np.uint16), np.zeros(1, np.int64)
+    if guide is not None:
+        links = guide.links_of(
+            pairs,
+            *(Ragged(side.ids, np.cumsum(side.lengths) - side.lengths, side.lengths) for side in (source, target)),
+        ).take(np.flatnonzero(good))
+        pieces["aligned pairs"] = int((links.lengths_R > 0).sum())
+        between = offsets(Flat(links.flat().astype(np.uint16), links.lengths_R))
     return _Encoded(left, right, hashes.view(np.uint64).reshape(-1, 2)[good], +dropped, between, pieces)
 
 

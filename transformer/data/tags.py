@@ -20,6 +20,12 @@ def with_tag(text: str, tag: str | None) -> str:
     return f"{tag} {text}" if tag and text.strip() else text
 
 
+def split_tag(text: str, is_tag: Callable[[str], bool]) -> tuple[str, str]:
+    """Return the tag before a source text with the blank after it, or nothing, and the text."""
+    first, blank, rest = text.partition(" ")
+    return (first + blank, rest) if is_tag(first) else ("", text)
+
+
 def with_prefix(rule: Rule, prefix: str, is_tag: Callable[[str], bool]) -> Rule:
     """Return the rule for source text with a prefix before each text but empty ones.
 

@@ -22,7 +22,7 @@ from transformer.data.model_file import Outline, mark_prefix, read_outline
 from transformer.data.placeholders import TERM_MARKS, hide_in_both
 from transformer.data.placeholders import name as placeholder_name
 from transformer.data.subword_sampling import SubwordSampler
-from transformer.data.tags import TAG, with_prefix, with_tag
+from transformer.data.tags import TAG, split_tag, with_prefix, with_tag
 from transformer.data.text import reveal_reserved, text_rule
 from transformer.data.vocabulary import learn_vocabulary, reason
 from transformer.data.word_cache import SPACE, SentenceEncoder, WordCache, splits_at_spaces
@@ -106,8 +106,7 @@ class Tokenizer:
         clean = list(map(self.rules[0].learned, sources)), list(map(self.rules[1].learned, targets))
         if not self.placeholders or len(clean[0]) != len(clean[1]):
             return clean
-        pairs = [hide_in_both(*pair, self.placeholders) for pair in zip(*clean, strict=True)]
-        return [source for source, _ in pairs], [target for _, target in pairs]
+        return with_placeholders(self, *clean)
 
     def encode_pairs(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[Flat, Flat]:
         """Return the ids of both sides. The fastest way to encode many texts."""
@@ -166,6 +165,16 @@ class Tokenizer:
         """Write `tokenizer.model`, or `source.model` and `target.model`."""
         for name, model in zip(file_names(len(self.models) == 1), self.models, strict=True):
             atomic.write_bytes(folder / name, model)
+
+
+def with_placeholders(tok: Tokenizer, sources: Sequence[str], targets: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return pairs with reserved pieces for the placeholders of both sides. A tag before a source is none."""
+    pairs = []
+    for source, target in zip(sources, targets, strict=True):
+        tag, text = split_tag(source, tok.has_tag)
+        text, target = hide_in_both(text, target, tok.placeholders)
+        pairs.append((tag + text, target))
+    return [source for source, _ in pairs], [target for _, target in pairs]
 
 
 def file_names(single: bool) -> tuple[str, ...]:

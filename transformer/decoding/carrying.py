@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from transformer.data.tags import split_tag
 from transformer.decoding.alignment import Aligner, Link
 from transformer.decoding.markup import Marked, put_back, take_out
 from transformer.decoding.parts import Translation
@@ -19,19 +20,20 @@ class Carrier:
         """`guided`: the model was trained with `train.guided_alignment`. `tags`: carry tags, not only align."""
         self.translator, self.tags = translator, tags
         self.aligner = Aligner(translator.decoder, guided)
-        self._lines: deque[Marked] = deque()
+        self._lines: deque[tuple[str, Marked]] = deque()  # and the tag of a language before each
 
     def read(self, lines: Iterable[str]) -> Iterator[str]:
         """Yield the lines to translate."""
         for line in lines:
-            marked = take_out(line) if self.tags else Marked(line, [], [])
-            self._lines.append(marked)
-            yield marked.text
+            before, text = split_tag(line, self.translator.tokenizer.has_tag) if self.tags else ("", line)
+            marked = take_out(text) if self.tags else Marked(line, [], [])
+            self._lines.append((before, marked))
+            yield before + marked.text
 
     def carry(self, found: Sequence[Translation]) -> tuple[list[Translation], list[list[Link]]]:
         """Return the translations of the next line with its tags, and their links to its words."""
-        marked = self._lines.popleft()
-        (parts,) = self.translator.parts.cut([marked.text])
+        before, marked = self._lines.popleft()
+        (parts,) = self.translator.parts.cut([before + marked.text])
         links = self.aligner.align([parts] * len(found), found)
         if not self.tags:
             return list(found), links

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from transformer.data.placeholders import Hidden, hide
+from transformer.data.tags import split_tag
 from transformer.decoding import search
 from transformer.decoding.batches import Piece
 from transformer.decoding.long_lines import Part, Ways, cut_line, join_best, join_samples, restore_beginning
@@ -54,7 +55,9 @@ class PartDecoder:
     def hide(self, lines: Sequence[str]) -> list[Hidden]:
         """Return the lines with reserved pieces for their placeholders, if the vocabulary has such pieces."""
         tok = self.tokenizer
-        return [hide(line, tok.placeholders, tok.takes_terms) for line in lines]
+        split = [split_tag(line, tok.has_tag) if tok.placeholders else ("", line) for line in lines]
+        hidden = [hide(text, tok.placeholders, tok.takes_terms) for _, text in split]
+        return [each._replace(text=tag + each.text) for (tag, _), each in zip(split, hidden, strict=True)]
 
     def cut(self, lines: Sequence[str]) -> list[list[Part]]:
         """Return the parts of each line that are decoded alone: one, several of a long line, none of an empty one."""

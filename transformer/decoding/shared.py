@@ -32,13 +32,16 @@ def translate_shared(
     begin = None if prefixes is None else prefixes[mine]
     parts = ranks.parts(
         lambda: [
-            [(each.text, each.score, each.log_prob, each.ids) for each in found]
+            [(each.text, each.score, each.log_prob, each.ids, each.lengths) for each in found]
             for found in translator.translate(lines[mine], nbest, begin, first + mine.start, warnings)
         ]
     )
     for part in parts:
         for found in part:
-            yield [Translation(text, score, log_prob, tuple(ids)) for text, score, log_prob, ids in found]
+            yield [
+                Translation(text, score, log_prob, tuple(ids), tuple(lengths))
+                for text, score, log_prob, ids, lengths in found
+            ]
 
 
 def refuse_other_models(ranks: Ranks, translator: Translator, digest: str) -> None:
