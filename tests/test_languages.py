@@ -37,6 +37,15 @@ def test_the_script_is_that_of_the_code_or_the_customary_one() -> None:
         assert languages.parse(code).script == script, code
 
 
+def test_a_code_serves_for_another_region_but_for_no_other_script() -> None:
+    fitting = "en/en-GB en_US/en-GB sr/sr-Latn zh/zh-TW zh_HK/zh-Hant zht/zho_Hant zh-SG/zh_CN zh-TW/zh-HK"
+    others = "sr-Cyrl/sr-Latn zh-CN/zh_TW zh-CN/zh-Hant zho_Hans/zh-HK zh-MO/zhs de/en de-Latn/en-Latn"
+    for pair in fitting.split():
+        assert languages.fits(*pair.split("/")), pair
+    for pair in others.split():
+        assert not languages.fits(*pair.split("/")), pair
+
+
 def test_a_text_without_blanks_is_known_by_its_letters() -> None:
     texts = {
         "犬が走る": "Jpan",

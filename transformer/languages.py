@@ -116,6 +116,8 @@ NAMES = """
 """
 """The English names of the languages that have an ISO 639-1 code."""
 ENGLISH = dict(entry.strip().split(" ", 1) for entry in NAMES.split(";"))
+CHINESE_SCRIPTS = {**dict.fromkeys(("tw", "hk", "mo", "zht"), "Hant"), **dict.fromkeys(("cn", "sg", "zhs"), "Hans")}
+"""What is written in the parts of a code of Chinese that name no script."""
 SAMPLE, LONGEST = 10_000, 1 << 20
 """Lines and characters that are looked at to find the script of a text."""
 GRANDFATHERED = {"zh-min-nan": "nan", "zh-min": "nan", "zh-classical": "lzh", "zh-guoyu": "zh", "zh-hakka": "hak"}
@@ -132,6 +134,27 @@ def parse(code: str) -> Language:
     named = next((part.title() for part in rest if len(part) == 4 and part.isalpha()), "")
     script = VARIETIES.get(named, named) or CUSTOMARY.get(language, "")
     return Language(language, script)
+
+
+def fits(code: str, wanted: str) -> bool:
+    """Return whether text with one code serves where another is wanted: the same language, and no other script.
+
+    Regions may differ, and a script that only one of the codes tells.
+    """
+    if parse(code).code != parse(wanted).code:
+        return False
+    scripts = _script(code), _script(wanted)
+    return "" in scripts or scripts[0] == scripts[1]
+
+
+def _script(code: str) -> str:
+    """Return the script that a code names, or which of the two Chinese ones its region writes; else nothing."""
+    first, *rest = re.split(r"[.@]", code.strip())[0].replace("_", "-").lower().split("-")
+    if named := next((part.title() for part in rest if len(part) == 4 and part.isalpha()), ""):
+        return named
+    if parse(code).script != CHINESE:
+        return ""
+    return next((CHINESE_SCRIPTS[part] for part in (first, *rest) if part in CHINESE_SCRIPTS), "")
 
 
 def short_code(code: str) -> str:

@@ -187,6 +187,28 @@ def test_an_archive_is_read_without_unpacking(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a.zip"]
 
 
+def test_the_variants_of_a_language_in_an_archive(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+
+    def zipped(*names: str) -> None:
+        with zipfile.ZipFile(path, "w") as file:
+            for name in names:
+                file.writestr(name, name.rpartition(".")[2] + "\n")
+
+    zipped("a.en", "a.zh_CN", "a.zh_TW", "__MACOSX/a.en", "b/._a.en")
+    assert read("en-GB", "zh_TW", zip=str(path)) == [("en", "zh_TW")]
+    assert read("en", "zh-Hant", zip=str(path)) == [("en", "zh_TW")]
+    zipped("a.en", "a.en_GB", "a.zh_CN")
+    assert read("en", "en_GB", zip=str(path)) == [("en", "en_GB")]
+    with pytest.raises(DataError, match="a.zip has 0 files that end in .zh_TW, not one"):
+        read("en", "zh_TW", zip=str(path))
+    zipped("a.en_GB", "a.de")
+    with pytest.raises(DataError, match="a.zip has 0 files that end in .en, not one"):
+        read("en", "en_GB", zip=str(path))
+    with pytest.raises(DataError, match="a.zip has one file for both en and en_US: a.en_GB"):
+        read("en", "en_US", zip=str(path))
+
+
 def test_archives_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.zip"
 

@@ -43,6 +43,51 @@ def test_variants_of_a_language_match(tmp_path: Path) -> None:
     assert read(path, "eng", "deu") == read(path)
 
 
+def test_a_variant_in_another_script_is_not_taken(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "a.tmx",
+        unit(("en", "day"), ("sr-Cyrl", "дан"), ("sr-Latn", "dan"), ("zh-CN", "简"), ("zh-HK", "繁")),
+        unit(("en", "alone"), ("sr-Cyrl", "сам"), ("zh-CN", "简")),
+    )
+    assert read(path, "en", "sr-Latn") == [("day", "dan")]
+    assert read(path, "en", "zh_TW") == read(path, "en", "zho_Hant") == [("day", "繁")]
+    assert read(path, "zh-Hans", "zh-TW") == [("简", "繁")]
+
+
+def test_no_variant_is_both_source_and_target(tmp_path: Path) -> None:
+    both = unit(("en-US", "color"), ("en-GB", "colour"))
+    path = write(tmp_path / "a.tmx", unit(("en-US", "center")), both)
+    assert read(path, "en-GB", "en-US") == read(path, "en", "en-US") == [("colour", "color")]
+
+
+def test_entities_of_html_are_characters(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "a.tmx", unit(("en", "caf&eacute; &mdash; &lt;"), ("de", "Caf&eacute;&nbsp;<ph>&copy;</ph>"))
+    )
+    assert read(path) == [("café — <", "Café\xa0")]
+    write(path, unit(("en", "a"), ("de", "b")), unit(("en", "a &company; b"), ("de", "b")))
+    with pytest.raises(DataError, match="unit 2 has the entity &company; which is not known"):
+        read(path)
+
+
+@pytest.mark.parametrize("encoding", ["Shift_JIS", "gb2312", "x-foo"])
+def test_encodings_that_the_parser_lacks(tmp_path: Path, encoding: str) -> None:
+    path = write(tmp_path / "a.tmx", unit(("en", "a"), ("de", "b")))
+    path.write_bytes(path.read_bytes().replace(b"UTF-8", encoding.encode()))
+    with pytest.raises(DataError, match=r"a.tmx has an encoding that is not supported \(.*\); save it as UTF-8"):
+        read(path)
+
+
+def test_a_unit_is_bounded_and_other_languages_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tmx, "LARGEST", 1 << 17)
+    big = "a" * (1 << 16)
+    path = write(tmp_path / "a.tmx", unit(("en", "day"), *[("fr", big)] * 9, ("de", "Tag")))
+    assert read(path) == [("day", "Tag")]
+    write(path, unit(*[("en", big)] * 3, ("de", "Tag")))
+    with pytest.raises(DataError, match="unit 1 is longer than"):
+        read(path)
+
+
 def test_codes_in_a_sentence_are_dropped_or_kept(tmp_path: Path) -> None:
     coded = 'a <bpt i="1">&lt;b&gt;</bpt>bold<ept i="1">&lt;/b&gt;</ept> <hi>word</hi><ph>{0}<sub>x</sub></ph>'
     path = write(tmp_path / "a.tmx", unit(("en", coded), ("de", "b")))

@@ -58,20 +58,31 @@ def check_zip(path: Path, source: str, target: str) -> str:
 
 
 def texts_in(path: Path, archive: zipfile.ZipFile, source: str, target: str) -> tuple[str, str]:
-    """Return the names of the files with the two texts: those that end in the codes of the languages."""
-    names = [info.filename for info in archive.infolist() if not info.is_dir()]
+    """Return the names of the files with the two texts: those that end in the codes of the languages.
+
+    `.en` serves for `en_GB`, but no other script does, and no file is both texts.
+    """
+    names = [info.filename for info in archive.infolist() if not info.is_dir() and not _of_macos(info.filename)]
     if len(names) > MOST_FILES:
         raise DataError(f"{path} has {len(names)} files, more than {MOST_FILES}")
-    found = []
-    for language in (source, target):
-        fitting = [name for name in names if name.rpartition(".")[2] == language] or [
-            name for name in names if languages.parse(name.rpartition(".")[2]) == languages.parse(language)
+    codes = {name: name.rpartition(".")[2] for name in names}
+    found: list[str] = []
+    for language, other in ((source, target), (target, source)):
+        fitting = [name for name in names if codes[name] == language] or [
+            name for name in names if codes[name] != other and languages.fits(codes[name], language)
         ]
         if len(fitting) != 1:
             listed = ", ".join(sorted(names)[:10])
             raise DataError(f"{path} has {len(fitting)} files that end in .{language}, not one; it has {listed}")
-        found.append(fitting[0])
+        found += fitting
+    if found[0] == found[1]:
+        raise DataError(f"{path} has one file for both {source} and {target}: {found[0]}")
     return found[0], found[1]
+
+
+def _of_macos(name: str) -> bool:
+    """Return whether a file is one that macOS adds to an archive."""
+    return name.startswith("__MACOSX/") or name.rpartition("/")[2].startswith("._")
 
 
 def _opened(path: Path, stream: io.BufferedReader) -> zipfile.ZipFile:
