@@ -151,6 +151,21 @@ def test_addresses_and_tags_keep_their_case(words: Tokenizer) -> None:
     assert new == Pair("SEE <b>ONE</b> {name} ON www.one.org/a", "SIEH <b>EINS</b> {name} AUF www.one.org/a")
 
 
+@pytest.mark.parametrize("kept", ["%s", "&amp;", "{user.name}", "${name}", "__PH0__", "%(Name)s", "Ann@One.org"])
+def test_placeholders_keep_their_case(kept: str, words: Tokenizer) -> None:
+    data = from_pairs([Pair(f"One {kept} Two", f"Eins {kept} Zwei")], words)
+    for kind, change in (("upper", str.upper), ("lower", str.lower)):
+        (new,) = texts(Augmenter([rates(kind, rate=1.0)], data, words, ("en", "de"), 500, 1), [0])
+        assert new == Pair(f"{change('One')} {kept} {change('Two')}", f"{change('Eins')} {kept} {change('Zwei')}")
+
+
+def test_no_pair_is_joined_with_one_that_has_unknown_pieces() -> None:
+    poor = learn_tokenizer(PAIRS, TokenizerConfig(vocab_size=60, byte_fallback=False))
+    pairs = [*PAIRS[:2], Pair("one €", "eins"), PAIRS[3]]
+    found = texts(Augmenter([rates("merge", rate=1.0)], from_pairs(pairs, poor), poor, ("en", "de"), 500, 1), [0, 1])
+    assert found == [Pair(f"{PAIRS[0].source} {PAIRS[1].source}", f"{PAIRS[0].target} {PAIRS[1].target}"), PAIRS[1]]
+
+
 def test_a_source_without_case_leaves_its_target(words: Tokenizer) -> None:
     data = from_pairs([Pair("一二", "eins zwei")], words)
     assert texts(Augmenter([AugmentConfig(upper=1.0)], data, words, ("zh", "de"), 500, 1), [0]) == [

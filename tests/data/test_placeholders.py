@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,33 @@ def test_terms_are_given_behind_their_words(tmp_path: Path) -> None:
     assert several.annotate_pair("dog", "ein Köter") == "<term> dog <trans> Köter </term>"
 
 
+def test_terms_are_found_in_any_case_also_where_that_changes_their_length() -> None:
+    glossary = Glossary([("Straße", "street"), ("groß", "big"), ("Istanbul", "I."), ("İzmir", "Z.")])
+    assert glossary.annotate("STRASSE, Straße, strasse!") == (
+        "<term> STRASSE <trans> street </term> , <term> Straße <trans> street </term> , "
+        "<term> strasse <trans> street </term>!"
+    ).replace(" ,", ",")
+    assert glossary.annotate("Die große Straßen") == "Die große Straßen"
+    assert (
+        glossary.annotate("So GROSS, İzmir") == "So <term> GROSS <trans> big </term>, <term> İzmir <trans> Z. </term>"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Hello {name}", "Hello {{name}}", "http://one.com/name", "name@one.com", '<a name="one">', "&name;", ">>one<< x"],
+)
+def test_no_term_is_marked_inside_a_placeholder(text: str) -> None:
+    assert Glossary([("name", "Name"), ("one", "eins")]).annotate(text) == text
+
+
+def test_a_term_may_have_a_placeholder() -> None:
+    whole = Glossary([("%s files", "%s Dateien"), ("C&amp;A", "C&amp;A"), ("one %", "ein %")])
+    assert whole.annotate("All %s files.") == "All <term> %s files <trans> %s Dateien </term>."
+    assert whole.annotate("C&amp;A") == "<term> C&amp;A <trans> C&amp;A </term>"
+    assert whole.annotate("one %s") == "one %s"
+
+
 def test_a_file_that_is_no_glossary_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "terms.tsv"
     for text in ("dog Hund\n", "dog\t\n", "a\tb\tc\n", f"{'x' * 201}\ty\n"):
@@ -259,3 +287,11 @@ def test_a_model_learns_to_copy_placeholders_and_to_use_terms(tiny: Config, tmp_
         assert sum(a == b for a, b in zip(out, wanted, strict=True)) >= 36, (out, wanted)
     out = [ways[0].text for ways in translator.translate(f"{{name}} {line} https://a.org" for line in sources)]
     assert sum("{name}" in text and "https://a.org" in text for text in out) >= 36, out
+
+
+def test_a_long_word_takes_no_quadratic_time() -> None:
+    start = time.process_time()
+    assert hide("a" * 50_000, 3).originals == ()
+    assert time.process_time() - start < 2
+    longest = "a" * 64 + "@b.example"
+    assert hide(f"to {longest} and a{longest}", 3).originals == (longest,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 
 import pytest
@@ -126,3 +127,10 @@ def test_a_place_to_cut_is_between_characters() -> None:
     assert place_to_cut("🇩🇪") is None
     assert place_to_cut("का") is None
     assert place_to_cut("o" + "\u0301" * 500) == 250
+
+
+def test_marks_without_words_take_no_quadratic_time() -> None:
+    start = time.process_time()
+    assert sentence_ends("... " * 15_000) == []
+    assert sentence_ends("... " * 15_000 + "One. Two.") == [60_005]
+    assert time.process_time() - start < 3

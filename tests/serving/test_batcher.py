@@ -86,6 +86,32 @@ def test_the_parts_of_a_long_item_take_turns_with_the_items_of_others(model: Mod
     assert batcher.waiting == 0
 
 
+def test_an_item_is_cut_when_its_turn_comes(model: Model, batcher: Batcher) -> None:
+    cuts: list[tuple[list[int], int]] = []
+
+    def cut(items: list[int]) -> list[list[int]]:
+        cuts.append((items, len(model.batches)))
+        return [[item] for item in items]
+
+    hold(model, batcher)
+    long = batcher.submit(model.task._replace(cut=cut), list(range(1, 9)), "a")
+    model.free.set()
+    assert long.result(5) == list(range(2, 18, 2))
+    assert cuts == [([item], 1 if item <= 5 else 2) for item in range(1, 9)]  # the fifth did not fit
+
+
+def test_a_fault_in_cutting_fails_its_request_only(model: Model, batcher: Batcher, said: list[str]) -> None:
+    broken = model.task._replace(cut=lambda items: [[6 // (3 - item)] for item in items])
+    hold(model, batcher)
+    bad, good = batcher.submit(broken, [1, 2, 3, 4], "a"), batcher.submit(broken, [1], "b")
+    model.free.set()
+    assert good.result(5) == [6]
+    with pytest.raises(ZeroDivisionError):
+        bad.result(5)
+    assert batcher.submit(model.task, [1], "a").result(5) == [2]
+    assert (batcher.waiting, said) == (0, ["a request failed"])
+
+
 def test_a_fault_in_joining_fails_its_request_only(model: Model, batcher: Batcher, said: list[str]) -> None:
     broken = model.task._replace(join=lambda parts, found: found[1])
     with pytest.raises(IndexError):

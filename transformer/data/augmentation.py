@@ -19,7 +19,7 @@ from transformer.augment_config import AugmentConfig
 from transformer.data.changes import characters, lower, places_of_typos, spoil, title, upper, without_end
 from transformer.data.dataset import Dataset
 from transformer.data.glossary import Glossary, read_glossary
-from transformer.data.placeholders import with_placeholders
+from transformer.data.placeholders import FOUND, with_placeholders
 from transformer.data.ragged import Ragged
 from transformer.data.symbols import in_tag, symbol
 from transformer.data.tokenizer import Flat, Tokenizer
@@ -30,7 +30,7 @@ KINDS = ("merge", "upper", "lower", "title", "no_end_mark", "typos", "blanks", "
 """In the order in which they are made. Their places are streams of random numbers, so new ones go to the end."""
 GOLDEN, FIRST, SECOND = (np.uint64(each) for each in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 """The constants of SplitMix64 (Steele, Lea & Flood 2014)."""
-KEPT = re.compile(r"(\w+://\S+|www\.\S+|<[^<>\s][^<>]*>|\{\w*\}|\S+@\S+)")
+KEPT = re.compile(f"({FOUND.pattern})", FOUND.flags)
 """Addresses, tags and placeholders: they keep their case."""
 INSIDE_WORD = re.compile(r"(?<=[^\W\d_])(?=[^\W\d_])")
 BEFORE_MARK, AFTER_MARK = re.compile(r"(?<=\w)(?=[,.!?;:])"), re.compile(r"(?<=[,;:]) (?=\w)")
@@ -92,7 +92,9 @@ class Augmenter:
             return source, target
         texts = self._texts(source.take(chosen), target.take(chosen))
         joined = np.flatnonzero(wanted[0, chosen] & (pairs[chosen] + 1 < self._ends[corpora[chosen]]))
-        following = self._texts(*self.dataset.ids(pairs[chosen[joined]] + 1))
+        others = self.dataset.ids(pairs[chosen[joined]] + 1)
+        known = [i for i, sides in enumerate(zip(*others, strict=True)) if self._known(*sides)]
+        joined, following = joined[known], self._texts(*(side.take(np.array(known, np.int64)) for side in others))
         for place, other in zip(joined.tolist(), following, strict=True):
             texts[place] = self._join(texts[place], other)
         news: tuple[list[str], list[str]] = ([], [])

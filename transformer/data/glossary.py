@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from transformer.data.lines import read_lines
-from transformer.data.placeholders import TERM_MARKS
+from transformer.data.placeholders import FOUND, TERM_MARKS
 from transformer.data.sentences import has_rare_blanks, joins_without_blank
 from transformer.data.text import clean
 from transformer.errors import DataError
@@ -17,6 +17,7 @@ MOST = 100_000
 WORD = re.compile(r"\w+")
 LONGEST = 200
 """Characters of a side of a term."""
+LANGUAGE_TAG = re.compile(r">>[^<>\s]+<<")
 
 
 def read_glossary(path: Path) -> list[tuple[str, str]]:
@@ -54,27 +55,30 @@ class Glossary:
         `choose` takes the translations of a term and returns the one to write, by default the first, or None.
         """
         parts, begin, place = list[str](), 0, 0
+        kept = [found.span() for pattern in (FOUND, LANGUAGE_TAG) for found in pattern.finditer(source)]
+        inside = {place for start, end in kept for place in range(start + 1, end)}
+        whole = dict(kept)
         while place < len(source):
-            found = self._at(source, place)
-            target = None if found is None else choose(self.targets[found])
-            if found is None or target is None:
+            term, end = self._at(source, place) if place not in inside else (None, place)
+            usable = term is not None and end not in inside and end >= whole.get(place, place)
+            target = choose(self.targets[term]) if term is not None and usable else None
+            if target is None:
                 place += 1
                 continue
-            end = place + len(found)
             first, middle, last = TERM_MARKS
             parts += source[begin:place], f" {first} {source[place:end]} {middle} {target} {last}"
             begin = place = end
         return clean("".join([*parts, source[begin:]]))
 
-    def _at(self, text: str, place: int) -> str | None:
-        """Return the longest term at a place of a text, in small letters."""
+    def _at(self, text: str, place: int) -> tuple[str | None, int]:
+        """Return the longest term at a place of a text, in small letters, and where it ends in the text."""
         if place and _joined(text[place - 1], text[place]):
-            return None
-        for term in self._beginning.get(_first(text[place : place + LONGEST]), ()):
-            end = place + len(term)
-            if text[place:end].casefold() == term and (end >= len(text) or not _joined(text[end - 1], text[end])):
-                return term
-        return None
+            return None, place
+        for term in self._beginning.get(_first(text[place : place + LONGEST].casefold()), ()):
+            end = _end(text, place, term)
+            if end is not None and (end == len(text) or not _joined(text[end - 1], text[end])):
+                return term, end
+        return None, place
 
     def annotate_pair(self, source: str, target: str) -> str:
         """Return the source of a pair with the terms whose translations its target has, as they are written there."""
@@ -94,10 +98,21 @@ def _find(term: str, text: str) -> str | None:
     return None
 
 
+def _end(text: str, place: int, term: str) -> int | None:
+    """Return where a term ends that a text has at a place, or None. In small letters, ß is two characters."""
+    seen = 0
+    while seen < len(term) and place < len(text):
+        small = text[place].casefold()
+        if not term.startswith(small, seen):
+            return None
+        seen, place = seen + len(small), place + 1
+    return place if seen == len(term) else None
+
+
 def _first(text: str) -> str:
-    """Return what a text begins with, in small letters: a word, or one character that is none or needs no blanks."""
+    """Return what a text in small letters begins with: a word, or one character that is none or needs no blanks."""
     word = WORD.match(text)
-    return (text[0] if word is None or _unspaced(text[0]) else word[0]).casefold()
+    return text[0] if word is None or _unspaced(text[0]) else word[0]
 
 
 def _joined(one: str, other: str) -> bool:

@@ -14,7 +14,7 @@ _CONTROLS = r"\x00-\x1f\x7f-\x9f"
 FOUND = re.compile(
     rf"""
       (?:\w{{2,10}}://|www\.)[^\s<>"{_CONTROLS}]*[\w/]                # addresses of pages
-    | [\w.+-]+@\w[\w-]*(?:\.\w[\w-]*)+                                # of mailboxes
+    | (?<![\w.+-])[\w.+-]{{1,64}}@\w[\w-]*(?:\.\w[\w-]*)+             # of mailboxes
     | </?[A-Za-z][^<>{_CONTROLS}]{{0,200}}>                           # tags
     | &(?:\w{{1,20}}|\#\d{{1,7}});                                    # entities
     | \$?\{{\{{?[^{{}}\s{_CONTROLS}]{{0,60}}\}}?\}}                   # braces

@@ -25,6 +25,7 @@ CLAUSES = re.compile(
 )
 """After commas and the like. In scripts that have no blanks between words, Thai for example, a blank is one."""
 WORDS = re.compile(rf"{BLANK}+")
+ALPHANUMERIC = re.compile(r"[^\W_]")
 OPENERS = "\"'“‘„‚«»‹›([{¿¡「『（【〈《<*_#" + "-–—•"
 
 _TITLES = """
@@ -70,12 +71,14 @@ LONGEST_CHARACTER = 32
 
 def sentence_ends(text: str, language: str = "") -> list[int]:
     """Return where each sentence but the last ends: the indices of the first characters of the others."""
-    ends, start = [], 0
+    ends, start, seen, has_words = [], 0, 0, False
     for found in ENDS.finditer(text):
-        has_words = any(map(str.isalnum, text[start : found.start()]))
+        has_words = has_words or ALPHANUMERIC.search(text, seen, found.start()) is not None
+        seen = found.start()  # no character is looked at twice
         if has_words and found.end() < len(text) and _is_end(text, start, found, language):
             ends.append(found.end())
-            start = found.end()
+            start = seen = found.end()
+            has_words = False
     return ends
 
 
@@ -111,7 +114,7 @@ def _is_abbreviation(text: str, start: int, stop: int, following: str, language:
     word = re.split(BLANK, text[max(start, stop - 40) : stop])[-1].lstrip(OPENERS)
     small, before_small = word.casefold(), following.islower() or following.isdigit()
     if word.isdigit() and len(word) <= 2:  # 1. First item. Am 3. Mai.
-        first = not any(map(str.isalnum, text[start : stop - len(word)]))
+        first = ALPHANUMERIC.search(text, start, stop - len(word)) is None
         return first or not language or languages.parse(language).code in ORDINALS
     if small in ANYWHERE or word in TITLES or (word.isupper() and word.capitalize() in TITLES):
         return True

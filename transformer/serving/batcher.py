@@ -2,6 +2,7 @@
 
 Items are cut into parts, such as the sentences of a long line. Requests take turns: a batch gets one part of each, then
 a second one, until it is full. So a long request does not hold up short ones, whether it has many items or a long one.
+An item is cut when its turn comes, because cutting takes time too.
 The answers of a request are in the order of its items.
 """
 
@@ -62,18 +63,34 @@ class _Job:
     client: str
     answer: Future[list[Any]] = field(default_factory=Future)
     cut: list[list[Any]] = field(default_factory=list)
-    """The parts of each item."""
-    parts: list[Any] = field(default_factory=list)
+    """The parts of each item so far. An item is cut when all parts of the former ones are taken."""
     sizes: Sequence[int] = ()
+    """The tokens of each part of the last item that is cut."""
     taken: int = 0
+    """How many of them are taken."""
+    parts: int = 0
+    """Parts of all items that are cut."""
     found: list[Any] = field(default_factory=list)
     """The results so far. Parts are processed in their order."""
 
-    def measure(self) -> None:
-        """Cut the items into parts and count their tokens."""
-        self.cut = self.task.cut(self.items)
-        self.parts = [part for parts in self.cut for part in parts]
-        self.sizes = self.task.sizes(self.parts)
+    @property
+    def has_more(self) -> bool:
+        """Whether a part can be taken, or an item is yet to be cut."""
+        return self.taken < len(self.sizes) or len(self.cut) < len(self.items)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the results of all parts of all items are found."""
+        return not self.has_more and len(self.found) == self.parts
+
+    def measure(self) -> bool:
+        """Cut the next item and count its tokens if no part is left. Return whether there is a part to take."""
+        while self.taken == len(self.sizes) and len(self.cut) < len(self.items):
+            (parts,) = self.task.cut([self.items[len(self.cut)]])
+            self.sizes, self.taken = self.task.sizes(parts), 0
+            self.cut.append(parts)
+            self.parts += len(parts)
+        return self.taken < len(self.sizes)
 
     def joined(self) -> list[Any]:
         """Return the result of each item, once the results of all parts are found."""
@@ -156,13 +173,7 @@ class Batcher:
                     return False
                 self._changed.wait()
             arrived, self._arrived = self._arrived, deque()
-        for job in arrived:  # without the lock: it takes a while to cut many lines and to count their tokens
-            try:
-                job.measure()
-            except Exception as error:
-                self._fail(job, error)
-            else:
-                self._turn.append(job)
+        self._turn.extend(arrived)
         return True
 
     def _fill(self) -> list[_Entry]:
@@ -171,22 +182,36 @@ class Batcher:
         tokens, later = 0, deque[_Job]()
         while self._turn:
             job = self._turn.popleft()
-            if job.answer.done() or job.taken == len(job.parts):
+            if job.answer.done():
                 self._end(job)
                 continue
             if batch and job.task != batch[0].job.task:
                 later.append(job)
                 continue
+            if not self._measured(job):
+                continue
             size = job.sizes[job.taken]
             if batch and tokens + size > self.limits.batch_tokens:
                 self._turn.appendleft(job)
                 break
-            batch.append(_Entry(job, job.parts[job.taken], size))
+            batch.append(_Entry(job, job.cut[-1][job.taken], size))
             tokens, job.taken = tokens + size, job.taken + 1
-            if job.taken < len(job.parts):
+            if job.has_more:
                 self._turn.append(job)
         self._turn.extendleft(reversed(later))
         return batch
+
+    def _measured(self, job: _Job) -> bool:
+        """Return whether a request has a part to take. It is ended if it fails or needs nothing more."""
+        try:  # without the lock: it takes a while to cut a long item
+            if job.measure():
+                return True
+        except Exception as error:
+            self._fail(job, error)
+            return False
+        if job.complete:
+            self._end(job)
+        return False
 
     def _process(self, batch: list[_Entry]) -> None:
         task, parts = batch[0].job.task, [entry.part for entry in batch]
@@ -199,7 +224,7 @@ class Batcher:
         self._observe(Batch(task.name, len(parts), sum(entry.size for entry in batch)))
         for entry, each in zip(batch, found, strict=True):
             entry.job.found.append(each)
-            if len(entry.job.found) == len(entry.job.parts):
+            if entry.job.complete:
                 self._end(entry.job)
 
     def _isolate(self, batch: list[_Entry], error: Exception) -> None:
@@ -231,7 +256,7 @@ class Batcher:
             self._fail(job, error)
         with self._changed:
             self._waiting[job.client] -= len(job.items)
-            job.items = job.cut = job.parts = []
+            job.items = job.cut = []
             if not self._waiting[job.client]:
                 del self._waiting[job.client]
 
