@@ -21,11 +21,11 @@ from support.toy import toy_pairs
 
 import transformer
 from transformer import atomic, config_file
-from transformer.cli.terminal import HIDDEN
 from transformer.config import TokenizerConfig
 from transformer.data.model_file import _varint
 from transformer.data.tokenizer import LARGEST_MODEL, MOST_PIECES, Tokenizer, learn_tokenizer, load_tokenizer
 from transformer.errors import CheckpointError
+from transformer.system.escaping import HIDDEN
 
 PACKAGE = Path(transformer.__file__).parent
 ESCAPES = "\x1b[31m\x9b2J\u202e"

@@ -14,10 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from transformer.augment_config import AugmentConfig, GlossaryConfig
 from transformer.data import corpus
 from transformer.data.formats import OPENERS, what_it_is
 from transformer.data.lines import lenient_lines, read_lines, read_text
-from transformer.data_config import CORPUS_KINDS, CorpusConfig
+from transformer.data_config import CORPUS_KINDS, CorpusConfig, FilterConfig, ScoreConfig
 from transformer.errors import DataError
 
 
@@ -122,6 +123,18 @@ def test_zstd_is_read_in_every_kind_of_text(tmp_path: Path) -> None:
 
     assert read(tsv=packed("a.tsv.zst", "day\tTag\n")) == [corpus.Pair("day", "Tag")]
     assert read_text(Path(packed("mono.zst", "one\ntwo\n"))) == ["one", "two"]
+
+
+def test_missing_scores_and_glossaries_are_noticed_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text("day\tTag\n")
+    text, score = str(tmp_path / "a.tsv"), ScoreConfig(file=str(tmp_path / "scores"), at_least=0.0)
+    terms = GlossaryConfig(file=str(tmp_path / "terms"), rate=0.1)
+    with pytest.raises(DataError, match="no such file: .*scores"):
+        corpus.check_files(CorpusConfig(tsv=text, filters=FilterConfig(score=score)))
+    with pytest.raises(DataError, match="no such file: .*terms"):
+        corpus.check_files(CorpusConfig(tsv=text, augment=AugmentConfig(glossary=terms)))
+    (tmp_path / "scores").touch()
+    corpus.check_files(CorpusConfig(tsv=text, filters=FilterConfig(score=score)))
 
 
 def test_missing_files_and_folders(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from support.opus import Opus, archive
-from support.toy import toy_pairs
+from support.toy import CPU, toy_pairs
 
 from transformer import config_file
 from transformer.config import Config
@@ -23,6 +23,7 @@ from transformer.data.prepare import prepare_pairs
 from transformer.data.tokenizer import Tokenizer
 from transformer.data_config import CorpusConfig
 from transformer.errors import DataError
+from transformer.training import session
 
 PAIRS = [("Hallo", "Hello"), ("du", "you"), ("", "nothing")]
 SWAPPED = [(english, german) for german, english in PAIRS]
@@ -105,6 +106,58 @@ def test_a_file_that_changed_meanwhile_is_downloaded_anew(server: Opus, tmp_path
     facts = download.download(address, tmp_path / "x.zip", lambda file: {})
     assert (tmp_path / "x.zip").read_bytes() == new
     assert facts == {"address": address, "bytes": len(new), "sha256": hashlib.sha256(new).hexdigest()}
+
+
+def test_a_part_of_another_file_is_not_appended(server: Opus, tmp_path: Path) -> None:
+    codes = ("de", "en")
+    path = server.put("Books", "v1", codes, archive("Books", codes, toy_pairs(500, 1)))
+    server.cut, server.careless = 100, True
+    assert not download._fetch_rest(server.address + path, tmp_path / "x.zip.part")
+    server.cut = 0
+    new = archive("Books", codes, toy_pairs(500, 2))
+    server.put("Books", "v1", codes, new)
+    download.download(server.address + path, tmp_path / "x.zip", lambda file: {})
+    assert (tmp_path / "x.zip").read_bytes() == new
+
+
+def test_a_damaged_archive_is_not_kept(server: Opus, tmp_path: Path) -> None:
+    pairs = [(f"{i}", f"{i * i}") for i in range(9999)]
+    whole = archive("Books", ("de", "en"), pairs)
+    damaged = bytearray(whole)
+    damaged[len(whole) // 2] ^= 255
+    server.put("Books", "v1", ("de", "en"), bytes(damaged))
+    with pytest.raises(DataError, match="cannot be read to its end"):
+        read("de", "en", opus="Books", version="v1")
+    assert cached(tmp_path) == []
+    server.put("Books", "v1", ("de", "en"), whole)
+    assert read("de", "en", opus="Books", version="v1") == pairs
+
+
+def test_a_file_of_no_told_length_is_bounded(server: Opus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = archive("Books", ("de", "en"), toy_pairs(500, 1))
+    path = server.put("Books", "v1", ("de", "en"), content)
+    server.tells_length = False
+    download.download(server.address + path, tmp_path / "x.zip", lambda file: {})
+    assert (tmp_path / "x.zip").read_bytes() == content
+    monkeypatch.setattr(download, "LARGEST_UNTOLD", 1000)
+    with pytest.raises(DataError, match="it has more than 1,000 bytes, and the server tells no length"):
+        download.download(server.address + path, tmp_path / "y.zip", lambda file: {})
+    assert not (tmp_path / "y.zip.part").exists()
+
+
+def test_a_run_goes_on_with_the_version_it_began_with(server: Opus, tiny: Config, tmp_path: Path) -> None:
+    codes = ("de", "en")
+    server.put("Books", "v1", codes, archive("Books", codes, toy_pairs(150, 1)))
+    short = config_file.override(tiny, ["data.train={opus: Books}", "train.max_steps=2"])
+    session.train(short, tmp_path / "run", CPU)
+    server.put("Books", "v2", codes, archive("Books", codes, toy_pairs(150, 2)))
+    opus._file.cache_clear()
+    longer = config_file.override(short, ["train.max_steps=3"])
+    advice = "OPUS may have a new version of Books: to go on, set version to the one in the model card"
+    with pytest.raises(DataError, match=f"was trained on different text .*; {advice}"):
+        session.train(longer, tmp_path / "run", CPU)
+    first = config_file.override(longer, ["data.train={opus: Books, version: v1}"])
+    assert session.train(first, tmp_path / "run", CPU) == "all 3 steps are done"
 
 
 def test_a_changed_file_in_the_cache_is_noticed(server: Opus, tmp_path: Path, said: list[str]) -> None:

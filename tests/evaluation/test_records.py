@@ -21,6 +21,7 @@ from transformer.evaluation.model_card import write_model_card
 from transformer.evaluation.records import keep_evaluation, read_records
 from transformer.evaluation.texts import text_digest
 from transformer.runs.run import Run, write_run
+from transformer.system.escaping import HIDDEN
 
 ORIGIN = {
     "text": {"sha256": "a" * 64, "files": []},
@@ -116,6 +117,18 @@ def test_the_card_tells_evaluations_apart(run: Run) -> None:
     assert any("beam 5" in row for row in rows)
     assert any("average-00000600" in row for row in rows)
     assert all(row.replace("\\|", "").count("|") == 7 for row in rows)
+
+
+def test_control_characters_of_strangers_are_escaped_in_the_card(run: Run) -> None:
+    origin = {"corpus": "OPUS \x1b[2J", "address": "http://x/\u202e", "licence": "free\x07 \x9b", "sha256": "12"}
+    counts = {"name": "a\x1b]0;x\x07|b", "read": 1}
+    report = {"corpora": [counts], "pairs": 1, "duplicates": 0, "overlap": 0, "origins": [origin]}
+    (run.path / "data.json").write_text(json.dumps(report))
+    write_model_card(run)
+    card = (run.path / "README.md").read_text()
+    assert not HIDDEN.search(card)
+    assert "licence: `free\\x07 \\u009b`" in card
+    assert "| a\\x1b]0;x\\x07\\|b | 1 |" in card
 
 
 def test_a_card_with_a_record_of_version_0_2_0(run: Run) -> None:

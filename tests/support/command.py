@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from transformer.cli import main as cli
-from transformer.cli.terminal import HIDDEN
+from transformer.system.escaping import HIDDEN
 
 COMMAND = [sys.executable, "-m", "transformer"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}

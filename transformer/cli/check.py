@@ -17,7 +17,8 @@ from transformer.cli.arguments import (
     open_translator,
     positive,
 )
-from transformer.cli.terminal import say, shown
+from transformer.cli.terminal import say
+from transformer.system.escaping import shown
 
 if TYPE_CHECKING:
     from transformer.evaluation.check import Check, Row

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from transformer.cli.arguments import Once, add_device, add_files, add_json
-from transformer.cli.terminal import say, sentences, shown
+from transformer.cli.terminal import say, sentences
+from transformer.system.escaping import shown
 
 if TYPE_CHECKING:
     from transformer.evaluation.breakdown import Table

@@ -8,15 +8,13 @@ import io
 import logging
 import os
 import platform
-import re
 import shlex
 import sys
 from pathlib import Path
 
+from transformer.system.escaping import shown
 from transformer.system.progress_bar import show_bars
 
-HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters and marks of writing direction, and surrogates, which UTF-8 cannot encode."""
 SCREEN = 4000
 """Longest log record or error sentence that is printed in full, in characters."""
 
@@ -58,11 +56,6 @@ def discard_output() -> None:
     """Discard what Python flushes to standard output at exit."""
     with contextlib.suppress(AttributeError, io.UnsupportedOperation):  # there is no output, or it is no file
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def shown(text: str) -> str:
-    """Return the text with control characters escaped as in JSON and Python."""
-    return HIDDEN.sub(lambda m: f"\\u{ord(m[0]):04x}" if ord(m[0]) > 0x7E else f"\\x{ord(m[0]):02x}", text)
 
 
 def command_line(name: str, *args: object) -> str:

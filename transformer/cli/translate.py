@@ -24,10 +24,11 @@ from transformer.cli.arguments import (
     together,
 )
 from transformer.cli.output import open_output, refuse_to_overwrite, status_of
-from transformer.cli.terminal import hint, shown
+from transformer.cli.terminal import hint
 from transformer.errors import ConfigError
 from transformer.paths import expanded
 from transformer.runs.layout import own_files
+from transformer.system.escaping import shown
 from transformer.system.signals import exit_on_signals
 
 if TYPE_CHECKING:

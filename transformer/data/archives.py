@@ -38,14 +38,23 @@ def read_zip(path: Path, source: str, target: str, drop: bool) -> Iterator[tuple
                 ]
                 yield from aligned_lines(sides[0], sides[1], drop)
         except DAMAGE as error:
-            raise DataError(f"{path} cannot be read to its end: {error}") from None
+            raise _damaged(path, error) from None
 
 
 def check_zip(path: Path, source: str, target: str) -> str:
-    """Return the first line of the licence in an archive, or nothing. Raises DataError if it has no two texts."""
+    """Return the first line of the licence in an archive, or nothing.
+
+    Raises DataError if it has no two texts, or if one cannot be read to its end or fails its checksum.
+    """
     with open_plain(path) as stream:
         archive = _opened(path, stream)
-        texts_in(path, archive, source, target)
+        for name in texts_in(path, archive, source, target):
+            try:
+                with archive.open(name) as file:
+                    while file.read(1 << 20):
+                        pass
+            except DAMAGE as error:
+                raise _damaged(path, error) from None
         for info in archive.infolist():
             if info.filename in LICENCES:
                 try:
@@ -55,6 +64,10 @@ def check_zip(path: Path, source: str, target: str) -> str:
                     return ""
                 return next((line.strip()[:LONGEST_LICENCE] for line in lines if line.strip()), "")
     return ""
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path} cannot be read to its end: {error}")
 
 
 def texts_in(path: Path, archive: zipfile.ZipFile, source: str, target: str) -> tuple[str, str]:

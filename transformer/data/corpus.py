@@ -83,12 +83,20 @@ def read_pairs(corpus: CorpusConfig, source: str, target: str, drop: bool = Fals
 
 def check_files(corpus: CorpusConfig) -> None:
     """Raise DataError for a local file that does not exist, before any work is done."""
-    alignments = () if corpus.alignments is None else (str(expanded(corpus.alignments)),)
-    for name in (*_local_files(corpus), *alignments):
+    for name in (*_local_files(corpus), *_further_files(corpus)):
         if not Path(name).exists():
             raise DataError(f"no such file: {name}")
         if not Path(name).is_file():
             raise DataError(f"{name} is not a regular file, so it cannot be read twice")
+
+
+def _further_files(corpus: CorpusConfig) -> Iterator[str]:
+    """Yield the files that a corpus needs beside its text."""
+    scores = None if corpus.filters is None else corpus.filters.score
+    terms = None if corpus.augment is None else corpus.augment.glossary
+    for name in (corpus.alignments, None if scores is None else scores.file, None if terms is None else terms.file):
+        if name is not None:
+            yield str(expanded(name))
 
 
 def reading(what: str, corpora: Iterable[CorpusConfig]) -> ProgressBar:

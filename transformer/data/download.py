@@ -23,6 +23,8 @@ PATIENCE = 10.0
 ATTEMPTS = 4
 """Times that a download is resumed without having got a byte, before it fails."""
 CHUNK = 1 << 20
+LARGEST_UNTOLD = 64 << 30
+"""Bytes of a file whose length the server does not tell."""
 LARGEST_ANSWER = 16 << 20
 """Bytes of an answer that is no file."""
 PART, FACTS = ".part", ".json"
@@ -58,6 +60,7 @@ def download(address: str, path: Path, check: Callable[[Path], dict[str, str]]) 
             more = check(part)
         except DataError:
             part.unlink()  # the same bytes would come again
+            part.with_name(part.name + FACTS).unlink(missing_ok=True)
             raise
         facts = {"address": address, "bytes": part.stat().st_size, "sha256": atomic.sha256(part), **more}
         atomic.write_text(path.with_name(path.name + FACTS), json.dumps(facts, indent=1) + "\n")
@@ -90,7 +93,8 @@ def _fetch(address: str, part: Path) -> None:
         except urllib.error.HTTPError as error:
             if error.code in (404, 410):
                 raise NotFoundError(f"the server has no file {address}") from None
-            reason, again = f"the server answers {error.code} {error.reason}", error.code >= 500
+            reason = f"the server answers {error.code} {str(error.reason).partition(chr(10))[0]}"
+            again = error.code >= 500
         except NETWORK as error:
             reason, again = first_line(error), not isinstance(error, ValueError)
         left = ATTEMPTS if part.is_file() and part.stat().st_size > before else left - 1
@@ -116,8 +120,8 @@ def _fetch_rest(address: str, part: Path) -> bool:
         answer = _open(address, {})
     with answer:
         resumed = answer.status == 206 and (found := RANGE.match(answer.headers.get("Content-Range", ""))) is not None
-        if resumed and int(found[1]) != have:  # type: ignore[index]
-            resumed = False
+        changed = (answer.headers.get("ETag") or answer.headers.get("Last-Modified") or tag) != tag
+        if resumed and (changed or int(found[1]) != have):  # type: ignore[index]
             state.unlink(missing_ok=True)
             return False
         length = answer.headers.get("Content-Length")
@@ -132,6 +136,9 @@ def _fetch_rest(address: str, part: Path) -> bool:
             bar.count = have if resumed else 0
             while content := answer.read(CHUNK):
                 file.write(content)
+                if total is None and file.tell() > LARGEST_UNTOLD:
+                    part.unlink()
+                    raise ValueError(f"it has more than {LARGEST_UNTOLD:,} bytes, and the server tells no length")
                 bar.advance(len(content))
             file.flush()
             os.fsync(file.fileno())

@@ -19,6 +19,7 @@ from transformer.runs.checkpoint import load_state
 from transformer.runs.layout import EVALUATIONS, REPORT
 from transformer.runs.progress import Progress
 from transformer.runs.run import Run
+from transformer.system.escaping import shown
 
 TEXT, CHECKPOINT, DECODING = range(3)
 DETAILS: tuple[tuple[int, Callable[[dict[str, Any]], str]], ...] = (
@@ -39,8 +40,7 @@ def write_model_card(run: Run) -> None:
         sections = [_head(run), _origin(run), _use(run), _scores(run), data_in_card(run), _versions(), _settings(run)]
     except (ValueError, KeyError, TypeError, AttributeError):
         raise CheckpointError(f"README.md was not written: a report in {run.path} has an unknown format") from None
-    text = "\n".join(filter(None, sections))  # a path in it need not be UTF-8
-    atomic.write_text(run.path / "README.md", text.encode("utf-8", "replace").decode("utf-8"))
+    atomic.write_text(run.path / "README.md", shown("\n".join(filter(None, sections))))
 
 
 def _head(run: Run) -> str:
@@ -127,9 +127,8 @@ def _checkpoint(values: dict[str, Any]) -> str:
 
 
 def table_cell(text: str) -> str:
-    """Return text that stays in its cell of a Markdown table."""
-    plain = text.encode("utf-8", "backslashreplace").decode()  # the name of a file may have bytes that are not UTF-8
-    return " ".join(plain.split()).replace("|", "\\|")
+    """Return text that stays in its cell of a Markdown table, with control characters escaped."""
+    return shown(" ".join(text.split())).replace("|", "\\|")
 
 
 def _training(run: Run) -> str:
@@ -151,7 +150,7 @@ def data_in_card(run: Run) -> str:
         return ""
     report = atomic.read_json(file)
     keys = list(dict.fromkeys(key for each in report["corpora"] for key in each))
-    rows = ["| " + " | ".join(str(each.get(key, 0)) for key in keys) + " |" for each in report["corpora"]]
+    rows = ["| " + " | ".join(table_cell(str(each.get(key, 0))) for key in keys) + " |" for each in report["corpora"]]
     head = ["| " + " | ".join(keys) + " |", "|" + "---|" * len(keys)]
     note = (
         f"{report['pairs']:,} training pairs; "

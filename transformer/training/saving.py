@@ -230,7 +230,7 @@ class CheckpointWriter:
                 name = "train" if key == "data" else key
                 raise DataError(
                     f"{path} was {what} on different text than data.{name} has now, byte by byte; "
-                    "restore it, or start over with --fresh"
+                    f"restore it, or start over with --fresh{_new_versions(self.run)}"
                 )
 
     def _restore_tensors(self, path: Path, has_optimizer: bool) -> None:
@@ -267,3 +267,12 @@ class CheckpointWriter:
             self.trainer.weights.fill(self._used(), load_tensors(path / WEIGHTS))
         ranks.spread([self._used()])
         self.trainer.weights.changed()
+
+
+def _new_versions(run: Run) -> str:
+    """Return advice if OPUS may have got a new version of a corpus since."""
+    corpora = (*run.config.data.train, run.config.data.valid)
+    latest = [each.opus for each in corpora if each is not None and each.opus and each.version is None]
+    if not latest:
+        return ""
+    return f"; OPUS may have a new version of {latest[0]}: to go on, set version to the one in the model card"
