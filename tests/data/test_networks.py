@@ -15,7 +15,7 @@ import pytest
 import sacrebleu
 from support import hub as stand_in
 
-from transformer.data import corpus, hub, testsets
+from transformer.data import corpus, download, hub, testsets
 from transformer.data_config import CorpusConfig
 from transformer.errors import DataError
 from transformer.system import caches
@@ -93,6 +93,15 @@ def test_what_a_proxy_does_to_a_test_set_is_a_sentence(
         ):
             testsets.testset_files("wmt14", "en", "de")
     urllib.request._opener = None  # type: ignore[attr-defined]
+
+
+def test_a_redirection_to_itself_is_one_line(tmp_path: Path) -> None:
+    with (
+        server(http("302 Found", "Location: /x", "Connection: close")) as address,
+        pytest.raises(DataError, match="the server answers 302 ") as raised,
+    ):
+        download.download(f"{address}/x", tmp_path / "x", lambda file: {})
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
