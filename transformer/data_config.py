@@ -256,8 +256,20 @@ def contradiction(built: Any, dotted: str) -> str | None:
             for name, corpus in (("valid", valid), ("test", test)):
                 if corpus is not None and (complaint := _held_out_contradiction(corpus, f"data.{name}")):
                     return complaint
-        case DistillConfig(files=files) if len(files) != 2:
-            return f"{dotted}.files needs two files, source and target, not {len(files)}"
+        case BackTranslateConfig() | DistillConfig():
+            return _synthetic_contradiction(built, dotted)
+    return None
+
+
+def _synthetic_contradiction(asked: BackTranslateConfig | DistillConfig, dotted: str) -> str | None:
+    """Return which settings would be ignored, or that files are missing."""
+    if isinstance(asked, DistillConfig):
+        count = len(asked.files)
+        return f"{dotted}.files needs two files, source and target, not {count}" if count != 2 else None
+    if asked.sampling and asked.beam != BackTranslateConfig.beam:
+        return f"{dotted}.beam is for the search, and {dotted}.sampling draws translations; set one"
+    if not asked.sampling and (asked.temperature, asked.top_k) != (1.0, 0):
+        return f"{dotted}: temperature and top_k need sampling: true"
     return None
 
 
@@ -308,9 +320,9 @@ def _score_column_contradiction(corpus: CorpusConfig, dotted: str) -> str | None
 def _columns_contradiction(columns: tuple[str, ...], dotted: str) -> str | None:
     if (
         len(columns) != 2
-        or len(set(columns)) != 2
         or len({each.isdecimal() for each in columns}) != 1
-        or "0" in columns
+        or len({int(each) if each.isdecimal() else each for each in columns}) != 2
+        or any(each.isdecimal() and int(each) == 0 for each in columns)
     ):
         return f"{dotted}.columns needs two names, or two numbers from 1, not {', '.join(columns)}"
     return None

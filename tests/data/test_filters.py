@@ -225,6 +225,8 @@ def test_filters_are_written_and_read_as_given(tiny: Config) -> None:
         ),
         ("{files: [a, b], columns: [1, 2]}", "data.train.columns is for tsv, not for files"),
         ("{tsv: a, columns: [1, x]}", "columns needs two names, or two numbers from 1, not 1, x"),
+        ('{tsv: a, columns: ["1", "01"]}', "columns needs two names, or two numbers from 1, not 1, 01"),
+        ('{tsv: a, columns: ["00", "1"]}', "columns needs two names, or two numbers from 1, not 00, 1"),
         ("{tsv: a, version: v1}", "data.train.version is for opus, not for tsv"),
         ("{tsv: a, tmx_tags: keep}", "data.train.tmx_tags is for tmx, not for tsv"),
     ],

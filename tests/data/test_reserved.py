@@ -140,6 +140,12 @@ def test_overlap_is_found_behind_a_tag(tiny: Config, tmp_path: Path) -> None:
         assert found.train.report["corpora"][0]["overlap"] == 30
 
 
+def test_a_tag_that_is_a_placeholder_is_refused() -> None:
+    cfg = TokenizerConfig(vocab_size=300, placeholders=2)
+    with pytest.raises(ConfigError, match="the tag <ph0> of a corpus is a piece of tokenizer.placeholders; choose"):
+        learn_tokenizer(toy_pairs(50, 1), cfg, ["<ph0>"])
+
+
 def test_a_tag_that_the_vocabulary_lacks_is_refused(tiny: Config, tok: Tokenizer, tmp_path: Path) -> None:
     files = write_pairs(tmp_path, "own", toy_pairs(30, 5))
     for wish in (f"data.train={{files: {files}, tag: <bt>}}", "data.valid.tag=<bt>"):

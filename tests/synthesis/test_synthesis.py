@@ -433,6 +433,34 @@ def test_a_dry_run_translates_nothing(tiny: Config, trained_run: Path, tmp_path:
     assert "training pairs    30" in lines
 
 
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (
+            "sampling: true, beam: 8",
+            "beam is for the search, and data.train.back_translate.sampling draws",
+        ),
+        ("temperature: 0.5", "data.train.back_translate: temperature and top_k need sampling: true"),
+        ("top_k: 5", "temperature and top_k need sampling: true"),
+    ],
+)
+def test_settings_that_would_be_ignored_are_refused(settings: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        data_of(f"{{back_translate: {{text: a, model: b, {settings}}}}}")
+
+
+def test_a_dry_run_does_not_compare_a_text_with_itself(tiny: Config, trained_run: Path, tmp_path: Path) -> None:
+    """The first corpus would be empty, and its phase without a pair."""
+    text = forward(write(tmp_path / "a.txt", LINES), trained_run).removesuffix("}")
+    more = f"{{files: {write_pairs(tmp_path, 'd', toy_pairs(30, 4))}, from: 2}}"
+    cfg = config_file.override(tiny, [f"data.train=[{text}, filters: {{identical: drop}}, until: 2}}, {more}]"])
+    lines = dry_run(cfg, tmp_path / "runs" / "run", CPU)
+    name = f"a.txt translated by {trained_run.name} (beam 4)"
+    assert any(line.endswith("has the text instead, as both sides and without filters") for line in lines)
+    assert "training pairs    125" in lines
+    assert f"phase             updates 1 to 2: {name}" in lines
+
+
 def test_what_is_made_is_not_read_by_others(tiny: Config, trained_run: Path, tmp_path: Path) -> None:
     text = tmp_path / "none.txt"
     outcome = main("train", student_file(tiny, forward(text, trained_run), tmp_path), "--run", tmp_path / "r")

@@ -21,7 +21,7 @@ from transformer.data.augmentation import make_augmenter
 from transformer.data.batching import Update
 from transformer.data.curriculum import distinct, phases
 from transformer.data.dataset import Dataset
-from transformer.errors import ConfigError
+from transformer.errors import ConfigError, DataError
 from transformer.evaluation.frequencies import word_frequencies
 from transformer.runs.checkpoint import load_tensors
 from transformer.runs.run import open_run
@@ -91,7 +91,8 @@ def test_settings_are_read_and_written(tiny: Config) -> None:
     assert "from: 10" in config_file.dump(cfg)
     assert config_file.read(config_file.dump(cfg), "again") == cfg
     assert phases(cfg.data.train, 20) == ["updates 1 to 10: a", "updates 11 to 20: b"]
-    assert phases(cfg.data.train, 10) == []
+    assert phases(cfg.data.train, 10) == ["updates 1 to 10: a", "after update 10, so never: b"]
+    assert phases(cfg.data.train[:1], 10) == []
 
 
 @pytest.mark.parametrize(
@@ -194,3 +195,15 @@ def test_a_dry_run_says_the_phases(staged: Config, tmp_path: Path) -> None:
     loop = build_loop(staged, tmp_path / "run", CPU, Ranks(), Stopwatch())
     first, second, third = map(loop.cutting.updates_per_epoch, (0, 4, 8))
     assert first < second < third
+
+
+def test_a_phase_without_a_pair_is_refused_before_the_training(tiny: Config, tmp_path: Path) -> None:
+    """All pairs of the second corpus are duplicates of the first one, which is not used any more."""
+    first = write_pairs(tmp_path, "first", toy_pairs(60, 1))
+    second = write_pairs(tmp_path, "second", toy_pairs(60, 1))
+    corpora = f"data.train=[{{files: {first}, until: 4}}, {{files: {second}, from: 4}}]"
+    cfg = config_file.override(tiny, [corpora, "data.duplicates=drop"])
+    with pytest.raises(DataError, match=r"no pair is left for update 5, which uses second.en \+ second.de: filters,"):
+        train(cfg, tmp_path / "run", CPU)
+    assert not (tmp_path / "run").exists()
+    build_loop(config_file.override(cfg, ["train.max_steps=4"]), tmp_path / "run", CPU, Ranks(), Stopwatch())

@@ -184,9 +184,19 @@ def sorted_by(*keys: Ints) -> Ints:
     return ranked
 
 
+def drawn(start: int, end: int, weight: float) -> int:
+    """Return how many pairs of one corpus an epoch has."""
+    return int(weight) * (end - start) + _rest(start, end, weight)
+
+
+def _rest(start: int, end: int, weight: float) -> int:
+    """Return how many pairs the fractional part of a weight is."""
+    return round((weight % 1) * (end - start))
+
+
 def _draw(start: int, end: int, weight: float, rng: Any) -> Ints:
     """Return the pairs of one corpus for one epoch: each `weight` times, and a random share for the fractional part."""
-    whole, rest = int(weight), round((weight % 1) * (end - start))
+    whole, rest = int(weight), _rest(start, end, weight)
     pairs = np.arange(start, end)
     drawn = rng.random_raw(len(pairs))  # also where none is needed: what is drawn next depends on it
     return np.concatenate(

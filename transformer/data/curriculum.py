@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from transformer.data import corpus
+from transformer.data.batching import drawn
 from transformer.data.dataset import Dataset
 from transformer.data_config import CorpusConfig, active, changes
+from transformer.errors import DataError
 
 
 def distinct(corpora: Sequence[CorpusConfig]) -> tuple[tuple[CorpusConfig, ...], list[int]]:
@@ -43,7 +45,10 @@ def scheduled(dataset: Dataset, corpora: Sequence[CorpusConfig], places: Sequenc
 
 
 def phases(corpora: Sequence[CorpusConfig], steps: int) -> list[str]:
-    """Return a line for each phase of a training: its updates and its corpora. Nothing if there is one phase only."""
+    """Return a line for each phase of a training: its updates and its corpora. Nothing if there is one phase only.
+
+    Corpora that begin after the last update have a line too: `steps` may be few to stop there, or too few.
+    """
     spans = [(each.from_, each.until) for each in corpora]
     starts = [0, *(change for change in changes(spans) if change < steps)]
     lines = []
@@ -51,7 +56,21 @@ def phases(corpora: Sequence[CorpusConfig], steps: int) -> list[str]:
         named = [corpora[i] for i in active(spans, start)]
         words = [corpus.title(each) + (f" x {each.weight:g}" if each.weight != 1.0 else "") for each in named]
         lines.append(f"updates {start + 1:,} to {end:,}: {', '.join(words)}")
+    unused = [corpus.title(each) for each in corpora if each.from_ >= steps]
+    lines += [f"after update {steps:,}, so never: {', '.join(unused)}"] if unused else []
     return lines if len(lines) > 1 else []
+
+
+def check_phases(dataset: Dataset, corpora: Sequence[CorpusConfig], steps: int) -> None:
+    """Raise DataError if a phase of a training has no pair, as filters and `data.duplicates` may leave none."""
+    spans = [(each.from_, each.until) for each in corpora]
+    for start in (0, *(change for change in changes(spans) if change < steps)):
+        if not any(drawn(*each) for each in dataset.at(start)[0].corpora):
+            names = " and ".join(corpus.title(corpora[i]) for i in active(spans, start))
+            raise DataError(
+                f"no pair is left for update {start + 1}, which uses {names}: "
+                "filters, data.duplicates, data.overlap or a small weight have left none"
+            )
 
 
 def updates_per_epoch(dataset: Dataset, batch_tokens: int) -> int:

@@ -208,6 +208,7 @@ def learn_tokenizer(sample: Iterable[tuple[str, str]], cfg: TokenizerConfig, tag
             "tokenizer.source_prefix needs a vocabulary that has it: that of an imported model, by train.init_from, or "
             "one that is learned for a corpus with this tag"
         )
+    _refuse_placeholders(tags, cfg.placeholders)
     pairs = list(sample) if isinstance(sample, Iterator) else sample
     clean, forms = text_rule(True, cfg.normalization == "nfc").learned, _Forms()
 
@@ -231,6 +232,12 @@ def learn_tokenizer(sample: Iterable[tuple[str, str]], cfg: TokenizerConfig, tag
         if not (reads_whole(tok, symbol) and symbol in tok.pieces(tok.encode_target([symbol])[0])):
             raise ConfigError(f"tokenizer.user_symbols: the vocabulary does not read {symbol!r} as one piece")
     return tagged(tok, cfg.source_prefix or "")
+
+
+def _refuse_placeholders(tags: Sequence[str], count: int) -> None:
+    """Raise ConfigError if a tag is the piece of a placeholder."""
+    if clash := {*tags} & set(map(placeholder_name, range(count))):
+        raise ConfigError(f"the tag {min(clash)} of a corpus is a piece of tokenizer.placeholders; choose another one")
 
 
 class _Forms:

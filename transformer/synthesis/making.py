@@ -239,7 +239,8 @@ def counts(made: dict[str, Any]) -> str:
 def look_ahead(data: DataConfig, cache: Path) -> tuple[DataConfig, list[str]]:
     """Return the data for a dry run, and lines that say what there is to translate. Nothing is translated.
 
-    In place of a corpus that is yet to be made there is its text, as both sides unless it has two.
+    In place of a corpus that is yet to be made there is its text, as both sides unless it has two. Filters would
+    compare such a text with itself, so they are left out then.
     """
     train: list[CorpusConfig] = []
     said = []
@@ -255,8 +256,12 @@ def look_ahead(data: DataConfig, cache: Path) -> tuple[DataConfig, list[str]]:
             continue
         parts = parts_of(wanted, cache / f"{PREFIX}{find_teacher(wanted).key}")
         todo = sum(map(parts.lines, parts.missing()))
-        said.append(f"{wanted.title}: {todo:,} of {parts.total:,} lines to translate; the dry run has the text instead")
-        files = list(map(Path, wanted.files))
-        sides = [files[0:2]] if isinstance(wanted.settings, DistillConfig) else [[file, file] for file in files]
-        train += [corpus.with_files(each, (side[0], side[1]), wanted.title) for side in sides]
+        paired, files = isinstance(wanted.settings, DistillConfig), list(map(Path, wanted.files))
+        rest = "" if paired or each.filters is None else ", as both sides and without filters"
+        said.append(
+            f"{wanted.title}: {todo:,} of {parts.total:,} lines to translate; the dry run has the text instead{rest}"
+        )
+        sides = [files[0:2]] if paired else [[file, file] for file in files]
+        stand_in = each if paired else replace(each, filters=None)
+        train += [corpus.with_files(stand_in, (side[0], side[1]), wanted.title) for side in sides]
     return replace(data, train=tuple(train)), said

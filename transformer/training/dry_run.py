@@ -12,7 +12,6 @@ import torch
 
 from transformer.config import Config
 from transformer.data.batching import Batch
-from transformer.data.curriculum import phases
 from transformer.data.filters import FINDINGS
 from transformer.data.prepare import check_corpora
 from transformer.evaluation.metrics import check_select_by
@@ -49,7 +48,7 @@ def dry_run(cfg: Config, folder: Path, device: torch.device) -> list[str]:
         f"parameters        {parameters:,}",
         f"training pairs    {len(loop.data.train):,}",
         *_filtered(loop.data.train.report),
-        *(f"phase             {each}" for each in phases(cfg.data.train, cfg.train.max_steps)),
+        *(f"phase             {each}" for each in loop.phases),
         f"updates per epoch {loop.cutting.updates_per_epoch(0):,}",
         f"one update        {cut.tokens:,} target tokens, {values['real']:.1%} real tokens",
         *(

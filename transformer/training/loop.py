@@ -50,6 +50,7 @@ class TrainingLoop:
         self.watch, self.cutting = watch, Cutting(trainer, data, micro_batch_tokens)
         self.metrics_log: MetricsLog | None = None  # in processes that do not write
         self.progress = Progress()
+        self.phases: list[str] = []  # a line for each, if there are several
         self.queue = LaunchQueue(trainer.device)
         self.guard, self.window = Guard(run, trainer.ranks.first), WindowStatistics()
         self.writer = CheckpointWriter(run, trainer, data.fingerprints, data.train.report.get("former_fingerprint"))

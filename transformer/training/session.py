@@ -15,7 +15,7 @@ import torch
 
 from transformer import atomic, config_file, file_system
 from transformer.config import Config
-from transformer.data.curriculum import distinct, phases, scheduled
+from transformer.data.curriculum import check_phases, distinct, phases, scheduled
 from transformer.data.lengths import with_lengths
 from transformer.data.prepare import check_corpora, extend_tokenizer
 from transformer.decoding.translator import check_precision
@@ -219,6 +219,7 @@ def build_loop(
         tokenizer = extend_tokenizer(text, tokenizer, cache)
     data = prepare_together(text, cache, tokenizer, ranks)
     data = replace(data, train=scheduled(data.train, made.data.train, places))
+    check_phases(data.train, made.data.train, cfg.train.max_steps)
     if made.facts:
         data.train.report["synthetic"] = made.facts
     run = Run(folder, cfg, data.tokenizer)
@@ -231,6 +232,7 @@ def build_loop(
     trainer = make_trainer(model, cfg, device, ranks)
     tokens = ranks.smallest(micro_batch_tokens(cfg, device, ranks.count))  # of the memory that the model leaves
     loop = TrainingLoop(run, data, trainer, tokens, watch)
+    loop.phases = phases(made.data.train, cfg.train.max_steps)
     loop.progress.mixed_updates = trainer.fast is not None  # rows of constant length are fuller then
     return loop
 
@@ -273,7 +275,7 @@ def _log_start(loop: TrainingLoop) -> None:
         str(trainer.dtype).removeprefix("torch."),
         device_name(trainer.device),
     )
-    for line in phases(cfg.data.train, cfg.train.max_steps):
+    for line in loop.phases:
         log.info("%s", line)
     if advice := advice_on_precision(cfg.train.precision, trainer.device):
         log.info("%s", advice)
