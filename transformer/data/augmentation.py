@@ -22,6 +22,7 @@ from transformer.data.glossary import Glossary, read_glossary
 from transformer.data.placeholders import FOUND, with_placeholders
 from transformer.data.ragged import Ragged
 from transformer.data.symbols import in_tag, symbol
+from transformer.data.tags import split_tag
 from transformer.data.tokenizer import Flat, Tokenizer
 from transformer.data_config import DataConfig
 from transformer.paths import expanded
@@ -139,18 +140,13 @@ class Augmenter:
 
     def _join(self, one: tuple[str, str], other: tuple[str, str]) -> tuple[str, str]:
         """Return a pair followed by another one, which has the same tag."""
-        source, target = self._untagged(other[0])[1], other[1]
+        source, target = split_tag(other[0], self.tok.has_tag)[1], other[1]
         return self._joints[0].join((one[0], source)), self._joints[1].join((one[1], target))
-
-    def _untagged(self, source: str) -> tuple[str, str]:
-        """Return the tag before a source text with the blank after it, or nothing, and the text."""
-        first, blank, rest = source.partition(" ")
-        return (first + blank, rest) if self.tok.has_tag(first) else ("", source)
 
     def _changed(
         self, text: tuple[str, str], kinds: list[int], draws: Draws, glossary: Glossary | None
     ) -> tuple[str, str]:
-        tag, source = self._untagged(text[0])
+        tag, source = split_tag(text[0], self.tok.has_tag)
         target = text[1]
         for kind in (KINDS[1 + place] for place in kinds):
             if kind in CASES:
