@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from transformer.config import TokenizerConfig
-from transformer.data.alignments import AlignedPair, Guide, with_alignments, words_of
+from transformer.data.alignments import AlignedPair, Guide, Words, with_alignments
 from transformer.data.corpus import Pair
 from transformer.data.ragged import from_rows
 from transformer.data.tokenizer import Tokenizer, learn_tokenizer
@@ -64,7 +64,7 @@ def test_each_piece_is_guided_to_the_pieces_of_the_aligned_words(tok: Tokenizer,
     weights = Guide(tok).weights(from_rows(source), from_rows(target), from_rows(links))
     assert weights.shape == (2, max(map(len, target)) + 1, max(map(len, source)) + 1)
     assert not weights[1].any()
-    words = words_of(tok, source[0], 0), words_of(tok, target[0], 1)
+    words = [Words(side, tok).of(np.array(ids)) for side, ids in ((tok.source, source[0]), (tok.target, target[0]))]
     assert [side[-1] for side in words] == [2, 2]
     for place, word in enumerate(words[1]):
         linked = {s for s, t in zip(links[0][::2], links[0][1::2], strict=True) if t == word}

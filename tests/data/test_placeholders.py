@@ -79,6 +79,8 @@ def test_what_is_lost_or_made_up_is_known() -> None:
     found = hide("{a} and {b}", 4)
     assert found.restore("<ph1> und <ph1> <ph3>x") == ("{b} und {b}x", ["{a}"])
     assert found.hide("so {b}") == "so <ph1>"
+    assert hide("{a} and <ph0>", 1).text == "<ph0> and < ph0>"
+    assert hide("{a} and <ph0>", 1).restore("<ph0> und < ph0>") == ("{a} und < ph0>", [])
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,8 @@ def test_the_guided_head_attends_to_the_aligned_words(guided: Run) -> None:
     _, translator, _ = load_translator(guided.path, ["decode.beam=1"], CPU)
     lines = [pair.source for pair in toy_pairs(50, 7)]
     found = [ways[0] for ways in translator.translate(lines)]
-    links = Aligner(translator.decoder, guided=True).align(translator.parts.cut(lines), found)
+    aligner = Aligner(translator.decoder, guided=True)
+    links = [aligner.links(each) for each in aligner.attend(translator.parts.cut(lines), found)]
     right = total = 0
     for line, each, one in zip(lines, links, found, strict=True):
         words, written = len(line.split()), len(one.text.split())
@@ -60,7 +61,7 @@ def test_the_guided_head_attends_to_the_aligned_words(guided: Run) -> None:
     assert right > 0.9 * total
 
 
-def test_without_weight_alignments_change_nothing(guided: Run, tmp_path: Path) -> None:
+def test_without_weight_alignments_change_nothing(guided: Run, tmp_path: Path, said: list[str]) -> None:
     """Neither the text that is prepared nor the weights."""
     cfg, (corpus,) = guided.config, guided.config.data.train
     short = replace(cfg.train, max_steps=2, warmup_steps=1, guided_alignment=0.0)
@@ -72,6 +73,7 @@ def test_without_weight_alignments_change_nothing(guided: Run, tmp_path: Path) -
         weights.append(load_model(open_run(tmp_path / name))[0].state_dict())
     assert_same(weights[0], weights[1])
     assert len({each.name for each in (tmp_path / "prepared").glob("pairs-*")}) == 1
+    assert said.count("alignments are not read, as train.guided_alignment is 0") == 1
 
 
 def test_the_loss_is_the_cross_entropy_of_aligned_positions() -> None:

@@ -197,7 +197,7 @@ def _carried(
     with open_output(args.alignments) if args.alignments is not None else contextlib.nullcontext() as file:
 
         def carry(found: list[Translation]) -> list[Translation]:
-            carried, links = carrier.carry(found)
+            carried, links = carrier.carry(found, file is not None)
             if file is not None:
                 rows = [" ".join(map(str, each)) + "\n" for each in links]
                 file.write("".join(rows + ["\n"] * (args.nbest - len(rows))).encode())

@@ -77,7 +77,7 @@ class Guide:
     """Spreads word alignments over the pieces of batches, whatever the segmentation of the words is."""
 
     def __init__(self, tok: Tokenizer) -> None:
-        self._sides = _Side(tok.source, tok), _Side(tok.target, tok)
+        self._sides = Words(tok.source, tok), Words(tok.target, tok)
 
     def links_of(self, pairs: Sequence[Pair], source: Ragged, target: Ragged) -> Ragged:
         """Return the links of pairs, given their ids. A pair has none where it is not sure which word is which.
@@ -90,7 +90,7 @@ class Guide:
             links = pair.links if isinstance(pair, AlignedPair) else ()
             ids = source[number], target[number]
             sure = not links or all(
-                each.count(one) == len(text.split()) == len(BLANKS.split(text.strip(ASCII_BLANKS)))
+                1 + each.of(one).max(initial=-1) == len(text.split()) == len(BLANKS.split(text.strip(ASCII_BLANKS)))
                 for each, one, text in zip(self._sides, ids, pair, strict=True)
             )
             rows.append(links if sure else ())
@@ -102,7 +102,7 @@ class Guide:
         T and S are as in a batch, with the start token before the target and eos after both: row t is that in which
         piece t is predicted. The shares of a piece add up to 1, or to 0 if its word is not aligned.
         """
-        source_BS, target_BT = self._sides[0].words(source), self._sides[1].words(target)
+        source_BS, target_BT = (_filled(*each) for each in zip(self._sides, (source, target), strict=True))
         counts = 2 + int(source_BS.max(initial=0)), 2 + int(target_BT.max(initial=0))  # the last is for no word
         linked = np.zeros((len(links), counts[1], counts[0]), np.float32)
         rows = np.repeat(np.arange(len(links)), links.lengths_R // 2)
@@ -114,34 +114,24 @@ class Guide:
         return shares
 
 
-def words_of(tok: Tokenizer, ids: Sequence[int], side: int) -> list[int]:
-    """Return the word of each piece of a source (side 0) or target text, counted from 0, and -1 for a tag."""
-    processor = (tok.source, tok.target)[side]
-    pieces = [processor.id_to_piece(int(i)) for i in ids]
-    tagged = bool(pieces) and pieces[0].startswith(SPACE) and tok.has_tag(pieces[0][1:])
-    words = np.cumsum([i == 0 or piece.startswith(SPACE) for i, piece in enumerate(pieces)]) - 1 - int(tagged)
-    return np.maximum(words, -1).tolist()
+def _filled(side: Words, rows: Ragged) -> Ints:
+    """Return the word of each piece, and -1 for a tag, for eos after the pieces and for padding."""
+    found = np.full((len(rows), int(rows.lengths_R.max(initial=0)) + 1), -1)
+    for row, ids in enumerate(rows):
+        found[row, : len(ids)] = side.of(ids)
+    return found
 
 
-class _Side:
-    """Which pieces of one side begin a word, and which are tags."""
+class Words:
+    """Knows where the words of one side begin: which pieces begin one, and which are tags."""
 
     def __init__(self, processor: Any, tok: Tokenizer) -> None:
         pieces: list[str] = processor.id_to_piece(list(range(processor.get_piece_size())))
-        self.starts = np.array([piece.startswith(SPACE) for piece in pieces])
-        self.tags = np.array([piece.startswith(SPACE) and tok.has_tag(piece[1:]) for piece in pieces])
+        self._starts = np.array([piece.startswith(SPACE) for piece in pieces])
+        self._tags = np.array([piece.startswith(SPACE) and tok.has_tag(piece[1:]) for piece in pieces])
 
-    def count(self, ids: Ints) -> int:
-        """Return the number of words of a text."""
-        return 1 + int(self.words(from_rows([ids])).max(initial=-1))
-
-    def words(self, rows: Ragged) -> Ints:
-        """Return the word of each piece, counted from 0, and -1 for a tag, for eos after the pieces and for padding."""
-        found = np.full((len(rows), int(rows.lengths_R.max(initial=0)) + 1), -1)
-        for row, ids in enumerate(rows):
-            if len(ids):
-                starts = self.starts[ids]
-                starts[0] = True  # also without a space, as where the text begins with a reserved piece
-                words = np.cumsum(starts) - 1 - int(self.tags[ids[0]])
-                found[row, : len(ids)] = np.maximum(words, -1)
-        return found
+    def of(self, ids: Ints) -> Ints:
+        """Return the word of each piece of a text, counted from 0, and -1 for a tag before the text."""
+        starts = self._starts[ids]
+        starts[:1] = True  # also without a space, as where the text begins with a reserved piece
+        return np.asarray(np.cumsum(starts) - 1 - self._tags[ids[:1]].sum())

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from transformer import languages
-from transformer.data.aligned import aligned_lines
 from transformer.data.formats import open_text
+from transformer.data.line_pairs import aligned_lines
 from transformer.data.lines import lines_of, open_plain
 from transformer.errors import DataError
 

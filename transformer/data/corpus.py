@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from transformer.data import hub, testsets
-from transformer.data.aligned import Texts, aligned_files
 from transformer.data.archives import read_zip
+from transformer.data.line_pairs import Texts, aligned_files
 from transformer.data.lines import bytes_read, sha256
 from transformer.data.mtdata_package import mtdata_files, read_mtdata
 from transformer.data.opus import opus_file, read_opus
@@ -83,7 +83,7 @@ def read_pairs(corpus: CorpusConfig, source: str, target: str, drop: bool = Fals
 
 def check_files(corpus: CorpusConfig) -> None:
     """Raise DataError for a local file that does not exist, before any work is done."""
-    for name in (*_local_files(corpus), *_further_files(corpus)):
+    for name in (*local_files(corpus), *_further_files(corpus)):
         if not Path(name).exists():
             raise DataError(f"no such file: {name}")
         if not Path(name).is_file():
@@ -102,7 +102,7 @@ def _further_files(corpus: CorpusConfig) -> Iterator[str]:
 def reading(what: str, corpora: Iterable[CorpusConfig]) -> ProgressBar:
     """Return the progress of reading corpora once. Its end is known if all are local files that are read as text."""
     corpora, start = list(corpora), bytes_read()
-    names = [_local_files(corpus) for corpus in corpora if corpus.parquet is None]
+    names = [local_files(corpus) for corpus in corpora if corpus.parquet is None]
     known = all(KINDS[_kind(corpus)].is_text for corpus in corpora) and all(names)
     known = known and all(map(os.path.isfile, chain(*names)))
     total = sum(map(os.path.getsize, chain(*names))) if known else 0
@@ -113,7 +113,7 @@ def title(corpus: CorpusConfig) -> str:
     """Return a short name for the log and the model card."""
     if isinstance(corpus, MadeCorpus):
         return corpus.title
-    if local := _local_files(corpus):
+    if local := local_files(corpus):
         return " + ".join(Path(name).name for name in local)
     if corpus.opus is not None:
         return f"OPUS {corpus.opus} {corpus.version or 'latest'}"
@@ -154,7 +154,7 @@ def _text_identity(corpus: CorpusConfig, source: str, target: str) -> dict[str, 
         return hub.dataset_identity(corpus, title(corpus))
     if corpus.opus is not None:
         return {"kind": "zip", "sha256": [opus_file(corpus, source, target)[1]["sha256"]]}
-    files: Iterable[str | Path] = _local_files(corpus)
+    files: Iterable[str | Path] = local_files(corpus)
     if corpus.testset is not None:
         files = testsets.testset_files(corpus.testset, source, target)
     if corpus.mtdata is not None:
@@ -178,7 +178,8 @@ def _kind(corpus: CorpusConfig) -> str:
     return next(kind for kind in CORPUS_KINDS if getattr(corpus, kind) is not None)
 
 
-def _local_files(corpus: CorpusConfig) -> tuple[str, ...]:
+def local_files(corpus: CorpusConfig) -> tuple[str, ...]:
+    """Return the files of the text that the configuration names; none for data that is found by its name."""
     return KINDS[_kind(corpus)].local_files(corpus)
 
 
@@ -186,20 +187,20 @@ def _local_files(corpus: CorpusConfig) -> tuple[str, ...]:
 
 
 def _read_files(corpus: CorpusConfig, _source: str, _target: str, drop: bool) -> Iterator[Texts]:
-    left, right = _local_files(corpus)
+    left, right = local_files(corpus)
     return aligned_files(Path(left), Path(right), drop)
 
 
 def _read_tsv(corpus: CorpusConfig, source: str, target: str, drop: bool) -> Iterator[Texts]:
-    return read_tsv(Path(_local_files(corpus)[0]), corpus.columns, source, target, drop)
+    return read_tsv(Path(local_files(corpus)[0]), corpus.columns, source, target, drop)
 
 
 def _read_zip(corpus: CorpusConfig, source: str, target: str, drop: bool) -> Iterator[Texts]:
-    return read_zip(Path(_local_files(corpus)[0]), source, target, drop)
+    return read_zip(Path(local_files(corpus)[0]), source, target, drop)
 
 
 def _read_tmx(corpus: CorpusConfig, source: str, target: str, _drop: bool) -> Iterator[Texts]:
-    return read_tmx(Path(_local_files(corpus)[0]), source, target, corpus.tmx_tags == "keep")
+    return read_tmx(Path(local_files(corpus)[0]), source, target, corpus.tmx_tags == "keep")
 
 
 def _read_testset(corpus: CorpusConfig, source: str, target: str, drop: bool) -> Iterator[Pair | None]:
@@ -220,7 +221,7 @@ def _read_tables(corpus: CorpusConfig, source: str, target: str, drop: bool) -> 
     check_files(corpus)
     read = read_parquet if corpus.parquet is not None else read_json
     empty = True
-    for name in _local_files(corpus):
+    for name in local_files(corpus):
         for texts in read(Path(name), source, target, drop):
             empty = False
             yield texts

@@ -9,6 +9,7 @@ from pathlib import Path
 from transformer.data.lines import read_lines
 from transformer.data.placeholders import FOUND, TERM_MARKS
 from transformer.data.sentences import has_rare_blanks, joins_without_blank
+from transformer.data.tags import TAG
 from transformer.data.text import clean
 from transformer.errors import DataError
 
@@ -17,7 +18,6 @@ MOST = 100_000
 WORD = re.compile(r"\w+")
 LONGEST = 200
 """Characters of a side of a term."""
-LANGUAGE_TAG = re.compile(r">>[^<>\s]+<<")
 
 
 def read_glossary(path: Path) -> list[tuple[str, str]]:
@@ -55,7 +55,7 @@ class Glossary:
         `choose` takes the translations of a term and returns the one to write, by default the first, or None.
         """
         parts, begin, place = list[str](), 0, 0
-        kept = [found.span() for pattern in (FOUND, LANGUAGE_TAG) for found in pattern.finditer(source)]
+        kept = [found.span() for pattern in (FOUND, TAG) for found in pattern.finditer(source)]
         inside = {place for start, end in kept for place in range(start + 1, end)}
         whole = dict(kept)
         while place < len(source):

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import io
 import itertools
+import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -20,6 +21,7 @@ BLOCK = 16
 """Lines that are decoded at once, which is faster than one by one."""
 MARK = b"\xef\xbb\xbf"
 """The byte-order mark of UTF-8."""
+log = logging.getLogger(__name__)
 
 
 def raw_lines(stream: IO[bytes], name: str) -> Iterator[bytes]:
@@ -172,3 +174,9 @@ def open_bytes(path: Path, any_encoding: bool = False) -> io.BufferedReader:
     except DataError:
         plain.close()
         raise
+
+
+@functools.cache
+def warn_once(sentence: str) -> None:
+    """Log a warning about a text, once in a process: a text is read several times."""
+    log.warning("%s", sentence)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from transformer import atomic, languages
-from transformer.data.aligned import aligned_files
+from transformer.data.line_pairs import aligned_files
 from transformer.data.tables import first_line
 from transformer.data_config import CorpusConfig
 from transformer.errors import DataError

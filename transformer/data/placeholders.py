@@ -70,7 +70,7 @@ def hide(text: str, count: int, marks: bool = False) -> Hidden:
     def reserved(found: re.Match[str]) -> str:
         each = found[0]
         if (marks and each in TERM_MARKS) or (each not in numbers and len(numbers) == count):
-            return each
+            return each.replace("<", "< ") if RESERVED.fullmatch(each) else each  # it would stand for another one
         return name(numbers.setdefault(each, len(numbers)))
 
     return Hidden(FOUND.sub(reserved, text), tuple(numbers))

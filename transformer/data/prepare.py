@@ -197,6 +197,8 @@ def prepare_pairs(cfg: Config, tokenizer: Tokenizer, held_out: Iterable[Pair], c
         "dropped with": held_out_digest if data.overlap == "drop" else None,
         **_text_identity(data),
     }
+    if any(each.alignments for each in data.train) and not cfg.train.guided_alignment:
+        log.info("alignments are not read, as train.guided_alignment is 0")
     if cfg.train.guided_alignment:
         settings["alignments"] = [each.alignments and sha256(expanded(each.alignments)) for each in data.train]
     named = [

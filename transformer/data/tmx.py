@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import html.entities
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from xml.parsers import expat
 
 from transformer import languages
 from transformer.data.formats import DAMAGE, unreadable
-from transformer.data.lines import open_bytes
+from transformer.data.lines import open_bytes, warn_once
 from transformer.errors import DataError
 
 CHUNK = 1 << 16
@@ -24,7 +23,6 @@ MOST_VARIANTS, DEEPEST = 1000, 100
 """Languages of a unit, and elements in one another, above which a file is refused."""
 LONGEST_CODE = 100
 """Characters of a language code that are kept."""
-log = logging.getLogger(__name__)
 
 
 class _Units:
@@ -161,9 +159,4 @@ def read_tmx(path: Path, source: str, target: str, keep_tags: bool) -> Iterator[
         found = ", ".join(list(units.seen)[:20]) or "none"
         raise DataError(f"{path} has no unit with both {source} and {target}; its languages are {found}")
     if units.lacking:
-        _note_once(f"{path}: {units.lacking:,} of {units.units:,} units lack {source} or {target} and are left out")
-
-
-@functools.cache
-def _note_once(sentence: str) -> None:
-    log.warning("%s", sentence)
+        warn_once(f"{path}: {units.lacking:,} of {units.units:,} units lack {source} or {target} and are left out")

@@ -106,7 +106,7 @@ class Tokenizer:
         clean = list(map(self.rules[0].learned, sources)), list(map(self.rules[1].learned, targets))
         if not self.placeholders or len(clean[0]) != len(clean[1]):
             return clean
-        return with_placeholders(self, *clean)
+        return hide_placeholders(self, *clean)
 
     def encode_pairs(self, sources: Sequence[str], targets: Sequence[str]) -> tuple[Flat, Flat]:
         """Return the ids of both sides. The fastest way to encode many texts."""
@@ -167,7 +167,7 @@ class Tokenizer:
             atomic.write_bytes(folder / name, model)
 
 
-def with_placeholders(tok: Tokenizer, sources: Sequence[str], targets: Sequence[str]) -> tuple[list[str], list[str]]:
+def hide_placeholders(tok: Tokenizer, sources: Sequence[str], targets: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return pairs with reserved pieces for the placeholders of both sides. A tag before a source is none."""
     pairs = []
     for source, target in zip(sources, targets, strict=True):

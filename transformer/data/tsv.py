@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from transformer.data.lines import read_lines, undecodable
+from transformer.data.lines import read_lines, undecodable, warn_once
 from transformer.errors import DataError
 
 SPREADSHEET = re.compile(r'"(?:[^"]|"")*"')
 """A field with quotes in it, as spreadsheets write it."""
 MORE = "; if others hold the text, name two with data.*.columns"
-log = logging.getLogger(__name__)
 
 
 def read_tsv(
@@ -47,7 +44,7 @@ def read_tsv(
                 )
             cells = [cells[places[0]], cells[places[1]]]
         if '"' in line and '""' in line and any(SPREADSHEET.fullmatch(cell) for cell in cells):
-            _warn_once(f"{path} has fields in quotes, as spreadsheets write them; the quotes are read as text")
+            warn_once(f"{path} has fields in quotes, as spreadsheets write them; the quotes are read as text")
         yield cells[0], cells[1]
 
 
@@ -87,9 +84,4 @@ def _check_header(path: Path, columns: list[str], source: str, target: str) -> N
     if names == [target, source]:
         raise DataError(f"{path}: by its first line it has {target} before {source}; swap its columns")
     if names in ([source, target], ["source", "target"], ["src", "tgt"], ["src", "trg"]):
-        _warn_once(f"{path}: its first line names the columns, and is read as a pair; remove it")
-
-
-@functools.cache
-def _warn_once(sentence: str) -> None:
-    log.warning("%s", sentence)
+        warn_once(f"{path}: its first line names the columns, and is read as a pair; remove it")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from transformer.data.tags import split_tag
-from transformer.decoding.alignment import Aligner, Link
+from transformer.decoding.alignment import Aligner, Attended, Link
 from transformer.decoding.markup import Marked, put_back, take_out
 from transformer.decoding.parts import Translation
 from transformer.decoding.translator import Translator
@@ -17,7 +17,7 @@ class Carrier:
     """Takes the tags out of lines as they are read, and puts them into the translations, in the same order."""
 
     def __init__(self, translator: Translator, guided: bool, tags: bool) -> None:
-        """`guided`: the model was trained with `train.guided_alignment`. `tags`: carry tags, not only align."""
+        """`guided`: the model was trained with `train.guided_alignment`. Without `tags` lines stay as they are."""
         self.translator, self.tags = translator, tags
         self.aligner = Aligner(translator.decoder, guided)
         self._lines: deque[tuple[str, Marked]] = deque()  # and the tag of a language before each
@@ -30,13 +30,16 @@ class Carrier:
             self._lines.append((before, marked))
             yield before + marked.text
 
-    def carry(self, found: Sequence[Translation]) -> tuple[list[Translation], list[list[Link]]]:
-        """Return the translations of the next line with its tags, and their links to its words."""
+    def carry(self, found: Sequence[Translation], links: bool) -> tuple[list[Translation], list[list[Link]]]:
+        """Return the translations of the next line with its tags, and with `links` how their words are aligned."""
         before, marked = self._lines.popleft()
-        (parts,) = self.translator.parts.cut([before + marked.text])
-        links = self.aligner.align([parts] * len(found), found)
-        if not self.tags:
-            return list(found), links
-        align = self.aligner.align_tokens
-        texts = [put_back(marked, each.text, align(marked.text, parts, each)) for each in found]
-        return [replace(each, text=text) for each, text in zip(found, texts, strict=True)], links
+        attended: list[list[Attended]] = [[] for _ in found]
+        if links or marked.elements or marked.marks:
+            (parts,) = self.translator.parts.cut([before + marked.text])
+            attended = self.aligner.attend([parts] * len(found), found)
+        carried = list(found)
+        if self.tags:
+            for i, (one, each) in enumerate(zip(found, attended, strict=True)):
+                aligned = self.aligner.tokens(marked.text, each, one.text)
+                carried[i] = replace(one, text=put_back(marked, one.text, aligned))
+        return carried, [self.aligner.links(each) for each in attended] if links else []

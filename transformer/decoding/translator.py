@@ -13,7 +13,7 @@ import torch
 from transformer.config import DecodeConfig, ModelConfig
 from transformer.data.lengths import Lengths
 from transformer.data.text import visible
-from transformer.data.tokenizer import Tokenizer, with_placeholders
+from transformer.data.tokenizer import Tokenizer, hide_placeholders
 from transformer.decoding import search
 from transformer.decoding.backend import Backend, TorchBackend
 from transformer.decoding.batches import Piece, take_window
@@ -196,7 +196,7 @@ class Translator:
         `translate` gives the same score for the same ids if it decodes in float32.
         """
         if self.tokenizer.placeholders:
-            sources, targets = with_placeholders(self.tokenizer, sources, targets)
+            sources, targets = hide_placeholders(self.tokenizer, sources, targets)
         ids = self.tokenizer.encode_source(sources), self.tokenizer.encode_target(targets)
         limit, warnings = max(self.max_length, MOST_SCORED), self.warnings()
         for number, (source, *row) in enumerate(zip(sources, *ids, strict=True), 1):

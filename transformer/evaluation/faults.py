@@ -29,7 +29,7 @@ SPELLED = 100
 CLOCK = re.compile(r"\d[:.h]\d\d\b|\b[ap]\.?m\b|\bUhr\b|[時时点點시]")
 """What shows that small numbers are times of day, which languages count differently: 2 p.m. is 14 Uhr."""
 LEFT = re.compile(r"@@|▁|⁇|<unk>|</?s>|<pad>|<0x[0-9A-Fa-f]{2}>|\ufffd|&(?:amp|lt|gt|quot|apos|nbsp|#\d{1,6});")
-LINK = re.compile(r"(?:https?://|www\.)[^\s<>\"“”«»()]+|[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+LINK = re.compile(r"(?:https?://|www\.)[^\s<>\"“”«»()]+|(?<![\w.+-])[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+")
 PLACEHOLDER = re.compile(
     r"\{\{?[\w.: ]{0,40}\}?\}|\$\{\w{1,40}\}|%\(\w{1,40}\)[sdif]|%(?:\d\$)?[sdif]\b|%\d\b|</?[a-zA-Z][^<>]{0,80}>"
 )

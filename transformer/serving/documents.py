@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from enum import Enum
 from html.parser import HTMLParser
 
+from transformer.decoding.markup import VOID
+
 UNTRANSLATED = frozenset({"address", "applet", "audio", "canvas", "code", "embed", "script", "style", "time", "video"})
 """HTML elements whose text is kept. They are those of LibreTranslate."""
 LINES = frozenset({"pre", "textarea"})
 """HTML elements in which line ends count."""
-VOID = frozenset("area base br col embed hr img input link meta param source track wbr".split())  # noqa: SIM905
-"""HTML elements without an end tag."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from transformer.data import corpus
 from transformer.data.lines import read_lines, sha256, undecodable
 from transformer.data_config import BackTranslateConfig, CorpusConfig, DataConfig, DistillConfig, Synthetic
-from transformer.paths import expanded, matching
+from transformer.paths import expanded
 from transformer.runs.run import split_checkpoint
 
 VERBS = {"back_translate": "back-translated", "distill": "distilled", "forward": "translated"}
@@ -58,9 +58,7 @@ class Recipe:
     @property
     def files(self) -> tuple[str, ...]:
         """The files of the text; of a distilled corpus both sides."""
-        if isinstance(self.settings, DistillConfig):
-            return tuple(str(expanded(name)) for name in self.settings.files)
-        return matching(self.settings.text)
+        return corpus.local_files(self.corpus)
 
     @property
     def text_names(self) -> str:
