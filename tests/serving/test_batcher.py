@@ -72,9 +72,7 @@ def test_clients_share_batches_and_take_turns(model: Model, batcher: Batcher) ->
 
 def test_the_parts_of_a_long_item_take_turns_with_the_items_of_others(model: Model, batcher: Batcher) -> None:
     """Each number is cut into ones. A long one holds up nobody, and gets its own parts back, in their order."""
-    sums = model.task._replace(
-        name="sum", cut=lambda items: [list(range(item)) for item in items], join=lambda parts, found: (parts, found)
-    )
+    sums = model.task._replace(name="sum", cut=lambda item: list(range(item)), join=lambda parts, found: (parts, found))
     hold(model, batcher)
     long = batcher.submit(sums, [6, 0, 2], "a")
     short, empty = batcher.submit(sums, [1], "b"), batcher.submit(sums, [0], "c")
@@ -87,21 +85,21 @@ def test_the_parts_of_a_long_item_take_turns_with_the_items_of_others(model: Mod
 
 
 def test_an_item_is_cut_when_its_turn_comes(model: Model, batcher: Batcher) -> None:
-    cuts: list[tuple[list[int], int]] = []
+    cuts: list[tuple[int, int]] = []
 
-    def cut(items: list[int]) -> list[list[int]]:
-        cuts.append((items, len(model.batches)))
-        return [[item] for item in items]
+    def cut(item: int) -> list[int]:
+        cuts.append((item, len(model.batches)))
+        return [item]
 
     hold(model, batcher)
     long = batcher.submit(model.task._replace(cut=cut), list(range(1, 9)), "a")
     model.free.set()
     assert long.result(5) == list(range(2, 18, 2))
-    assert cuts == [([item], 1 if item <= 5 else 2) for item in range(1, 9)]  # the fifth did not fit
+    assert cuts == [(item, 1 if item <= 5 else 2) for item in range(1, 9)]  # the fifth did not fit
 
 
 def test_a_fault_in_cutting_fails_its_request_only(model: Model, batcher: Batcher, said: list[str]) -> None:
-    broken = model.task._replace(cut=lambda items: [[6 // (3 - item)] for item in items])
+    broken = model.task._replace(cut=lambda item: [6 // (3 - item)])
     hold(model, batcher)
     bad, good = batcher.submit(broken, [1, 2, 3, 4], "a"), batcher.submit(broken, [1], "b")
     model.free.set()

@@ -24,8 +24,8 @@ from transformer.serving.limits import Limits, RefusalError
 log = logging.getLogger(__name__)
 
 
-def _whole(items: list[Any]) -> list[list[Any]]:
-    return [[item] for item in items]
+def _whole(item: Any) -> list[Any]:
+    return [item]
 
 
 def _only(_parts: list[Any], results: list[Any]) -> Any:
@@ -40,8 +40,8 @@ class Task(NamedTuple):
     """Returns the result of each part."""
     sizes: Callable[[list[Any]], Sequence[int]]
     """Returns the tokens of each part."""
-    cut: Callable[[list[Any]], list[list[Any]]] = _whole
-    """Returns the parts of each item. They need not be in the same batch. An item may have none."""
+    cut: Callable[[Any], list[Any]] = _whole
+    """Returns the parts of an item. They need not be in the same batch. An item may have none."""
     join: Callable[[list[Any], list[Any]], Any] = _only
     """Returns the result of an item from its parts and their results."""
 
@@ -86,7 +86,7 @@ class _Job:
     def measure(self) -> bool:
         """Cut the next item and count its tokens if no part is left. Return whether there is a part to take."""
         while self.taken == len(self.sizes) and len(self.cut) < len(self.items):
-            (parts,) = self.task.cut([self.items[len(self.cut)]])
+            parts = self.task.cut(self.items[len(self.cut)])
             self.sizes, self.taken = self.task.sizes(parts), 0
             self.cut.append(parts)
             self.parts += len(parts)

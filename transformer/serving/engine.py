@@ -49,13 +49,16 @@ class TranslatorEngine:
     def _translating(self, name: str, nbest: int) -> Task:
         """Return the task that translates lines, long ones sentence by sentence."""
 
+        def cut(line: str) -> list[Part]:
+            return self.translator.parts.cut([line])[0]
+
         def run(parts: list[Part]) -> list[Ways]:
             return self.translator.parts.decode([Piece(part.ids) for part in parts], nbest)
 
         def join(parts: list[Part], ways: list[Ways]) -> list[Translation]:
             return self.translator.parts.join(parts, ways, nbest)
 
-        return Task(name, run, lambda parts: [len(part.ids) + 1 for part in parts], self.translator.parts.cut, join)
+        return Task(name, run, lambda parts: [len(part.ids) + 1 for part in parts], cut, join)
 
     def _align(self, pairs: list[tuple[str, str]]) -> list[Alignment]:
         """Return the alignment of each line with its translation."""
