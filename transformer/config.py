@@ -167,6 +167,10 @@ class TrainConfig:
     """Whether to also write the metrics for TensorBoard, into `tensorboard` in the run directory."""
 
 
+EIGHT_BITS = ("auto", "int8")
+"""Precisions in which decoding may use 8 bits."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DecodeConfig:
     """Beam search, sampling, minimum-Bayes-risk decoding and ensembles."""
@@ -201,9 +205,12 @@ class DecodeConfig:
     """`auto`: on CUDA, decode in buffers of constant shape, with steps that are captured once. The first steps are
     compared with the plain way; if they differ by more than rounding or fail, decoding goes on the plain way."""
     precision: Literal["auto", "float32", "bfloat16", "float16", "int8"] = "auto"
-    """Precision of the network's arithmetic. `auto` is int8 if possible (beam search on a CPU with AVX-512 VNNI, on
-    Linux, with a C compiler), else bfloat16 if the hardware multiplies matrices in it, else float32. For sampling it is
-    float32, so that samples do not depend on the batch. Ensembles cannot use int8."""
+    """Precision of the network's arithmetic. `auto` is int8 if possible (beam search on a CPU with AVX2 or NEON, on
+    Linux or macOS, with a C compiler), else bfloat16 if the hardware multiplies matrices in it, else float32. For
+    sampling it is float32, so that samples do not depend on the batch. Ensembles cannot use int8."""
+    instruction_set: Literal["auto", "avx512", "avxvnni", "avx2", "dotprod", "neon", "portable"] = "auto"
+    """Instructions that int8 uses. Changes speed only. `auto` is the fastest that the processor has: on x86-64 avx512
+    (AVX-512 VNNI), avxvnni (AVX-VNNI) or avx2; on 64-bit Arm dotprod or neon. `portable` is plain C, which is slow."""
 
     @property
     def draws(self) -> bool:
@@ -233,6 +240,8 @@ def contradiction(built: Any, dotted: str) -> str | None:
             return "tokenizer.user_symbols must be texts without blanks"
         case DecodeConfig(sampling=True, mbr_samples=samples) if samples:
             return "decode.sampling and decode.mbr_samples exclude each other; set one"
+        case DecodeConfig(precision=precision, instruction_set=name) if name != "auto" and precision not in EIGHT_BITS:
+            return f"decode.instruction_set is of int8, and decode.precision is {precision}"
         case Config():
             return _between_sections(built)
     return None

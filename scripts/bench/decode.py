@@ -14,6 +14,7 @@ Other packages get pieces or ids, need not make text, and use the fastest of sev
 text, and batches as the configuration of the run says. `--random-base` is the paper's base model with random weights
 and translations of one forced length: it measures speed only. Other packages are installed by pip in environments in
 the cache folder. A package that cannot be installed or fails is skipped; the table says why. Linux only.
+`--isa avx2` forces AVX2 on all packages and the libraries that they multiply with.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import plots
-from common import CACHE, say
+from common import CACHE, ISAS, say
 from decode_models import random_base, read_text, trained
 from decode_rounds import Bench
 from decode_runners import QUICK, RUNNERS
@@ -60,6 +61,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--runners", help=f"comma-separated, of {','.join(RUNNERS)}")
     parser.add_argument("--rounds", type=int, help="default: 5")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="default: %(default)s")
+    parser.add_argument("--isa", choices=ISAS, default="best", help="instruction set of all rows; default: %(default)s")
+    parser.add_argument(
+        "--other-isa", choices=ISAS, help="instruction set of the other packages; default: that of --isa"
+    )
     parser.add_argument("--minute", action="store_true", help="100 sentences, one round; installs nothing")
     parser.add_argument("--write", type=Path, help="Markdown file to write tables and plot to")
     parser.add_argument("--results", type=Path, help="measure nothing; make the tables from the rounds in this file")
@@ -68,6 +73,7 @@ def parse() -> argparse.Namespace:
         parser.error("--source and --reference are needed")
     if args.results is None and args.run is None and not args.random_base:
         parser.error("name a run directory, or --random-base")
+    args.other_isa = args.other_isa or args.isa
     args.rounds = args.rounds or (1 if args.minute else 5)
     args.sentences = args.sentences or (100 if args.minute else None)
     args.runners = args.runners.split(",") if args.runners else QUICK if args.minute else list(RUNNERS)

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from common import FOLDER, UnavailableError, environment, machine, run, say, version
+from common import FOLDER, ISAS, UnavailableError, environment, machine, run, say, version
 from decode_models import Subject, Text, export_all, write_sentences
 from decode_runners import BATCH_BEAMS, CT2, HF, LATENCIES, LATENCY_BEAMS, RUNNERS
 
@@ -43,6 +43,7 @@ class Bench:
     def job(self, shared: dict[str, Any], subject: Subject, name: str, **more: Any) -> dict[str, Any]:
         """Return the job of a runner."""
         known = {"threads": self.args.threads, "parallel": RUNNERS[name].parallel, "precision": RUNNERS[name].precision}
+        known["isa"] = self.args.other_isa if RUNNERS[name].environment else self.args.isa
         return {**shared, **known, "model": str(subject.model_of(name)), "batch": 0, **more}
 
     def subject(self, subject: Subject, texts: list[Text]) -> None:
@@ -139,7 +140,9 @@ def first_translation(name: str, python: Path, job: dict[str, Any], line: str) -
     if not runner.environment:
         command = [str(python), "-m", "transformer", "translate", job["model"], "--beam", str(job["beam"])]
         command += ["decode.length_penalty=0", f"decode.precision={runner.precision}"]
-    variables = {**os.environ, "OMP_NUM_THREADS": str(job["threads"])}
+        if runner.precision == "int8" and job["isa"] != "best":
+            command.append(f"decode.instruction_set={job['isa']}")
+    variables = {**os.environ, "OMP_NUM_THREADS": str(job["threads"]), **ISAS[job["isa"]]}
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     started = time.perf_counter()
     with subprocess.Popen(command, env=variables, text=True, **pipes) as process:
@@ -180,7 +183,7 @@ def one_line(found: dict[str, float]) -> str:
 
 def facts(args: argparse.Namespace, pythons: dict[str, Path]) -> dict[str, Any]:
     """Return machine and versions."""
-    known = machine(args.threads)
+    known = machine(args.threads) | {"isa": args.isa, "other_isa": args.other_isa}
     for package, kind in (("ctranslate2", CT2), ("transformers", HF)):
         python = next((pythons[name] for name in pythons if RUNNERS[name].environment == kind), None)
         if python is not None:

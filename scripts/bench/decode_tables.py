@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
+from common import ISAS
 from decode_runners import HF, OURS, RUNNERS
 from tables import describe, ratio, spread
 
@@ -13,7 +14,7 @@ MODELS = {"run": "Trained model", "base": "Untrained base model"}
 
 def page(results: dict[str, Any]) -> list[str]:
     """Return all lines."""
-    lines = [*describe(results), *CONDITIONS, ""]
+    lines = [*describe(results), *forced(results["facts"]), *CONDITIONS, ""]
     for subject, found in results["subjects"].items():
         lines += [f"{found['title']}.", ""]
         for part in found["batch"]:
@@ -33,6 +34,15 @@ CONDITIONS = [
     "- intra_threads: all threads share a batch. inter_threads: each has its own batch, so one sentence has one.",
     "- Ratios: median of the rounds (minimum–maximum). Above 1, ours is faster.",
 ]
+
+
+def forced(facts: dict[str, Any]) -> list[str]:
+    """Return which instruction sets were forced."""
+    ours, other = facts.get("isa", "best"), facts.get("other_isa", "best")
+    names = {"best": "the best of the processor", **{name: f"{name} forced" for name in ISAS if name != "best"}}
+    if ours == other == "best":
+        return []
+    return [f"- Instruction set: this repository {names[ours]}, the other packages {names[other]}."]
 
 
 def values(rounds: list[Any], name: str, of: str, per: str = "") -> list[float]:

@@ -60,7 +60,7 @@ def make_translator(
     check_precision(model.cfg, cfg, device)
     precision = planned_precision(model.cfg, cfg, device)
     if precision == "int8":
-        backend: Backend = make_engine(model)
+        backend: Backend = make_engine(model, cfg.instruction_set)
     else:
         fast = cfg.fast == "auto" and not others
         each = [TorchBackend(one, DTYPES[precision], device, fast) for one in models]
@@ -82,15 +82,17 @@ def planned_precision(model: ModelConfig, cfg: DecodeConfig, device: torch.devic
 def check_precision(model: ModelConfig, cfg: DecodeConfig, device: torch.device) -> None:
     """Raise ConfigError or DeviceError if the device or machine cannot decode in the requested precision."""
     resolve_dtype(cfg.precision, device)
-    if cfg.precision == "int8" and (reason := _no_int8(model, cfg, device)):
-        raise ConfigError(f"decode.precision=int8 is not possible here: {reason}")
+    named = f"instruction_set={cfg.instruction_set}" if cfg.instruction_set != "auto" else "precision=int8"
+    needs_int8 = cfg.precision == "int8" or cfg.instruction_set != "auto"
+    if needs_int8 and (reason := _no_int8(model, cfg, device)):
+        raise ConfigError(f"decode.{named} is not possible here: {reason}")
 
 
 def _no_int8(model: ModelConfig, cfg: DecodeConfig, device: torch.device) -> str | None:
     """Return why a model of this shape cannot decode in 8 bits, or None if it can."""
     if cfg.draws or cfg.ensemble:
         return f"{'decode.ensemble' if cfg.ensemble else 'sampling'} needs the probabilities of all tokens"
-    return obstacle(model, cfg.beam, device)
+    return obstacle(model, cfg.beam, device, cfg.instruction_set)
 
 
 def with_settings(translator: Translator, cfg: DecodeConfig) -> Translator:

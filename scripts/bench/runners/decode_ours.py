@@ -67,6 +67,8 @@ def main() -> None:
     run = open_run(Path(job["model"]))
     model, _ = load_model(run)
     cfg = replace(run.config.decode, beam=job["beam"], precision=job["precision"], length_penalty=0.0, sampling=False)
+    if job["precision"] == "int8" and job["isa"] != "best":
+        cfg = replace(cfg, instruction_set=job["isa"])
     translator = make_translator(model, run.tokenizer, cfg, run.config.data.max_length, torch.device("cpu"))
     if job["fixed"]:
         force_length(job["fixed"])

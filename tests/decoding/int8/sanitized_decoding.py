@@ -1,6 +1,6 @@
 """Decode random models with random settings, with kernels compiled from the given source with sanitizers.
 
-python sanitized_decoding.py ENGINE_C ROUNDS. A fault in C ends the process.
+python sanitized_decoding.py ENGINE_C ROUNDS INSTRUCTION_SET. A fault in C ends the process.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def decode(rng: random.Random) -> str:
     """Decode a batch and return its description."""
     model = random_model(rng)
     cfg, sentences, beams = model.cfg, rng.choice([1, rng.randint(2, 8), rng.randint(60, 130)]), rng.randint(1, 7)
-    assert obstacle(cfg, beams, torch.device("cpu")) is None
+    assert obstacle(cfg, beams, torch.device("cpu"), sys.argv[3]) is None
     lengths = [rng.randint(0, rng.choice([3, 40])) for _ in range(sentences)]
     sources, targets = len(model.encoder_embedding.weight), len(model.output_weight)
     source = torch.full((sentences, max(lengths) + 1), PAD)
@@ -77,7 +77,7 @@ def decode(rng: random.Random) -> str:
         prefixes=rng.choice([None, prefixes]),
         nbest=rng.randint(1, beams),
     )
-    found = search.beam_search(make_engine(model).start(source, beams), beams, task)
+    found = search.beam_search(make_engine(model, sys.argv[3]).start(source, beams), beams, task)
     for hypotheses, limit in zip(found, limits, strict=True):
         assert all(len(each.ids) < limit and each.log_prob <= 1e-3 for each in hypotheses)
     return f"{cfg}, vocabulary {targets}, {sentences} sentences, {beams} beams"
@@ -85,8 +85,8 @@ def decode(rng: random.Random) -> str:
 
 def main() -> None:
     """Decode the given number of rounds."""
-    build.SOURCE, build.FLAGS = Path(sys.argv[1]), (*build.FLAGS, *SANITIZE)
-    assert build.library() is not None, "the kernels cannot be compiled with sanitizers"
+    build.SOURCE, build.EXTRA_FLAGS = Path(sys.argv[1]), SANITIZE
+    assert build.library(sys.argv[3]) is not None, "the kernels cannot be compiled with sanitizers"
     for seed in range(int(sys.argv[2])):
         torch.manual_seed(seed)
         with torch.inference_mode():

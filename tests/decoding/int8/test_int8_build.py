@@ -11,16 +11,19 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import get_args, get_type_hints
 
 import pytest
 
-from transformer.decoding.int8 import build
+from transformer.config import DecodeConfig
+from transformer.decoding.int8 import build, instruction_sets
 from transformer.decoding.int8.build import library
 from transformer.decoding.int8.structures import LAYOUT
 from transformer.decoding.translator import Translator, make_translator
 from transformer.system.caches import temporary_cache
 
-needs_kernels = pytest.mark.skipif(library() is None, reason="needs AVX-512 VNNI and a C compiler")
+needs_kernels = pytest.mark.skipif(library() is None, reason="needs a C compiler")
 
 
 @pytest.fixture
@@ -113,13 +116,14 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_name_of_the_library_depends_on_every_source(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = [build._fingerprint("cc"), build._fingerprint("gcc")]
-    for path in sorted(copied.glob("*.[ch]")):
+    avx2, neon = (each for each in instruction_sets.ALL if each.name in ("avx2", "neon"))
+    names = [each.file_name(build.SOURCE, compiler) for each in (avx2, neon) for compiler in ("", "cc", "gcc")]
+    for path in sorted(copied.rglob("*.[ch]")):
         path.write_text(path.read_text(encoding="utf-8") + "/**/", encoding="utf-8")
-        names.append(build._fingerprint("cc"))
-    monkeypatch.setattr(build, "FLAGS", (*build.FLAGS, "-g"))
-    names.append(build._fingerprint("cc"))
-    assert len(names) > 8
+        names.append(avx2.file_name(build.SOURCE))
+    monkeypatch.setattr(instruction_sets, "FLAGS", (*instruction_sets.FLAGS, "-g"))
+    names.append(avx2.file_name(build.SOURCE))
+    assert len(names) > 18
     assert len(set(names)) == len(names)
 
 
@@ -128,6 +132,70 @@ def test_python_and_c_agree_on_the_structures() -> None:
     kernels = library()
     assert kernels is not None
     assert build.layout(kernels) == LAYOUT
+
+
+CPUS = {
+    "a laptop": ("Linux", "x86_64", "fpu sse2 avx2 fma f16c", ["avx2"]),
+    "a new laptop": ("Linux", "x86_64", "avx2 fma f16c avx_vnni", ["avxvnni", "avx2"]),
+    "a server": (
+        "Linux",
+        "x86_64",
+        "avx2 fma f16c avx512f avx512bw avx512vl avx512_vnni",
+        ["avx512", "avx2"],
+    ),
+    "avx512 without vnni": ("Linux", "x86_64", "avx2 fma f16c avx512f avx512bw avx512vl", ["avx2"]),
+    "an old machine": ("Linux", "x86_64", "sse2 avx", []),
+    "a Raspberry Pi 4": ("Linux", "aarch64", "fp asimd crc32", ["neon"]),
+    "a Graviton": ("Linux", "aarch64", "fp asimd asimddp", ["dotprod", "neon"]),
+    "an Apple M1": ("Darwin", "arm64", "", ["dotprod", "neon"]),
+    "an Intel Mac": ("Darwin", "x86_64", "FMA F16C AVX1.0 AVX2 AVX512F", ["avx2"]),
+    "another processor": ("Linux", "riscv64", "rv64imafdc", []),
+}
+
+
+@pytest.mark.parametrize("machine", CPUS)
+def test_the_sets_of_a_processor_are_its_own_the_fastest_first(machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    system, kind, words, names = CPUS[machine]
+    monkeypatch.setattr("platform.system", lambda: system)
+    monkeypatch.setattr("platform.machine", lambda: kind)
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: words)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(stdout=words))
+    instruction_sets.processor_features.cache_clear()
+    try:
+        assert [each.name for each in instruction_sets.here()] == [*names, "portable"]
+    finally:
+        instruction_sets.processor_features.cache_clear()
+
+
+def test_there_are_no_kernels_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.system", lambda: "Windows")
+    assert list(instruction_sets.here()) == []
+
+
+def test_the_setting_names_each_set() -> None:
+    names = get_args(get_type_hints(DecodeConfig)["instruction_set"])
+    assert names == ("auto", *(each.name for each in instruction_sets.ALL))
+
+
+@needs_kernels
+def test_a_set_that_the_compiler_does_not_know_is_passed_over(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, *others = instruction_sets.here()
+    unknown = dataclasses.replace(first, name="unknown", flags=(*first.flags, "-munknown"))
+    monkeypatch.setattr(instruction_sets, "here", lambda: iter([unknown, first, *others]))
+    assert library() is not None
+    assert {path.name.split("-")[1] for path in (fresh / "transformer").glob("*.so")} == {first.name}
+
+
+@needs_kernels
+def test_a_wheel_needs_no_compiler(fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    best = next(instruction_sets.here())
+    (tmp_path / "prebuilt").mkdir()
+    monkeypatch.setattr(build, "PREBUILT", tmp_path / "prebuilt")
+    command = best.command("cc", build.SOURCE, tmp_path / "prebuilt" / best.file_name(build.SOURCE))
+    subprocess.run(command, check=True)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    assert library() is not None
+    assert not (fresh / "transformer").exists()
 
 
 CHANGES = {
@@ -195,7 +263,7 @@ def test_a_cache_folder_without_the_permission_to_run_programs_is_passed_over(
             raise OSError(f"{path}: failed to map segment from shared object")
         return load(path)
 
-    monkeypatch.setattr(build, "_compiled", lambda _, folder: shutil.copy(kept, folder / "copy.so"))
+    monkeypatch.setattr(build, "_compiled", lambda _, __, folder: shutil.copy(kept, folder / "copy.so"))
     monkeypatch.setattr(ctypes, "CDLL", refuse)
     monkeypatch.setattr("tempfile.tempdir", str(kept.parent.parent / "tmp"))
     (kept.parent.parent / "tmp").mkdir()

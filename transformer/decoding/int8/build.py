@@ -1,17 +1,15 @@
-"""Compiles and loads the 8-bit kernels, if the machine can run them.
+"""Compiles and loads the 8-bit kernels, for the best instruction set of the processor or a named one.
 
-They need Linux, an x86-64 processor with AVX-512 VNNI, and a C compiler. Compiling takes a second or two. The library
-is cached for the user under a name that depends on the sources, the flags and the compiler.
+A wheel for a platform has compiled kernels. Otherwise they need a C compiler and a second or two, once: the library is
+cached for the user under a name that depends on the sources, the flags and the compiler.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import hashlib
 import logging
 import os
-import platform
 import shutil
 import subprocess
 import tempfile
@@ -19,46 +17,43 @@ from functools import cache
 from pathlib import Path
 
 from transformer import atomic
+from transformer.decoding.int8 import instruction_sets
+from transformer.decoding.int8.instruction_sets import InstructionSet
 from transformer.decoding.int8.structures import LAYOUT
 from transformer.system.caches import user_cache
 
-FLAGS: tuple[str, ...] = (
-    "-O3",
-    "-shared",
-    "-fPIC",
-    "-mavx512f",
-    "-mavx512bw",
-    "-mavx512vl",
-    "-mavx512vnni",
-    "-mfma",
-    "-mf16c",
-)
-CPU_FEATURES = {"avx512f", "avx512bw", "avx512vl", "avx512_vnni", "fma", "f16c"}
-"""Names in /proc/cpuinfo of the processor features that FLAGS enable."""
-SOURCE = Path(__file__).with_name("engine.c")
-"""The C file that includes all others in this folder."""
+SOURCE = instruction_sets.SOURCE
+PREBUILT = SOURCE.with_name("prebuilt")
+"""Folder of the libraries that a wheel brings."""
+EXTRA_FLAGS: tuple[str, ...] = ()
+"""More flags for the compiler, such as those of sanitizers."""
 COMPILE_SECONDS = 120
 """Timeout of the compiler. One or two seconds are usual."""
 log = logging.getLogger(__name__)
 
 
 @cache
-def library() -> ctypes.CDLL | None:
-    """Return the compiled kernels, or None if this machine cannot run or compile them."""
-    compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
-    if platform.system() != "Linux" or platform.machine() != "x86_64" or compiler is None:
-        return None
-    try:
-        if not set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split()) >= CPU_FEATURES:
+def library(name: str = "auto") -> ctypes.CDLL | None:
+    """Return the kernels for an instruction set, or None if this machine cannot run or compile them.
+
+    `auto` is the best set that works here. `portable` has to be named: torch is faster.
+    """
+    wanted = [each for each in instruction_sets.here() if each.name == name or (name == "auto" and each.features)]
+    failed: Exception | None = None
+    for each in wanted:
+        try:
+            kernels = _load(each)
+        except (OSError, subprocess.SubprocessError) as error:
+            failed = failed or error
+            continue
+        if kernels is not None and layout(kernels) != LAYOUT:
+            log.warning("decoding without 8-bit kernels, as their C structures differ from those in Python")
             return None
-        kernels = _compile_and_load(compiler)
-    except (OSError, subprocess.SubprocessError) as error:
-        log.warning("decoding without 8-bit kernels, as compiling or loading them failed: %s", _reason(error))
-        return None
-    if layout(kernels) != LAYOUT:
-        log.warning("decoding without 8-bit kernels, as their C structures differ from those in Python")
-        return None
-    return kernels
+        if kernels is not None:
+            return kernels
+    if failed is not None:
+        log.warning("decoding without 8-bit kernels, as compiling or loading them failed: %s", _reason(failed))
+    return None
 
 
 def layout(kernels: ctypes.CDLL) -> tuple[int, ...]:
@@ -70,16 +65,26 @@ def layout(kernels: ctypes.CDLL) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def _compile_and_load(compiler: str) -> ctypes.CDLL:
+def _load(instructions: InstructionSet) -> ctypes.CDLL | None:
+    """Return the wheel's library or the compiled one, or None if there is neither this library nor a compiler."""
+    prebuilt = PREBUILT / instructions.file_name(SOURCE)
+    if prebuilt.is_file() and not EXTRA_FLAGS:
+        with contextlib.suppress(OSError):  # made for another system: compile
+            return ctypes.CDLL(str(prebuilt))
+    compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+    return None if compiler is None else _compile_and_load(instructions, compiler)
+
+
+def _compile_and_load(instructions: InstructionSet, compiler: str) -> ctypes.CDLL:
     """Return the library from the user's cache folder, or from a temporary folder if that one cannot be used.
 
     It may be full, or mounted without the permission to run programs. Raises the error of the last folder tried.
     """
     if (folder := _cache_folder()) is not None:
         with contextlib.suppress(OSError, subprocess.SubprocessError):
-            return ctypes.CDLL(str(_compiled(compiler, folder)))
+            return ctypes.CDLL(str(_compiled(instructions, compiler, folder)))
     with tempfile.TemporaryDirectory(prefix="transformer-") as temporary:
-        return ctypes.CDLL(str(_compiled(compiler, Path(temporary))))
+        return ctypes.CDLL(str(_compiled(instructions, compiler, Path(temporary))))
 
 
 def _cache_folder() -> Path | None:
@@ -103,26 +108,19 @@ def _reason(error: Exception) -> str:
     return said.splitlines()[-1] if said else str(error)
 
 
-def _compiled(compiler: str, folder: Path) -> Path:
+def _compiled(instructions: InstructionSet, compiler: str, folder: Path) -> Path:
     """Return the compiled library. Compile it if it is missing or does not match the digest stored next to it."""
-    file = folder / f"int8-{_fingerprint(compiler)}.so"
+    compiler_and_flags = " ".join((compiler, *EXTRA_FLAGS))
+    file = folder / instructions.file_name(SOURCE, compiler_and_flags)
     digest = file.with_suffix(".sha256")
     if file.exists() and digest.exists() and digest.read_text(encoding="utf-8") == atomic.sha256(file):
         return file
     log.info("compiling the 8-bit kernels, once")
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         new = Path(temporary) / file.name
-        command = [compiler, *FLAGS, "-o", str(new), str(SOURCE), "-lm"]
+        command = [*instructions.command(compiler, SOURCE, new), *EXTRA_FLAGS]
         subprocess.run(command, check=True, capture_output=True, timeout=COMPILE_SECONDS)
         (Path(temporary) / digest.name).write_text(atomic.sha256(new), encoding="utf-8")
         new.replace(file)
         (Path(temporary) / digest.name).replace(digest)
     return file
-
-
-def _fingerprint(compiler: str) -> str:
-    """Return a digest of everything that the compiled library depends on: sources, flags and compiler."""
-    digest = hashlib.sha256(repr((FLAGS, compiler)).encode())
-    for path in sorted(SOURCE.parent.glob("*.[ch]")):
-        digest.update(hashlib.sha256(path.name.encode()).digest() + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()[:16]

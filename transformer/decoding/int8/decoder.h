@@ -49,17 +49,16 @@ typedef struct {
 } LogSumExp;
 
 static void add_logits(LogSumExp *total, const float *logits, int count) {
-    __m512 largest = _mm512_set1_ps(-INFINITY), sum = _mm512_setzero_ps();
-    for (int i = 0; i < count; i += 16) largest = _mm512_max_ps(largest, _mm512_loadu_ps(logits + i));
-    float top = _mm512_reduce_max_ps(largest);
+    Vec largest = v_splat(-INFINITY), sum = v_splat(0);
+    for (int i = 0; i < count; i += 16) largest = v_max(largest, v_load(logits + i));
+    float top = v_reduce_max(largest);
     if (top > total->peak) {
         total->sum *= total->peak == -INFINITY ? 0.0f : expf(total->peak - top);
         total->peak = top;
     }
-    __m512 peak = _mm512_set1_ps(total->peak);
-    for (int i = 0; i < count; i += 16)
-        sum = _mm512_add_ps(sum, exp512(_mm512_sub_ps(_mm512_loadu_ps(logits + i), peak)));
-    total->sum += _mm512_reduce_add_ps(sum);
+    Vec peak = v_splat(total->peak);
+    for (int i = 0; i < count; i += 16) sum = v_add(sum, v_exp(v_sub(v_load(logits + i), peak)));
+    total->sum += v_reduce_sum(sum);
 }
 
 /* Insert an id into a row's candidates. */
@@ -73,8 +72,7 @@ static void add_candidate(const StepCall *c, float logit, int32_t candidate, flo
 /* Insert the ids from `begin` on into a row's candidates, except for banned ids. */
 static void add_candidates(const StepCall *c, const float *logits, int begin, int count, float *value, int32_t *id) {
     for (int i = 0; i < count; i += 16) {
-        __m512 worst = _mm512_set1_ps(value[c->candidates - 1]);
-        uint32_t better = _mm512_cmp_ps_mask(_mm512_loadu_ps(logits + i), worst, _CMP_GT_OQ);
+        uint32_t better = v_greater(v_load(logits + i), v_splat(value[c->candidates - 1]));
         for (; better; better &= better - 1) {
             int at = i + __builtin_ctz(better), possible = 1;
             for (int j = 0; j < c->banned_count; j++) possible &= c->banned[j] != begin + at;

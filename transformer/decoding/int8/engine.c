@@ -1,4 +1,4 @@
-/* The network with products of 8-bit integers, on x86-64 with AVX-512 VNNI: the functions that Python calls.
+/* The network with products of 8-bit integers: the functions that Python calls.
  *
  * build.py compiles this file with those that it includes, and engine.py calls it. transformer/model/network.py is the
  * same computation in torch.
@@ -6,6 +6,9 @@
 #include "decoder.h"
 #include "encoder.h"
 #include "layout.h"
+
+/* Inputs whose weights are adjacent. */
+int32_t group(void) { return GROUP; }
 
 /* Encode all sources. Returns 0, or 1 if there was no memory. */
 int32_t encode(const LayerStack *s, const EncodeCall *c) {

@@ -56,10 +56,10 @@ Encoding = Callable[[int, int], Tensor]
 """Maps the first position and the count to position encodings (count, D)."""
 
 
-def obstacle(cfg: ModelConfig, beams: int, device: torch.device) -> str | None:
+def obstacle(cfg: ModelConfig, beams: int, device: torch.device, instruction_set: str = "auto") -> str | None:
     """Return why a model cannot be decoded here with this many hypotheses per sentence, or None if it can.
 
-    Compiles the kernels if everything else is available.
+    Compiles the kernels for the instruction set if everything else is available.
     """
     if device.type != "cpu":
         return f"it decodes on a CPU, not on {device}"
@@ -67,16 +67,18 @@ def obstacle(cfg: ModelConfig, beams: int, device: torch.device) -> str | None:
         return f"decode.beam is {beams}, more than {MOST_BEAMS}"
     if setting := unsupported(cfg, ACCEPTED):
         return setting
-    if library() is None:
-        return "it needs Linux, a processor with AVX-512 VNNI and a C compiler"
+    if library(instruction_set) is None:
+        if instruction_set == "auto":
+            return "it needs Linux or macOS, a processor with AVX2 or NEON, and a C compiler"
+        return f"it needs Linux or macOS, a processor with {instruction_set}, and a C compiler"
     return None
 
 
-def make_engine(model: Transformer) -> Engine:
+def make_engine(model: Transformer, instruction_set: str = "auto") -> Engine:
     """Return an engine with an 8-bit copy of the model's weights. The model must have no `obstacle`."""
-    kernels = library()
+    kernels = library(instruction_set)
     assert kernels is not None
-    return Engine(kernels, quantize(model_weights(model), model.cfg), model.pad, model.encoding)
+    return Engine(kernels, quantize(model_weights(model), model.cfg, kernels.group()), model.pad, model.encoding)
 
 
 class Engine:

@@ -18,9 +18,9 @@ typedef struct {
     float *x;            /* (rows, D): the residual stream */
     float *attended;     /* (rows, D): what attention returns */
     float *wide;         /* (rows, widest): the outputs of products */
-    float *score;        /* (H, positions), or a row */
+    float *score;        /* (H, positions in whole vectors), or a row */
     float *unit;         /* (rows): the scale of `q` */
-    uint8_t *q;          /* (rows, widest): the inputs of products in 8 bits */
+    Input *q;            /* (rows, widest): the inputs of products in 8 bits */
     uint16_t *half;      /* (rows, 2, D): keys and values of the encoder */
     const uint16_t **at; /* (positions): addresses of the keys and values that a row attends to */
 } Workspace;
@@ -38,9 +38,9 @@ static int allocate(Workspace *w, const LayerStack *s, size_t rows, size_t posit
         .x = malloc(sizeof(float) * rows * width),
         .attended = malloc(sizeof(float) * rows * width),
         .wide = malloc(sizeof(float) * rows * widest),
-        .score = malloc(sizeof(float) * larger(positions * s->heads, width)),
+        .score = malloc(sizeof(float) * larger((positions + 15) / 16 * 16 * s->heads, width)),
         .unit = malloc(sizeof(float) * rows),
-        .q = malloc(rows * widest),
+        .q = malloc(sizeof(Input) * rows * widest),
         .half = malloc(sizeof(uint16_t) * rows * 2 * width),
         .at = malloc(sizeof(uint16_t *) * positions),
     };
@@ -71,37 +71,43 @@ static void add_residual(const LayerStack *s, const Workspace *w, const Quantize
 /* The norm before a sublayer: none where norms come after the sum. */
 static const LayerNorm *norm_before(const LayerStack *s, const LayerNorm *norm) { return s->post_norm ? NULL : norm; }
 
+/* `count` rounded up to whole vectors. */
+static int whole_vectors(int count) { return (count + 15) / 16 * 16; }
+
+/* Softmax of `count` numbers, in place. It writes whole vectors. */
+static void softmax(float *x, int count) {
+    float peak = x[0], total = 0;
+    for (int t = 1; t < count; t++) peak = x[t] > peak ? x[t] : peak;
+    for (int t = count; t < whole_vectors(count); t++) x[t] = -INFINITY;
+    for (int t = 0; t < count; t += 16) {
+        Vec v = v_exp(v_sub(v_load(x + t), v_splat(peak)));
+        total += v_reduce_sum(v); /* what fills the last vector adds 1e-37, which rounding drops */
+        v_store(x + t, v);
+    }
+    for (int t = 0; t < count; t++) x[t] /= total;
+}
+
 /* Attention of one row over `count` positions. w->at points to the keys of each, which its values follow. */
 static void attend(const LayerStack *s, const Workspace *w, const float *q, int count, float *y) {
-    int width = s->width, heads = s->heads, head_width = width / heads;
+    int width = s->width, heads = s->heads, head_width = width / heads, stride = whole_vectors(count);
     const uint16_t *const *at = w->at;
-    float *score = w->score;
-    __m512 rate = _mm512_set1_ps(1.0f / sqrtf((float)head_width));
+    float *score = w->score; /* (H, stride) */
+    Vec rate = v_splat(1.0f / sqrtf((float)head_width));
     for (int t = 0; t < count; t++) {
         for (int h = 0; h < heads; h++) {
-            __m512 sum = _mm512_setzero_ps();
+            Vec sum = v_splat(0);
             for (int e = h * head_width; e < (h + 1) * head_width; e += 16)
-                sum = _mm512_fmadd_ps(_mm512_loadu_ps(q + e), load_halves(at[t] + e), sum);
-            score[h * count + t] = _mm512_reduce_add_ps(_mm512_mul_ps(sum, rate));
+                sum = v_fma(v_load(q + e), v_load_halves(at[t] + e), sum);
+            score[h * stride + t] = v_reduce_sum(v_mul(sum, rate));
         }
     }
-    for (int h = 0; h < heads; h++) {
-        float *p = score + h * count, peak = p[0], total = 0;
-        for (int t = 1; t < count; t++) peak = p[t] > peak ? p[t] : peak;
-        for (int t = 0; t < count; t += 16) {
-            __mmask16 mask = count - t < 16 ? (1u << (count - t)) - 1 : 0xffff;
-            __m512 v = exp512(_mm512_sub_ps(_mm512_maskz_loadu_ps(mask, p + t), _mm512_set1_ps(peak)));
-            total += _mm512_mask_reduce_add_ps(mask, v);
-            _mm512_mask_storeu_ps(p + t, mask, v);
-        }
-        for (int t = 0; t < count; t++) p[t] /= total;
-    }
+    for (int h = 0; h < heads; h++) softmax(score + h * stride, count);
     memset(y, 0, sizeof(float) * width);
     for (int t = 0; t < count; t++) {
         for (int h = 0; h < heads; h++) {
-            __m512 p = _mm512_set1_ps(score[h * count + t]);
+            Vec p = v_splat(score[h * stride + t]);
             for (int e = h * head_width; e < (h + 1) * head_width; e += 16)
-                _mm512_storeu_ps(y + e, _mm512_fmadd_ps(p, load_halves(at[t] + width + e), _mm512_loadu_ps(y + e)));
+                v_store(y + e, v_fma(p, v_load_halves(at[t] + width + e), v_load(y + e)));
         }
     }
 }

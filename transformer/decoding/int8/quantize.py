@@ -42,9 +42,9 @@ class QuantizedModel:
     """The memory that the addresses in the structures point to."""
 
 
-def quantize(weights: ModelWeights, cfg: ModelConfig) -> QuantizedModel:
-    """Return an 8-bit copy of the weights."""
-    quantizer = _Quantizer()
+def quantize(weights: ModelWeights, cfg: ModelConfig, group: int) -> QuantizedModel:
+    """Return an 8-bit copy of the weights, for kernels that multiply `group` inputs at once."""
+    quantizer = _Quantizer(group)
     cross_kv = [quantizer.linear(layer.cross.kv) for layer in weights.decoder.layers]
     return QuantizedModel(
         quantizer.stack(weights.encoder, cfg, QuantizedLinear()),
@@ -57,8 +57,9 @@ def quantize(weights: ModelWeights, cfg: ModelConfig) -> QuantizedModel:
 class _Quantizer:
     """Builds structures of weights, and keeps the memory alive that they point to."""
 
-    def __init__(self) -> None:
+    def __init__(self, group: int) -> None:
         self.kept: list[Any] = []
+        self.group = group
 
     def address(self, values: Tensor) -> int:
         """Copy values, and return the address of the copy."""
@@ -109,7 +110,7 @@ class _Quantizer:
         return LayerNorm(self.address(norm.weight.float()), self.address(norm.bias.float()))
 
     def linear(self, linear: LinearWeights) -> QuantizedLinear:
-        """Quantize a matrix (outputs, inputs) and store it in blocks of 16 outputs by 4 inputs."""
+        """Quantize a matrix (outputs, inputs) and store it in blocks of 16 outputs by `group` inputs."""
         outputs, inputs = linear.weight.shape
         weight = linear.weight.float()
         bias = torch.zeros(outputs) if linear.bias is None else linear.bias.float()
@@ -117,7 +118,7 @@ class _Quantizer:
         rounded = (weight / scale.clamp_min(1e-30)[:, None]).round()
         padding = -outputs % OUTPUT_BLOCK
         rounded, scale = F.pad(rounded, (0, 0, 0, padding)), F.pad(scale, (0, padding))
-        blocks = rounded.to(torch.int8).view(-1, 16, inputs // 4, 4).transpose(1, 2)
+        blocks = rounded.to(torch.int8).view(-1, 16, inputs // self.group, self.group).transpose(1, 2)
         sums = rounded.sum(1).mul(128).to(torch.int32)
         bias = F.pad(bias, (0, padding), value=-float("inf"))  # padded ids get zero probability
         return QuantizedLinear(inputs, outputs + padding, *map(self.address, (blocks, scale, bias, sums)))

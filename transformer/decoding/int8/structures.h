@@ -10,10 +10,10 @@
 
 enum { PAGE = 16 }; /* target positions whose keys and values are stored together; not measured */
 
-/* Weights (outputs, inputs) as 8-bit integers in blocks of 16 outputs by 4 inputs; outputs are rounded up to 32. */
+/* Weights (outputs, inputs) as 8-bit integers in blocks of 16 outputs by GROUP inputs; outputs are rounded up to 32. */
 typedef struct {
     int32_t inputs, outputs;
-    const int8_t *weight; /* (outputs / 16, inputs / 4, 16, 4) */
+    const int8_t *weight; /* (outputs / 16, inputs / GROUP, 16, GROUP) */
     const float *scale;   /* (outputs): scale of the weights */
     const float *bias;    /* (outputs) */
     const int32_t *sum;   /* (outputs): 128 times the sum of each output's weights */
