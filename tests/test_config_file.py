@@ -85,6 +85,7 @@ def test_yaml_is_read_by_the_type_of_the_field(tmp_path: Path) -> None:
         (GOOD + "[a]: 1\n", [], "a key of the configuration must be plain text ({path}, line 5)"),
         (GOOD, [f"train.max_steps={'9' * 400}"], "train.max_steps must be a whole number from 1 to 1e+12, not '" + "9" * 57 + "...' (command line)"),
         (GOOD, ["train.average_last=9"], "train.average_last 9 is more than train.keep_last 5 ({path}, line 1)"),
+        (GOOD, ["decode.precision=float32", "decode.instruction_set=avx2"], "decode.instruction_set is of int8, and decode.precision is float32 (command line)"),
         (GOOD, ["decode.sampling=true", "decode.mbr_samples=8"], "decode.sampling and decode.mbr_samples exclude each other; set one (command line)"),
         (GOOD, ["train.select_by=bleu", "train.validate_text=false"], "train.select_by: bleu needs train.validate_text: true ({path}, line 1)"),
         (GOOD + "model: big\n", [], "model must be a section with keys such as width, heads, feed_forward ({path}, line 5)"),
