@@ -5,7 +5,9 @@ Shape letters: B sentences, S source positions, T target positions, R rows (samp
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,8 @@ from transformer.decoding.sampling import Sampling, random_bits, sample
 from transformer.model.network import Transformer
 from transformer.system.threads import Workers
 
+log = logging.getLogger(__name__)
+
 
 class PieceDecoder:
     """Searches, samples and scores with one model, or with several that have the same vocabulary."""
@@ -42,6 +46,8 @@ class PieceDecoder:
         self.models, self.tokenizer, self.cfg, self.device = models, tokenizer, cfg, device
         self.backend, self.workers, self.limits = backend, workers, limits
         self.splitter = DecodingSplitter(device, tokenizer, cfg.batch_tokens, models[0].cfg)
+        self.warned = False
+        """Whether it was said that sentences are decoded in float32 instead of 8 bits."""
         self.check_interruption: Callable[[], None] = lambda: None
         """Called at each position of a search, by the thread that searches; it may raise an exception to end it."""
         self.decoded: Callable[[float], None] = lambda pieces: None
@@ -70,30 +76,57 @@ class PieceDecoder:
 
     @torch.inference_mode()
     def _search(self, batch: PieceBatch) -> list[list[search.Hypothesis]]:
-        """Search for the pieces of a batch, all at once."""
-        cfg, tokenizer, pieces = self.cfg, self.tokenizer, batch.pieces
-        task = search.SearchTask(
+        """Search for the pieces of a batch, or sample, all at once."""
+        cfg, pieces, task = self.cfg, batch.pieces, self._task(batch)
+        source_BS, count = self._sources(batch), max(task.limits)
+        if not cfg.draws:
+            found, failed = self.backend.decode(
+                source_BS,
+                batch.beams,
+                count,
+                lambda state: (search.beam_search(state, batch.beams, task), getattr(state, "failed", [])),
+            )
+            return self._search_again(batch, found, failed) if failed else found
+        rows = [random_bits(piece.source, k, cfg.seed, count) for piece in pieces for k in range(batch.nbest)]
+        bits_RT = transfer.upload(np.stack(rows), self.device)
+        sampling = Sampling(temperature=cfg.temperature, top_k=cfg.top_k, top_p=cfg.top_p)
+        return self.backend.decode(source_BS, batch.beams, count, lambda state: sample(state, bits_RT, sampling, task))
+
+    def _search_again(
+        self, batch: PieceBatch, found: list[list[search.Hypothesis]], failed: Sequence[int]
+    ) -> list[list[search.Hypothesis]]:
+        """Return what was found, with the pieces that failed in 8 bits searched again in float32."""
+        if not self.warned:
+            log.warning("some sentences need float32, which is slower: half precision ends at 65,504")
+            self.warned = True
+        rest = replace(batch, pieces=[batch.pieces[i] for i in failed])
+        task, backend = self._task(rest), TorchBackend(self.models[0], torch.float32, self.device)
+        again = backend.decode(
+            self._sources(rest), rest.beams, max(task.limits), lambda state: search.beam_search(state, rest.beams, task)
+        )
+        for number, hypotheses in zip(failed, again, strict=True):
+            found[number] = hypotheses
+        return found
+
+    def _sources(self, batch: PieceBatch) -> Tensor:
+        """Return the sources (B, S) of a batch."""
+        return self.tensor([piece.source for piece in batch.pieces], last=self.tokenizer.eos)
+
+    def _task(self, batch: PieceBatch) -> search.SearchTask:
+        """Return what to search for."""
+        tokenizer, pieces = self.tokenizer, batch.pieces
+        return search.SearchTask(
             start_id=self.models[0].start_id,
             eos=tokenizer.eos,
             banned=tokenizer.never_chosen,
             limits=[self.limits.most_tokens(piece) for piece in pieces],
             prefixes=[piece.prefix for piece in pieces] if any(piece.prefix for piece in pieces) else None,
-            alpha=cfg.length_penalty,
+            alpha=self.cfg.length_penalty,
             nbest=batch.nbest,
             read=tuple if batch.nbest == 1 else lambda ids: tokenizer.decode([ids])[0],
             device=self.device,
             check=self.check_interruption,
         )
-        source_BS = self.tensor([piece.source for piece in pieces], last=tokenizer.eos)
-        count = max(task.limits)
-        if not cfg.draws:
-            return self.backend.decode(
-                source_BS, batch.beams, count, lambda state: search.beam_search(state, batch.beams, task)
-            )
-        rows = [random_bits(piece.source, k, cfg.seed, count) for piece in pieces for k in range(batch.nbest)]
-        bits_RT = transfer.upload(np.stack(rows), self.device)
-        sampling = Sampling(temperature=cfg.temperature, top_k=cfg.top_k, top_p=cfg.top_p)
-        return self.backend.decode(source_BS, batch.beams, count, lambda state: sample(state, bits_RT, sampling, task))
 
     @torch.inference_mode()
     def log_probs(self, pieces: Sequence[Piece]) -> list[float]:

@@ -66,7 +66,7 @@ static void decode(int activation, int post_norm) {
     QuantizedLinear cross_kv[LAYERS];
     uint16_t *memory[LAYERS], *page[PAGES];
     int32_t ids[SENTENCES * LENGTH], lengths[SENTENCES], sentence[ROWS_IN_ALL], place[ROWS_IN_ALL], last[ROWS_IN_ALL];
-    int32_t found[ROWS_IN_ALL * CANDIDATES], banned[] = {0, 5};
+    int32_t found[ROWS_IN_ALL * CANDIDATES], banned[] = {0, 5}, failed[SENTENCES];
     float log_prob[ROWS_IN_ALL * CANDIDATES];
     uint8_t ancestor[ROWS_IN_ALL * STEPS];
     size_t size = (size_t)SENTENCES * LENGTH * 2 * WIDTH;
@@ -87,7 +87,7 @@ static void decode(int activation, int post_norm) {
                          .source_length = LENGTH, .candidates = CANDIDATES, .banned_count = 2, .ancestor_stride = STEPS,
                          .sentence = sentence, .place = place, .last_id = last, .lengths = lengths, .banned = banned,
                          .ancestor = ancestor, .memory = (const uint16_t *const *)memory, .page = page,
-                         .encoding = numbers(WIDTH, 1, 0), .log_prob = log_prob, .id = found};
+                         .encoding = numbers(WIDTH, 1, 0), .log_prob = log_prob, .id = found, .failed = failed};
         step(&decoder, &call);
         for (int i = 0; i < ROWS_IN_ALL * CANDIDATES; i++) printf("%d %.9g\n", found[i], log_prob[i]);
     }

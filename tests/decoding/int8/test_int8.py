@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from pathlib import Path
@@ -215,6 +216,49 @@ def test_settings_that_cannot_decode_are_refused_before_training(tiny: Config, t
     ):
         with pytest.raises(TransformerError, match=what):
             train(config_file.override(tiny, changes), tmp_path / "run", torch.device("cpu"), fresh=True)
+
+
+def with_large_values(model: Transformer, factor: float) -> None:
+    """Make the values of the first cross-attention larger. In float32 the model computes the same."""
+    layer: Any = model.decoder[0]
+    cross, width = layer.cross, model.cfg.width
+    with torch.no_grad():
+        cross.kv.weight[width:] *= factor
+        cross.kv.bias[width:] *= factor
+        cross.out.weight /= factor
+
+
+@needs_kernels
+@torch.inference_mode()
+def test_a_sentence_with_a_number_beyond_half_precision_is_reported() -> None:
+    model, source = make(norm="pre"), sources(5, 11, 2, 8)
+    usual = make_engine(model).start(source, 2)
+    before = search.beam_search(usual, 2, task(source))
+    assert usual.failed == []
+    memory = usual._kept[0][0][:, :, model.cfg.width :]  # values of the first layer (B, S, D)
+    lengths = [int(n) for n in (source != PAD).sum(1)]
+    largest = np.array([np.abs(row[:length]).max() for row, length in zip(memory, lengths, strict=True)], np.float32)
+    second, first = np.sort(largest)[-2:]
+    with_large_values(model, 2 * 65504 / float(first + second))
+    state = make_engine(model).start(source, 2)
+    after = search.beam_search(state, 2, task(source))
+    assert state.failed == [int(largest.argmax())]
+    for i in set(range(4)) - set(state.failed):
+        assert [each.ids for each in after[i]] == [each.ids for each in before[i]]
+
+
+@needs_kernels
+def test_a_number_beyond_half_precision_is_computed_in_float32(
+    translator: Translator, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = copy.deepcopy(translator.model)
+    with_large_values(model, 1e6)
+    cfg = dataclasses.replace(translator.cfg, precision="int8")
+    ours = make_translator(model, translator.tokenizer, cfg, translator.max_length, translator.device)
+    lines = ["one two three", "nine", "", "four five"]
+    for _ in range(2):
+        assert [ways[0].text for ways in ours.translate(lines)] == ["drei zwei eins", "neun", "", "fuenf vier"]
+    assert caplog.messages == ["some sentences need float32, which is slower: half precision ends at 65,504"]
 
 
 @needs_kernels

@@ -9,6 +9,8 @@ import os
 import pwd
 import shutil
 import subprocess
+import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -202,7 +204,7 @@ CHANGES = {
     "a field more, where padding was": ("int32_t width, heads,", "int32_t width, heads, groups,"),
     "two fields more": ("int32_t width, heads,", "int32_t width, heads, groups, kind,"),
     "two fields swapped": ("int32_t width, heads,", "int32_t heads, width,"),
-    "a field less": ("    int32_t *id;                   /* out, (R, C) */\n", "    int32_t *id, unused;\n"),
+    "a field less": ("    int32_t *failed;               /* out, (B): set to 1 if a number was not finite */\n", ""),
     "another page": ("PAGE = 16", "PAGE = 32"),
 }
 
@@ -276,3 +278,30 @@ def test_a_cache_folder_without_the_permission_to_run_programs_is_passed_over(
     (said,) = caplog.messages
     assert said.startswith("decoding without 8-bit kernels, as compiling or loading them failed: ")
     assert said.endswith("failed to map segment from shared object")
+
+
+@needs_kernels
+def test_a_wheel_for_this_platform_has_the_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, enabled = build.SOURCE.parents[3], {"HATCH_BUILD_HOOK_ENABLE_CUSTOM": "true"}
+    pytest.importorskip("hatchling")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    for more in ({}, enabled):
+        subprocess.run(command, cwd=root, env=os.environ | more, check=True, capture_output=True)
+    pure, platform_wheel = sorted(tmp_path.glob("*.whl"), key=lambda each: "-any" not in each.name)
+    folder = "transformer/decoding/int8"
+    with zipfile.ZipFile(pure) as archive:
+        assert f"{folder}/instructions/avx2.h" in archive.namelist()
+        assert not [name for name in archive.namelist() if name.endswith(".so")]
+    with zipfile.ZipFile(platform_wheel) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".so")]
+        archive.extractall(tmp_path / "installed")
+    monkeypatch.setattr(build, "PREBUILT", tmp_path / "installed" / folder / "prebuilt")
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    kinds = {each.kind for each in instruction_sets.here() if each.kind}
+    assert {Path(name).name.split("-")[1] for name in names} == {
+        each.name for each in instruction_sets.ALL if each.kind in kinds
+    }
+    for each in instruction_sets.here():
+        library.cache_clear()
+        assert (library(each.name) is not None) == bool(each.kind)
+    library.cache_clear()

@@ -113,6 +113,7 @@ static void choose(const LayerStack *s, const StepCall *c, const Workspace *w, i
     }
     for (int r = 0; r < rows; r++) {
         float norm = total[r].peak + logf(total[r].sum);
+        if (!isfinite(norm)) c->failed[c->sentence[first + r]] = 1;
         for (int k = 0; k < c->candidates; k++) {
             float *value = c->log_prob + (size_t)(first + r) * c->candidates + k;
             *value = isfinite(norm) ? *value - norm : -INFINITY;

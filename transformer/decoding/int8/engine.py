@@ -138,6 +138,7 @@ class Int8DecoderState:
         self.sentence_R = np.repeat(np.arange(sentences, dtype=np.int32), beams)
         self.place_R = np.tile(np.arange(beams, dtype=np.int32), sentences)
         self.ancestor_RT = np.zeros((rows, 4 * PAGE), np.uint8)
+        self._failed_B = np.zeros(sentences, np.int32)
         addresses = _addresses(memory)
         self._kept: list[Any] = [memory, lengths_B, addresses]
         # What is passed is copied to arrays whose addresses stay: taking one costs as much as filling a small array.
@@ -148,8 +149,14 @@ class Int8DecoderState:
             source_length=memory[0].shape[1],
             lengths=_address(lengths_B),
             memory=_address(addresses),
+            failed=_address(self._failed_B),
             **{name: _address(array) for name, array in self._passed.items()},
         )
+
+    @property
+    def failed(self) -> list[int]:
+        """The sentences in which a number was not finite, such as one that is too large for half precision."""
+        return np.flatnonzero(self._failed_B).tolist()
 
     def top_candidates(
         self,

@@ -35,7 +35,7 @@ static const int64_t LAYOUT[] = {
     sizeof(StepCall),
     AT(rows), AT(beams), AT(sentences), AT(position), AT(source_length), AT(candidates), AT(banned_count),
     AT(ancestor_stride), AT(sentence), AT(place), AT(last_id), AT(allowed), AT(allowed_start),
-    AT(lengths), AT(banned), AT(ancestor), AT(memory), AT(page), AT(encoding), AT(log_prob), AT(id),
+    AT(lengths), AT(banned), AT(ancestor), AT(memory), AT(page), AT(encoding), AT(log_prob), AT(id), AT(failed),
 #undef AT
     PAGE,
 };

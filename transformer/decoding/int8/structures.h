@@ -67,6 +67,7 @@ typedef struct {
     const float *encoding;         /* (D): of this position */
     float *log_prob;               /* out, (R, C), best first */
     int32_t *id;                   /* out, (R, C) */
+    int32_t *failed;               /* out, (B): set to 1 if a number was not finite */
 } StepCall;
 
 #endif

@@ -110,6 +110,7 @@ class StepCall(ctypes.Structure):
         ("encoding", c_void_p),
         ("log_prob", c_void_p),
         ("id", c_void_p),
+        ("failed", c_void_p),
     ]
 
 
