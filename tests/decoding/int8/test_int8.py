@@ -144,6 +144,23 @@ def test_results_do_not_depend_on_batch_or_order() -> None:
 
 
 @needs_kernels
+@torch.inference_mode()
+def test_memory_of_earlier_searches_is_used_again_and_changes_nothing() -> None:
+    engine = make_engine(make(norm="pre"))
+    few, many = sources(5, 11, 2), sources(*[5, 11, 2, 8, 8, 19, 3] * 4)
+
+    def found(source: Tensor) -> list[list[search.Hypothesis]]:
+        return engine.decode(source, 4, 40, lambda state: search.beam_search(state, 4, task(source, nbest=4)))
+
+    first = found(many)
+    most = sum(each.size for each in engine.free)
+    for _ in range(3):
+        assert found(few) == search.beam_search(engine.start(few, 4), 4, task(few, nbest=4))
+        assert found(many) == first
+        assert sum(each.size for each in engine.free) <= most
+
+
+@needs_kernels
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 @torch.inference_mode()
 def test_results_do_not_depend_on_the_instruction_set(kind: dict[str, Any]) -> None:

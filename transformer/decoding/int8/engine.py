@@ -9,6 +9,7 @@ S source positions, T target positions, C candidates, D model width.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -88,10 +89,23 @@ class Engine:
 
     def __init__(self, kernels: ctypes.CDLL, weights: QuantizedModel, pad: int, encoding: Encoding) -> None:
         self.kernels, self.weights, self.pad, self.encoding = kernels, weights, pad, encoding
+        self.free: list[NDArray[np.float16]] = []
+        """Memory of searches that are over."""
 
     def decode(self, source_BS: Tensor, beams: int, positions: int, search: Callable[[Any], Found]) -> Found:
         """Encode the sources and return what `search` returns for the state; its size does not depend on positions."""
-        return search(self.start(source_BS, beams))
+        state = self.start(source_BS, beams)
+        found = search(state)
+        self.free += state.buffers
+        return found
+
+    def buffer(self, count: int) -> NDArray[np.float16]:
+        """Return memory for this many numbers: that of an earlier search, whose pages the system need not clear."""
+        with contextlib.suppress(IndexError):  # several threads decode
+            while (buffer := self.free.pop()).size < count:
+                pass  # too small, as the first ones are
+            return buffer
+        return np.empty(count, np.float16)
 
     def start(self, source_BS: Tensor, beams: int) -> Int8DecoderState:
         """Encode the sources and return the state from which `beams` hypotheses each are decoded."""
@@ -133,8 +147,9 @@ class Int8DecoderState:
         sentences = len(lengths_B)
         rows = sentences * beams
         self.engine, self.position = engine, 0
-        self.page_shape = (len(memory), sentences, PAGE, beams, 2, engine.weights.decoder.width)
-        self.pages: list[NDArray[Any]] = []
+        self.page_size = len(memory) * sentences * PAGE * beams * 2 * engine.weights.decoder.width
+        self.buffers: list[NDArray[np.float16]] = []
+        """The memory of the pages."""
         self.sentence_R = np.repeat(np.arange(sentences, dtype=np.int32), beams)
         self.place_R = np.tile(np.arange(beams, dtype=np.int32), sentences)
         self.ancestor_RT = np.zeros((rows, 4 * PAGE), np.uint8)
@@ -203,13 +218,13 @@ class Int8DecoderState:
 
     def _extend_cache(self, banned: NDArray[Any], count: int) -> None:
         """Make room for another page of positions, and set what is passed for all of them."""
-        self.pages.append(np.empty(self.page_shape, np.float16))
+        self.buffers.append(self.engine.buffer(self.page_size))
         if self.position == self.ancestor_RT.shape[1]:
             self.ancestor_RT = np.concatenate((self.ancestor_RT, np.zeros_like(self.ancestor_RT)), 1)
         self._encoding = self.engine.encoding(self.position, PAGE).numpy()
         self._log_prob = np.empty((len(self.ancestor_RT), count), np.float32)
         self._id = np.empty((len(self.ancestor_RT), count), np.int32)
-        page = _addresses(self.pages)
+        page = _addresses(self.buffers)
         call, self._kept[3:] = self._call, [page, banned]
         call.page, call.log_prob, call.id = _address(page), _address(self._log_prob), _address(self._id)
         call.banned, call.banned_count, call.candidates = _address(banned), len(banned), count

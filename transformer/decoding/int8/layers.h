@@ -87,6 +87,23 @@ static void softmax(float *x, int count) {
     for (int t = 0; t < count; t++) x[t] /= total;
 }
 
+/* The sum of values, weighted by `p`. It computes 1 or 4 vectors, from number `from` of each position. */
+static inline __attribute__((always_inline)) void weighted_sum(const uint16_t *const *at, int from, const float *p,
+                                                               int count, int vectors, float *y) {
+    Vec a = v_splat(0), b = a, c = a, d = a;
+    for (int t = 0; t < count; t++) {
+        const uint16_t *x = at[t] + from;
+        Vec weight = v_splat(p[t]);
+        a = v_fma(weight, v_load_halves(x), a);
+        if (vectors < 4) continue;
+        b = v_fma(weight, v_load_halves(x + 16), b);
+        c = v_fma(weight, v_load_halves(x + 32), c);
+        d = v_fma(weight, v_load_halves(x + 48), d);
+    }
+    v_store(y, a);
+    if (vectors == 4) v_store(y + 16, b), v_store(y + 32, c), v_store(y + 48, d);
+}
+
 /* Attention of one row over `count` positions. w->at points to the keys of each, which its values follow. */
 static void attend(const LayerStack *s, const Workspace *w, const float *q, int count, float *y) {
     int width = s->width, heads = s->heads, head_width = width / heads, stride = whole_vectors(count);
@@ -102,13 +119,10 @@ static void attend(const LayerStack *s, const Workspace *w, const float *q, int 
         }
     }
     for (int h = 0; h < heads; h++) softmax(score + h * stride, count);
-    memset(y, 0, sizeof(float) * width);
-    for (int t = 0; t < count; t++) {
-        for (int h = 0; h < heads; h++) {
-            Vec p = v_splat(score[h * stride + t]);
-            for (int e = h * head_width; e < (h + 1) * head_width; e += 16)
-                v_store(y + e, v_fma(p, v_load_halves(at[t] + width + e), v_load(y + e)));
-        }
+    for (int h = 0; h < heads; h++) {
+        int e = h * head_width, end = e + head_width;
+        for (; e + 64 <= end; e += 64) weighted_sum(at, width + e, score + h * stride, count, 4, y + e);
+        for (; e < end; e += 16) weighted_sum(at, width + e, score + h * stride, count, 1, y + e);
     }
 }
 
