@@ -27,12 +27,17 @@ KINDS_WITH = {"columns": ("tsv",), "version": ("opus",), "tmx_tags": ("tmx",)}
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreConfig:
-    """A score for each pair, made by any program; higher is better. With `at_least` or `drop_worst`, or both."""
+    """A score for each pair, made by any program or by a model; higher is better. With `at_least` or `drop_worst`, or
+    both."""
 
     file: File | None = None
     """A text file with the score of pair i on line i, plain or compressed, such as what `transformer score` prints."""
     column: str | None = None
     """The column of the corpus's `tsv`, or of `file`, that holds the score: a number from 1, or for `tsv` a name."""
+    model: tuple[File, ...] | None = None
+    """A run whose scores are used, those of `transformer score`, or `RUN/checkpoints/NAME`. If it translates from the
+    target to the source language, it scores the pairs the other way round. Several with the same vocabulary score
+    together, as with `decode.ensemble`. Scored once, before the training."""
     at_least: float | None = None
     """Pairs with a lower score are dropped."""
     drop_worst: Fraction | None = None
@@ -63,7 +68,7 @@ class FilterConfig:
     near_duplicates: Literal["keep", "drop"] = "keep"
     """Pairs that an earlier pair of the corpus equals but for case, numbers, punctuation and blanks."""
     score: ScoreConfig | None = None
-    """Drops pairs by scores that another program has given them."""
+    """Drops pairs by scores that another program or a model has given them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -329,8 +334,10 @@ def _columns_contradiction(columns: tuple[str, ...], dotted: str) -> str | None:
 
 
 def _score_contradiction(score: ScoreConfig, dotted: str) -> str | None:
-    if score.file is None and score.column is None:
-        return f"{dotted} needs a file of scores, or a column of tsv"
+    if score.file is None and score.column is None and score.model is None:
+        return f"{dotted} needs a file of scores, a column of tsv, or a model"
+    if score.model is not None and (score.file is not None or score.column is not None):
+        return f"{dotted} has a model and other scores; the scores are from one of them"
     if score.at_least is None and score.drop_worst is None:
         return f"{dotted} needs at_least or drop_worst"
     if score.file is not None and score.column is not None and not score.column.isdecimal():

@@ -209,7 +209,7 @@ def test_filters_are_written_and_read_as_given(tiny: Config) -> None:
     ("corpus", "sentence"),
     [
         ("{files: [a, b], filters: {characters: [9, 3]}}", "characters allows at least 9 and at most 3 characters, so"),
-        ("{files: [a, b], filters: {score: {at_least: 1}}}", "score needs a file of scores, or a column of tsv"),
+        ("{files: [a, b], filters: {score: {at_least: 1}}}", "score needs a file of scores, a column of tsv, or a model"),
         ("{files: [a, b], filters: {score: {file: s}}}", "score needs at_least or drop_worst"),
         (
             "{files: [a, b], filters: {score: {file: s, column: x, at_least: 1}}}",

@@ -77,13 +77,13 @@ def translated(run: Path, lines: list[str], *overrides: str) -> list[str]:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The number of the first line of each part that is translated."""
     found: list[int] = []
-    pairs = Translating.pairs
+    pairs = Translating.rows
 
     def noted(self: Translating, lines: Any, first: int) -> Any:
         found.append(first)
         return pairs(self, lines, first)
 
-    monkeypatch.setattr(Translating, "pairs", noted)
+    monkeypatch.setattr(Translating, "rows", noted)
     monkeypatch.setattr("transformer.synthesis.parts.PART", 10)
     return found
 
@@ -101,7 +101,7 @@ def test_text_is_translated_and_back_translated(trained_run: Path, tmp_path: Pat
     made = make(back, tmp_path / "cache")
     assert pairs_of(made) == [Pair(*pair) for pair in zip(german, LINES, strict=True)]
     assert "a.txt + b.gz back-translated by run (beam 4): 95 pairs of 95 lines" in said
-    assert made.facts[0]["models"][0]["checkpoint"] == "step-00000600"
+    assert made.facts["synthetic"][0]["models"][0]["checkpoint"] == "step-00000600"
 
 
 def test_lines_that_cannot_become_pairs_are_counted(
@@ -113,7 +113,7 @@ def test_lines_that_cannot_become_pairs_are_counted(
     corpus = forward(text, trained_run)
     with pytest.raises(DataError, match="line 7 is not UTF-8"):
         make(data_of(corpus), tmp_path / "cache")
-    translate = Translating.pairs
+    translate = Translating.rows
 
     def nothing_for_four(self: Translating, lines: Any, first: int) -> Any:
         decode = self.translator.tokenizer.decode
@@ -122,10 +122,15 @@ def test_lines_that_cannot_become_pairs_are_counted(
         )
         return translate(self, lines, first)
 
-    monkeypatch.setattr(Translating, "pairs", nothing_for_four)
+    monkeypatch.setattr(Translating, "rows", nothing_for_four)
     made = make(data_of(corpus, more=", undecodable: drop"), tmp_path / "cache")
     assert pairs_of(made) == [("one", "eins"), ("two \t ", "zwei")]
-    assert made.facts[0]["left out"] == {"empty": 2, "empty translation": 1, "too long": 1, "undecodable": 1}
+    assert made.facts["synthetic"][0]["left out"] == {
+        "empty": 2,
+        "empty translation": 1,
+        "too long": 1,
+        "undecodable": 1,
+    }
     assert any("2 pairs of 7 lines; left out: 2 empty, 1 empty translation, 1 too long, 1 und" in line for line in said)
     with pytest.raises(DataError, match="none.txt is empty"):
         make(data_of(forward(write(tmp_path / "none.txt", []), trained_run)), tmp_path / "cache")
@@ -160,7 +165,7 @@ def test_samples_are_drawn_as_asked_for(trained_run: Path, tmp_path: Path) -> No
         section = f"{{back_translate: {{text: {text}, model: {trained_run}, {more}}}}}"
         made = make(data_of(section, "de", "en"), tmp_path / "cache")
         found[name] = [pair.source for pair in pairs_of(made)]
-        assert made.facts[0]["name"].endswith("(beam 1)" if name == "beam" else ")")
+        assert made.facts["synthetic"][0]["name"].endswith("(beam 1)" if name == "beam" else ")")
     assert found["cold"] == found["one"] == found["beam"] != found["hot"]
 
 
@@ -270,9 +275,13 @@ def test_kills_lose_no_part_and_leave_no_trace(
         before, kills = now, kills + 1
     assert kills >= 4
     made = make(data, cache)
-    assert [each.name for each in cache.iterdir() if each.is_dir()] == [f"synthetic-{made.facts[0]['key']}"]
+    assert [each.name for each in cache.iterdir() if each.is_dir()] == [
+        f"synthetic-{made.facts['synthetic'][0]['key']}"
+    ]
     for name in ("source.txt", "target.txt", "synthetic.json"):
-        calm, killed = (folder / f"synthetic-{made.facts[0]['key']}" / name for folder in (tmp_path / "calm", cache))
+        calm, killed = (
+            folder / f"synthetic-{made.facts['synthetic'][0]['key']}" / name for folder in (tmp_path / "calm", cache)
+        )
         assert calm.read_bytes() == killed.read_bytes()
     known = dict(zip(lines, translated(trained_run, lines, "decode.beam=4"), strict=True))
     assert all(pair.target == known[pair.source] for pair in pairs_of(undisturbed))
@@ -308,13 +317,13 @@ def test_several_processes_make_what_one_makes(
 
     def work(ranks: Ranks) -> Any:
         mine = []
-        pairs = Translating.pairs
+        pairs = Translating.rows
 
         def noted(self: Translating, lines: Any, first: int) -> Any:
             mine.append(first)
             return pairs(self, lines, first)
 
-        monkeypatch.setattr(Translating, "pairs", noted)
+        monkeypatch.setattr(Translating, "rows", noted)
         made = make_corpora(data, caches[ranks.rank], CPU, ranks, writes=ranks.rank != 1)
         return [mine, pairs_of(made)]
 
@@ -333,7 +342,7 @@ def test_several_processes_make_what_one_makes(
 def test_a_corpus_that_is_removed_meanwhile_is_missed(
     trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("transformer.synthesis.making._send", lambda folder, *_: shutil.rmtree(folder))
+    monkeypatch.setattr("transformer.synthesis.making._send", lambda _, folder, *rest: shutil.rmtree(folder))
     with pytest.raises(DataError, match="was removed while it was in use; run the same command again"):
         make(data_of(forward(write(tmp_path / "a.txt", LINES[:2]), trained_run)), tmp_path / "cache")
 

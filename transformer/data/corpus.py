@@ -146,10 +146,11 @@ def identity(corpus: CorpusConfig, source: str, target: str) -> dict[str, Any]:
     `source` and `target` are language codes. Reads every file.
     """
     tag = {} if corpus.tag is None else {"tag": corpus.tag}
-    return {**_text_identity(corpus, source, target), **tag}
+    return {**text_identity(corpus, source, target), **tag}
 
 
-def _text_identity(corpus: CorpusConfig, source: str, target: str) -> dict[str, Any]:
+def text_identity(corpus: CorpusConfig, source: str, target: str) -> dict[str, Any]:
+    """Return what `identity` does, but for the tag."""
     if corpus.dataset is not None:
         return hub.dataset_identity(corpus, title(corpus))
     if corpus.opus is not None:

@@ -1,12 +1,12 @@
-"""What is asked for: the text of a synthetic corpus, line by line, and what identifies the corpus."""
+"""What is asked of models: the text of a synthetic corpus or the pairs to score, and what identifies the result."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from transformer.data import corpus
 from transformer.data.lines import read_lines, sha256, undecodable
@@ -25,13 +25,61 @@ class Line(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How one synthetic corpus is made."""
+class Wanted:
+    """What models make of one text."""
 
     corpus: CorpusConfig
     data: DataConfig
     dotted: str
     """The setting, such as `data.train[1].distill`."""
+    prefix: ClassVar[str]
+    """Begins the name of the folder of the result, before its key."""
+    files_made: ClassVar[tuple[str, ...]]
+    """The names of the files of the result."""
+    verbs: ClassVar[tuple[str, str, str]]
+    """What is done, for the log: to do, doing, done."""
+    units: ClassVar[str] = "lines"
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names of the models, as the configuration has them."""
+        raise NotImplementedError
+
+    @property
+    def text_names(self) -> str:
+        """The names of the text, short."""
+        raise NotImplementedError
+
+    @property
+    def title(self) -> str:
+        """The result in words, for the log, `data.json` and the model card."""
+        raise NotImplementedError
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What is asked for, but for the names of the models. Reads every file."""
+        raise NotImplementedError
+
+    def lines(self) -> Iterator[Line | None]:
+        """Yield the lines, in order; None for one that is not UTF-8, if `data.undecodable` says so.
+
+        Raises DataError as `corpus.read_pairs` does.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Recipe(Wanted):
+    """How one synthetic corpus is made."""
+
+    prefix: ClassVar[str] = "synthetic-"
+    files_made: ClassVar[tuple[str, ...]] = corpus.SIDES
+    verbs: ClassVar[tuple[str, str, str]] = ("translate", "translating", "translated")
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names of the models, as the configuration has them."""
+        return self.settings.model
 
     @property
     def settings(self) -> Synthetic:
@@ -76,7 +124,7 @@ class Recipe:
             search += f" from the {asked.top_k} best" if asked.top_k else ""
         elif isinstance(asked, DistillConfig) and asked.pick == "chrf":
             search += ", best by chrF"
-        names = " + ".join(_short(name) for name in asked.model)
+        names = short_names(asked.model)
         return f"{self.text_names} {VERBS[self.kind]} by {names} ({search})"
 
     @cached_property
@@ -109,14 +157,70 @@ class Recipe:
                 yield None if text is None else Line(text)
 
 
+@dataclass(frozen=True)
+class Scoring(Wanted):
+    """How the pairs of a corpus are scored by a model, for `filters.score.model`."""
+
+    prefix: ClassVar[str] = "scores-"
+    files_made: ClassVar[tuple[str, ...]] = ("scores.txt",)
+    verbs: ClassVar[tuple[str, str, str]] = ("score", "scoring", "scored")
+    units: ClassVar[str] = "pairs"
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names of the models, as the configuration has them."""
+        assert self.corpus.filters is not None
+        assert self.corpus.filters.score is not None
+        return self.corpus.filters.score.model or ()
+
+    @property
+    def text_names(self) -> str:
+        """The name of the corpus, short."""
+        return corpus.title(self.corpus)
+
+    @property
+    def title(self) -> str:
+        """The scores in words, for the log, `data.json` and the model card."""
+        return f"{self.text_names} scored by {short_names(self.models)}"
+
+    @cached_property
+    def asked(self) -> dict[str, Any]:
+        """What is asked for, but for the names of the models. Reads every file."""
+        languages = self.data.source, self.data.target
+        text = corpus.text_identity(self.corpus, *languages)
+        asked = {"kind": "scores", "languages": list(languages), "text": text}
+        return {**asked, "undecodable": self.data.undecodable}
+
+    def lines(self) -> Iterator[Line | None]:
+        """Yield the pairs, in order; None for one that is not UTF-8, if `data.undecodable` says so.
+
+        Raises DataError as `corpus.read_pairs` does.
+        """
+        drop = self.data.undecodable == "drop"
+        for pair in corpus.read_pairs(self.corpus, self.data.source, self.data.target, drop):
+            yield None if pair is None else Line(pair.source, pair.target)
+
+
 def recipe(data: DataConfig, number: int) -> Recipe | None:
     """Return how a corpus of `data.train` is made, or None if it is text that is there."""
     each = data.train[number]
     kind = next((kind for kind in VERBS if getattr(each, kind) is not None), None)
-    place = f"data.train[{number}]" if len(data.train) > 1 else "data.train"
-    return None if kind is None else Recipe(each, data, f"{place}.{kind}")
+    return None if kind is None else Recipe(each, data, f"{_place(data, number)}.{kind}")
 
 
-def _short(name: str) -> str:
-    folder, checkpoint = split_checkpoint(expanded(name))
-    return folder.resolve().name + (f"/{checkpoint}" if checkpoint else "")
+def scoring(data: DataConfig, number: int) -> Scoring | None:
+    """Return how the pairs of a corpus of `data.train` are scored, or None if no model is to score them."""
+    each = data.train[number]
+    if each.filters is None or each.filters.score is None or each.filters.score.model is None:
+        return None
+    return Scoring(each, data, f"{_place(data, number)}.filters.score")
+
+
+def _place(data: DataConfig, number: int) -> str:
+    return f"data.train[{number}]" if len(data.train) > 1 else "data.train"
+
+
+def short_names(models: Sequence[str]) -> str:
+    """Return the names of models for a title."""
+    found = [split_checkpoint(expanded(name)) for name in models]
+    return " + ".join(folder.resolve().name + (f"/{name}" if name else "") for folder, name in found)

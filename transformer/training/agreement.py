@@ -20,7 +20,7 @@ from transformer.data.tokenizer import Tokenizer
 from transformer.errors import ConfigError
 from transformer.runs.layout import REPORT
 from transformer.runs.progress import Progress
-from transformer.synthesis.making import Made, make_corpora
+from transformer.synthesis.making import Made, make_corpora, needs_models
 from transformer.system.distributed import Ranks
 from transformer.training.saving import CheckpointWriter
 from transformer.training.trainer import Trainer
@@ -45,12 +45,12 @@ def settings_of_first(cfg: Config, ranks: Ranks) -> Config:
 
 
 def synthesize_together(cfg: Config, cache: Path, device: torch.device, ranks: Ranks, folder: Path | None) -> Made:
-    """Return the data of a run with the corpora that models make, made by all processes. `folder` is a run to resume.
+    """Return the data of a run with what models make, made by all processes. `folder` is a run to resume.
 
     Raises as `make_corpora` does.
     """
-    if all(each.synthetic is None for each in cfg.data.train):
-        return Made(cfg.data, [])
+    if not needs_models(cfg.data):
+        return Made(cfg.data, {})
     make_cache(cache)
     sees = ranks.count == 1 or _sees_first_disk(cache, ranks)  # which all of them call
     writes = ranks.first or (not sees and ranks.local == 0)
@@ -59,9 +59,10 @@ def synthesize_together(cfg: Config, cache: Path, device: torch.device, ranks: R
 
 
 def _recorded(report: Path) -> list[str]:
-    """Return the keys of the synthetic corpora that a run was trained on, or nothing if its report is damaged."""
+    """Return the keys of what models made for a run, or nothing if its report is damaged."""
     try:
-        return [str(each["key"]) for each in atomic.read_json(report).get("synthetic", ())]
+        made = atomic.read_json(report)
+        return [str(each["key"]) for name in ("synthetic", "scores") for each in made.get(name, ())]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
 

@@ -16,7 +16,7 @@ from transformer.data.filters import FINDINGS
 from transformer.data.prepare import check_corpora
 from transformer.evaluation.metrics import check_select_by
 from transformer.runs.run import check_destination
-from transformer.synthesis.making import look_ahead
+from transformer.synthesis.ahead import look_ahead
 from transformer.system.clock import Stopwatch, duration
 from transformer.system.device import device_name
 from transformer.system.distributed import Ranks
@@ -44,7 +44,7 @@ def dry_run(cfg: Config, folder: Path, device: torch.device) -> list[str]:
     values = loop.take_statistics()
     averaged, parameters = loop.trainer.average is not None, sum(p.numel() for p in loop.trainer.parameters)
     return [
-        *(f"synthetic corpus  {each}" for each in said),
+        *said,
         f"parameters        {parameters:,}",
         f"training pairs    {len(loop.data.train):,}",
         *_filtered(loop.data.train.report),

@@ -15,6 +15,7 @@ import torch
 
 from transformer import atomic, config_file, file_system
 from transformer.config import Config
+from transformer.data import hub
 from transformer.data.curriculum import check_phases, distinct, phases, scheduled
 from transformer.data.lengths import with_lengths
 from transformer.data.prepare import check_corpora, extend_tokenizer
@@ -196,6 +197,7 @@ def _train(loop: TrainingLoop, start: _Start, board: BoardMaker | None, progress
     return reason
 
 
+@hub.fixed_commits()
 def build_loop(
     cfg: Config,
     folder: Path,
@@ -220,8 +222,7 @@ def build_loop(
     data = prepare_together(text, cache, tokenizer, ranks)
     data = replace(data, train=scheduled(data.train, made.data.train, places))
     check_phases(data.train, made.data.train, cfg.train.max_steps)
-    if made.facts:
-        data.train.report["synthetic"] = made.facts
+    data.train.report.update(made.facts)
     run = Run(folder, cfg, data.tokenizer)
     torch.manual_seed(cfg.train.seed)
     model = build_model(cfg, data.tokenizer)
