@@ -160,6 +160,19 @@ def test_a_run_goes_on_with_the_version_it_began_with(server: Opus, tiny: Config
     assert session.train(first, tmp_path / "run", CPU) == "all 3 steps are done"
 
 
+def test_where_a_distilled_corpus_is_from_is_kept(
+    server: Opus, tiny: Config, trained_run: Path, tmp_path: Path
+) -> None:
+    codes = ("de", "en")
+    server.put("Books", "v1", codes, archive("Books", codes, [pair[::-1] for pair in toy_pairs(60, 1)], "CC-BY\n"))
+    corpora = f"[{{opus: Books, version: v1}}, {{distill: {{opus: Books, model: '{trained_run}', beam: 1}}}}]"
+    cfg = config_file.override(tiny, [f"data.train={corpora}", "train.max_steps=2"])
+    session.train(cfg, tmp_path / "run", CPU)
+    card = (tmp_path / "run" / "README.md").read_text()
+    for name in ("OPUS Books v1", "OPUS Books latest distilled by run (beam 1)"):
+        assert f"- {name}: {server.address}/OPUS-Books/v1/moses/de-en.txt.zip, licence: `CC-BY`" in card
+
+
 def test_a_changed_file_in_the_cache_is_noticed(server: Opus, tmp_path: Path, said: list[str]) -> None:
     path = server.put("Books", "v1", ("de", "en"), archive("Books", ("de", "en"), PAIRS))
     read(opus="Books", version="v1")

@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import time
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from transformer import config_file
 from transformer.config import Config
 from transformer.data.corpus import Pair, read_pairs
 from transformer.data.lines import read_text
+from transformer.data.prepare import check_corpora
 from transformer.data_config import DataConfig
 from transformer.decoding.loading import load_translator
 from transformer.errors import CheckpointError, ConfigError, DataError, TransformerError
@@ -33,6 +35,7 @@ from transformer.evaluation.systems import TextChoice, text_to_check
 from transformer.runs.run import Run, open_run
 from transformer.runs.training_text import trained_corpora
 from transformer.synthesis import making
+from transformer.synthesis.ahead import look_ahead
 from transformer.synthesis.making import Made, make_corpora
 from transformer.synthesis.parts import Parts, read_part
 from transformer.synthesis.teacher import Translating, closest
@@ -153,6 +156,42 @@ def test_an_ensemble_distills_and_the_closest_hypothesis_is_picked(trained_run: 
     assert all(any(each.text == pair.target for each in found) for pair, found in zip(picked, nbest, strict=True))
 
 
+TMX = "<tmx><body>{}</body></tmx>"
+UNIT = '<tu><tuv xml:lang="de"><seg>{}</seg></tuv><tuv xml:lang="en-GB"><seg>{}</seg></tuv></tu>'
+
+
+def named(kind: str, folder: Path, lines: list[str]) -> str:
+    """Write a corpus of a kind with these source lines, and return how it is named in a configuration."""
+    if kind == "zip":
+        with zipfile.ZipFile(folder / "a.zip", "w") as file:
+            for code, side in (("en", lines), ("de", ["x"] * len(lines))):
+                file.writestr(f"a.{code}", "".join(f"{line}\n" for line in side))
+    text = {
+        "tsv": "".join(f"{line}\tnone\tx\n" for line in ("en", *lines)).replace("en\tnone\tx", "en\tother\tde", 1),
+        "tmx": TMX.format("".join(UNIT.format("x", line) for line in lines)),
+        "json": "".join(json.dumps({"en": line.replace(" ", "\r\n"), "de": "x\ny"}) + "\n" for line in lines),
+    }
+    if kind in text:
+        (folder / f"a.{kind}").write_text(text[kind], encoding="utf-8")
+    return f"{kind}: {folder}/a.{kind}" + (", columns: [en, de]" if kind == "tsv" else "")
+
+
+@pytest.mark.parametrize("kind", ["tsv", "zip", "tmx", "json"])
+def test_what_is_distilled_is_named_as_any_corpus(
+    trained_run: Path, tmp_path: Path, kind: str, said: list[str]
+) -> None:
+    text = named(kind, tmp_path, LINES[:12])
+    data = data_of(f"{{distill: {{{text}, model: {trained_run}, beam: 1}}, weight: 2}}")
+    _, ahead = look_ahead(data, tmp_path / "cache")
+    assert ahead[0].endswith("12 of 12 lines to translate; the dry run has the text instead")
+    made = make(data, tmp_path / "cache")
+    german = translated(trained_run, LINES[:12], "decode.beam=1")
+    assert pairs_of(made) == [Pair(*pair) for pair in zip(LINES, german, strict=False)]
+    assert f"a.{kind} distilled by run (beam 1): 12 pairs of 12 lines" in said
+    with pytest.raises(DataError, match=f"no such file: .*none.{kind}"):
+        check_corpora(data_of(f"{{distill: {{{text.replace('/a.', '/none.')}, model: {trained_run}}}}}"))
+
+
 def test_samples_are_drawn_as_asked_for(trained_run: Path, tmp_path: Path) -> None:
     text = write(tmp_path / "a.txt", LINES[:30])
     found = {}
@@ -210,6 +249,11 @@ def test_a_model_that_does_not_fit_is_refused(trained_run: Path, tmp_path: Path)
     ("corpora", "sentence"),
     [
         ("{distill: {files: [a], model: m}}", r"data.train.distill.files needs two files, source and target, not 1"),
+        (
+            "{distill: {files: [a, b], tsv: c, model: m}}",
+            "data.train.distill must name exactly one of .* not files and t",
+        ),
+        ("{distill: {files: [a, b], version: v1, model: m}}", "data.train.distill.version is for opus, not for files"),
         ("{distill: {files: [a, b], model: m}, tsv: c}", "exactly one of .*, not tsv and distill"),
         ("{forward: {text: a}}", "data.train.forward.model is missing"),
         ("{tsv: a}, valid: {forward: {text: a, model: m}}", "data.valid must be text that is there; only data.train"),

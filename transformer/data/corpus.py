@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from transformer.data.opus import opus_file, read_opus
 from transformer.data.tables import read_json, read_parquet
 from transformer.data.tmx import read_tmx
 from transformer.data.tsv import read_tsv
-from transformer.data_config import CORPUS_KINDS, SYNTHETIC_KINDS, CorpusConfig, MadeCorpus
+from transformer.data_config import CORPUS_KINDS, SYNTHETIC_KINDS, CorpusConfig, MadeCorpus, TextConfig
 from transformer.errors import DataError
 from transformer.paths import expanded, matching
 from transformer.system.progress_bar import ProgressBar
@@ -131,8 +132,22 @@ def made_corpus(corpus: CorpusConfig, folder: Path, name: str = "") -> MadeCorpu
 
 def with_files(corpus: CorpusConfig, files: tuple[Path, Path], name: str) -> MadeCorpus:
     """Return a corpus with two files in place of what a model is to make."""
+    return with_text(corpus, TextConfig(files=tuple(map(str, files))), name)
+
+
+def with_text(corpus: CorpusConfig, text: TextConfig, name: str) -> MadeCorpus:
+    """Return a corpus with a text that is there in place of what a model is to make."""
     kept = {key: value for key, value in vars(corpus).items() if key not in SYNTHETIC_KINDS}
-    return MadeCorpus(**{**kept, "files": tuple(map(str, files))}, title=name)
+    return MadeCorpus(**{**kept, **_fields(text)}, title=name)
+
+
+def as_corpus(text: TextConfig) -> CorpusConfig:
+    """Return a text as a corpus of its own."""
+    return CorpusConfig(**_fields(text))
+
+
+def _fields(text: TextConfig) -> dict[str, Any]:
+    return {field.name: getattr(text, field.name) for field in fields(TextConfig)}
 
 
 def origin(corpus: CorpusConfig, source: str, target: str) -> dict[str, Any]:
@@ -236,7 +251,7 @@ def _read_synthetic(corpus: CorpusConfig, _source: str, _target: str, _drop: boo
 
 def _texts(corpus: CorpusConfig) -> tuple[str, ...]:
     if corpus.distill is not None:
-        return tuple(str(expanded(name)) for name in corpus.distill.files)
+        return local_files(as_corpus(corpus.distill))
     made = corpus.back_translate or corpus.forward
     return matching(made.text) if made is not None else ()
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from transformer.data import corpus
-from transformer.data_config import CorpusConfig, DataConfig, DistillConfig
+from transformer.data_config import CorpusConfig, DataConfig
 from transformer.synthesis.making import counts, find_finished, find_models, parts_of, with_scores, with_texts
 from transformer.synthesis.parts import read_manifest
 from transformer.synthesis.recipe import recipe, scoring
@@ -58,11 +58,12 @@ def _look_at_texts(data: DataConfig, cache: Path) -> tuple[DataConfig, list[str]
             continue
         parts = parts_of(wanted, cache / f"{wanted.prefix}{find_models(wanted).key}")
         todo = sum(map(parts.lines, parts.missing()))
-        paired, files = isinstance(wanted.settings, DistillConfig), list(map(Path, wanted.files))
-        rest = "" if paired or each.filters is None else ", as both sides and without filters"
+        rest = "" if wanted.pairs or each.filters is None else ", as both sides and without filters"
         ahead = f"{todo:,} of {parts.total:,} lines to translate; the dry run has the text instead{rest}"
         said.append(f"{TEXT}{wanted.title}: {ahead}")
-        sides = [files[0:2]] if paired else [[file, file] for file in files]
-        stand_in = each if paired else replace(each, filters=None)
-        train += [corpus.with_files(stand_in, (side[0], side[1]), wanted.title) for side in sides]
+        if wanted.pairs is not None:
+            train.append(corpus.with_text(each, wanted.pairs, wanted.title))
+            continue
+        stand_in = replace(each, filters=None)
+        train += [corpus.with_files(stand_in, (file, file), wanted.title) for file in map(Path, wanted.files)]
     return replace(data, train=tuple(train)), said

@@ -35,7 +35,16 @@ class Made:
 
     data: DataConfig
     facts: dict[str, list[dict[str, Any]]]
-    """For `data.json`: what each synthetic corpus is made of, and the scores of each corpus that models score."""
+    """What each synthetic corpus is made of, and the scores of each corpus that models score."""
+
+    def add_to(self, report: dict[str, Any]) -> None:
+        """Add the facts to the report on the data, `data.json`."""
+        origins = [
+            {"corpus": each["name"], **each["origin"]} for each in self.facts.get("synthetic", ()) if "origin" in each
+        ]
+        report.update(self.facts)
+        if origins:
+            report["origins"] = [*report.get("origins", ()), *origins]
 
 
 def needs_models(data: DataConfig) -> bool:
@@ -172,6 +181,7 @@ def facts_of(each: Wanted, models: Models, device: torch.device) -> dict[str, An
         "names": list(each.models),
         "models": models.models,
         "precision": models.precision(device),
+        **({"origin": each.origin} if each.origin else {}),
     }
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from transformer.data import corpus
 from transformer.data.lines import read_lines, sha256, undecodable
-from transformer.data_config import BackTranslateConfig, CorpusConfig, DataConfig, DistillConfig, Synthetic
+from transformer.data_config import BackTranslateConfig, CorpusConfig, DataConfig, DistillConfig, Synthetic, TextConfig
 from transformer.paths import expanded
 from transformer.runs.run import split_checkpoint
 
+LINE_ENDS = re.compile(r"[\r\n]+")
+"""What a text of other formats than lines may have, and a line not."""
+NAMES = {"text", "model", *(field.name for field in fields(TextConfig))}
+"""Settings that name texts and models, which are identified by their content."""
 VERBS = {"back_translate": "back-translated", "distill": "distilled", "forward": "translated"}
 
 
@@ -60,6 +65,11 @@ class Wanted:
         """What is asked for, but for the names of the models. Reads every file."""
         raise NotImplementedError
 
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Where the text was downloaded from, if its corpus does not say it."""
+        return {}
+
     def lines(self) -> Iterator[Line | None]:
         """Yield the lines, in order; None for one that is not UTF-8, if `data.undecodable` says so.
 
@@ -104,14 +114,21 @@ class Recipe(Wanted):
         return (codes[1], codes[0]) if self.backwards else codes
 
     @property
+    def pairs(self) -> CorpusConfig | None:
+        """The corpus that is distilled, or None for text in one language."""
+        return corpus.as_corpus(self.settings) if isinstance(self.settings, DistillConfig) else None
+
+    @property
     def files(self) -> tuple[str, ...]:
         """The files of the text; of a distilled corpus both sides."""
         return corpus.local_files(self.corpus)
 
     @property
     def text_names(self) -> str:
-        """The names of the files to translate, short."""
-        files = self.files[:1] if isinstance(self.settings, DistillConfig) else self.files
+        """The names of the files to translate, short, or of the corpus that is distilled."""
+        if self.pairs is not None and self.pairs.files is None:
+            return corpus.title(self.pairs)
+        files = self.files if self.pairs is None else self.files[:1]
         names = [Path(name).name for name in files]
         return " + ".join(names if len(names) <= 3 else [*names[:2], f"{len(names) - 2} more"])
 
@@ -130,14 +147,25 @@ class Recipe(Wanted):
     @cached_property
     def asked(self) -> dict[str, Any]:
         """What is asked for, but for the names of the models. Reads every file."""
-        settings = {key: value for key, value in asdict(self.settings).items() if key not in ("text", "files", "model")}
+        settings = {key: value for key, value in asdict(self.settings).items() if key not in NAMES}
+        languages = self.data.source, self.data.target
+        texts: list[Any]
+        if self.pairs is not None and self.pairs.files is None:
+            texts = [corpus.text_identity(self.pairs, *languages)]
+        else:
+            texts = [sha256(Path(name)) for name in self.files]
         return {
             "kind": self.kind,
-            "languages": [self.data.source, self.data.target],
-            "texts": [sha256(Path(name)) for name in self.files],
+            "languages": list(languages),
+            "texts": texts,
             "undecodable": self.data.undecodable,
             "settings": settings,
         }
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Where the text was downloaded from: address, version, licence and SHA-256, or nothing."""
+        return {} if self.pairs is None else corpus.origin(self.pairs, self.data.source, self.data.target)
 
     def lines(self) -> Iterator[Line | None]:
         """Yield the lines to translate, in order; None for one that is not UTF-8, if `data.undecodable` says so.
@@ -145,10 +173,9 @@ class Recipe(Wanted):
         Raises DataError as `corpus.read_pairs` does.
         """
         drop = self.data.undecodable == "drop"
-        if isinstance(self.settings, DistillConfig):
-            pairs = CorpusConfig(files=self.settings.files)
-            for pair in corpus.read_pairs(pairs, self.data.source, self.data.target, drop):
-                yield None if pair is None else Line(*pair)
+        if self.pairs is not None:
+            for pair in corpus.read_pairs(self.pairs, self.data.source, self.data.target, drop):
+                yield None if pair is None else Line(*(LINE_ENDS.sub(" ", side) for side in pair))
             return
         for path in map(Path, self.files):
             for number, text in enumerate(read_lines(path), 1):

@@ -222,7 +222,7 @@ def build_loop(
     data = prepare_together(text, cache, tokenizer, ranks)
     data = replace(data, train=scheduled(data.train, made.data.train, places))
     check_phases(data.train, made.data.train, cfg.train.max_steps)
-    data.train.report.update(made.facts)
+    made.add_to(data.train.report)
     run = Run(folder, cfg, data.tokenizer)
     torch.manual_seed(cfg.train.seed)
     model = build_model(cfg, data.tokenizer)
