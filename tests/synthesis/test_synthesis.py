@@ -181,13 +181,18 @@ def test_what_is_distilled_is_named_as_any_corpus(
     trained_run: Path, tmp_path: Path, kind: str, said: list[str]
 ) -> None:
     text = named(kind, tmp_path, LINES[:12])
+    if kind == "tmx":
+        file = tmp_path / "a.tmx"
+        alone = "<tu><tuv xml:lang='en'><seg>x</seg></tuv></tu>"
+        file.write_text(file.read_text(encoding="utf-8").replace("<body>", f"<body>{alone}"), encoding="utf-8")
     data = data_of(f"{{distill: {{{text}, model: {trained_run}, beam: 1}}, weight: 2}}")
     _, ahead = look_ahead(data, tmp_path / "cache")
     assert ahead[0].endswith("12 of 12 lines to translate; the dry run has the text instead")
     made = make(data, tmp_path / "cache")
     german = translated(trained_run, LINES[:12], "decode.beam=1")
     assert pairs_of(made) == [Pair(*pair) for pair in zip(LINES, german, strict=False)]
-    assert f"a.{kind} distilled by run (beam 1): 12 pairs of 12 lines" in said
+    left = "12 pairs of 13 lines; left out: 1 lacks a language" if kind == "tmx" else "12 pairs of 12 lines"
+    assert f"a.{kind} distilled by run (beam 1): {left}" in said
     with pytest.raises(DataError, match=f"no such file: .*none.{kind}"):
         check_corpora(data_of(f"{{distill: {{{text.replace('/a.', '/none.')}, model: {trained_run}}}}}"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from itertools import chain
@@ -64,21 +65,24 @@ class ReferencedPair(Pair):
 class Kind(NamedTuple):
     """One kind of corpus."""
 
-    read: Callable[[CorpusConfig, str, str, bool], Iterator[Texts] | Iterator[Pair | None]]
-    """Takes the corpus, the codes of both languages, and whether lines that are not UTF-8 are dropped."""
+    read: Callable[[CorpusConfig, str, str, bool, Counter[str]], Iterator[Texts] | Iterator[Pair | None]]
+    """Takes the corpus, the codes of both languages, whether lines that are not UTF-8 are dropped, and where to count
+    what is no pair."""
     local_files: Callable[[CorpusConfig], tuple[str, ...]] = lambda corpus: ()
     """The files that the configuration names; none for data that is found by its name."""
     is_text: bool = True
     """Whether the local files are read as text from their first byte to the last, so that progress can be told."""
 
 
-def read_pairs(corpus: CorpusConfig, source: str, target: str, drop: bool = False) -> Iterator[Pair | None]:
+def read_pairs(
+    corpus: CorpusConfig, source: str, target: str, drop: bool = False, left_out: Counter[str] | None = None
+) -> Iterator[Pair | None]:
     """Yield the pairs of a corpus in order. With `drop`, a pair that is not UTF-8 is None.
 
-    `source` and `target` are language codes. Raises DataError if a file cannot be read, if text is not
-    UTF-8 and `drop` is not set, and, at the end, if two files differ in length.
+    `source` and `target` are language codes. `left_out` counts, by reason, what is no pair. Raises DataError if a file
+    cannot be read, if text is not UTF-8 and `drop` is not set, and, at the end, if two files differ in length.
     """
-    texts = KINDS[_kind(corpus)].read(corpus, source, target, drop)
+    texts = KINDS[_kind(corpus)].read(corpus, source, target, drop, Counter() if left_out is None else left_out)
     return (each if each is None or isinstance(each, Pair) else Pair(*each) for each in texts)
 
 
@@ -202,24 +206,24 @@ def local_files(corpus: CorpusConfig) -> tuple[str, ...]:
 # ---- one reader for each kind ---------------------------------------------------------------------------
 
 
-def _read_files(corpus: CorpusConfig, _source: str, _target: str, drop: bool) -> Iterator[Texts]:
+def _read_files(corpus: CorpusConfig, _source: str, _target: str, drop: bool, *_: object) -> Iterator[Texts]:
     left, right = local_files(corpus)
     return aligned_files(Path(left), Path(right), drop)
 
 
-def _read_tsv(corpus: CorpusConfig, source: str, target: str, drop: bool) -> Iterator[Texts]:
+def _read_tsv(corpus: CorpusConfig, source: str, target: str, drop: bool, *_: object) -> Iterator[Texts]:
     return read_tsv(Path(local_files(corpus)[0]), corpus.columns, source, target, drop)
 
 
-def _read_zip(corpus: CorpusConfig, source: str, target: str, drop: bool) -> Iterator[Texts]:
+def _read_zip(corpus: CorpusConfig, source: str, target: str, drop: bool, *_: object) -> Iterator[Texts]:
     return read_zip(Path(local_files(corpus)[0]), source, target, drop)
 
 
-def _read_tmx(corpus: CorpusConfig, source: str, target: str, _drop: bool) -> Iterator[Texts]:
-    return read_tmx(Path(local_files(corpus)[0]), source, target, corpus.tmx_tags == "keep")
+def _read_tmx(corpus: CorpusConfig, source: str, target: str, _drop: bool, left_out: Counter[str]) -> Iterator[Texts]:
+    return read_tmx(Path(local_files(corpus)[0]), source, target, corpus.tmx_tags == "keep", left_out)
 
 
-def _read_testset(corpus: CorpusConfig, source: str, target: str, drop: bool) -> Iterator[Pair | None]:
+def _read_testset(corpus: CorpusConfig, source: str, target: str, drop: bool, *_: object) -> Iterator[Pair | None]:
     sources, *references = testsets.testset_files(corpus.testset or "", source, target)
     sides = (aligned_files(sources, reference, drop) for reference in references)
     for pairs in zip(*sides, strict=True):
@@ -229,11 +233,11 @@ def _read_testset(corpus: CorpusConfig, source: str, target: str, drop: bool) ->
             yield ReferencedPair(*pairs[0], *(pair[1] for pair in pairs[1:])) if len(pairs) > 1 else Pair(*pairs[0])
 
 
-def _read_dataset(corpus: CorpusConfig, source: str, target: str, drop: bool) -> Iterator[Texts]:
+def _read_dataset(corpus: CorpusConfig, source: str, target: str, drop: bool, *_: object) -> Iterator[Texts]:
     return hub.read_dataset(corpus, title(corpus), source, target, drop)
 
 
-def _read_tables(corpus: CorpusConfig, source: str, target: str, drop: bool) -> Iterator[Texts]:
+def _read_tables(corpus: CorpusConfig, source: str, target: str, drop: bool, *_: object) -> Iterator[Texts]:
     check_files(corpus)
     read = read_parquet if corpus.parquet is not None else read_json
     empty = True
@@ -245,7 +249,7 @@ def _read_tables(corpus: CorpusConfig, source: str, target: str, drop: bool) -> 
         raise DataError(f"{title(corpus)} is empty")
 
 
-def _read_synthetic(corpus: CorpusConfig, _source: str, _target: str, _drop: bool) -> Iterator[Pair | None]:
+def _read_synthetic(corpus: CorpusConfig, _source: str, _target: str, _drop: bool, *_: object) -> Iterator[Pair | None]:
     raise DataError(f"the translations of {title(corpus)} are made by `train`, which alone reads them")
 
 

@@ -28,7 +28,9 @@ OFFLINE = "run once with a network connection, or use local files with data.*.fi
 log = logging.getLogger(__name__)
 
 
-def read_opus(corpus: CorpusConfig, source: str, target: str, drop: bool) -> Iterator[tuple[str, str] | None]:
+def read_opus(
+    corpus: CorpusConfig, source: str, target: str, drop: bool, *_rest: object
+) -> Iterator[tuple[str, str] | None]:
     """Yield the pairs of a corpus, which is downloaded first. `drop` is as in `corpus.read_pairs`."""
     path, _ = opus_file(corpus, source, target)
     return read_zip(path, source, target, drop)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -154,10 +155,11 @@ def _is_asked(each: Wanted, made: dict[str, Any] | None) -> bool:
 
 def parts_of(each: Wanted, folder: Path) -> Parts:
     """Return the parts of a text. Reads it whole, to count its lines."""
-    total = sum(1 for _ in each.lines())
+    left_out: Counter[str] = Counter()
+    total = sum(1 for _ in each.lines(left_out))
     if total == 0:
         raise DataError(f"{each.text_names} is empty")
-    return Parts(parts_folder(folder), total, parts_module.PART, each.files_made)
+    return Parts(parts_folder(folder), total, parts_module.PART, each.files_made, left_out)
 
 
 def _make(each: Wanted, models: Models, folder: Path, device: torch.device, ranks: Ranks) -> None:

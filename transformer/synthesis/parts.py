@@ -69,6 +69,8 @@ class Parts:
     """Lines of each part but the last."""
     names: Sequence[str]
     """The files that the columns become."""
+    left_out: Counter[str] = field(default_factory=Counter)
+    """What is no line of the text, by reason: it is not in `total`."""
 
     @property
     def count(self) -> int:
@@ -102,8 +104,7 @@ class Parts:
 
         All parts must be there.
         """
-        left_out: Counter[str] = Counter()
-        count = 0
+        left_out, count = Counter(self.left_out), 0
         with locked(folder.parent):
             atomic.clean_up(folder.parent)
             with atomic.new_folder(folder) as temporary, ExitStack() as stack:
@@ -118,7 +119,12 @@ class Parts:
                         assert "\n" not in "".join(row)
                         for file, text in zip(files, row, strict=True):
                             file.write(text + "\n")
-                made = {**facts, "lines": self.total, "pairs": count, "left out": dict(sorted(left_out.items()))}
+                made = {
+                    **facts,
+                    "lines": self.total + self.left_out.total(),
+                    "pairs": count,
+                    "left out": dict(sorted(left_out.items())),
+                }
                 (temporary / MANIFEST).write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
         discard(folder)
         return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -70,10 +71,10 @@ class Wanted:
         """Where the text was downloaded from, if its corpus does not say it."""
         return {}
 
-    def lines(self) -> Iterator[Line | None]:
+    def lines(self, left_out: Counter[str] | None = None) -> Iterator[Line | None]:
         """Yield the lines, in order; None for one that is not UTF-8, if `data.undecodable` says so.
 
-        Raises DataError as `corpus.read_pairs` does.
+        `left_out` counts, by reason, what is no line. Raises DataError as `corpus.read_pairs` does.
         """
         raise NotImplementedError
 
@@ -167,14 +168,14 @@ class Recipe(Wanted):
         """Where the text was downloaded from: address, version, licence and SHA-256, or nothing."""
         return {} if self.pairs is None else corpus.origin(self.pairs, self.data.source, self.data.target)
 
-    def lines(self) -> Iterator[Line | None]:
+    def lines(self, left_out: Counter[str] | None = None) -> Iterator[Line | None]:
         """Yield the lines to translate, in order; None for one that is not UTF-8, if `data.undecodable` says so.
 
         Raises DataError as `corpus.read_pairs` does.
         """
         drop = self.data.undecodable == "drop"
         if self.pairs is not None:
-            for pair in corpus.read_pairs(self.pairs, self.data.source, self.data.target, drop):
+            for pair in corpus.read_pairs(self.pairs, self.data.source, self.data.target, drop, left_out):
                 yield None if pair is None else Line(*(LINE_ENDS.sub(" ", side) for side in pair))
             return
         for path in map(Path, self.files):
@@ -218,13 +219,13 @@ class Scoring(Wanted):
         asked = {"kind": "scores", "languages": list(languages), "text": text}
         return {**asked, "undecodable": self.data.undecodable}
 
-    def lines(self) -> Iterator[Line | None]:
+    def lines(self, left_out: Counter[str] | None = None) -> Iterator[Line | None]:
         """Yield the pairs, in order; None for one that is not UTF-8, if `data.undecodable` says so.
 
         Raises DataError as `corpus.read_pairs` does.
         """
         drop = self.data.undecodable == "drop"
-        for pair in corpus.read_pairs(self.corpus, self.data.source, self.data.target, drop):
+        for pair in corpus.read_pairs(self.corpus, self.data.source, self.data.target, drop, left_out):
             yield None if pair is None else Line(pair.source, pair.target)
 
 
