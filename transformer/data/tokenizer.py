@@ -265,9 +265,15 @@ def unseen_characters(tok: Tokenizer, text: str, ids: Sequence[int]) -> str:
     """Return the characters that the source vocabulary has no piece for, of a text and its ids, each once."""
     if not tok.lacking[0][list(ids)].any():
         return ""
-    given = tok.rules[0].given(text).removeprefix(tok.source_prefix)
-    normal = tok.source.normalize(given).replace("\ufffd", "")
-    return reveal_reserved("".join(c for c in dict.fromkeys(normal) if tok.source.piece_to_id(c) == tok.unk))
+    found = b""
+    for piece in tok.source.encode(tok.rules[0].given(text).removeprefix(tok.source_prefix), out_type=str):
+        number = tok.source.piece_to_id(piece)
+        if tok.source.is_byte(number):
+            found += bytes.fromhex(piece[3:5])  # <0xC3>
+        elif number == tok.unk:
+            found += piece.encode()
+    unseen = found.decode("utf-8", "replace").replace("\ufffd", "")
+    return reveal_reserved("".join(dict.fromkeys(unseen)))
 
 
 def tokenizer_in_use(cfg: Config, tok: Tokenizer) -> Config:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import torch
 
 from transformer import atomic, config_file, file_system
 from transformer.config import Config
+from transformer.data import opus
 from transformer.data.prepare import Data, prepare
 from transformer.data.tokenizer import Tokenizer
 from transformer.errors import ConfigError
@@ -63,6 +65,22 @@ def _recorded(report: Path) -> list[str]:
     try:
         made = atomic.read_json(report)
         return [str(each["key"]) for name in ("synthetic", "scores") for each in made.get(name, ())]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def versions_of(cfg: Config, folder: Path | None, ranks: Ranks) -> AbstractContextManager[None]:
+    """Return a context in which corpora of OPUS that are named without a version have that of a run to resume."""
+    addresses = ranks.of_first(lambda: [] if folder is None else _addresses(folder / REPORT))
+    texts = [text for each in cfg.data.train for text in (each, each.distill) if text is not None]
+    named = {(text.opus, text.version) for text in texts if text.opus is not None and text.version is not None}
+    return opus.kept_versions(addresses, named)
+
+
+def _addresses(report: Path) -> list[str]:
+    """Return where the corpora of a run were downloaded from, or nothing if its report is damaged."""
+    try:
+        return [str(each["address"]) for each in atomic.read_json(report).get("origins", ())]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
 

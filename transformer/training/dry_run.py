@@ -12,6 +12,7 @@ import torch
 
 from transformer.config import Config
 from transformer.data.batching import Batch
+from transformer.data.curriculum import warn_of_unused
 from transformer.data.filters import FINDINGS
 from transformer.data.prepare import check_corpora
 from transformer.evaluation.metrics import check_select_by
@@ -33,6 +34,7 @@ SHOWN_BATCHES = 8
 def dry_run(cfg: Config, folder: Path, device: torch.device) -> list[str]:
     """Build everything, do one update, and return lines with sizes, memory and time. Writes no run directory."""
     check_select_by(cfg.train.select_by)
+    warn_of_unused(cfg.data.train, cfg.train.max_steps)
     check_corpora(cfg.data)
     check_destination(folder)
     data, said = look_ahead(cfg.data, cache_of(cfg, folder))

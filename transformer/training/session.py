@@ -16,7 +16,7 @@ import torch
 from transformer import atomic, config_file, file_system
 from transformer.config import Config
 from transformer.data import hub
-from transformer.data.curriculum import check_phases, distinct, phases, scheduled
+from transformer.data.curriculum import check_phases, distinct, phases, scheduled, warn_of_unused
 from transformer.data.lengths import with_lengths
 from transformer.data.prepare import check_corpora, extend_tokenizer
 from transformer.decoding.translator import check_precision
@@ -39,6 +39,7 @@ from transformer.training.agreement import (
     settings_of_first,
     spread_state,
     synthesize_together,
+    versions_of,
 )
 from transformer.training.log import BoardMaker, open_log, tensorboard
 from transformer.training.loop import TrainingLoop
@@ -73,6 +74,7 @@ def train(cfg: Config, folder: Path, device: torch.device, fresh: bool = False, 
     """
     watch = Stopwatch()
     check_select_by(cfg.train.select_by)
+    warn_of_unused(cfg.data.train, cfg.train.max_steps)
     for each in missing_here():
         log.warning("on this system %s", each)
     with joined(device, RESUME) as (ranks, device):
@@ -84,7 +86,11 @@ def train(cfg: Config, folder: Path, device: torch.device, fresh: bool = False, 
             if start.finished:
                 return start.finished
             board = tensorboard() if cfg.train.tensorboard and ranks.first else None
-            with enough_memory("training does not fit", "make the model smaller, or lower train.batch_tokens"):
+            versions = versions_of(start.cfg, folder if start.resumes else None, ranks)
+            with (
+                versions,
+                enough_memory("training does not fit", "make the model smaller, or lower train.batch_tokens"),
+            ):
                 loop = build_loop(start.cfg, folder, device, ranks, watch, resume=start.resumes)
                 with _moved_aside(folder) if start.aside else contextlib.nullcontext():
                     return _train(loop, start, board, progress_bar and ranks.first)
