@@ -75,8 +75,8 @@ def test_digits_are_pieces_of_their_own(kind: Kind) -> None:
     assert longest(whole) > 1
     assert longest(split) == 1
     texts = [pair.source for pair in PAIRS]
-    assert longest(extended(whole, texts, texts, 30)) >= longest(whole)
-    assert longest(extended(split, texts, texts, 30)) == 1
+    assert longest(extended(whole, texts, texts, (30, 30))) >= longest(whole)
+    assert longest(extended(split, texts, texts, (30, 30))) == 1
 
 
 @SIDES
