@@ -35,9 +35,9 @@ configuration is a YAML file with the sections below. `KEY=VALUE` on the command
 
 
 def meanings(cls: type) -> dict[str, str]:
-    """Return the docstring under each field of a dataclass."""
+    """Return the docstring under each field of a dataclass and of the one that it extends."""
     body = ast.parse(inspect.getsource(cls)).body[0].body  # type: ignore[attr-defined]
-    found = {}
+    found = meanings(cls.__bases__[0]) if dataclasses.is_dataclass(cls.__bases__[0]) else {}
     for field, text in zip(body, body[1:], strict=False):
         if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
             found[ast.unparse(field.target)] = str(ast.literal_eval(text.value))
@@ -61,6 +61,8 @@ def reference() -> str:
         hints, texts = get_type_hints(cls, include_extras=True), meanings(cls)
         parts.append(f"\n## {name}\n\n{inspect.getdoc(cls)}\n\n| key | type | default | meaning |\n|---|---|---|---|\n")
         for field in dataclasses.fields(cls):
+            if cls is data_config.DistillConfig and field in dataclasses.fields(data_config.TextConfig):
+                continue  # its docstring names them
             meaning = " ".join(texts[field.name].split()).replace("|", "\\|")
             kind = config_file.type_in_words(hints[field.name]).replace("|", "\\|")
             parts.append(f"| `{config_file.key_of(field.name)}` | {kind} | {default(field)} | {meaning} |\n")

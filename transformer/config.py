@@ -33,7 +33,8 @@ class TokenizerConfig:
     sample: Annotated[int, (1, 10**9)] = 1_000_000
     """Number of sentence pairs, drawn at random from the corpora, to learn the vocabulary from."""
     extend: Annotated[int, (0, 1_000_000)] = 0
-    """Pieces to add to the vocabulary of `train.init_from` for each of its SentencePiece models, learned from the
+    """Pieces to add to the vocabulary of `train.init_from` for each of its SentencePiece models: first the reserved
+    ones that it lacks (tags of corpora, `user_symbols`, `placeholders`, marks of terms), then pieces learned from the
     training text. Each starts from the mean of the pieces that stood for it."""
     source_prefix: str | None = None
     """A tag to put before each source text, such as `>>fra<<`: it tells a multilingual model which language to

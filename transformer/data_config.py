@@ -21,18 +21,30 @@ SYNTHETIC_KINDS = ("back_translate", "distill", "forward")
 """The kinds of corpora that models make before the training."""
 TEXT_KINDS = ("files", "tsv", "dataset", "parquet", "json", "testset", "opus", "zip", "tmx", "mtdata")
 CORPUS_KINDS = (*TEXT_KINDS, *SYNTHETIC_KINDS)
-KINDS_WITH = {"columns": ("tsv",), "version": ("opus",), "tmx_tags": ("tmx",)}
-"""Settings of a corpus that are for certain kinds only."""
+KINDS_WITH = {
+    "columns": "tsv",
+    "version": "opus",
+    "tmx_tags": "tmx",
+    "name": "dataset",
+    "split": "dataset",
+    "revision": "dataset",
+}
+"""Settings of a text that are for one kind only."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreConfig:
-    """A score for each pair, made by any program; higher is better. With `at_least` or `drop_worst`, or both."""
+    """A score for each pair, made by any program or by a model; higher is better. With `at_least` or `drop_worst`, or
+    both."""
 
     file: File | None = None
     """A text file with the score of pair i on line i, plain or compressed, such as what `transformer score` prints."""
     column: str | None = None
     """The column of the corpus's `tsv`, or of `file`, that holds the score: a number from 1, or for `tsv` a name."""
+    model: tuple[File, ...] | None = None
+    """A run whose scores are used, those of `transformer score`, or `RUN/checkpoints/NAME`. If it translates from the
+    target to the source language, it scores the pairs the other way round. Several with the same vocabulary score
+    together, as with `decode.ensemble`. Scored once, before the training."""
     at_least: float | None = None
     """Pairs with a lower score are dropped."""
     drop_worst: Fraction | None = None
@@ -63,61 +75,12 @@ class FilterConfig:
     near_duplicates: Literal["keep", "drop"] = "keep"
     """Pairs that an earlier pair of the corpus equals but for case, numbers, punctuation and blanks."""
     score: ScoreConfig | None = None
-    """Drops pairs by scores that another program has given them."""
+    """Drops pairs by scores that another program or a model has given them."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class BackTranslateConfig:
-    """Text in the target language, translated into the source language by a model of the other direction."""
-
-    text: tuple[File, ...]
-    """Text in the target language, a sentence a line: one file or several, plain or compressed, or patterns."""
-    model: tuple[File, ...]
-    """A run that translates from the target to the source language, or `RUN/checkpoints/NAME`. Several with the same
-    vocabulary translate together, as with `decode.ensemble`."""
-    beam: Annotated[int, (1, 1024)] = 4
-    """Beam size; 1 is greedy."""
-    sampling: bool = False
-    """Draw translations at random instead of searching for the most probable ones."""
-    temperature: Annotated[float, (0.001, 1000.0)] = 1.0
-    """Temperature of sampling; below 1 the distribution is sharper."""
-    top_k: Annotated[int, (0, 1_000_000)] = 0
-    """Sample from this many of the most probable tokens; 0 means all."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DistillConfig:
-    """Parallel text whose target side is replaced by the translations of a model, the teacher."""
-
-    files: tuple[File, ...]
-    """Two aligned text files, source then target, as for `files` of a corpus."""
-    model: tuple[File, ...]
-    """The run of the teacher, or `RUN/checkpoints/NAME`. Several with the same vocabulary are an ensemble."""
-    beam: Annotated[int, (1, 1024)] = 8
-    """Beam size; 1 is greedy."""
-    pick: Literal["best", "chrf"] = "best"
-    """Which hypothesis of the beam to keep: the best one, or the one with the highest chrF against the target side."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ForwardConfig:
-    """Text in the source language, translated by a model, the teacher."""
-
-    text: tuple[File, ...]
-    """Text in the source language, a sentence a line: one file or several, plain or compressed, or patterns."""
-    model: tuple[File, ...]
-    """The run of the teacher, or `RUN/checkpoints/NAME`. Several with the same vocabulary are an ensemble."""
-    beam: Annotated[int, (1, 1024)] = 4
-    """Beam size; 1 is greedy."""
-
-
-Synthetic = BackTranslateConfig | DistillConfig | ForwardConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class CorpusConfig:
-    """One parallel corpus: exactly one of `files`, `tsv`, `dataset`, `parquet`, `json`, `testset`, `opus`, `zip`,
-    `tmx`, `mtdata`, `back_translate`, `distill` and `forward`."""
+class TextConfig:
+    """Parallel text that is there: exactly one of TEXT_KINDS, with the settings of its kind."""
 
     files: tuple[File, ...] | None = None
     """Two aligned text files, source then target; plain, or compressed by gzip, bzip2, xz, zstd or lz4."""
@@ -145,6 +108,69 @@ class CorpusConfig:
     """Whether codes inside the sentences of `tmx`, such as those of bold text, are dropped (the default) or kept."""
     mtdata: str | None = None
     """A corpus by its identifier in mtdata, such as `Statmt-europarl-10-deu-eng`. Needs the extra `[mtdata]`."""
+    name: str | None = None
+    """The configuration of `dataset`, such as `de-en`."""
+    split: str = "train"
+    """The split of `dataset`."""
+    revision: str | None = None
+    """The commit of `dataset` to use; pin it for results that others can reproduce."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackTranslateConfig:
+    """Text in the target language, translated into the source language by a model of the other direction."""
+
+    text: tuple[File, ...]
+    """Text in the target language, a sentence a line: one file or several, plain or compressed, or patterns."""
+    model: tuple[File, ...]
+    """A run that translates from the target to the source language, or `RUN/checkpoints/NAME`. Several with the same
+    vocabulary translate together, as with `decode.ensemble`."""
+    beam: Annotated[int, (1, 1024)] = 4
+    """Beam size; 1 is greedy."""
+    sampling: bool = False
+    """Draw translations at random instead of searching for the most probable ones."""
+    temperature: Annotated[float, (0.001, 1000.0)] = 1.0
+    """Temperature of sampling; below 1 the distribution is sharper."""
+    top_k: Annotated[int, (0, 1_000_000)] = 0
+    """Sample from this many of the most probable tokens; 0 means all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillConfig(TextConfig):
+    """Parallel text whose target side is replaced by the translations of a model, the teacher.
+
+    The text is named as that of a corpus: by one of `files`, `tsv`, `dataset`, `parquet`, `json`, `testset`, `opus`,
+    `zip`, `tmx` and `mtdata`, with the keys of its kind, such as `columns` and `version`.
+    """
+
+    model: tuple[File, ...]
+    """The run of the teacher, or `RUN/checkpoints/NAME`. Several with the same vocabulary are an ensemble."""
+    beam: Annotated[int, (1, 1024)] = 8
+    """Beam size; 1 is greedy."""
+    pick: Literal["best", "chrf"] = "best"
+    """Which hypothesis of the beam to keep: the best one, or the one with the highest chrF against the target side."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForwardConfig:
+    """Text in the source language, translated by a model, the teacher."""
+
+    text: tuple[File, ...]
+    """Text in the source language, a sentence a line: one file or several, plain or compressed, or patterns."""
+    model: tuple[File, ...]
+    """The run of the teacher, or `RUN/checkpoints/NAME`. Several with the same vocabulary are an ensemble."""
+    beam: Annotated[int, (1, 1024)] = 4
+    """Beam size; 1 is greedy."""
+
+
+Synthetic = BackTranslateConfig | DistillConfig | ForwardConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusConfig(TextConfig):
+    """One parallel corpus: exactly one of `files`, `tsv`, `dataset`, `parquet`, `json`, `testset`, `opus`, `zip`,
+    `tmx`, `mtdata`, `back_translate`, `distill` and `forward`."""
+
     back_translate: BackTranslateConfig | None = None
     """Text in the target language with translations by a model; for training only. Translated once, before the
     training."""
@@ -152,12 +178,6 @@ class CorpusConfig:
     """Parallel text whose target side a model translates anew; likewise."""
     forward: ForwardConfig | None = None
     """Text in the source language with translations by a model; likewise."""
-    name: str | None = None
-    """The configuration of `dataset`, such as `de-en`."""
-    split: str = "train"
-    """The split of `dataset`."""
-    revision: str | None = None
-    """The commit of `dataset` to use; pin it for results that others can reproduce."""
     weight: Annotated[float, (0.001, 1000.0)] = 1.0
     """How often an epoch sees each pair: 2 is twice, 0.5 is a random half, drawn anew each epoch."""
     from_: Annotated[int, (0, 10**12)] = 0
@@ -262,10 +282,9 @@ def contradiction(built: Any, dotted: str) -> str | None:
 
 
 def _synthetic_contradiction(asked: BackTranslateConfig | DistillConfig, dotted: str) -> str | None:
-    """Return which settings would be ignored, or that files are missing."""
+    """Return which settings would be ignored, or how the text is not named."""
     if isinstance(asked, DistillConfig):
-        count = len(asked.files)
-        return f"{dotted}.files needs two files, source and target, not {count}" if count != 2 else None
+        return _text_contradiction(asked, TEXT_KINDS, dotted)
     if asked.sampling and asked.beam != BackTranslateConfig.beam:
         return f"{dotted}.beam is for the search, and {dotted}.sampling draws translations; set one"
     if not asked.sampling and (asked.temperature, asked.top_k) != (1.0, 0):
@@ -289,21 +308,27 @@ def _held_out_contradiction(corpus: CorpusConfig, dotted: str) -> str | None:
 
 
 def _corpus_contradiction(corpus: CorpusConfig, dotted: str) -> str | None:
-    given = [kind for kind in CORPUS_KINDS if getattr(corpus, kind) is not None]
-    if len(given) != 1:
-        return f"{dotted} must name exactly one of {', '.join(CORPUS_KINDS)}, not {' and '.join(given) or 'none'}"
-    if corpus.files is not None and len(corpus.files) != 2:
-        return f"{dotted}.files needs two files, source and target, not {len(corpus.files)}"
+    if complaint := _text_contradiction(corpus, CORPUS_KINDS, dotted):
+        return complaint
     if corpus.tag is not None and (not corpus.tag or " " in corpus.tag or len(corpus.tag) > LONGEST_TAG):
         return f"{dotted}.tag must be a text without blanks of at most {LONGEST_TAG} characters"
     if corpus.alignments is not None and corpus.synthetic is not None:
-        return f"{dotted}.alignments is for text that is there, not for {given[0]}"
-    for key, kind in KINDS_WITH.items():
-        if getattr(corpus, key) is not None and given[0] not in kind:
-            return f"{dotted}.{key} is for {' and '.join(kind)}, not for {given[0]}"
-    if corpus.columns is not None and (complaint := _columns_contradiction(corpus.columns, dotted)):
-        return complaint
+        kind = next(kind for kind in SYNTHETIC_KINDS if getattr(corpus, kind) is not None)
+        return f"{dotted}.alignments is for text that is there, not for {kind}"
     return _score_column_contradiction(corpus, dotted)
+
+
+def _text_contradiction(text: TextConfig, kinds: Sequence[str], dotted: str) -> str | None:
+    """Return what is wrong about how a text is named, or which settings would be ignored."""
+    given = [kind for kind in kinds if getattr(text, kind) is not None]
+    if len(given) != 1:
+        return f"{dotted} must name exactly one of {', '.join(kinds)}, not {' and '.join(given) or 'none'}"
+    if text.files is not None and len(text.files) != 2:
+        return f"{dotted}.files needs two files, source and target, not {len(text.files)}"
+    for key, kind in KINDS_WITH.items():
+        if getattr(text, key) != getattr(TextConfig, key) and given[0] != kind:
+            return f"{dotted}.{key} is for {kind}, not for {given[0]}"
+    return None if text.columns is None else _columns_contradiction(text.columns, dotted)
 
 
 def _score_column_contradiction(corpus: CorpusConfig, dotted: str) -> str | None:
@@ -329,8 +354,10 @@ def _columns_contradiction(columns: tuple[str, ...], dotted: str) -> str | None:
 
 
 def _score_contradiction(score: ScoreConfig, dotted: str) -> str | None:
-    if score.file is None and score.column is None:
-        return f"{dotted} needs a file of scores, or a column of tsv"
+    if score.file is None and score.column is None and score.model is None:
+        return f"{dotted} needs a file of scores, a column of tsv, or a model"
+    if score.model is not None and (score.file is not None or score.column is not None):
+        return f"{dotted} has a model and other scores; the scores are from one of them"
     if score.at_least is None and score.drop_worst is None:
         return f"{dotted} needs at_least or drop_worst"
     if score.file is not None and score.column is not None and not score.column.isdecimal():

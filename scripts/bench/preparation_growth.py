@@ -17,6 +17,7 @@ import contextlib
 import itertools
 import logging
 import random
+import resource
 import subprocess
 import sys
 import tempfile
@@ -75,7 +76,7 @@ def row(folder: Path, size: int, learn: int, sample: int) -> str:
     """Measure one size in a fresh process, and return its row of the table."""
     code = f"import pathlib, sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import preparation_growth as p; "
     command = [sys.executable, "-c", code + f"p.measure(pathlib.Path({str(folder)!r}), {size}, {learn}, {sample})"]
-    started, peak = time.perf_counter(), 0
+    started, before, peak = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN), 0
     with subprocess.Popen(command) as process:
         while process.poll() is None:
             peak = max(peak, resident(process.pid))
@@ -83,9 +84,11 @@ def row(folder: Path, size: int, learn: int, sample: int) -> str:
     if process.returncode:
         raise SystemExit(process.returncode)
     seconds = time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     written = sum(f.stat().st_size for f in (folder / "prepared").glob("pairs-*/*") if f.is_file()) if size else 0
     speed = size / seconds
-    return f"| {size:,} | {seconds:.1f} | {speed:,.0f} | {peak / 2**20:.0f} | {written / 2**20:.1f} |"
+    return f"| {size:,} | {seconds:.1f} | {cpu:.1f} | {speed:,.0f} | {peak / 2**20:.0f} | {written / 2**20:.1f} |"
 
 
 def main() -> None:
@@ -100,7 +103,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where temporary files are written")
     args = parser.parse_args()
     files = CorpusConfig(files=(str(args.source), str(args.target)))
-    print("| pairs | seconds | pairs/s | peak memory, MiB | written, MiB |\n|---|---|---|---|---|", flush=True)
+    print("| pairs | seconds | CPU seconds | pairs/s | peak memory, MiB | written, MiB |")
+    print("|---|---|---|---|---|---|", flush=True)
     for size in (0, *args.sizes):
         with tempfile.TemporaryDirectory(dir=args.folder) as name:
             folder = Path(name)

@@ -18,6 +18,7 @@ from transformer.augment_config import AugmentConfig, GlossaryConfig
 from transformer.data import corpus
 from transformer.data.formats import OPENERS, what_it_is
 from transformer.data.lines import lenient_lines, read_lines, read_text
+from transformer.data.scores import read_scores
 from transformer.data_config import CORPUS_KINDS, CorpusConfig, FilterConfig, ScoreConfig
 from transformer.errors import DataError
 
@@ -111,6 +112,18 @@ def test_tsv_with_more_columns(tmp_path: Path) -> None:
         read(tsv=str(path))
     first = corpus.identity(CorpusConfig(tsv=str(path), columns=("4", "2")), "en", "de")
     assert corpus.identity(CorpusConfig(tsv=str(path), columns=("2", "4")), "en", "de") != first
+
+
+def test_a_line_of_names_that_is_not_utf8_is_not_dropped(tmp_path: Path) -> None:
+    """The second line would be taken for it."""
+    path = tmp_path / "t.tsv"
+    path.write_bytes(b"en\tde\tn\xfcmber\none\teins\t1\n")
+    how = CorpusConfig(tsv=str(path), columns=("en", "de"))
+    for drop in (False, True):
+        with pytest.raises(DataError, match=r"t.tsv: its first line, which names the columns, is not UTF-8; correct"):
+            list(corpus.read_pairs(how, "en", "de", drop))
+    with pytest.raises(DataError, match="which names the columns, is not UTF-8"):
+        read_scores(how, ScoreConfig(column="de"))
 
 
 def test_zstd_is_read_in_every_kind_of_text(tmp_path: Path) -> None:

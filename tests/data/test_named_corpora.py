@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import sys
@@ -153,11 +154,42 @@ def test_a_run_goes_on_with_the_version_it_began_with(server: Opus, tiny: Config
     server.put("Books", "v2", codes, archive("Books", codes, toy_pairs(150, 2)))
     opus._file.cache_clear()
     longer = config_file.override(short, ["train.max_steps=3"])
+    server.requests.clear()
+    assert session.train(longer, tmp_path / "run", CPU) == "all 3 steps are done"
+    assert server.requests == []
+    assert json.loads((tmp_path / "run" / "data.json").read_text())["origins"][0]["version"] == "v1"
+    (tmp_path / "run" / "data.json").unlink()  # as a run of version 0.6 has it
+    longer = config_file.override(short, ["train.max_steps=4"])
     advice = "OPUS may have a new version of Books: to go on, set version to the one in the model card"
     with pytest.raises(DataError, match=f"was trained on different text .*; {advice}"):
         session.train(longer, tmp_path / "run", CPU)
     first = config_file.override(longer, ["data.train={opus: Books, version: v1}"])
-    assert session.train(first, tmp_path / "run", CPU) == "all 3 steps are done"
+    assert session.train(first, tmp_path / "run", CPU) == "all 4 steps are done"
+
+
+def test_a_version_that_is_named_is_not_that_of_another_corpus(server: Opus) -> None:
+    for version, pairs in (("v1", PAIRS[:1]), ("v2", PAIRS[:2]), ("v3", PAIRS)):
+        server.put("Books", version, ("de", "en"), archive("Books", ("de", "en"), pairs))
+    addresses = [f"{server.address}/OPUS-Books/{version}/moses/de-en.txt.zip" for version in ("v2", "v1")]
+    with opus.kept_versions([*addresses, "http://x/y"], {("Books", "v1")}):
+        assert read(opus="Books") == SWAPPED[:2]
+        assert read(opus="Books", version="v3") == SWAPPED
+    with opus.kept_versions(addresses[1:], {("Books", "v1")}):
+        assert read(opus="Books") == SWAPPED[:1]
+    assert read(opus="Books") == SWAPPED
+
+
+def test_where_a_distilled_corpus_is_from_is_kept(
+    server: Opus, tiny: Config, trained_run: Path, tmp_path: Path
+) -> None:
+    codes = ("de", "en")
+    server.put("Books", "v1", codes, archive("Books", codes, [pair[::-1] for pair in toy_pairs(60, 1)], "CC-BY\n"))
+    corpora = f"[{{opus: Books, version: v1}}, {{distill: {{opus: Books, model: '{trained_run}', beam: 1}}}}]"
+    cfg = config_file.override(tiny, [f"data.train={corpora}", "train.max_steps=2"])
+    session.train(cfg, tmp_path / "run", CPU)
+    card = (tmp_path / "run" / "README.md").read_text()
+    for name in ("OPUS Books v1", "OPUS Books latest distilled by run (beam 1)"):
+        assert f"- {name}: {server.address}/OPUS-Books/v1/moses/de-en.txt.zip, licence: `CC-BY`" in card
 
 
 def test_a_changed_file_in_the_cache_is_noticed(server: Opus, tmp_path: Path, said: list[str]) -> None:

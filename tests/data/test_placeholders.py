@@ -165,6 +165,14 @@ def test_terms_are_given_behind_their_words(tmp_path: Path) -> None:
     assert glossary.annotate("C++ is") == "<term> C++ <trans> C++ </term> is"
     assert glossary.annotate_pair("The dog", "Der HUND") == "The <term> dog <trans> HUND </term>"
     assert glossary.annotate_pair("The dog", "Der Hundehof") == "The dog"
+    assert glossary.annotate_pair("The dog", "Der Hundehof. Hund") == "The <term> dog <trans> Hund </term>"
+    street = Glossary([("big street", "große Straße"), ("big", "groß")])
+    assert (
+        street.annotate_pair("THE BIG STREET", "DIE GROSSE STRASSE")
+        == "THE <term> BIG STREET <trans> GROSSE STRASSE </term>"
+    )
+    assert street.annotate_pair("SO BIG", "SO GROSS") == "SO <term> BIG <trans> GROSS </term>"
+    assert street.annotate_pair("SO BIG", "SO GROSSE") == "SO BIG"
     several = Glossary([("dog", "Hund"), ("dog", "Köter")])
     assert several.annotate("dog") == "<term> dog <trans> Hund </term>"
     assert several.annotate_pair("dog", "ein Köter") == "<term> dog <trans> Köter </term>"

@@ -14,7 +14,14 @@ from transformer.data import corpus
 from transformer.data.corpus import Pair, ReferencedPair
 from transformer.data.extending import extended
 from transformer.data.prepare import find_or_learn_tokenizer, prepare
-from transformer.data.tokenizer import Tokenizer, learn_tokenizer, load_tokenizer, tokenizer_in_use, with_tag_of_corpus
+from transformer.data.tokenizer import (
+    Tokenizer,
+    learn_tokenizer,
+    load_tokenizer,
+    tokenizer_in_use,
+    unseen_characters,
+    with_tag_of_corpus,
+)
 from transformer.data_config import CorpusConfig
 from transformer.errors import ConfigError
 
@@ -41,6 +48,13 @@ def test_symbols_of_the_user_are_one_piece_wherever_they_stand(kind: Kind, joint
     assert tok.encode_pairs([text], [text])[0].ids.tolist() == tok.encode_source([text])[0]
 
 
+@pytest.mark.parametrize("byte_fallback", [True, False])
+def test_characters_of_reserved_pieces_are_not_called_unseen(byte_fallback: bool) -> None:
+    tok = learned(byte_fallback=byte_fallback, placeholders=1, user_symbols=("@@Q",))
+    text = "one <ph0> @@Q Ω two\u6f22 Ω"
+    assert unseen_characters(tok, text, tok.encode_source([text])[0]) == "Ω\u6f22"
+
+
 def test_a_symbol_that_would_not_be_read_is_refused() -> None:
     for symbol in ("\u2581", "e\u0301"):  # a space for SentencePiece; not composed
         with pytest.raises(ConfigError, match="tokenizer.user_symbols: the vocabulary does not read .* as one piece"):
@@ -61,8 +75,8 @@ def test_digits_are_pieces_of_their_own(kind: Kind) -> None:
     assert longest(whole) > 1
     assert longest(split) == 1
     texts = [pair.source for pair in PAIRS]
-    assert longest(extended(whole, texts, texts, 30)) >= longest(whole)
-    assert longest(extended(split, texts, texts, 30)) == 1
+    assert longest(extended(whole, texts, texts, (30, 30))) >= longest(whole)
+    assert longest(extended(split, texts, texts, (30, 30))) == 1
 
 
 @SIDES

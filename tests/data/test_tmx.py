@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import pytest
+from support.toy import CPU, toy_pairs
 
+from transformer import config_file
+from transformer.config import Config
 from transformer.data import tmx
 from transformer.data.corpus import Pair, read_pairs
 from transformer.data_config import CorpusConfig
 from transformer.errors import DataError
+from transformer.training.session import train
 
 HEAD = (
     '<?xml version="1.0" encoding="{}"?>\n<!DOCTYPE tmx SYSTEM "tmx14.dtd">\n'
@@ -110,6 +115,16 @@ def test_units_that_lack_a_language_are_left_out_and_noted(tmp_path: Path, said:
     assert said == [f"{path}: 2 of 5 units lack en or de and are left out"]
     with pytest.raises(DataError, match="has no unit with both en and ja; its languages are en, de, fr"):
         read(path, "en", "ja")
+
+
+def test_units_that_lack_a_language_are_counted_as_other_pairs_are(tiny: Config, tmp_path: Path) -> None:
+    units = [unit(("en", each.source), ("de", each.target)) for each in toy_pairs(60, 1)]
+    path = write(tmp_path / "a.tmx", unit(("en", "alone")), *units, unit(("fr", "seul"), ("de", "allein")))
+    cfg = config_file.override(tiny, [f"data.train={{tmx: {path}}}", "train.max_steps=1"])
+    train(cfg, tmp_path / "run", CPU)
+    (found,) = json.loads((tmp_path / "run" / "data.json").read_text())["corpora"]
+    assert (found["read"], found["usable"], found["lacks a language"]) == (62, 60, 2)
+    assert "| lacks a language |" in (tmp_path / "run" / "README.md").read_text()
 
 
 def test_pairs_come_before_the_end_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

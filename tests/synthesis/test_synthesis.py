@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import time
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from transformer import config_file
 from transformer.config import Config
 from transformer.data.corpus import Pair, read_pairs
 from transformer.data.lines import read_text
+from transformer.data.prepare import check_corpora
 from transformer.data_config import DataConfig
 from transformer.decoding.loading import load_translator
 from transformer.errors import CheckpointError, ConfigError, DataError, TransformerError
@@ -33,6 +35,7 @@ from transformer.evaluation.systems import TextChoice, text_to_check
 from transformer.runs.run import Run, open_run
 from transformer.runs.training_text import trained_corpora
 from transformer.synthesis import making
+from transformer.synthesis.ahead import look_ahead
 from transformer.synthesis.making import Made, make_corpora
 from transformer.synthesis.parts import Parts, read_part
 from transformer.synthesis.teacher import Translating, closest
@@ -77,13 +80,13 @@ def translated(run: Path, lines: list[str], *overrides: str) -> list[str]:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The number of the first line of each part that is translated."""
     found: list[int] = []
-    pairs = Translating.pairs
+    pairs = Translating.rows
 
     def noted(self: Translating, lines: Any, first: int) -> Any:
         found.append(first)
         return pairs(self, lines, first)
 
-    monkeypatch.setattr(Translating, "pairs", noted)
+    monkeypatch.setattr(Translating, "rows", noted)
     monkeypatch.setattr("transformer.synthesis.parts.PART", 10)
     return found
 
@@ -101,7 +104,7 @@ def test_text_is_translated_and_back_translated(trained_run: Path, tmp_path: Pat
     made = make(back, tmp_path / "cache")
     assert pairs_of(made) == [Pair(*pair) for pair in zip(german, LINES, strict=True)]
     assert "a.txt + b.gz back-translated by run (beam 4): 95 pairs of 95 lines" in said
-    assert made.facts[0]["models"][0]["checkpoint"] == "step-00000600"
+    assert made.facts["synthetic"][0]["models"][0]["checkpoint"] == "step-00000600"
 
 
 def test_lines_that_cannot_become_pairs_are_counted(
@@ -113,7 +116,7 @@ def test_lines_that_cannot_become_pairs_are_counted(
     corpus = forward(text, trained_run)
     with pytest.raises(DataError, match="line 7 is not UTF-8"):
         make(data_of(corpus), tmp_path / "cache")
-    translate = Translating.pairs
+    translate = Translating.rows
 
     def nothing_for_four(self: Translating, lines: Any, first: int) -> Any:
         decode = self.translator.tokenizer.decode
@@ -122,10 +125,15 @@ def test_lines_that_cannot_become_pairs_are_counted(
         )
         return translate(self, lines, first)
 
-    monkeypatch.setattr(Translating, "pairs", nothing_for_four)
+    monkeypatch.setattr(Translating, "rows", nothing_for_four)
     made = make(data_of(corpus, more=", undecodable: drop"), tmp_path / "cache")
     assert pairs_of(made) == [("one", "eins"), ("two \t ", "zwei")]
-    assert made.facts[0]["left out"] == {"empty": 2, "empty translation": 1, "too long": 1, "undecodable": 1}
+    assert made.facts["synthetic"][0]["left out"] == {
+        "empty": 2,
+        "empty translation": 1,
+        "too long": 1,
+        "undecodable": 1,
+    }
     assert any("2 pairs of 7 lines; left out: 2 empty, 1 empty translation, 1 too long, 1 und" in line for line in said)
     with pytest.raises(DataError, match="none.txt is empty"):
         make(data_of(forward(write(tmp_path / "none.txt", []), trained_run)), tmp_path / "cache")
@@ -148,6 +156,47 @@ def test_an_ensemble_distills_and_the_closest_hypothesis_is_picked(trained_run: 
     assert all(any(each.text == pair.target for each in found) for pair, found in zip(picked, nbest, strict=True))
 
 
+TMX = "<tmx><body>{}</body></tmx>"
+UNIT = '<tu><tuv xml:lang="de"><seg>{}</seg></tuv><tuv xml:lang="en-GB"><seg>{}</seg></tuv></tu>'
+
+
+def named(kind: str, folder: Path, lines: list[str]) -> str:
+    """Write a corpus of a kind with these source lines, and return how it is named in a configuration."""
+    if kind == "zip":
+        with zipfile.ZipFile(folder / "a.zip", "w") as file:
+            for code, side in (("en", lines), ("de", ["x"] * len(lines))):
+                file.writestr(f"a.{code}", "".join(f"{line}\n" for line in side))
+    text = {
+        "tsv": "".join(f"{line}\tnone\tx\n" for line in ("en", *lines)).replace("en\tnone\tx", "en\tother\tde", 1),
+        "tmx": TMX.format("".join(UNIT.format("x", line) for line in lines)),
+        "json": "".join(json.dumps({"en": line.replace(" ", "\r\n"), "de": "x\ny"}) + "\n" for line in lines),
+    }
+    if kind in text:
+        (folder / f"a.{kind}").write_text(text[kind], encoding="utf-8")
+    return f"{kind}: {folder}/a.{kind}" + (", columns: [en, de]" if kind == "tsv" else "")
+
+
+@pytest.mark.parametrize("kind", ["tsv", "zip", "tmx", "json"])
+def test_what_is_distilled_is_named_as_any_corpus(
+    trained_run: Path, tmp_path: Path, kind: str, said: list[str]
+) -> None:
+    text = named(kind, tmp_path, LINES[:12])
+    if kind == "tmx":
+        file = tmp_path / "a.tmx"
+        alone = "<tu><tuv xml:lang='en'><seg>x</seg></tuv></tu>"
+        file.write_text(file.read_text(encoding="utf-8").replace("<body>", f"<body>{alone}"), encoding="utf-8")
+    data = data_of(f"{{distill: {{{text}, model: {trained_run}, beam: 1}}, weight: 2}}")
+    _, ahead = look_ahead(data, tmp_path / "cache")
+    assert ahead[0].endswith("12 of 12 lines to translate; the dry run has the text instead")
+    made = make(data, tmp_path / "cache")
+    german = translated(trained_run, LINES[:12], "decode.beam=1")
+    assert pairs_of(made) == [Pair(*pair) for pair in zip(LINES, german, strict=False)]
+    left = "12 pairs of 13 lines; left out: 1 lacks a language" if kind == "tmx" else "12 pairs of 12 lines"
+    assert f"a.{kind} distilled by run (beam 1): {left}" in said
+    with pytest.raises(DataError, match=f"no such file: .*none.{kind}"):
+        check_corpora(data_of(f"{{distill: {{{text.replace('/a.', '/none.')}, model: {trained_run}}}}}"))
+
+
 def test_samples_are_drawn_as_asked_for(trained_run: Path, tmp_path: Path) -> None:
     text = write(tmp_path / "a.txt", LINES[:30])
     found = {}
@@ -160,7 +209,7 @@ def test_samples_are_drawn_as_asked_for(trained_run: Path, tmp_path: Path) -> No
         section = f"{{back_translate: {{text: {text}, model: {trained_run}, {more}}}}}"
         made = make(data_of(section, "de", "en"), tmp_path / "cache")
         found[name] = [pair.source for pair in pairs_of(made)]
-        assert made.facts[0]["name"].endswith("(beam 1)" if name == "beam" else ")")
+        assert made.facts["synthetic"][0]["name"].endswith("(beam 1)" if name == "beam" else ")")
     assert found["cold"] == found["one"] == found["beam"] != found["hot"]
 
 
@@ -205,6 +254,11 @@ def test_a_model_that_does_not_fit_is_refused(trained_run: Path, tmp_path: Path)
     ("corpora", "sentence"),
     [
         ("{distill: {files: [a], model: m}}", r"data.train.distill.files needs two files, source and target, not 1"),
+        (
+            "{distill: {files: [a, b], tsv: c, model: m}}",
+            "data.train.distill must name exactly one of .* not files and t",
+        ),
+        ("{distill: {files: [a, b], version: v1, model: m}}", "data.train.distill.version is for opus, not for files"),
         ("{distill: {files: [a, b], model: m}, tsv: c}", "exactly one of .*, not tsv and distill"),
         ("{forward: {text: a}}", "data.train.forward.model is missing"),
         ("{tsv: a}, valid: {forward: {text: a, model: m}}", "data.valid must be text that is there; only data.train"),
@@ -270,9 +324,13 @@ def test_kills_lose_no_part_and_leave_no_trace(
         before, kills = now, kills + 1
     assert kills >= 4
     made = make(data, cache)
-    assert [each.name for each in cache.iterdir() if each.is_dir()] == [f"synthetic-{made.facts[0]['key']}"]
+    assert [each.name for each in cache.iterdir() if each.is_dir()] == [
+        f"synthetic-{made.facts['synthetic'][0]['key']}"
+    ]
     for name in ("source.txt", "target.txt", "synthetic.json"):
-        calm, killed = (folder / f"synthetic-{made.facts[0]['key']}" / name for folder in (tmp_path / "calm", cache))
+        calm, killed = (
+            folder / f"synthetic-{made.facts['synthetic'][0]['key']}" / name for folder in (tmp_path / "calm", cache)
+        )
         assert calm.read_bytes() == killed.read_bytes()
     known = dict(zip(lines, translated(trained_run, lines, "decode.beam=4"), strict=True))
     assert all(pair.target == known[pair.source] for pair in pairs_of(undisturbed))
@@ -308,13 +366,13 @@ def test_several_processes_make_what_one_makes(
 
     def work(ranks: Ranks) -> Any:
         mine = []
-        pairs = Translating.pairs
+        pairs = Translating.rows
 
         def noted(self: Translating, lines: Any, first: int) -> Any:
             mine.append(first)
             return pairs(self, lines, first)
 
-        monkeypatch.setattr(Translating, "pairs", noted)
+        monkeypatch.setattr(Translating, "rows", noted)
         made = make_corpora(data, caches[ranks.rank], CPU, ranks, writes=ranks.rank != 1)
         return [mine, pairs_of(made)]
 
@@ -333,7 +391,7 @@ def test_several_processes_make_what_one_makes(
 def test_a_corpus_that_is_removed_meanwhile_is_missed(
     trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("transformer.synthesis.making._send", lambda folder, *_: shutil.rmtree(folder))
+    monkeypatch.setattr("transformer.synthesis.making._send", lambda _, folder, *rest: shutil.rmtree(folder))
     with pytest.raises(DataError, match="was removed while it was in use; run the same command again"):
         make(data_of(forward(write(tmp_path / "a.txt", LINES[:2]), trained_run)), tmp_path / "cache")
 

@@ -19,7 +19,7 @@ from transformer.config import Config
 from transformer.data import batching
 from transformer.data.augmentation import make_augmenter
 from transformer.data.batching import Update
-from transformer.data.curriculum import distinct, phases
+from transformer.data.curriculum import distinct, phases, warn_of_unused
 from transformer.data.dataset import Dataset
 from transformer.errors import ConfigError, DataError
 from transformer.evaluation.frequencies import word_frequencies
@@ -85,12 +85,16 @@ def test_corpora_that_are_always_used_change_nothing() -> None:
 # ---- settings ---------------------------------------------------------------------------------------------
 
 
-def test_settings_are_read_and_written(tiny: Config) -> None:
+def test_settings_are_read_and_written(tiny: Config, said: list[str]) -> None:
     cfg = config_file.override(tiny, ["data.train=[{tsv: a, until: 10}, {tsv: b, from: 10}]", "train.max_steps=20"])
     assert [(each.from_, each.until) for each in cfg.data.train] == [(0, 10), (10, None)]
     assert "from: 10" in config_file.dump(cfg)
     assert config_file.read(config_file.dump(cfg), "again") == cfg
     assert phases(cfg.data.train, 20) == ["updates 1 to 10: a", "updates 11 to 20: b"]
+    warn_of_unused(cfg.data.train, 20)
+    assert said == []
+    warn_of_unused(cfg.data.train, 10)
+    assert said[-1] == "b is used from update 11 on, and training ends at train.max_steps: 10, so it is never used"
     assert phases(cfg.data.train, 10) == ["updates 1 to 10: a", "after update 10, so never: b"]
     assert phases(cfg.data.train[:1], 10) == []
 

@@ -90,6 +90,27 @@ def test_training_with_more_pieces_resumes_bit_for_bit(
     assert run.config.tokenizer.vocab_size == run.tokenizer.sizes[0]
 
 
+def test_reserved_pieces_that_the_donor_lacks_are_added(tiny: Config, donor: Path, tmp_path: Path) -> None:
+    files = write_pairs(tmp_path, "new", NEW)
+    tagged = f"data.train=[{{files: {files}}}, {{files: {files}, tag: '>>fra<<'}}]"
+    reserved = ("tokenizer.user_symbols=['@@Q']", "tokenizer.placeholders=2", "tokenizer.source_prefix='>>fra<<'")
+    cfg = fine(tiny, donor, tmp_path, tagged, *reserved, "tokenizer.extend=6")
+    few = config_file.override(cfg, ["tokenizer.extend=3"])
+    sentence = "tokenizer.extend is 3, but the vocabulary of train.init_from lacks 4 reserved pieces .* at least 4"
+    with pytest.raises(ConfigError, match=sentence):
+        train(few, tmp_path / "few", CPU)
+    before = open_run(donor).tokenizer
+    train(config_file.override(cfg, ["train.max_steps=2"]), tmp_path / "run", CPU)
+    donor.rename(tmp_path / "gone")
+    assert train(cfg, tmp_path / "run", CPU) == "all 4 steps are done"
+    run = open_run(tmp_path / "run")
+    tok, how = run.tokenizer, run.config.tokenizer
+    assert tok.sizes == (before.sizes[0] + 6, before.sizes[1] + 6)
+    assert (how.user_symbols, how.placeholders, how.source_prefix) == (("@@Q",), 2, ">>fra<<")
+    assert (tok.source_prefix, tok.placeholders) == (">>fra<<", 2)
+    assert tok.encode_source(["one"]) == [[tok.source.piece_to_id("\u2581>>fra<<"), *before.encode_source(["one"])[0]]]
+
+
 @pytest.mark.parametrize(
     ("patterns", "frozen"),
     [

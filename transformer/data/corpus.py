@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +19,7 @@ from transformer.data.opus import opus_file, read_opus
 from transformer.data.tables import read_json, read_parquet
 from transformer.data.tmx import read_tmx
 from transformer.data.tsv import read_tsv
-from transformer.data_config import CORPUS_KINDS, SYNTHETIC_KINDS, CorpusConfig, MadeCorpus
+from transformer.data_config import CORPUS_KINDS, SYNTHETIC_KINDS, CorpusConfig, MadeCorpus, TextConfig
 from transformer.errors import DataError
 from transformer.paths import expanded, matching
 from transformer.system.progress_bar import ProgressBar
@@ -63,21 +65,24 @@ class ReferencedPair(Pair):
 class Kind(NamedTuple):
     """One kind of corpus."""
 
-    read: Callable[[CorpusConfig, str, str, bool], Iterator[Texts] | Iterator[Pair | None]]
-    """Takes the corpus, the codes of both languages, and whether lines that are not UTF-8 are dropped."""
+    read: Callable[[CorpusConfig, str, str, bool, Counter[str]], Iterator[Texts] | Iterator[Pair | None]]
+    """Takes the corpus, the codes of both languages, whether lines that are not UTF-8 are dropped, and where to count
+    what is no pair."""
     local_files: Callable[[CorpusConfig], tuple[str, ...]] = lambda corpus: ()
     """The files that the configuration names; none for data that is found by its name."""
     is_text: bool = True
     """Whether the local files are read as text from their first byte to the last, so that progress can be told."""
 
 
-def read_pairs(corpus: CorpusConfig, source: str, target: str, drop: bool = False) -> Iterator[Pair | None]:
+def read_pairs(
+    corpus: CorpusConfig, source: str, target: str, drop: bool = False, left_out: Counter[str] | None = None
+) -> Iterator[Pair | None]:
     """Yield the pairs of a corpus in order. With `drop`, a pair that is not UTF-8 is None.
 
-    `source` and `target` are language codes. Raises DataError if a file cannot be read, if text is not
-    UTF-8 and `drop` is not set, and, at the end, if two files differ in length.
+    `source` and `target` are language codes. `left_out` counts, by reason, what is no pair. Raises DataError if a file
+    cannot be read, if text is not UTF-8 and `drop` is not set, and, at the end, if two files differ in length.
     """
-    texts = KINDS[_kind(corpus)].read(corpus, source, target, drop)
+    texts = KINDS[_kind(corpus)].read(corpus, source, target, drop, Counter() if left_out is None else left_out)
     return (each if each is None or isinstance(each, Pair) else Pair(*each) for each in texts)
 
 
@@ -131,8 +136,22 @@ def made_corpus(corpus: CorpusConfig, folder: Path, name: str = "") -> MadeCorpu
 
 def with_files(corpus: CorpusConfig, files: tuple[Path, Path], name: str) -> MadeCorpus:
     """Return a corpus with two files in place of what a model is to make."""
+    return with_text(corpus, TextConfig(files=tuple(map(str, files))), name)
+
+
+def with_text(corpus: CorpusConfig, text: TextConfig, name: str) -> MadeCorpus:
+    """Return a corpus with a text that is there in place of what a model is to make."""
     kept = {key: value for key, value in vars(corpus).items() if key not in SYNTHETIC_KINDS}
-    return MadeCorpus(**{**kept, "files": tuple(map(str, files))}, title=name)
+    return MadeCorpus(**{**kept, **_fields(text)}, title=name)
+
+
+def as_corpus(text: TextConfig) -> CorpusConfig:
+    """Return a text as a corpus of its own."""
+    return CorpusConfig(**_fields(text))
+
+
+def _fields(text: TextConfig) -> dict[str, Any]:
+    return {field.name: getattr(text, field.name) for field in fields(TextConfig)}
 
 
 def origin(corpus: CorpusConfig, source: str, target: str) -> dict[str, Any]:
@@ -146,10 +165,11 @@ def identity(corpus: CorpusConfig, source: str, target: str) -> dict[str, Any]:
     `source` and `target` are language codes. Reads every file.
     """
     tag = {} if corpus.tag is None else {"tag": corpus.tag}
-    return {**_text_identity(corpus, source, target), **tag}
+    return {**text_identity(corpus, source, target), **tag}
 
 
-def _text_identity(corpus: CorpusConfig, source: str, target: str) -> dict[str, Any]:
+def text_identity(corpus: CorpusConfig, source: str, target: str) -> dict[str, Any]:
+    """Return what `identity` does, but for the tag."""
     if corpus.dataset is not None:
         return hub.dataset_identity(corpus, title(corpus))
     if corpus.opus is not None:
@@ -186,24 +206,24 @@ def local_files(corpus: CorpusConfig) -> tuple[str, ...]:
 # ---- one reader for each kind ---------------------------------------------------------------------------
 
 
-def _read_files(corpus: CorpusConfig, _source: str, _target: str, drop: bool) -> Iterator[Texts]:
+def _read_files(corpus: CorpusConfig, _source: str, _target: str, drop: bool, *_: object) -> Iterator[Texts]:
     left, right = local_files(corpus)
     return aligned_files(Path(left), Path(right), drop)
 
 
-def _read_tsv(corpus: CorpusConfig, source: str, target: str, drop: bool) -> Iterator[Texts]:
+def _read_tsv(corpus: CorpusConfig, source: str, target: str, drop: bool, *_: object) -> Iterator[Texts]:
     return read_tsv(Path(local_files(corpus)[0]), corpus.columns, source, target, drop)
 
 
-def _read_zip(corpus: CorpusConfig, source: str, target: str, drop: bool) -> Iterator[Texts]:
+def _read_zip(corpus: CorpusConfig, source: str, target: str, drop: bool, *_: object) -> Iterator[Texts]:
     return read_zip(Path(local_files(corpus)[0]), source, target, drop)
 
 
-def _read_tmx(corpus: CorpusConfig, source: str, target: str, _drop: bool) -> Iterator[Texts]:
-    return read_tmx(Path(local_files(corpus)[0]), source, target, corpus.tmx_tags == "keep")
+def _read_tmx(corpus: CorpusConfig, source: str, target: str, _drop: bool, left_out: Counter[str]) -> Iterator[Texts]:
+    return read_tmx(Path(local_files(corpus)[0]), source, target, corpus.tmx_tags == "keep", left_out)
 
 
-def _read_testset(corpus: CorpusConfig, source: str, target: str, drop: bool) -> Iterator[Pair | None]:
+def _read_testset(corpus: CorpusConfig, source: str, target: str, drop: bool, *_: object) -> Iterator[Pair | None]:
     sources, *references = testsets.testset_files(corpus.testset or "", source, target)
     sides = (aligned_files(sources, reference, drop) for reference in references)
     for pairs in zip(*sides, strict=True):
@@ -213,11 +233,11 @@ def _read_testset(corpus: CorpusConfig, source: str, target: str, drop: bool) ->
             yield ReferencedPair(*pairs[0], *(pair[1] for pair in pairs[1:])) if len(pairs) > 1 else Pair(*pairs[0])
 
 
-def _read_dataset(corpus: CorpusConfig, source: str, target: str, drop: bool) -> Iterator[Texts]:
+def _read_dataset(corpus: CorpusConfig, source: str, target: str, drop: bool, *_: object) -> Iterator[Texts]:
     return hub.read_dataset(corpus, title(corpus), source, target, drop)
 
 
-def _read_tables(corpus: CorpusConfig, source: str, target: str, drop: bool) -> Iterator[Texts]:
+def _read_tables(corpus: CorpusConfig, source: str, target: str, drop: bool, *_: object) -> Iterator[Texts]:
     check_files(corpus)
     read = read_parquet if corpus.parquet is not None else read_json
     empty = True
@@ -229,13 +249,13 @@ def _read_tables(corpus: CorpusConfig, source: str, target: str, drop: bool) -> 
         raise DataError(f"{title(corpus)} is empty")
 
 
-def _read_synthetic(corpus: CorpusConfig, _source: str, _target: str, _drop: bool) -> Iterator[Pair | None]:
+def _read_synthetic(corpus: CorpusConfig, _source: str, _target: str, _drop: bool, *_: object) -> Iterator[Pair | None]:
     raise DataError(f"the translations of {title(corpus)} are made by `train`, which alone reads them")
 
 
 def _texts(corpus: CorpusConfig) -> tuple[str, ...]:
     if corpus.distill is not None:
-        return tuple(str(expanded(name)) for name in corpus.distill.files)
+        return local_files(as_corpus(corpus.distill))
     made = corpus.back_translate or corpus.forward
     return matching(made.text) if made is not None else ()
 

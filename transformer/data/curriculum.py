@@ -5,6 +5,7 @@ An epoch ends where a corpus begins or ends, so that each epoch is an order of t
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +15,8 @@ from transformer.data.batching import drawn
 from transformer.data.dataset import Dataset
 from transformer.data_config import CorpusConfig, active, changes
 from transformer.errors import DataError
+
+log = logging.getLogger(__name__)
 
 
 def distinct(corpora: Sequence[CorpusConfig]) -> tuple[tuple[CorpusConfig, ...], list[int]]:
@@ -59,6 +62,14 @@ def phases(corpora: Sequence[CorpusConfig], steps: int) -> list[str]:
     unused = [corpus.title(each) for each in corpora if each.from_ >= steps]
     lines += [f"after update {steps:,}, so never: {', '.join(unused)}"] if unused else []
     return lines if len(lines) > 1 else []
+
+
+def warn_of_unused(corpora: Sequence[CorpusConfig], steps: int) -> None:
+    """Warn of corpora that begin after the last update. They are no error: a training may be meant to stop early."""
+    for each in corpora:
+        if each.from_ >= steps:
+            text = "%s is used from update %s on, and training ends at train.max_steps: %s, so it is never used"
+            log.warning(text, corpus.title(each), f"{each.from_ + 1:,}", f"{steps:,}")
 
 
 def check_phases(dataset: Dataset, corpora: Sequence[CorpusConfig], steps: int) -> None:

@@ -28,6 +28,7 @@ from transformer.data.dataset import FORMAT, offsets
 from transformer.data.digests import Digests
 from transformer.data.filters import FINDINGS, FilteredPairs
 from transformer.data.ragged import Ragged
+from transformer.data.tmx import LACKING
 from transformer.data.tokenizer import Flat, Tokenizer, with_tag_of_corpus
 from transformer.data_config import DataConfig
 from transformer.errors import DataError
@@ -35,7 +36,7 @@ from transformer.errors import DataError
 CHUNK = 4_000
 """Number of pairs that a thread encodes at a time."""
 
-REASONS = ("empty", "too long", "ratio", "undecodable")
+REASONS = ("empty", "too long", "ratio", "undecodable", LACKING)
 """Why a pair is not usable, besides what filters find."""
 MUCH_UNKNOWN = 0.01
 """Share of the pieces of a side above which unknown ones are a warning. Not measured."""

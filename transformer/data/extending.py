@@ -9,13 +9,23 @@ import heapq
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import sentencepiece
 
-from transformer.data.model_file import read_outline
-from transformer.data.model_pieces import CONTROL, LAST, NORMAL, UNUSED, Piece, read_pieces, with_more_pieces
-from transformer.data.tokenizer import Tokenizer
+from transformer.data.model_file import mark_placeholders, mark_tags, read_outline
+from transformer.data.model_pieces import (
+    CONTROL,
+    LAST,
+    NORMAL,
+    UNUSED,
+    USER_DEFINED,
+    Piece,
+    read_pieces,
+    with_more_pieces,
+)
+from transformer.data.placeholders import name
+from transformer.data.tokenizer import Tokenizer, check_symbols
 from transformer.data.word_cache import SPACE
 
 RARE = 2
@@ -28,16 +38,48 @@ Words = list[tuple[list[str], int]]
 """The pieces of different words, and how often each occurs."""
 
 
-def extended(tok: Tokenizer, sources: Sequence[str], targets: Sequence[str], count: int) -> Tokenizer:
-    """Return a tokenizer with up to `count` more pieces for each SentencePiece model, at the end of its vocabulary.
+class Reserved(NamedTuple):
+    """The reserved pieces that a training asks for."""
+
+    tags: tuple[str, ...] = ()
+    """Pieces of source text, with the space before them: the tags of corpora and the marks of terms."""
+    symbols: tuple[str, ...] = ()
+    """Pieces of both sides."""
+    placeholders: int = 0
+
+
+def with_reserved(tok: Tokenizer, wanted: Reserved) -> Tokenizer:
+    """Return a tokenizer with the reserved pieces that it lacks at the end of each SentencePiece model.
+
+    Raises ConfigError if one would not be read as one piece, as pieces of a text that look the same are there.
+    """
+    count = max(wanted.placeholders, tok.placeholders)
+    both = dict.fromkeys([*map(name, range(count)), *wanted.symbols])
+    texts = [[*(SPACE + tag for tag in wanted.tags), *both], list(both)]
+    models = []
+    for i, model in enumerate(tok.models):
+        known, outline = {each.text for each in read_pieces(model)}, read_outline(model)
+        union = texts[0 if tok.joint else i]
+        kinds = {text: USER_DEFINED if text in texts[i] else UNUSED for text in union if text not in known}
+        made = with_more_pieces(model, [Piece(text, 0.0, kind) for text, kind in kinds.items()])
+        if i == 0:
+            made = mark_tags(made, [tag for tag in wanted.tags if tag not in outline.tags])
+        models.append(mark_placeholders(made, count) if count > outline.placeholders else made)
+    found = Tokenizer(*models) if tuple(models) != tok.models else tok
+    check_symbols(found, tuple(both))
+    return found
+
+
+def extended(tok: Tokenizer, sources: Sequence[str], targets: Sequence[str], counts: tuple[int, int]) -> Tokenizer:
+    """Return a tokenizer with up to `counts` more pieces for each SentencePiece model, at the end of its vocabulary.
 
     The texts are raw. A vocabulary that both models share stays shared.
     """
     clean = tok.clean_pairs(sources, targets)
     if len(tok.models) == 1:
-        return Tokenizer(_extend(tok.models[0], [*clean[0], *clean[1]], count)[0])
+        return Tokenizer(_extend(tok.models[0], [*clean[0], *clean[1]], counts[0])[0])
     (source, more_source), (target, more_target) = (
-        _extend(model, texts, count) for model, texts in zip(tok.models, clean, strict=True)
+        _extend(model, texts, count) for model, texts, count in zip(tok.models, clean, counts, strict=True)
     )
     if tok.joint:
         union = list(dict.fromkeys((*more_source, *more_target)))

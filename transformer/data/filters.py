@@ -172,7 +172,7 @@ class FilteredPairs:
         self._how = corpus, source, target, drop
         self._alignments = corpus.alignments if aligned else None
         self.dropped: Counter[str] = Counter()
-        """Pairs that were dropped, by what the filter finds."""
+        """Pairs that were dropped, by what the filter finds, and what is no pair, by reason."""
         self.examples: dict[str, list[tuple[str, str]]] = {}
         """Some of them, shortened."""
         filters = corpus.filters or FilterConfig()
@@ -186,7 +186,7 @@ class FilteredPairs:
 
     def __iter__(self) -> Iterator[Pair | None]:
         """Yield the pairs, or None for one that is not UTF-8. Raises DataError as `read_pairs` does."""
-        pairs = read_pairs(*self._how)
+        pairs = read_pairs(*self._how, self.dropped)
         if self._alignments is not None:
             pairs = with_alignments(pairs, expanded(self._alignments))
         return self._kept(pairs) if self._rules or self._score else pairs

@@ -91,10 +91,15 @@ class Glossary:
 
 def _find(term: str, text: str) -> str | None:
     """Return a term as it is written in a text, as whole words, or None."""
-    for found in re.finditer(re.escape(term), text, re.IGNORECASE):
-        before, after = text[found.start() - 1 : found.start()], text[found.end() : found.end() + 1]
-        if not (before and _joined(before, found[0][0])) and not (after and _joined(found[0][-1], after)):
-            return found[0]
+    small = term.casefold()
+    if small not in text.casefold():
+        return None
+    for place in range(len(text)):
+        if place and _joined(text[place - 1], text[place]):
+            continue
+        end = _end(text, place, small)
+        if end is not None and (end == len(text) or not _joined(text[end - 1], text[end])):
+            return text[place:end]
     return None
 
 

@@ -191,11 +191,11 @@ def _commit_of(rows: Any) -> str:
 def fixed_commits() -> Iterator[None]:
     """Ask the Hub once for the commit of each dataset while the block runs, so that it reads one text throughout."""
     global _asked
-    _asked = {}
+    before, _asked = _asked, {} if _asked is None else _asked
     try:
         yield
     finally:
-        _asked = None
+        _asked = before
 
 
 def _commit(corpus: CorpusConfig, title: str) -> tuple[str | None, str]:

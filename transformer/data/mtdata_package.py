@@ -19,7 +19,9 @@ IDENTIFIER = re.compile(r"[\w.]+-[\w.]+-[\w.]+-\w+-\w+")
 FILES = ("source", "target")
 
 
-def read_mtdata(corpus: CorpusConfig, source: str, target: str, drop: bool) -> Iterator[tuple[str, str] | None]:
+def read_mtdata(
+    corpus: CorpusConfig, source: str, target: str, drop: bool, *_rest: object
+) -> Iterator[tuple[str, str] | None]:
     """Yield the pairs of a corpus, which is downloaded first. `drop` is as in `corpus.read_pairs`."""
     left, right = mtdata_files(corpus, source, target)
     return aligned_files(left, right, drop)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,32 @@ MIRROR = "OPUS_MIRROR"
 NAME, CODE = re.compile(r"[A-Za-z0-9][\w.+-]*"), re.compile(r"[A-Za-z]{2,3}([_-][A-Za-z]{2,8})*")
 """What can be part of an address and of the name of a file."""
 OFFLINE = "run once with a network connection, or use local files with data.*.files or data.*.zip"
+ADDRESS = re.compile(r"/OPUS-([^/]+)/([^/]+)/moses/[^/]+$")
+"""The end of the address of an archive, with the names of the corpus and of its version."""
 log = logging.getLogger(__name__)
 
+_kept: dict[str, str] = {}
+"""The versions of corpora that are named without one, while `kept_versions` holds."""
 
-def read_opus(corpus: CorpusConfig, source: str, target: str, drop: bool) -> Iterator[tuple[str, str] | None]:
+
+@contextlib.contextmanager
+def kept_versions(addresses: Iterable[str], named: Collection[tuple[str, str]]) -> Iterator[None]:
+    """Read the versions at these addresses, where a corpus is named without one, while the block runs.
+
+    `named` are the corpora and versions that are named together: an address may be theirs.
+    """
+    global _kept
+    found = [(each[1], each[2]) for address in addresses if (each := ADDRESS.search(address)) is not None]
+    before, _kept = _kept, dict(sorted(found, key=lambda each: each not in named))  # the others last, so they count
+    try:
+        yield
+    finally:
+        _kept = before
+
+
+def read_opus(
+    corpus: CorpusConfig, source: str, target: str, drop: bool, *_rest: object
+) -> Iterator[tuple[str, str] | None]:
     """Yield the pairs of a corpus, which is downloaded first. `drop` is as in `corpus.read_pairs`."""
     path, _ = opus_file(corpus, source, target)
     return read_zip(path, source, target, drop)
@@ -39,7 +62,8 @@ def opus_file(corpus: CorpusConfig, source: str, target: str) -> tuple[Path, dic
 
     Raises DataError if OPUS has no such corpus, and, without a network, if it is not in the cache.
     """
-    name, version = corpus.opus or "", corpus.version or "latest"
+    name = corpus.opus or ""
+    version = corpus.version or _kept.get(name, "latest")
     for each in (name, version):
         if not NAME.fullmatch(each) or ".." in each:
             raise DataError(f"{each!r} is not the name of a corpus or version of OPUS, such as Europarl and v8")

@@ -20,13 +20,20 @@ from transformer.data import corpus, hub
 from transformer.data.corpus import Pair
 from transformer.data.dataset import FORMAT, Dataset, open_dataset
 from transformer.data.encode import encode_corpora, log_unknown, text_hashes, with_commas
-from transformer.data.extending import extended
+from transformer.data.extending import Reserved, extended, with_reserved
 from transformer.data.filters import FilteredPairs, filters_identity
 from transformer.data.lines import sha256
 from transformer.data.placeholders import TERM_MARKS
 from transformer.data.sample import Sample
 from transformer.data.tags import with_tag
-from transformer.data.tokenizer import Tokenizer, learn_tokenizer, load_tokenizer, reads_whole
+from transformer.data.tokenizer import (
+    Tokenizer,
+    learn_tokenizer,
+    load_tokenizer,
+    reads_whole,
+    refuse_placeholders,
+    tagged,
+)
 from transformer.data_config import CorpusConfig, DataConfig
 from transformer.errors import ConfigError, DataError
 from transformer.paths import expanded
@@ -86,13 +93,15 @@ def _check_tags(data: DataConfig, tok: Tokenizer) -> None:
     """Raise ConfigError for a tag of a corpus that is not one piece of the vocabulary, and for terms without marks."""
     if _gives_terms(data) and not tok.takes_terms:
         raise ConfigError(
-            "augment.glossary needs a vocabulary with the marks of terms, and that of train.init_from has none"
+            "augment.glossary needs a vocabulary with the marks of terms, and that of train.init_from has none; "
+            "tokenizer.extend adds them"
         )
     for each in (*data.train, data.valid, data.test):
         if each is not None and each.tag is not None and not (tok.has_tag(each.tag) and reads_whole(tok, each.tag)):
             raise ConfigError(
                 f"{corpus.title(each)}: the vocabulary does not read its tag {each.tag!r} as one piece; it has the "
-                "tags of the corpora of data.train that it was learned for"
+                "tags of the corpora of data.train that it was learned for; tokenizer.extend adds others to that of "
+                "train.init_from"
             )
 
 
@@ -159,14 +168,20 @@ def _set_settings(cfg: TokenizerConfig) -> str:
 
 
 def extend_tokenizer(cfg: Config, tok: Tokenizer, cache: Path) -> Tokenizer:
-    """Return a tokenizer with `tokenizer.extend` more pieces, from `cache` or newly made of the training text."""
-    more = {"extended": tok.fingerprint, "by": [cfg.tokenizer.extend, cfg.tokenizer.sample]}
+    """Return a tokenizer with `tokenizer.extend` more pieces, from `cache` or newly made of the training text.
+
+    First come reserved pieces that it lacks. Raises ConfigError if they are more.
+    """
+    whole = _with_reserved(cfg, tok)
+    more = {"extended": whole.fingerprint, "by": [cfg.tokenizer.extend, cfg.tokenizer.sample]}
     settings = {"format": FORMAT, **more, "seed": cfg.train.seed, **_text_identity(cfg.data)}
     folder = cache / f"tokenizer-{_fingerprint(settings)}"
     with hub.fixed_commits(), _must_be_made(folder, "tokenizer") as missing:
         if missing:
-            sample = list(_sample(cfg))
-            made = extended(tok, [pair[0] for pair in sample], [pair[1] for pair in sample], cfg.tokenizer.extend)
+            left = [cfg.tokenizer.extend + a - b for a, b in zip(tok.sizes, whole.sizes, strict=True)]
+            sample = list(_sample(cfg)) if any(left) else []
+            sides = [pair[0] for pair in sample], [pair[1] for pair in sample]
+            made = extended(whole, *sides, (left[0], left[1]))
             with atomic.new_folder(folder) as temporary:
                 made.save(temporary)
         found = load_tokenizer(folder)
@@ -174,7 +189,24 @@ def extend_tokenizer(cfg: Config, tok: Tokenizer, cache: Path) -> Tokenizer:
         "tokenizer: %s more pieces",
         " and ".join(with_commas(b - a) for a, b in zip(tok.sizes, found.sizes, strict=True)),
     )
-    return found
+    prefix = cfg.tokenizer.source_prefix
+    return found if prefix is None else tagged(found, prefix)
+
+
+def _with_reserved(cfg: Config, tok: Tokenizer) -> Tokenizer:
+    """Return a tokenizer with the reserved pieces that the training asks for and that it lacks."""
+    tags = dict.fromkeys(each.tag for each in cfg.data.train if each.tag is not None)
+    refuse_placeholders(list(tags), cfg.tokenizer.placeholders)
+    marks = TERM_MARKS if _gives_terms(cfg.data) else ()
+    wanted = Reserved((*tags, *marks), cfg.tokenizer.user_symbols or (), cfg.tokenizer.placeholders)
+    whole = with_reserved(tok, wanted)
+    added = max(b - a for a, b in zip(tok.sizes, whole.sizes, strict=True))
+    if added > cfg.tokenizer.extend:
+        raise ConfigError(
+            f"tokenizer.extend is {cfg.tokenizer.extend}, but the vocabulary of train.init_from lacks {added} reserved "
+            f"pieces (tags, symbols, placeholders, marks of terms); it must be at least {added}"
+        )
+    return whole
 
 
 def _sample(cfg: Config) -> Sample:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from transformer.data.corpus import Pair, title
 from transformer.data.lines import read_lines
-from transformer.data.tsv import column_number
+from transformer.data.tsv import column_number, names_of_columns
 from transformer.data_config import CorpusConfig, ScoreConfig
 from transformer.errors import DataError
 from transformer.paths import expanded
@@ -48,7 +48,7 @@ def read_scores(corpus: CorpusConfig, cfg: ScoreConfig) -> NDArray[np.float64]:
     place = None
     if cfg.column is not None:
         header = cfg.file is None and any(not each.isdecimal() for each in (*(corpus.columns or ()), cfg.column))
-        names = (next(lines, (0, ""))[1] or "").split("\t") if header else None
+        names = names_of_columns(path, next(lines, (0, ""))[1]) if header else None
         place = column_number(path, cfg.column, names)
     for number, line in lines:
         if line is None and cfg.file is None:  # the pair is not UTF-8, and refused or dropped as such

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import html.entities
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ CODES = {"bpt", "ept", "it", "ph", "ut"}
 """Elements in a sentence that hold codes of the program that wrote it. The text in `hi` belongs to the sentence."""
 MOST_VARIANTS, DEEPEST = 1000, 100
 """Languages of a unit, and elements in one another, above which a file is refused."""
+LACKING = "lacks a language"
+"""Why a unit is no pair, in words for the log and for tables."""
 LONGEST_CODE = 100
 """Characters of a language code that are kept."""
 
@@ -124,8 +127,10 @@ def _fits(language: str, wanted: str) -> bool:
     return bool(language) and languages.fits(language, wanted)
 
 
-def read_tmx(path: Path, source: str, target: str, keep_tags: bool) -> Iterator[tuple[str, str]]:
-    """Yield the pairs of a translation memory. Units that lack one of the languages are counted in the log.
+def read_tmx(
+    path: Path, source: str, target: str, keep_tags: bool, left_out: Counter[str] | None = None
+) -> Iterator[tuple[str, str]]:
+    """Yield the pairs of a translation memory. Units that lack one of the languages are counted in `left_out`.
 
     `en` matches `en-GB`; of several variants the one with the same code comes first. None is both source and target,
     and none in another script is taken. `keep_tags` keeps the text of codes such as `<bpt>`. Raises DataError for what
@@ -159,4 +164,6 @@ def read_tmx(path: Path, source: str, target: str, keep_tags: bool) -> Iterator[
         found = ", ".join(list(units.seen)[:20]) or "none"
         raise DataError(f"{path} has no unit with both {source} and {target}; its languages are {found}")
     if units.lacking:
+        if left_out is not None:
+            left_out[LACKING] += units.lacking
         warn_once(f"{path}: {units.lacking:,} of {units.units:,} units lack {source} or {target} and are left out")

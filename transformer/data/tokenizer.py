@@ -208,7 +208,7 @@ def learn_tokenizer(sample: Iterable[tuple[str, str]], cfg: TokenizerConfig, tag
             "tokenizer.source_prefix needs a vocabulary that has it: that of an imported model, by train.init_from, or "
             "one that is learned for a corpus with this tag"
         )
-    _refuse_placeholders(tags, cfg.placeholders)
+    refuse_placeholders(tags, cfg.placeholders)
     pairs = list(sample) if isinstance(sample, Iterator) else sample
     clean, forms = text_rule(True, cfg.normalization == "nfc").learned, _Forms()
 
@@ -228,13 +228,18 @@ def learn_tokenizer(sample: Iterable[tuple[str, str]], cfg: TokenizerConfig, tag
     if cfg.normalization == "nfc":
         forms.warn()
     tok = Tokenizer(*models)
-    for symbol in (*map(placeholder_name, range(cfg.placeholders)), *(cfg.user_symbols or ())):
-        if not (reads_whole(tok, symbol) and symbol in tok.pieces(tok.encode_target([symbol])[0])):
-            raise ConfigError(f"tokenizer.user_symbols: the vocabulary does not read {symbol!r} as one piece")
+    check_symbols(tok, (*map(placeholder_name, range(cfg.placeholders)), *(cfg.user_symbols or ())))
     return tagged(tok, cfg.source_prefix or "")
 
 
-def _refuse_placeholders(tags: Sequence[str], count: int) -> None:
+def check_symbols(tok: Tokenizer, symbols: Iterable[str]) -> None:
+    """Raise ConfigError for a symbol that is not one piece of both sides."""
+    for symbol in symbols:
+        if not (reads_whole(tok, symbol) and symbol in tok.pieces(tok.encode_target([symbol])[0])):
+            raise ConfigError(f"tokenizer.user_symbols: the vocabulary does not read {symbol!r} as one piece")
+
+
+def refuse_placeholders(tags: Sequence[str], count: int) -> None:
     """Raise ConfigError if a tag is the piece of a placeholder."""
     if clash := {*tags} & set(map(placeholder_name, range(count))):
         raise ConfigError(f"the tag {min(clash)} of a corpus is a piece of tokenizer.placeholders; choose another one")
@@ -265,9 +270,15 @@ def unseen_characters(tok: Tokenizer, text: str, ids: Sequence[int]) -> str:
     """Return the characters that the source vocabulary has no piece for, of a text and its ids, each once."""
     if not tok.lacking[0][list(ids)].any():
         return ""
-    given = tok.rules[0].given(text).removeprefix(tok.source_prefix)
-    normal = tok.source.normalize(given).replace("\ufffd", "")
-    return reveal_reserved("".join(c for c in dict.fromkeys(normal) if tok.source.piece_to_id(c) == tok.unk))
+    found = b""
+    for piece in tok.source.encode(tok.rules[0].given(text).removeprefix(tok.source_prefix), out_type=str):
+        number = tok.source.piece_to_id(piece)
+        if tok.source.is_byte(number):
+            found += bytes.fromhex(piece[3:5])  # <0xC3>
+        elif number == tok.unk:
+            found += piece.encode()
+    unseen = found.decode("utf-8", "replace").replace("\ufffd", "")
+    return reveal_reserved("".join(dict.fromkeys(unseen)))
 
 
 def tokenizer_in_use(cfg: Config, tok: Tokenizer) -> Config:
@@ -277,16 +288,17 @@ def tokenizer_in_use(cfg: Config, tok: Tokenizer) -> Config:
     settings. What a model does not say, such as the size of the sample, stays.
     """
     asked, outline, size = cfg.tokenizer, tok.outlines[-1], max(tok.sizes)
+    more = cfg.train.init_from is not None and asked.extend > 0  # reserved pieces are added that are lacking
     own = cfg.train.init_from is None
     fewer = own and size <= asked.vocab_size  # than asked for, as the corpus is small
-    symbols = tuple(each for each in asked.user_symbols or () if own or tok.source.piece_to_id(each) != tok.unk)
+    symbols = tuple(each for each in asked.user_symbols or () if own or more or tok.source.piece_to_id(each) != tok.unk)
     known: dict[str, Any] = {
         "kind": outline.kind,
         "vocab_size": asked.vocab_size if fewer else size,
         "joint": tok.joint,
         "source_prefix": tok.source_prefix or None,
         "split_digits": outline.split_digits,
-        "placeholders": outline.placeholders,
+        "placeholders": max(outline.placeholders, asked.placeholders if more else 0),
         "vocab_multiple": asked.vocab_multiple if not any(each % asked.vocab_multiple for each in tok.sizes) else 1,
         "byte_fallback": int(tok.lacking[1].sum()) > 1,
         "character_coverage": round(outline.coverage, 6),

@@ -24,6 +24,8 @@ def read_tsv(
     places: tuple[int, int] | None = None
     for number, line in enumerate(read_lines(path), 1):
         if line is None:
+            if columns is not None and places is None and not columns[0].isdecimal():
+                names_of_columns(path, line)
             if not drop:
                 raise undecodable(path, f"{path}, line {number}")
             yield None
@@ -46,6 +48,13 @@ def read_tsv(
         if '"' in line and '""' in line and any(SPREADSHEET.fullmatch(cell) for cell in cells):
             warn_once(f"{path} has fields in quotes, as spreadsheets write them; the quotes are read as text")
         yield cells[0], cells[1]
+
+
+def names_of_columns(path: Path, line: str | None) -> list[str]:
+    """Return the names that the first line of a table has. Raises DataError if it is not UTF-8."""
+    if line is None:
+        raise DataError(f"{path}: its first line, which names the columns, is not UTF-8; correct that line")
+    return line.split("\t")
 
 
 def column_number(path: Path, column: str, names: list[str] | None) -> int:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 TAG = re.compile(r"<(?:!--.*?--|[!?/]?[A-Za-z][^<>]*)>", re.DOTALL)
-"""A tag, a comment or a processing instruction."""
+"""A tag of any length, a comment or a processing instruction. `ELEMENT` of `data/placeholders.py` is bounded: it stands
+for what a model copies."""
 NAME = re.compile(r"</?([A-Za-z][^\s/>]*)")
 TOKEN = re.compile(r"\w+|[^\w\s]")
 VOID = frozenset("area base br col embed hr img input link meta param source track wbr".split())  # noqa: SIM905

@@ -135,6 +135,7 @@ class PieceDecoder:
         for numbers in self.splitter.cut_to_score(pieces):
             batch = PieceBatch([pieces[i] for i in numbers], beams=1, nbest=1)
             found[numbers] = np.concatenate(list(self.splitter.run(batch, self._log_probs)))
+            self.decoded(len(numbers))
         values: list[float] = found.tolist()
         return values
 

@@ -192,16 +192,23 @@ class Translator:
         """Return the warnings of a text, of which none has been given."""
         return Warnings(self.limits, self.tokenizer)
 
-    def score(self, sources: Sequence[str], targets: Sequence[str]) -> list[Translation]:
+    @property
+    def most_scored(self) -> int:
+        """Most tokens of a line that can be scored."""
+        return max(self.max_length, MOST_SCORED)
+
+    def score(
+        self, sources: Sequence[str], targets: Sequence[str], first: int = 1, warnings: Warnings | None = None
+    ) -> list[Translation]:
         """Return the given translations with their scores, computed in float32 whatever `decode.precision` is.
 
-        `translate` gives the same score for the same ids if it decodes in float32.
+        `translate` gives the same score for the same ids if it decodes in float32. `first` and `warnings` are as there.
         """
         if self.tokenizer.placeholders:
             sources, targets = hide_placeholders(self.tokenizer, sources, targets)
         ids = self.tokenizer.encode_source(sources), self.tokenizer.encode_target(targets)
-        limit, warnings = max(self.max_length, MOST_SCORED), self.warnings()
-        for number, (source, *row) in enumerate(zip(sources, *ids, strict=True), 1):
+        limit, warnings = self.most_scored, warnings or self.warnings()
+        for number, (source, *row) in enumerate(zip(sources, *ids, strict=True), first):
             if (length := max(map(len, row))) > limit:
                 raise DataError(f"line {number} has {length} tokens, more than the {limit} that can be scored")
             warnings.unseen(number, source, row[0])

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from transformer.data.placeholders import BRACES, ELEMENT, MAILBOX, PAGE, PRINTF, UNDERSCORED
 from transformer.data.scripts import script_of
 from transformer.evaluation.numbers import lost_numbers, numbers
 from transformer.evaluation.words import words
@@ -29,10 +30,12 @@ SPELLED = 100
 CLOCK = re.compile(r"\d[:.h]\d\d\b|\b[ap]\.?m\b|\bUhr\b|[時时点點시]")
 """What shows that small numbers are times of day, which languages count differently: 2 p.m. is 14 Uhr."""
 LEFT = re.compile(r"@@|▁|⁇|<unk>|</?s>|<pad>|<0x[0-9A-Fa-f]{2}>|\ufffd|&(?:amp|lt|gt|quot|apos|nbsp|#\d{1,6});")
-LINK = re.compile(r"(?:https?://|www\.)[^\s<>\"“”«»()]+|(?<![\w.+-])[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+")
+LINK = re.compile(f"{PAGE}|{MAILBOX}")
 PLACEHOLDER = re.compile(
-    r"\{\{?[\w.: ]{0,40}\}?\}|\$\{\w{1,40}\}|%\(\w{1,40}\)[sdif]|%(?:\d\$)?[sdif]\b|%\d\b|</?[a-zA-Z][^<>]{0,80}>"
+    "|".join((ELEMENT, BRACES, PRINTF, UNDERSCORED, r"\{[\w.:]{1,20}(?: [\w.:]{1,20}){1,3}\}", r"%\d\b"))
 )
+"""What `tokenizer.placeholders` copies, but for addresses and entities, which are faults of their own; also
+`{first name}` and `%1`, which it does not copy."""
 EMOJI = re.compile("[\U0001f000-\U0001faff\u2600-\u27bf]")
 QUOTES = re.compile("[\"“”„‟«»「」『』‹›]|(?<!\\w)['‘‚](?=\\w)|(?<=\\w)['’](?!\\w)|''|``")
 DOUBLE = re.compile('["“”„‟«»「」『』]')
@@ -180,7 +183,7 @@ def leftovers(case: Case) -> str | None:
 
 def links(case: Case) -> str | None:
     """An address of the web or of e-mail is not in the translation as it is in the source."""
-    return _lost(case, lambda text: (found.rstrip(".,;:!?'’/…") for found in LINK.findall(text)))
+    return _lost(case, lambda text: (found.rstrip("/") for found in LINK.findall(text)))
 
 
 def placeholders(case: Case) -> str | None:

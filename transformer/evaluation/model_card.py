@@ -157,7 +157,8 @@ def data_in_card(run: Run) -> str:
         f"duplicates: {report['duplicates']}, overlap with valid or test: {report['overlap']}."
     )
     origins = [f"- {_download(each)}" for each in report.get("origins", ())]
-    lines = [*origins, *_synthetic(report.get("synthetic", ()))]
+    made = [("Made", "synthetic"), ("Scored", "scores")]
+    lines = [*origins, *(line for verb, key in made for line in _by_models(verb, report.get(key, ())))]
     return "\n".join(["## Training data\n", *head, *rows, "", note, *([""] if lines else []), *lines, ""])
 
 
@@ -168,8 +169,8 @@ def _download(facts: dict[str, Any]) -> str:
     return table_cell(f"{facts['corpus']}: {facts['address']}, {licence}, SHA-256 `{facts['sha256']}`")
 
 
-def _synthetic(made: Sequence[dict[str, Any]]) -> list[str]:
-    """Return a line of Markdown for each corpus that models have made."""
+def _by_models(verb: str, made: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a line of Markdown for each corpus that models have made or scored."""
     lines = []
     for each in made:
         models = ", ".join(
@@ -177,10 +178,8 @@ def _synthetic(made: Sequence[dict[str, Any]]) -> list[str]:
             for model in each["models"]
         )
         left = "".join(f", {count:,} {reason}" for reason, count in each["left out"].items())
-        lines.append(
-            f"- Made by a model: {table_cell(each['name'])}. {each['pairs']:,} pairs of {each['lines']:,} lines{left}. "
-            f"Model: {table_cell(models)}."
-        )
+        counts = f"{each['pairs']:,} pairs of {each['lines']:,} lines{left}"
+        lines.append(f"- {verb} by a model: {table_cell(each['name'])}. {counts}. Model: {table_cell(models)}.")
     return lines
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from sacrebleu.metrics.chrf import CHRF
@@ -38,10 +38,9 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Teacher:
-    """The runs that translate together, each with the checkpoint to use."""
+class Models:
+    """The runs that work together, each with the checkpoint to use."""
 
-    recipe: Recipe
     runs: tuple[tuple[Run, Path], ...]
 
     @property
@@ -59,13 +58,54 @@ class Teacher:
 
     @property
     def overrides(self) -> list[str]:
+        """The settings in which the run is to differ from its own: that these models, and no others, are together."""
+        names = [str(path) for _, path in self.runs[1:]]
+        return [f"decode.ensemble={json.dumps(names, ensure_ascii=False) if names else 'null'}"]
+
+    @property
+    def key(self) -> str:
+        """What identifies the result: the text, the weights and all settings that it depends on."""
+        raise NotImplementedError
+
+    def precision(self, device: torch.device) -> str:
+        """Return the precision of the computation on a device."""
+        raise NotImplementedError
+
+    def load(self, device: torch.device) -> Worker:
+        """Return what works on lines on a device. Raises as `load_translator` does."""
+        raise NotImplementedError
+
+    def translator(self, device: torch.device) -> Translator:
+        """Return the models on a device. Raises as `load_translator` does."""
+        run, checkpoint = self.runs[0]
+        return load_translator(run.path, self.overrides, device, checkpoint.name)[1]
+
+
+class Worker(Protocol):
+    """What makes rows of lines."""
+
+    translator: Translator
+
+    def rows(self, lines: Sequence[Line | None], first: int) -> tuple[list[tuple[str, ...]], Counter[str]]:
+        """Return what these lines become, and how many lines were left out, by reason. `first` is the number of the
+        first line."""
+
+
+@dataclass(frozen=True)
+class Teacher(Models):
+    """The runs that translate together."""
+
+    recipe: Recipe
+
+    @property
+    def overrides(self) -> list[str]:
         """The settings in which the run is to differ from its own."""
-        asked, names = self.recipe.settings, [str(path) for _, path in self.runs[1:]]
+        asked = self.recipe.settings
         drawn = isinstance(asked, BackTranslateConfig) and asked.sampling
         found = [f"decode.beam={asked.beam}", f"decode.sampling={str(drawn).lower()}", "decode.mbr_samples=0"]
         if isinstance(asked, BackTranslateConfig) and drawn:
             found += [f"decode.temperature={asked.temperature}", f"decode.top_k={asked.top_k}"]
-        return [*found, f"decode.ensemble={json.dumps(names, ensure_ascii=False) if names else 'null'}"]
+        return [*found, *super().overrides]
 
     @property
     def key(self) -> str:
@@ -91,8 +131,7 @@ class Teacher:
 
     def load(self, device: torch.device) -> Translating:
         """Return what translates lines on a device. Raises as `load_translator` does."""
-        run, checkpoint = self.runs[0]
-        _, translator, _ = load_translator(run.path, self.overrides, device, checkpoint.name)
+        translator = self.translator(device)
         return Translating(translator, self.recipe, translator.warnings())
 
 
@@ -101,17 +140,26 @@ def find_teacher(recipe: Recipe) -> Teacher:
 
     Raises CheckpointError if a model is gone, and ConfigError if it translates between other languages.
     """
-    found = []
-    for name in recipe.settings.model:
-        run, checkpoint = open_member(name)
+    found = open_models(recipe.models)
+    for run, _ in found:
         _check_languages(run, recipe)
-        found.append((run, _checkpoint(run, checkpoint)))
-    return Teacher(recipe, tuple(found))
+    return Teacher(found, recipe)
+
+
+def open_models(names: Sequence[str]) -> tuple[tuple[Run, Path], ...]:
+    """Return runs with the checkpoints to use. Raises CheckpointError if there is none."""
+    found = (open_member(name) for name in names)
+    return tuple((run, _checkpoint(run, checkpoint)) for run, checkpoint in found)
+
+
+def codes(languages: Sequence[str]) -> list[str]:
+    """Return language codes in one form."""
+    return [parse(code).code for code in languages]
 
 
 def _check_languages(run: Run, recipe: Recipe) -> None:
     data, wanted = run.config.data, recipe.languages
-    if [parse(code).code for code in (data.source, data.target)] != [parse(code).code for code in wanted]:
+    if codes((data.source, data.target)) != codes(wanted):
         raise ConfigError(
             f"{recipe.dotted}.model: {run.path} translates from {data.source} to {data.target}, and here a model from "
             f"{wanted[0]} to {wanted[1]} is needed"
@@ -136,7 +184,7 @@ class Translating:
     recipe: Recipe
     warnings: Warnings
 
-    def pairs(self, lines: Sequence[Line | None], first: int) -> tuple[list[tuple[str, str]], Counter[str]]:
+    def rows(self, lines: Sequence[Line | None], first: int) -> tuple[list[tuple[str, ...]], Counter[str]]:
         """Return the pairs, source and target, that these lines become, and how many lines were left out, by reason.
 
         `first` is the number of the first line. A line that has more tokens than `data.max_length` of the model is left
@@ -154,7 +202,7 @@ class Translating:
             texts.append("" if reason or line is None else line.text)
         by_chrf = isinstance(self.recipe.settings, DistillConfig) and self.recipe.settings.pick == "chrf"
         nbest = translator.cfg.beam if by_chrf else 1
-        pairs = []
+        pairs: list[tuple[str, ...]] = []
         for line, text, found in zip(
             lines, texts, translator.translate(texts, nbest, None, first, self.warnings), strict=True
         ):

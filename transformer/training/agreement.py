@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +16,13 @@ import torch
 
 from transformer import atomic, config_file, file_system
 from transformer.config import Config
+from transformer.data import opus
 from transformer.data.prepare import Data, prepare
 from transformer.data.tokenizer import Tokenizer
 from transformer.errors import ConfigError
 from transformer.runs.layout import REPORT
 from transformer.runs.progress import Progress
-from transformer.synthesis.making import Made, make_corpora
+from transformer.synthesis.making import Made, make_corpora, needs_models
 from transformer.system.distributed import Ranks
 from transformer.training.saving import CheckpointWriter
 from transformer.training.trainer import Trainer
@@ -45,12 +47,12 @@ def settings_of_first(cfg: Config, ranks: Ranks) -> Config:
 
 
 def synthesize_together(cfg: Config, cache: Path, device: torch.device, ranks: Ranks, folder: Path | None) -> Made:
-    """Return the data of a run with the corpora that models make, made by all processes. `folder` is a run to resume.
+    """Return the data of a run with what models make, made by all processes. `folder` is a run to resume.
 
     Raises as `make_corpora` does.
     """
-    if all(each.synthetic is None for each in cfg.data.train):
-        return Made(cfg.data, [])
+    if not needs_models(cfg.data):
+        return Made(cfg.data, {})
     make_cache(cache)
     sees = ranks.count == 1 or _sees_first_disk(cache, ranks)  # which all of them call
     writes = ranks.first or (not sees and ranks.local == 0)
@@ -59,9 +61,26 @@ def synthesize_together(cfg: Config, cache: Path, device: torch.device, ranks: R
 
 
 def _recorded(report: Path) -> list[str]:
-    """Return the keys of the synthetic corpora that a run was trained on, or nothing if its report is damaged."""
+    """Return the keys of what models made for a run, or nothing if its report is damaged."""
     try:
-        return [str(each["key"]) for each in atomic.read_json(report).get("synthetic", ())]
+        made = atomic.read_json(report)
+        return [str(each["key"]) for name in ("synthetic", "scores") for each in made.get(name, ())]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def versions_of(cfg: Config, folder: Path | None, ranks: Ranks) -> AbstractContextManager[None]:
+    """Return a context in which corpora of OPUS that are named without a version have that of a run to resume."""
+    addresses = ranks.of_first(lambda: [] if folder is None else _addresses(folder / REPORT))
+    texts = [text for each in cfg.data.train for text in (each, each.distill) if text is not None]
+    named = {(text.opus, text.version) for text in texts if text.opus is not None and text.version is not None}
+    return opus.kept_versions(addresses, named)
+
+
+def _addresses(report: Path) -> list[str]:
+    """Return where the corpora of a run were downloaded from, or nothing if its report is damaged."""
+    try:
+        return [str(each["address"]) for each in atomic.read_json(report).get("origins", ())]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
 

@@ -12,11 +12,12 @@ import torch
 
 from transformer.config import Config
 from transformer.data.batching import Batch
+from transformer.data.curriculum import warn_of_unused
 from transformer.data.filters import FINDINGS
 from transformer.data.prepare import check_corpora
 from transformer.evaluation.metrics import check_select_by
 from transformer.runs.run import check_destination
-from transformer.synthesis.making import look_ahead
+from transformer.synthesis.ahead import look_ahead
 from transformer.system.clock import Stopwatch, duration
 from transformer.system.device import device_name
 from transformer.system.distributed import Ranks
@@ -33,6 +34,7 @@ SHOWN_BATCHES = 8
 def dry_run(cfg: Config, folder: Path, device: torch.device) -> list[str]:
     """Build everything, do one update, and return lines with sizes, memory and time. Writes no run directory."""
     check_select_by(cfg.train.select_by)
+    warn_of_unused(cfg.data.train, cfg.train.max_steps)
     check_corpora(cfg.data)
     check_destination(folder)
     data, said = look_ahead(cfg.data, cache_of(cfg, folder))
@@ -44,7 +46,7 @@ def dry_run(cfg: Config, folder: Path, device: torch.device) -> list[str]:
     values = loop.take_statistics()
     averaged, parameters = loop.trainer.average is not None, sum(p.numel() for p in loop.trainer.parameters)
     return [
-        *(f"synthetic corpus  {each}" for each in said),
+        *said,
         f"parameters        {parameters:,}",
         f"training pairs    {len(loop.data.train):,}",
         *_filtered(loop.data.train.report),

@@ -119,8 +119,9 @@ def known_tokenizer(cfg: Config, folder: Path | None) -> Tokenizer | None:
     if folder is not None:
         return load_tokenizer(folder)
     if cfg.train.init_from is not None:
-        tok = load_tokenizer(expanded(cfg.train.init_from))
-        return tok if cfg.tokenizer.source_prefix is None else tagged(tok, cfg.tokenizer.source_prefix)
+        tok, prefix = load_tokenizer(expanded(cfg.train.init_from)), cfg.tokenizer.source_prefix
+        is_added = cfg.tokenizer.extend > 0 and prefix and not tok.has_tag(prefix)
+        return tok if prefix is None or is_added else tagged(tok, prefix)
     return None
 
 

@@ -15,7 +15,8 @@ import torch
 
 from transformer import atomic, config_file, file_system
 from transformer.config import Config
-from transformer.data.curriculum import check_phases, distinct, phases, scheduled
+from transformer.data import hub
+from transformer.data.curriculum import check_phases, distinct, phases, scheduled, warn_of_unused
 from transformer.data.lengths import with_lengths
 from transformer.data.prepare import check_corpora, extend_tokenizer
 from transformer.decoding.translator import check_precision
@@ -38,6 +39,7 @@ from transformer.training.agreement import (
     settings_of_first,
     spread_state,
     synthesize_together,
+    versions_of,
 )
 from transformer.training.log import BoardMaker, open_log, tensorboard
 from transformer.training.loop import TrainingLoop
@@ -72,6 +74,7 @@ def train(cfg: Config, folder: Path, device: torch.device, fresh: bool = False, 
     """
     watch = Stopwatch()
     check_select_by(cfg.train.select_by)
+    warn_of_unused(cfg.data.train, cfg.train.max_steps)
     for each in missing_here():
         log.warning("on this system %s", each)
     with joined(device, RESUME) as (ranks, device):
@@ -83,7 +86,11 @@ def train(cfg: Config, folder: Path, device: torch.device, fresh: bool = False, 
             if start.finished:
                 return start.finished
             board = tensorboard() if cfg.train.tensorboard and ranks.first else None
-            with enough_memory("training does not fit", "make the model smaller, or lower train.batch_tokens"):
+            versions = versions_of(start.cfg, folder if start.resumes else None, ranks)
+            with (
+                versions,
+                enough_memory("training does not fit", "make the model smaller, or lower train.batch_tokens"),
+            ):
                 loop = build_loop(start.cfg, folder, device, ranks, watch, resume=start.resumes)
                 with _moved_aside(folder) if start.aside else contextlib.nullcontext():
                     return _train(loop, start, board, progress_bar and ranks.first)
@@ -196,6 +203,7 @@ def _train(loop: TrainingLoop, start: _Start, board: BoardMaker | None, progress
     return reason
 
 
+@hub.fixed_commits()
 def build_loop(
     cfg: Config,
     folder: Path,
@@ -220,8 +228,7 @@ def build_loop(
     data = prepare_together(text, cache, tokenizer, ranks)
     data = replace(data, train=scheduled(data.train, made.data.train, places))
     check_phases(data.train, made.data.train, cfg.train.max_steps)
-    if made.facts:
-        data.train.report["synthetic"] = made.facts
+    made.add_to(data.train.report)
     run = Run(folder, cfg, data.tokenizer)
     torch.manual_seed(cfg.train.seed)
     model = build_model(cfg, data.tokenizer)

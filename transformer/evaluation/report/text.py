@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from transformer.system.escaping import HIDDEN_CHARACTERS
+
 LONGEST = 2000
 """Characters of a text that are shown. A page is read by people."""
 SPARE = 40
 """A text that is longer by no more than this is shown whole: its rest is not longer than the words in its place."""
-CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\u202a-\u202e\u2066-\u2069]")
-"""Controls, lone surrogates, noncharacters, and characters that change the direction of the text around them."""
+CONTROLS = re.compile(rf"[{HIDDEN_CHARACTERS}\ufffe\uffff]")
+"""What terminals are not shown either, but for U+2028 and U+2029, which are blanks in a page; and the noncharacters,
+which HTML forbids."""
 
 
 def printable(text: str, longest: int = LONGEST) -> str:
