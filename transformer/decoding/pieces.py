@@ -20,9 +20,11 @@ from transformer.decoding import search, transfer
 from transformer.decoding.backend import Backend, TorchBackend
 from transformer.decoding.batches import DecodingSplitter, Piece, PieceBatch
 from transformer.decoding.ensemble import mean_log_probs
+from transformer.decoding.int8.engine import Engine
 from transformer.decoding.limits import Limits
 from transformer.decoding.sampling import Sampling, random_bits, sample
 from transformer.model.network import Transformer
+from transformer.runs.models import StoredModel, networks
 from transformer.system.threads import Workers
 
 
@@ -31,7 +33,7 @@ class PieceDecoder:
 
     def __init__(
         self,
-        models: Sequence[Transformer],
+        sources: Sequence[Transformer | StoredModel],
         tokenizer: Tokenizer,
         cfg: DecodeConfig,
         device: torch.device,
@@ -39,9 +41,9 @@ class PieceDecoder:
         workers: Workers,
         limits: Limits,
     ) -> None:
-        self.models, self.tokenizer, self.cfg, self.device = models, tokenizer, cfg, device
+        self.sources, self.tokenizer, self.cfg, self.device = sources, tokenizer, cfg, device
         self.backend, self.workers, self.limits = backend, workers, limits
-        self.splitter = DecodingSplitter(device, tokenizer, cfg.batch_tokens, models[0].cfg)
+        self.splitter = DecodingSplitter(device, tokenizer, cfg.batch_tokens, sources[0].cfg)
         self.check_interruption: Callable[[], None] = lambda: None
         """Called at each position of a search, by the thread that searches; it may raise an exception to end it."""
         self.decoded: Callable[[float], None] = lambda pieces: None
@@ -49,6 +51,11 @@ class PieceDecoder:
 
         The longest come first, so their number alone would say for a minute that nothing happens.
         """
+
+    @property
+    def models(self) -> list[Transformer]:
+        """The networks, whose weights are read if they are only stored."""
+        return networks(self.sources)
 
     @torch.inference_mode()
     def decode(self, pieces: Sequence[Piece], count: int) -> list[list[search.Hypothesis]]:
@@ -73,7 +80,7 @@ class PieceDecoder:
         """Search for the pieces of a batch, all at once."""
         cfg, tokenizer, pieces = self.cfg, self.tokenizer, batch.pieces
         task = search.SearchTask(
-            start_id=self.models[0].start_id,
+            start_id=self.sources[0].start_id,
             eos=tokenizer.eos,
             banned=tokenizer.never_chosen,
             limits=[self.limits.most_tokens(piece) for piece in pieces],
@@ -119,6 +126,9 @@ class PieceDecoder:
     @torch.inference_mode()
     def ends_itself(self, piece: Piece, ids: Sequence[int]) -> bool:
         """Return whether eos is the most probable token after these target ids."""
+        if isinstance(self.backend, Engine):
+            source_BS = self.tensor([piece.source], last=self.tokenizer.eos)
+            return self.backend.best_after(source_BS, [self.sources[0].start_id, *ids]) == self.tokenizer.eos
         backend = self.backend if isinstance(self.backend, TorchBackend) else None
         models = [(backend or TorchBackend(model, torch.float32)).ready() for model in self.models]
         logits_BTV = self._logits(models, [piece.source], [ids])

@@ -32,6 +32,7 @@ from transformer.model.weights import (
     one_of,
     unsupported,
 )
+from transformer.runs.models import StoredModel
 
 Found = TypeVar("Found")
 MOST_BEAMS = 255
@@ -72,11 +73,13 @@ def obstacle(cfg: ModelConfig, beams: int, device: torch.device) -> str | None:
     return None
 
 
-def make_engine(model: Transformer) -> Engine:
+def make_engine(model: Transformer | StoredModel) -> Engine:
     """Return an engine with an 8-bit copy of the model's weights. The model must have no `obstacle`."""
     kernels = library()
     assert kernels is not None
-    return Engine(kernels, quantize(model_weights(model), model.cfg), model.pad, model.encoding)
+    stored = isinstance(model, StoredModel)
+    weights = model.weights if isinstance(model, StoredModel) else model_weights(model)
+    return Engine(kernels, quantize(weights, model.cfg, constant=stored), model.pad, model.encoding)
 
 
 class Engine:
@@ -113,6 +116,13 @@ class Engine:
         )
         self.run("encode", encoder, call)
         return Int8DecoderState(self, memory, arrays["lengths"], beams)
+
+    def best_after(self, source_1S: Tensor, ids: Sequence[int]) -> int:
+        """Return the most probable id after these target ids, the start token first."""
+        state, live, none = self.start(source_1S, 1), np.ones(1, np.bool), np.zeros(0, np.int32)
+        for each in ids:
+            _, found = state.top_candidates(np.array([each]), live, {}, none, 1)
+        return int(found[0, 0])
 
     def run(self, name: str, stack: LayerStack, call: ctypes.Structure) -> None:
         """Call a function of the library. Raises MemoryError if it could not allocate memory."""
