@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import threading
 from typing import Any
 
 import pytest
-from support.toy import CPU
+from support.toy import CPU, toy_pairs
 
 from transformer.decoding.batches import DecodingSplitter, Piece, PieceBatch, cut_batches
+from transformer.decoding.int8.build import library
 from transformer.decoding.pieces import PieceDecoder
 from transformer.decoding.translator import Translator, make_translator, with_settings
 from transformer.errors import DeviceError
+from transformer.system.processors import Processors
 
 ALLOCATOR = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"
 
@@ -106,3 +109,27 @@ def test_progress_counts_work_and_ends_with_all_lines(translator: Translator) ->
     small.decoder.decode(pieces, 1)
     assert done[0] == pytest.approx(5 * 30 / 42)
     assert sum(done) == pytest.approx(5)
+
+
+@pytest.mark.skipif(library() is None, reason="needs the 8-bit kernels")
+@pytest.mark.parametrize("count", [3, 16])
+def test_many_workers_have_work_at_once_and_keep_the_order(
+    translator: Translator, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """As on a machine of so many processors: no worker starts on a second batch before all have their first."""
+    lines = [" ".join(pair.source.split()[: 1 + i % 5]) for i, pair in enumerate(toy_pairs(20 * count, 5))]
+    expected = [ways[0].text for ways in translator.translate(lines)]
+    monkeypatch.setattr("transformer.system.threads.available", lambda: Processors(count, 1))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    ours = with_settings(translator, dataclasses.replace(translator.cfg, precision="int8"))
+    decode, first, threads = ours.decoder.backend.decode, threading.Barrier(count), []
+
+    def noted(*args: Any) -> Any:
+        if threading.get_ident() not in threads:
+            threads.append(threading.get_ident())
+            first.wait(60)
+        return decode(*args)
+
+    monkeypatch.setattr(ours.decoder.backend, "decode", noted)
+    assert [ways[0].text for ways in ours.translate(lines)] == expected
+    assert len(threads) == count

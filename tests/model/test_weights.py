@@ -14,7 +14,7 @@ from transformer.config import ModelConfig
 from transformer.decoding.int8 import engine
 from transformer.interchange import ctranslate2, hugging_face
 from transformer.model.network import Transformer
-from transformer.model.weights import ANY, Accepted, model_weights, multiple_of, one_of, unsupported
+from transformer.model.weights import ANY, Accepted, Layers, model_weights, multiple_of, one_of, unsupported
 
 ENGINES = {"int8": engine.ACCEPTED, "ctranslate2": ctranslate2.ACCEPTED, "hugging_face": hugging_face.ACCEPTED}
 each_engine = pytest.mark.parametrize("accepted", ENGINES.values(), ids=ENGINES)
@@ -27,10 +27,10 @@ MoreConfig = dataclasses.make_dataclass(
 
 
 def tensors(value: Any) -> list[Tensor]:
-    """Return all tensors in a tree of dataclasses and tuples."""
+    """Return all tensors in a tree of dataclasses and layers."""
     if isinstance(value, Tensor):
         return [value]
-    if isinstance(value, tuple):
+    if isinstance(value, Layers):
         return [tensor for part in value for tensor in tensors(part)]
     if dataclasses.is_dataclass(value):
         return [tensor for field in dataclasses.fields(value) for tensor in tensors(getattr(value, field.name))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import struct
 from pathlib import Path
@@ -15,7 +16,7 @@ from transformer import atomic, config_file
 from transformer.config import TokenizerConfig
 from transformer.data.tokenizer import learn_tokenizer
 from transformer.errors import CheckpointError
-from transformer.runs.checkpoint import load_tensors
+from transformer.runs.checkpoint import WEIGHTS, StoredWeights, load_tensors, save_checkpoint
 from transformer.runs.models import load_model
 from transformer.runs.run import open_run
 from transformer.system.clock import Stopwatch
@@ -132,3 +133,13 @@ def test_a_best_checkpoint_that_is_gone_is_replaced_and_both_are_named(
     assert found != best
     assert f"{copy}/best names {best.name}, which does not exist" in caplog.messages
     assert caplog.messages[-1] == f"{found.name} is used instead of the best checkpoint"
+
+
+def test_weights_that_are_cut_after_they_were_checked(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "step", {"x": torch.ones(1000)}, None, {"tokenizer": ""})
+    path = tmp_path / "step" / WEIGHTS
+    weights = StoredWeights(path, {"x": (1000,)})
+    assert torch.equal(weights["x"], torch.ones(1000))
+    os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(CheckpointError, match="cannot be read: it was cut"):
+        weights["x"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,12 +11,12 @@ import torch
 from transformer.errors import DeviceError
 from transformer.system.device import (
     advice_on_precision,
-    cores_granted,
     hardware,
     missing_here,
     resolve_device,
     resolve_dtype,
 )
+from transformer.system.processors import Processors
 
 
 def test_a_missing_gpu_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,30 +36,11 @@ def test_int8_applies_to_products_only() -> None:
     assert resolve_dtype("int8", cpu) == resolve_dtype("auto", cpu)
 
 
-@pytest.mark.parametrize(
-    ("files", "cores"),
-    [
-        ({"cpu.max": "200000 100000\n"}, 2),
-        ({"cpu.max": "50000 100000\n"}, 1),
-        ({"cpu.max": "max 100000\n"}, 1 << 16),
-        ({"cpu/cpu.cfs_quota_us": "150000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1 << 16),
-        ({}, 1 << 16),
-    ],
-)
-def test_a_container_is_granted_so_many_cores(tmp_path: Path, files: dict[str, str], cores: int) -> None:
-    """As in onyx#12351: torch took a thread for each core of the machine."""
-    (tmp_path / "cpu").mkdir()
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-    assert cores_granted(tmp_path) == cores
-
-
 def test_torch_takes_no_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     set_to: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", set_to.append)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
-    monkeypatch.setattr("transformer.system.device.cores_granted", lambda: 2)
+    monkeypatch.setattr("transformer.system.device.available", lambda: Processors(4, 2))
     monkeypatch.setenv("OMP_NUM_THREADS", "64")
     resolve_device("cpu")
     monkeypatch.delenv("OMP_NUM_THREADS")

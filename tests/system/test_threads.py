@@ -6,8 +6,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import torch
 
-from transformer.system.threads import Workers
+from transformer.system.processors import Processors
+from transformer.system.threads import Workers, start_single_threads
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -30,3 +32,35 @@ def test_results_come_while_work_is_in_progress(count: int) -> None:
 def test_an_error_of_an_item_is_raised() -> None:
     with ThreadPoolExecutor(2) as pool, pytest.raises(ZeroDivisionError):
         Workers(pool, 2).map(lambda item: 1 // item, [2, 1, 0])
+
+
+@pytest.mark.parametrize(
+    ("there", "torch_has", "told", "count"),
+    [
+        (Processors(16, 8), 8, None, 16),  # hyperthreads too
+        (Processors(16, 16), 16, None, 16),
+        (Processors(3, 3), 3, None, 3),
+        (Processors(1, 1), 1, None, 1),
+        (Processors(16, 8), 2, None, 2),  # a program has called torch.set_num_threads
+        (Processors(16, 8), 8, "8", 8),
+        (Processors(2, 1), 1, None, 2),
+    ],
+)
+def test_single_threads_use_all_that_can_run(
+    there: Processors, torch_has: int, told: str | None, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transformer.system.threads.available", lambda: there)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if told is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", told)
+    before = torch.get_num_threads()
+    torch.set_num_threads(torch_has)
+    try:
+        workers = start_single_threads()
+        assert workers.count == count
+        if count > 1:
+            together = threading.Barrier(count)
+            found = workers.map(lambda _: (together.wait(30) >= 0, torch.get_num_threads()), range(count))
+            assert found == [(True, 1)] * count
+    finally:
+        torch.set_num_threads(before)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,16 +104,35 @@ def open_translator(
 
     Raises ConfigError in all processes if they have different ones.
     """
-    from transformer.decoding.loading import load_translator
-    from transformer.decoding.shared import refuse_other_models
-    from transformer.runs.checkpoint import weights_digest
-    from transformer.system.device import resolve_device
+    with kept_objects():
+        from transformer.decoding.loading import load_translator
+        from transformer.system.device import resolve_device
 
-    ranks, device = fellows or (None, resolve_device(args.device))
-    opened, translator, used = load_translator(args.model, overrides, device, checkpoint)
+        ranks, device = fellows or (None, resolve_device(args.device))
+        opened, translator, used = load_translator(args.model, overrides, device, checkpoint)
     if ranks is not None:
+        from transformer.decoding.shared import refuse_other_models
+        from transformer.runs.checkpoint import weights_digest
+
         refuse_other_models(ranks, translator, weights_digest(opened.checkpoints / used))
     return opened, translator, used
+
+
+@contextlib.contextmanager
+def kept_objects() -> Iterator[None]:
+    """Leave out the objects that are made here when garbage is collected, now and later, if torch is imported here.
+
+    To go through those of torch alone takes longer than to translate a sentence.
+    """
+    if "torch" in sys.modules:
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import io
 import os
@@ -76,8 +77,8 @@ def _is_out_of_memory(error: Exception) -> bool:
 def command(argv: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit with its exit code.
 
-    If pyarrow was used, Python's clean-up is skipped: pyarrow's threads may abort a process after all its work is
-    done (apache/arrow#34314).
+    If a large library was used, Python does not take its objects apart: of torch's alone that takes a third of the time
+    of importing it. And pyarrow's threads may abort a process after all its work is done (apache/arrow#34314).
     """
     terminal.use_utf8()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, or another's
@@ -89,8 +90,9 @@ def command(argv: Sequence[str] | None = None) -> NoReturn:
         code = 1
     if distributed := sys.modules.get("transformer.system.distributed"):
         distributed.end_at_once(code)
-    if "pyarrow" not in sys.modules:
+    if not {"torch", "pyarrow"} & sys.modules.keys():
         sys.exit(code)
+    atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
             stream.flush()

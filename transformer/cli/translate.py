@@ -211,10 +211,10 @@ def _annotation(opened: Run, args: argparse.Namespace) -> Callable[[str], str]:
 
     Raises ConfigError for a run that was trained without one.
     """
-    from transformer.data.glossary import Glossary, read_glossary
-
     if args.glossary is None:
         return str
+    from transformer.data.glossary import Glossary, read_glossary
+
     if not opened.tokenizer.takes_terms:
         raise ConfigError(f"{opened.path} was trained without a glossary, so it cannot use one: see augment.glossary")
     return Glossary(read_glossary(args.glossary)).annotate

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,6 +31,7 @@ from transformer.data.tmx import LACKING
 from transformer.data.tokenizer import Flat, Tokenizer, with_tag_of_corpus
 from transformer.data_config import DataConfig
 from transformer.errors import DataError
+from transformer.system.processors import available
 
 CHUNK = 4_000
 """Number of pairs that a thread encodes at a time."""
@@ -170,7 +170,7 @@ def _encoded(
     pairs: Iterator[corpus.Pair | None], data: DataConfig, tok: Tokenizer, tag: str | None, guide: Guide | None
 ) -> Iterator[_Encoded]:
     """Yield the encoded chunks of a corpus in order. Threads encode in parallel, a few chunks ahead."""
-    threads = max(1, min(8, os.cpu_count() or 1))
+    threads = min(8, available().threads)
     waiting: deque[Future[_Encoded]] = deque()
     pool = ThreadPoolExecutor(threads)
     try:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from transformer.data.dataset import Dataset
+if TYPE_CHECKING:  # decoding needs no readers of corpora
+    from transformer.data.dataset import Dataset
 
 NEARLY_ALL = 0.999
 """Share of the training pairs, counted by the weights of their corpora, that are within the lengths."""

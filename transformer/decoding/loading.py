@@ -11,12 +11,12 @@ import torch
 
 from transformer import atomic, config_file
 from transformer.data.lengths import Lengths, read_lengths
-from transformer.decoding.translator import Translator, make_translator
+from transformer.decoding.translator import Translator, make_translator, planned_precision
 from transformer.errors import CheckpointError, ConfigError
 from transformer.model.network import Transformer
 from transformer.paths import expanded
 from transformer.runs.layout import REPORT
-from transformer.runs.models import load_model
+from transformer.runs.models import load_model, open_model
 from transformer.runs.run import Run, open_run, split_checkpoint
 from transformer.runs.tuning import with_tuned
 from transformer.system.memory import enough_memory
@@ -36,13 +36,14 @@ def load_translator(
     run, overrides = open_run(path), list(overrides)
     cfg = changed(run, overrides).config
     with enough_memory(f"the model in {path} does not fit"):
-        model, used = load_model(run, checkpoint, plain)
+        model, used = open_model(run, checkpoint, plain)
+        stored = planned_precision(model.cfg, cfg.decode, device) == "int8"
         others = load_members(run, cfg.decode.ensemble or (), used, plain)
         lengths, data = trained_lengths(run), cfg.data
         if lengths and any(text.startswith("data.max_length=") for text in overrides):
             lengths = replace(lengths, source=data.max_length)
         translator = make_translator(
-            model.to(device),
+            model if stored else model.network.to(device),
             run.tokenizer,
             cfg.decode,
             data.max_length,

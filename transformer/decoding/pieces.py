@@ -22,9 +22,11 @@ from transformer.decoding import search, transfer
 from transformer.decoding.backend import Backend, TorchBackend
 from transformer.decoding.batches import DecodingSplitter, Piece, PieceBatch
 from transformer.decoding.ensemble import mean_log_probs
+from transformer.decoding.int8.engine import Engine
 from transformer.decoding.limits import Limits
 from transformer.decoding.sampling import Sampling, random_bits, sample
 from transformer.model.network import Transformer
+from transformer.runs.models import StoredModel, networks
 from transformer.system.threads import Workers
 
 log = logging.getLogger(__name__)
@@ -35,7 +37,7 @@ class PieceDecoder:
 
     def __init__(
         self,
-        models: Sequence[Transformer],
+        sources: Sequence[Transformer | StoredModel],
         tokenizer: Tokenizer,
         cfg: DecodeConfig,
         device: torch.device,
@@ -43,9 +45,9 @@ class PieceDecoder:
         workers: Workers,
         limits: Limits,
     ) -> None:
-        self.models, self.tokenizer, self.cfg, self.device = models, tokenizer, cfg, device
+        self.sources, self.tokenizer, self.cfg, self.device = sources, tokenizer, cfg, device
         self.backend, self.workers, self.limits = backend, workers, limits
-        self.splitter = DecodingSplitter(device, tokenizer, cfg.batch_tokens, models[0].cfg)
+        self.splitter = DecodingSplitter(device, tokenizer, cfg.batch_tokens, sources[0].cfg)
         self.warned = False
         """Whether it was said that sentences are decoded in float32 instead of 8 bits."""
         self.check_interruption: Callable[[], None] = lambda: None
@@ -55,6 +57,11 @@ class PieceDecoder:
 
         The longest come first, so their number alone would say for a minute that nothing happens.
         """
+
+    @property
+    def models(self) -> list[Transformer]:
+        """The networks, whose weights are read if they are only stored."""
+        return networks(self.sources)
 
     @torch.inference_mode()
     def decode(self, pieces: Sequence[Piece], count: int) -> list[list[search.Hypothesis]]:
@@ -78,7 +85,7 @@ class PieceDecoder:
     def _search(self, batch: PieceBatch) -> list[list[search.Hypothesis]]:
         """Search for the pieces of a batch, or sample, all at once."""
         cfg, pieces, task = self.cfg, batch.pieces, self._task(batch)
-        source_BS, count = self._sources(batch), max(task.limits)
+        source_BS, count = self._source_ids(batch), max(task.limits)
         if not cfg.draws:
             found, failed = self.backend.decode(
                 source_BS,
@@ -100,15 +107,18 @@ class PieceDecoder:
             log.warning("some sentences need float32, which is slower: half precision ends at 65,504")
             self.warned = True
         rest = replace(batch, pieces=[batch.pieces[i] for i in failed])
-        task, backend = self._task(rest), TorchBackend(self.models[0], torch.float32, self.device)
+        task, backend = self._task(rest), TorchBackend(networks(self.sources[:1])[0], torch.float32, self.device)
         again = backend.decode(
-            self._sources(rest), rest.beams, max(task.limits), lambda state: search.beam_search(state, rest.beams, task)
+            self._source_ids(rest),
+            rest.beams,
+            max(task.limits),
+            lambda state: search.beam_search(state, rest.beams, task),
         )
         for number, hypotheses in zip(failed, again, strict=True):
             found[number] = hypotheses
         return found
 
-    def _sources(self, batch: PieceBatch) -> Tensor:
+    def _source_ids(self, batch: PieceBatch) -> Tensor:
         """Return the sources (B, S) of a batch."""
         return self.tensor([piece.source for piece in batch.pieces], last=self.tokenizer.eos)
 
@@ -116,7 +126,7 @@ class PieceDecoder:
         """Return what to search for."""
         tokenizer, pieces = self.tokenizer, batch.pieces
         return search.SearchTask(
-            start_id=self.models[0].start_id,
+            start_id=self.sources[0].start_id,
             eos=tokenizer.eos,
             banned=tokenizer.never_chosen,
             limits=[self.limits.most_tokens(piece) for piece in pieces],
@@ -153,6 +163,9 @@ class PieceDecoder:
     @torch.inference_mode()
     def ends_itself(self, piece: Piece, ids: Sequence[int]) -> bool:
         """Return whether eos is the most probable token after these target ids."""
+        if isinstance(self.backend, Engine):
+            source_BS = self.tensor([piece.source], last=self.tokenizer.eos)
+            return self.backend.best_after(source_BS, [self.sources[0].start_id, *ids]) == self.tokenizer.eos
         backend = self.backend if isinstance(self.backend, TorchBackend) else None
         models = [(backend or TorchBackend(model, torch.float32)).ready() for model in self.models]
         logits_BTV = self._logits(models, [piece.source], [ids])

@@ -26,9 +26,10 @@ from transformer.decoding.pieces import PieceDecoder
 from transformer.decoding.prefix import PieceTable, TextPrefix, spread_prefix
 from transformer.errors import ConfigError, DataError
 from transformer.model.network import Transformer
+from transformer.runs.models import StoredModel, networks
 from transformer.system.device import DTYPES, resolve_dtype
 from transformer.system.progress_bar import ProgressBar
-from transformer.system.threads import start_workers
+from transformer.system.threads import start_single_threads, start_workers
 
 Found = TypeVar("Found")
 
@@ -39,14 +40,14 @@ TORCH_WORKERS = 2
 
 
 def make_translator(
-    model: Transformer,
+    model: Transformer | StoredModel,
     tokenizer: Tokenizer,
     cfg: DecodeConfig,
     max_length: int,
     device: torch.device,
     lengths: Lengths | None = None,
     language: str = "",
-    others: Sequence[Transformer] = (),
+    others: Sequence[Transformer | StoredModel] = (),
 ) -> Translator:
     """Return a translator for a model on its device.
 
@@ -54,20 +55,20 @@ def make_translator(
     sentence by sentence. `language` is the code of the source language, which helps to find sentences. `others` are
     models with the same vocabulary that translate together with this one.
     For 8-bit decoding it quantizes the model and, if necessary, compiles the kernels. It also starts threads.
+    A stored model must decode in 8 bits; its weights are in memory once something else needs them.
     Raises ConfigError or DeviceError if `cfg` is not possible here.
     """
-    models = [model, *others]
     check_precision(model.cfg, cfg, device)
     precision = planned_precision(model.cfg, cfg, device)
     if precision == "int8":
         backend: Backend = make_engine(model, cfg.instruction_set)
     else:
         fast = cfg.fast == "auto" and not others
-        each = [TorchBackend(one, DTYPES[precision], device, fast) for one in models]
+        each = [TorchBackend(one, DTYPES[precision], device, fast) for one in networks([model, *others])]
         backend = EnsembleBackend(each) if others else each[0]
-    workers = start_workers(device, most=torch.get_num_threads() if precision == "int8" else TORCH_WORKERS)
+    workers = start_single_threads() if precision == "int8" else start_workers(device, TORCH_WORKERS)
     limits = make_limits(cfg, max_length, lengths)
-    decoder = PieceDecoder(models, tokenizer, cfg, device, backend, workers, limits)
+    decoder = PieceDecoder([model, *others], tokenizer, cfg, device, backend, workers, limits)
     return Translator(decoder, max_length, language)
 
 
@@ -97,7 +98,7 @@ def _no_int8(model: ModelConfig, cfg: DecodeConfig, device: torch.device) -> str
 
 def with_settings(translator: Translator, cfg: DecodeConfig) -> Translator:
     """Return a translator of the same models with other settings."""
-    model, *others = translator.decoder.models
+    model, *others = translator.decoder.sources
     same = translator.max_length, translator.device, translator.limits.trained, translator.language
     return make_translator(model, translator.tokenizer, cfg, *same, others)
 

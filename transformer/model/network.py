@@ -34,11 +34,11 @@ class Transformer(nn.Module):
         super().__init__()
         self.cfg, self.pad, self.start_id = cfg, pad, start
         self.compute_dtype = torch.float32
-        self.target_embedding = nn.Embedding(sizes[1], cfg.width)
+        self.target_embedding = embedding(sizes[1], cfg.width)
         if cfg.tied != "all":
-            self.source_embedding = nn.Embedding(sizes[0], cfg.width)
+            self.source_embedding = embedding(sizes[0], cfg.width)
         if cfg.tied == "none":
-            self.output = nn.Embedding(sizes[1], cfg.width)
+            self.output = embedding(sizes[1], cfg.width)
         self.output_packed = PackedWeights()
         self.output_bias = nn.Parameter(torch.zeros(sizes[1])) if cfg.output_bias else None
         self.encoder = nn.ModuleList(EncoderLayer(cfg) for _ in range(cfg.encoder_layers))
@@ -46,7 +46,8 @@ class Transformer(nn.Module):
         self.encoder_norm = LayerNorm(cfg.width, cfg.norm_epsilon) if cfg.norm == "pre" else None
         self.decoder_norm = LayerNorm(cfg.width, cfg.norm_epsilon) if cfg.norm == "pre" else None
         self.register_buffer("positions_LD", sinusoids(max_length + 1, cfg.width, cfg.positions), persistent=False)
-        self._initialise()
+        if not on_meta():
+            self._initialise()
 
     def _initialise(self) -> None:
         for module in self.modules():
@@ -148,6 +149,16 @@ def zero_start(model: Transformer) -> None:
     """Set the embedding of pad to zeros if the decoder starts with a vector of zeros. Training leaves it so."""
     if model.cfg.decoder_start == "zero":
         nn.init.zeros_(model.target_embedding.weight[model.pad])
+
+
+def embedding(count: int, width: int) -> nn.Embedding:
+    """Return an embedding, whose weights have no values on the meta device."""
+    return nn.Embedding(count, width, _weight=torch.empty(count, width) if on_meta() else None)
+
+
+def on_meta() -> bool:
+    """Return whether tensors are made without values. For arithmetic on these, torch would import its compiler."""
+    return torch.get_default_device().type == "meta"
 
 
 class EncoderLayer(nn.Module):
@@ -257,6 +268,8 @@ def sinusoids(length: int, width: int, kind: str = "paper") -> Tensor:
     wavelengths are a geometric progression from 2 pi. That of the paper would reach 10,000 * 2 pi after the last of
     them, Marian's has it as the last: `sinusoidalPositionEmbeddings` in its node_initializers.cpp.
     """
+    if on_meta():
+        return torch.empty(length, width)
     last = width if kind == "paper" else max(width - 2, 1)
     rates = torch.exp(torch.arange(0, width, 2, dtype=torch.float64) * (-math.log(10_000) / last))
     angles = torch.arange(length, dtype=torch.float64)[:, None] * rates

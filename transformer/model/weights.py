@@ -11,13 +11,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 from transformer.config import ModelConfig
-from transformer.model.network import DecoderLayer, EncoderLayer, LayerNorm, Transformer
-from transformer.model.packed_linear import Linear
+from transformer.model.network import Transformer
+
+Layer = TypeVar("Layer")
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,26 @@ class DecoderLayerWeights(EncoderLayerWeights):
     cross: CrossAttentionWeights
 
 
+class Layers(Sequence[Layer]):
+    """The weights of layers, each looked up whenever it is taken."""
+
+    def __init__(self, count: int, layer: Callable[[int], Layer]) -> None:
+        self.numbers, self.layer = range(count), layer
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, number: Any) -> Any:
+        """Return a layer by its number."""
+        return self.layer(self.numbers[number])
+
+
 @dataclass(frozen=True)
 class EncoderWeights:
     """The encoder: source embedding (V, D), layers, and the norm after the last one if the model is pre-norm."""
 
     embedding: Tensor
-    layers: tuple[EncoderLayerWeights, ...]
+    layers: Sequence[EncoderLayerWeights]
     norm: NormWeights | None
 
 
@@ -94,7 +109,7 @@ class DecoderWeights:
     """The decoder: target embedding (V, D), layers, the norm after the last one, and the output projection (V, D)."""
 
     embedding: Tensor
-    layers: tuple[DecoderLayerWeights, ...]
+    layers: Sequence[DecoderLayerWeights]
     norm: NormWeights | None
     output: LinearWeights
 
@@ -109,57 +124,58 @@ class ModelWeights:
 
 def model_weights(model: Transformer) -> ModelWeights:
     """Return the weights of a model, which share memory with it."""
-    decoder_layers = cast("Sequence[DecoderLayer]", model.decoder)
-    bias = model.output_bias
+    return weights_of(model.state_dict(), model.cfg)
+
+
+def weights_of(tensors: Mapping[str, Tensor], cfg: ModelConfig) -> ModelWeights:
+    """Return the weights of a model, given by their names in it. Those of a layer are looked up when it is taken."""
+    read = _Reader(tensors, cfg)
+    target = tensors["target_embedding.weight"]
+    source = target if cfg.tied == "all" else tensors["source_embedding.weight"]
+    output = tensors["output.weight"] if cfg.tied == "none" else target
     return ModelWeights(
         EncoderWeights(
-            model.encoder_embedding.weight.detach(),
-            tuple(
-                EncoderLayerWeights(_self_attention(layer), _feed_forward(layer))
-                for layer in cast("Sequence[EncoderLayer]", model.encoder)
-            ),
-            _final_norm(model.encoder_norm),
+            source, Layers(cfg.encoder_layers, lambda i: read.encoder_layer(f"encoder.{i}")), read.final_norm("encoder")
         ),
         DecoderWeights(
-            model.target_embedding.weight.detach(),
-            tuple(
-                DecoderLayerWeights(_self_attention(layer), _feed_forward(layer), _cross_attention(layer))
-                for layer in decoder_layers
-            ),
-            _final_norm(model.decoder_norm),
-            LinearWeights(model.output_weight.detach(), None if bias is None else bias.detach()),
+            target,
+            Layers(cfg.decoder_layers, lambda i: read.decoder_layer(f"decoder.{i}")),
+            read.final_norm("decoder"),
+            LinearWeights(output, tensors["output_bias"] if cfg.output_bias else None),
         ),
     )
 
 
-def _self_attention(layer: EncoderLayer | DecoderLayer) -> SelfAttentionWeights:
-    attention = layer.attention
-    return SelfAttentionWeights(_linear(attention.qkv), _linear(attention.out), _norm(layer.attention_residual.norm))
+class _Reader:
+    """Looks weights up by the name of what they are part of."""
 
+    def __init__(self, tensors: Mapping[str, Tensor], cfg: ModelConfig) -> None:
+        self.tensors, self.cfg = tensors, cfg
 
-def _cross_attention(layer: DecoderLayer) -> CrossAttentionWeights:
-    cross = layer.cross
-    return CrossAttentionWeights(
-        _linear(cross.q), _linear(cross.kv), _linear(cross.out), _norm(layer.cross_residual.norm)
-    )
+    def encoder_layer(self, name: str) -> EncoderLayerWeights:
+        return EncoderLayerWeights(self._self_attention(name), self._feed_forward(name))
 
+    def decoder_layer(self, name: str) -> DecoderLayerWeights:
+        q, kv, out = (self._linear(f"{name}.cross.{part}") for part in ("q", "kv", "out"))
+        cross = CrossAttentionWeights(q, kv, out, self._norm(f"{name}.cross_residual.norm"))
+        return DecoderLayerWeights(self._self_attention(name), self._feed_forward(name), cross)
 
-def _feed_forward(layer: EncoderLayer | DecoderLayer) -> FeedForwardWeights:
-    feed_forward = layer.feed_forward
-    norm = _norm(layer.feed_forward_residual.norm)
-    return FeedForwardWeights(_linear(feed_forward.inner), _linear(feed_forward.out), norm)
+    def final_norm(self, side: str) -> NormWeights | None:
+        return self._norm(f"{side}_norm") if self.cfg.norm == "pre" else None
 
+    def _self_attention(self, name: str) -> SelfAttentionWeights:
+        qkv, out = self._linear(f"{name}.attention.qkv"), self._linear(f"{name}.attention.out")
+        return SelfAttentionWeights(qkv, out, self._norm(f"{name}.attention_residual.norm"))
 
-def _linear(linear: Linear) -> LinearWeights:
-    return LinearWeights(linear.weight.detach(), linear.bias.detach())
+    def _feed_forward(self, name: str) -> FeedForwardWeights:
+        inner, out = self._linear(f"{name}.feed_forward.inner"), self._linear(f"{name}.feed_forward.out")
+        return FeedForwardWeights(inner, out, self._norm(f"{name}.feed_forward_residual.norm"))
 
+    def _linear(self, name: str) -> LinearWeights:
+        return LinearWeights(self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"])
 
-def _norm(norm: LayerNorm) -> NormWeights:
-    return NormWeights(norm.weight.detach(), norm.bias.detach(), norm.eps)
-
-
-def _final_norm(norm: LayerNorm | None) -> NormWeights | None:
-    return None if norm is None else _norm(norm)
+    def _norm(self, name: str) -> NormWeights:
+        return NormWeights(self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"], self.cfg.norm_epsilon)
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import struct
-from collections.abc import Callable, Iterable, Mapping
+import threading
+import weakref
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
+import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -27,15 +31,18 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
-def first_usable(run: Run, candidates: Iterable[Path], use: Callable[[Path], T]) -> tuple[Path, T]:
+def first_usable(
+    run: Run, candidates: Iterable[Path], use: Callable[[Path], T], deep: bool | Container[str] = True
+) -> tuple[Path, T]:
     """Return the first checkpoint that is undamaged and that `use` accepts, and the result of `use`.
 
-    The checkpoints before it are logged with the reason. Raises CheckpointError if no checkpoint is usable.
+    `deep` is as for `atomic.damage`. The checkpoints before it are logged with the reason. Raises CheckpointError if no
+    checkpoint is usable.
     """
     fault: object = "there is none"
     for each in dict.fromkeys(candidates):
         try:
-            if fault := atomic.damage(each):
+            if fault := atomic.damage(each, deep):
                 raise CheckpointError(f"{each} is damaged: {fault}")
             return each, use(each)
         except CheckpointError as error:
@@ -105,25 +112,11 @@ def has_plain(path: Path) -> bool:
         return False
 
 
-def load_plain(path: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """Return the weights of a checkpoint before they were averaged. Raises CheckpointError if it has none."""
-    found = {
-        name.removeprefix(PLAIN): tensor
-        for name, tensor in load_tensors(path / TENSORS).items()
-        if name.startswith(PLAIN)
-    }
-    if {name: tuple(tensor.shape) for name, tensor in found.items()} != dict(expected):
-        raise CheckpointError(f"{path} has no weights beside the moving average that fit this configuration")
-    return found
-
-
 def load_tensors(path: Path, expected: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, Tensor]:
     """Return the tensors of a file. With `expected`, check names, shapes, and that all are finite float32."""
     try:
         with path.open("rb") as stream:
-            (header,) = struct.unpack("<Q", stream.read(8))
-        if header > LARGEST_HEADER:
-            raise CheckpointError(f"{path} is not a safetensors file: its header claims {header} bytes")
+            header_length(stream, path)
         with safe_open(path, "pt") as file:
             if expected is not None:
                 _compare(path, file, expected)
@@ -135,14 +128,66 @@ def load_tensors(path: Path, expected: Mapping[str, tuple[int, ...]] | None = No
     return tensors
 
 
-def _compare(path: Path, file: Any, expected: Mapping[str, tuple[int, ...]]) -> None:
-    names = set(file.keys())
+class StoredWeights(Mapping[str, Tensor]):
+    """The weights of a checkpoint, each read whenever it is asked for. The file is kept open, so it may be removed."""
+
+    def __init__(self, path: Path, expected: Mapping[str, tuple[int, ...]], prefix: str = "") -> None:
+        """Take those whose names in the file begin with `prefix`. Check names, shapes, and that all are finite float32.
+
+        Raises CheckpointError.
+        """
+        self.path, self.shapes, self.prefix = path, expected, prefix
+        try:
+            self._file = path.open("rb", buffering=0)
+            weakref.finalize(self, self._file.close)
+            length = header_length(self._file, path)
+            with safe_open(path, "pt") as file:  # refuses a damaged header
+                _compare(path, file, expected, prefix)
+            self._header = json.loads(self._file.read(length))
+        except (OSError, struct.error, SafetensorError) as error:
+            raise CheckpointError(f"{path} cannot be read: {error}") from None
+        self._data, self._lock = 8 + length, threading.Lock()
+        if bad := [name for name in expected if not np.isfinite(self[name].numpy()).all()]:
+            raise CheckpointError(f"{path}: {bad[0]} has values that are not finite")
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Read a tensor."""
+        tensor = torch.empty(self.shapes[name])
+        into = tensor.numpy().reshape(-1).view(np.uint8).data
+        with self._lock:
+            self._file.seek(self._data + self._header[self.prefix + name]["data_offsets"][0])
+            while into:
+                read = self._file.readinto(into)
+                if not read:
+                    raise CheckpointError(f"{self.path} cannot be read: it was cut")
+                into = into[read:]
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+
+def header_length(stream: IO[bytes], path: Path) -> int:
+    """Read the length of a safetensors file's header. Raises CheckpointError if it is too long to be one."""
+    (length,) = struct.unpack("<Q", stream.read(8))
+    if length > LARGEST_HEADER:
+        raise CheckpointError(f"{path} is not a safetensors file: its header claims {length} bytes")
+    return int(length)
+
+
+def _compare(path: Path, file: Any, expected: Mapping[str, tuple[int, ...]], prefix: str = "") -> None:
+    names = {name.removeprefix(prefix) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118 (not a dict)
+    if prefix and not names:
+        raise CheckpointError(f"{path.parent} has no weights beside the moving average that fit this configuration")
     if missing := sorted(set(expected) - names):
         raise CheckpointError(f"{path} lacks {missing[0]}: it belongs to another configuration")
     if extra := sorted(names - set(expected)):
         raise CheckpointError(f"{path} has {extra[0]}, which this configuration does not")
     for name, shape in expected.items():
-        part = file.get_slice(name)
+        part = file.get_slice(prefix + name)
         if tuple(part.get_shape()) != shape:
             found = tuple(part.get_shape())
             raise CheckpointError(f"{path}: {name} has shape {found}, but this configuration needs {shape}")

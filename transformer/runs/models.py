@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -12,8 +14,17 @@ from transformer import atomic
 from transformer.config import Config
 from transformer.data.tokenizer import Tokenizer
 from transformer.errors import CheckpointError, ConfigError
-from transformer.model.network import Transformer
-from transformer.runs.checkpoint import WEIGHTS, first_usable, load_plain, load_state, load_tensors
+from transformer.model.network import Transformer, sinusoids
+from transformer.model.weights import ModelWeights, weights_of
+from transformer.runs.checkpoint import (
+    PLAIN,
+    STATE,
+    TENSORS,
+    WEIGHTS,
+    StoredWeights,
+    first_usable,
+    load_state,
+)
 from transformer.runs.run import Run
 from transformer.system.memory import memory_of_this_machine
 
@@ -22,15 +33,18 @@ log = logging.getLogger(__name__)
 
 def build_model(cfg: Config, tok: Tokenizer) -> Transformer:
     """Return the network with initial weights. Raises ConfigError if it does not fit into this machine's memory."""
-    parts = outline(cfg, tok)
-    needed = sum(part.numel() for part in (*parts.parameters(), *parts.buffers())) * 4
+    _check_size(outline(cfg, tok))
+    return _network(cfg, tok)
+
+
+def _check_size(model: Transformer) -> None:
+    needed = sum(part.numel() for part in (*model.parameters(), *model.buffers())) * 4
     memory = memory_of_this_machine()
     if memory is not None and needed > memory:
         raise ConfigError(
             f"these `model` settings need {needed / 2**30:,.0f} GiB for the weights alone, "
             f"but this machine has {memory / 2**30:,.0f} GiB of memory"
         )
-    return _network(cfg, tok)
 
 
 def outline(cfg: Config, tok: Tokenizer) -> Transformer:
@@ -46,21 +60,56 @@ def _network(cfg: Config, tok: Tokenizer) -> Transformer:
     return Transformer(cfg.model, tok.sizes, tok.pad, start, cfg.data.max_length)
 
 
+class StoredModel:
+    """The network of a checkpoint, whose weights stay on disk until something takes the `network`."""
+
+    def __init__(self, outline: Transformer, weights: Mapping[str, Tensor]) -> None:
+        """Take the network on the meta device and its weights by their names."""
+        self._outline, self._tensors = outline, weights
+        self._lock = threading.Lock()
+        self.cfg, self.pad, self.start_id = outline.cfg, outline.pad, outline.start_id
+        outline.positions_LD = sinusoids(len(outline.positions_LD), self.cfg.width, self.cfg.positions)
+        self.encoding = outline.encoding
+
+    @property
+    def weights(self) -> ModelWeights:
+        """The weights, read whenever they are looked up."""
+        return weights_of(self._tensors, self.cfg)
+
+    @property
+    def network(self) -> Transformer:
+        """The network on the CPU, with its weights."""
+        with self._lock, torch.inference_mode(False):
+            if self._outline.target_embedding.weight.is_meta:
+                self._outline.load_state_dict(self._tensors, assign=True)
+            return self._outline.eval()
+
+
+def networks(models: Iterable[Transformer | StoredModel]) -> list[Transformer]:
+    """Return models with the weights of those that are stored."""
+    return [each.network if isinstance(each, StoredModel) else each for each in models]
+
+
 def load_model(run: Run, name: str | None = None, plain: bool = False) -> tuple[Transformer, Path]:
     """Return the network with the weights of the named checkpoint, or of the best usable one, and the checkpoint.
 
     `plain` takes the weights that are not averaged, of a training with a moving average.
     """
+    model, found = open_model(run, name, plain)
+    return model.network, found
+
+
+def open_model(run: Run, name: str | None = None, plain: bool = False) -> tuple[StoredModel, Path]:
+    """Do what `load_model` does, but leave the weights on disk."""
+    needed = {STATE, TENSORS if plain else WEIGHTS}
     if name:
-        found = named_checkpoint(run, name)
-        tensors = _weights(run, found, plain)
+        found = named_checkpoint(run, name, needed)
+        model = _stored(run, found, plain)
     else:
-        found, tensors = first_usable(run, candidates(run), lambda path: _weights(run, path, plain))
+        found, model = first_usable(run, candidates(run), lambda path: _stored(run, path, plain), needed)
         if (run.path / "best").is_file() and run.pointer("best") is None:  # which is said there
             log.warning("%s is used instead of the best checkpoint", found.name)
-    model = build_model(run.config, run.tokenizer)
-    model.load_state_dict(tensors)
-    return model.eval(), found
+    return model, found
 
 
 def candidates(run: Run) -> list[Path]:
@@ -69,19 +118,20 @@ def candidates(run: Run) -> list[Path]:
     return list(dict.fromkeys(each for each in found if each is not None))
 
 
-def _weights(run: Run, path: Path, plain: bool = False) -> dict[str, Tensor]:
+def _stored(run: Run, path: Path, plain: bool) -> StoredModel:
     if load_state(path).get("tokenizer") != run.tokenizer.fingerprint:
         raise CheckpointError(f"{path} was trained with a different tokenizer than the one in {run.path}")
-    with torch.device("meta"):
-        model = build_model(run.config, run.tokenizer)
+    model = outline(run.config, run.tokenizer)
+    _check_size(model)
     shapes = {name: tuple(part.shape) for name, part in model.state_dict().items()}
-    return load_plain(path, shapes) if plain else load_tensors(path / WEIGHTS, shapes)
+    file, prefix = (TENSORS, PLAIN) if plain else (WEIGHTS, "")
+    return StoredModel(model, StoredWeights(path / file, shapes, prefix))
 
 
-def named_checkpoint(run: Run, name: str, deep: bool = True) -> Path:
+def named_checkpoint(run: Run, name: str, deep: bool | Container[str] = True) -> Path:
     """Return the checkpoint of this name, which may be `best` or `last`. Raises CheckpointError if it is damaged.
 
-    `deep` compares the SHA-256 of its files.
+    `deep` is as for `atomic.damage`.
     """
     found = run.pointer(name) if name in ("best", "last") else run.checkpoints / name
     if found is None or not found.is_dir() or found.parent != run.checkpoints:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib.util
-import math
 import os
 import platform
 import re
@@ -16,6 +14,7 @@ import torch
 
 from transformer.errors import ConfigError, DeviceError
 from transformer.system.launcher import Launch, read_launch
+from transformer.system.processors import available
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -23,10 +22,11 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 def resolve_device(name: str = "auto") -> torch.device:
     """Return the device that `auto`, `cpu`, `cuda` or `cuda:N` means. Raises DeviceError if it is not available.
 
-    A GPU becomes the current device of torch, and has its number in the result. torch takes no more threads than a
-    container has cores, unless OMP_NUM_THREADS says how many.
+    A GPU becomes the current device of torch, and has its number in the result. torch takes no more threads than this
+    process has cores, unless OMP_NUM_THREADS says how many: they wait for each other at each operation, so that more
+    would only stop each other.
     """
-    if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > (cores := cores_granted()):
+    if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > (cores := available().cores):
         torch.set_num_threads(cores)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -74,23 +74,6 @@ def use_gpu(number: int) -> torch.device:
     torch.cuda.set_device(number)  # where random numbers are seeded, memory is pinned and streams are made
     torch.backends.cuda.enable_cudnn_sdp(False)
     return torch.device("cuda", number)
-
-
-def cores_granted(root: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the number of cores whose time the container of this process is granted, or many if there is no limit.
-
-    torch sees only how many cores the machine has. On 64 cores of which a container is granted the time of 2, its 64
-    threads would stop each other.
-    """
-    for read in (
-        lambda: (root / "cpu.max").read_text().split(),
-        lambda: [(root / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period")],
-    ):
-        with contextlib.suppress(OSError, ValueError):  # there is no such file, or "max"
-            quota, period = map(int, read())
-            if quota > 0 and period > 0:
-                return math.ceil(quota / period)
-    return 1 << 16
 
 
 def missing_here() -> list[str]:

@@ -14,7 +14,7 @@ from worker import read_job
 
 from transformer.decoding import search
 from transformer.decoding.translator import make_translator
-from transformer.runs.models import load_model
+from transformer.runs.models import open_model
 from transformer.runs.run import open_run
 
 
@@ -65,7 +65,8 @@ def main() -> None:
     job = read_job()
     torch.set_num_threads(job["threads"])
     run = open_run(Path(job["model"]))
-    model, _ = load_model(run)
+    stored, _ = open_model(run)
+    model = stored if job["precision"] == "int8" else stored.network
     cfg = replace(run.config.decode, beam=job["beam"], precision=job["precision"], length_penalty=0.0, sampling=False)
     if job["precision"] == "int8" and job["isa"] != "best":
         cfg = replace(cfg, instruction_set=job["isa"])

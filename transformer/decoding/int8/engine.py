@@ -33,6 +33,7 @@ from transformer.model.weights import (
     one_of,
     unsupported,
 )
+from transformer.runs.models import StoredModel
 
 Found = TypeVar("Found")
 MOST_BEAMS = 255
@@ -75,11 +76,13 @@ def obstacle(cfg: ModelConfig, beams: int, device: torch.device, instruction_set
     return None
 
 
-def make_engine(model: Transformer, instruction_set: str = "auto") -> Engine:
+def make_engine(model: Transformer | StoredModel, instruction_set: str = "auto") -> Engine:
     """Return an engine with an 8-bit copy of the model's weights. The model must have no `obstacle`."""
     kernels = library(instruction_set)
     assert kernels is not None
-    return Engine(kernels, quantize(model_weights(model), model.cfg, kernels.group()), model.pad, model.encoding)
+    stored = isinstance(model, StoredModel)
+    weights = model.weights if isinstance(model, StoredModel) else model_weights(model)
+    return Engine(kernels, quantize(weights, model.cfg, kernels.group(), constant=stored), model.pad, model.encoding)
 
 
 class Engine:
@@ -129,6 +132,13 @@ class Engine:
         )
         self.run("encode", encoder, call)
         return Int8DecoderState(self, memory, arrays["lengths"], beams)
+
+    def best_after(self, source_1S: Tensor, ids: Sequence[int]) -> int:
+        """Return the most probable id after these target ids, the start token first."""
+        state, live, none = self.start(source_1S, 1), np.ones(1, np.bool), np.zeros(0, np.int32)
+        for each in ids:
+            _, found = state.top_candidates(np.array([each]), live, {}, none, 1)
+        return int(found[0, 0])
 
     def run(self, name: str, stack: LayerStack, call: ctypes.Structure) -> None:
         """Call a function of the library. Raises MemoryError if it could not allocate memory."""
