@@ -274,7 +274,7 @@ def test_a_number_beyond_half_precision_is_computed_in_float32(
     ours = make_translator(model, translator.tokenizer, cfg, translator.max_length, translator.device)
     lines = ["one two three", "nine", "", "four five"]
     for _ in range(2):
-        assert [ways[0].text for ways in ours.translate(lines)] == ["drei zwei eins", "neun", "", "fuenf vier"]
+        assert [ways[0].text for ways in ours.translate(lines)] == ["drei zwei eins", "neun", "", "fünf vier"]
     assert caplog.messages == ["some sentences need float32, which is slower: half precision ends at 65,504"]
 
 
