@@ -19,7 +19,7 @@ from transformer.data.corpus import Pair
 from transformer.data.lines import read_text
 from transformer.data_config import DataConfig
 from transformer.decoding.translator import Translator
-from transformer.errors import ConfigError, DataError
+from transformer.errors import CheckpointError, ConfigError, DataError
 from transformer.synthesis.making import Made, make_corpora
 from transformer.synthesis.parts import Parts
 from transformer.synthesis.scorer import ScoringPairs
@@ -85,6 +85,21 @@ def test_a_model_of_other_languages_is_refused(trained_run: Path, tmp_path: Path
         ConfigError, match="score.model: .* from en to de, and here a model between fr and de is needed"
     ):
         make(data_of(files, trained_run, how="fr, target: de"), tmp_path / "cache")
+
+
+def test_a_wrong_model_is_refused_before_any_text_is_translated(trained_run: Path, tmp_path: Path) -> None:
+    write_pairs(tmp_path, "mono", PAIRS[:2])
+    other = shutil.copytree(trained_run, tmp_path / "other")
+    config = (other / "config.yaml").read_text()
+    assert "source: en" in config
+    (other / "config.yaml").write_text(config.replace("source: en", "source: fr"))
+    for model, error in ((other, ConfigError), (tmp_path / "none", CheckpointError)):
+        score = f"filters: {{score: {{model: {model}, at_least: -1}}}}"
+        text = f"{{forward: {{text: {tmp_path}/mono.en, model: {trained_run}}}, {score}}}"
+        data = config_file.read(f"data: {{source: en, target: de, train: {text}}}", "a test").data
+        with pytest.raises(error):
+            make(data, tmp_path / "cache")
+    assert not list(tmp_path.glob("cache/*"))
 
 
 @pytest.mark.parametrize(
