@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -130,7 +131,7 @@ def test_finished_parts_are_not_scored_again(
     calls.clear()
     assert scores_of(make(data, cache)) == calm
     assert calls == [21, 41]
-    assert any("scoring 25 pairs with run/step-00000600; 20 are scored already" in line for line in said)
+    assert any(re.search(r"scoring 25 pairs with run/step-\d+; 20 are scored already", line) for line in said)
     make(data_of(write_pairs(tmp_path, "moved", PAIRS), trained_run, "at_least: -1"), cache)
     assert calls == [21, 41]
 
@@ -189,7 +190,7 @@ def test_a_run_drops_what_the_model_finds_unlikely(
     assert made["names"] == [f"{tmp_path}/critic"]
     assert "synthetic" not in report
     card = (run / "README.md").read_text()
-    assert f"- Scored by a model: {name} scored by critic. 45 pairs of 45 lines. Model: critic/step-00000600" in card
+    assert f"- Scored by a model: {name} scored by critic. 45 pairs of 45 lines. Model: critic/step-" in card
     again = dry_run(cfg, run, CPU)
     assert f"scores            {name} scored by critic: made already, 45 pairs of 45 lines" in again
     assert f"training pairs    {45 - NOISE}" in again
