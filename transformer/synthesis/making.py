@@ -6,7 +6,7 @@ import itertools
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -67,6 +67,7 @@ def make_corpora(
     keys of the corpora that a run was trained on so far: they are used whatever has become of the models.
     Raises TransformerError if a model is gone or cannot be used, and DataError if a text cannot be read.
     """
+    _check_scorers(data, cache)
     facts: dict[str, list[dict[str, Any]]] = {}
     for name, wish, with_files in (("synthetic", recipe, with_texts), ("scores", scoring, with_scores)):
         wanted = {i: found for i in range(len(data.train)) if (found := wish(data, i)) is not None}
@@ -78,6 +79,15 @@ def make_corpora(
             train[i] = with_files(train[i], made)
         data = replace(data, train=tuple(train))
     return Made(data, facts)
+
+
+def _check_scorers(data: DataConfig, cache: Path) -> None:
+    """Raise what `find_scorer` does before text is translated for hours. A model may be gone if there are scores."""
+    for i in range(len(data.train)):
+        each = scoring(data, i)
+        if each is not None:
+            with suppress(CheckpointError) if any(cache.glob(f"{each.prefix}*")) else nullcontext():
+                find_scorer(each)
 
 
 def _made(
