@@ -37,6 +37,18 @@ class Runner:
     """A key of PACKAGES; empty means the current Python."""
 
 
+ISAS: dict[str, dict[str, str]] = {
+    "best": {},
+    "avx2": {
+        "CT2_FORCE_CPU_ISA": "AVX2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+        "ATEN_CPU_CAPABILITY": "avx2",
+    },
+}
+"""Environment variables that force an instruction set on torch, oneDNN, MKL and CTranslate2."""
+
+
 class UnavailableError(Exception):
     """Why a runner is skipped."""
 
@@ -79,6 +91,7 @@ def run(runner: Runner, python: Path, job: dict[str, Any]) -> dict[str, float]:
     job = {**job, "precision": runner.precision}
     threads = str(job["threads"])
     variables = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "HF_HUB_OFFLINE": "1"}
+    variables |= ISAS[job.get("isa", "best")]
     command = [str(python), str(FOLDER / runner.script), json.dumps(job)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, env=variables, timeout=PATIENCE)
