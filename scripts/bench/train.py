@@ -9,6 +9,8 @@ The text is Multi30k English-German from the Hugging Face Hub, or two files. All
 vocabulary, in updates of about 4,096 target tokens. Each round of a package is a separate process. Packages take
 turns, so that a slowdown of the machine affects all. Other packages are installed by pip in environments in the
 cache folder. A package that cannot be installed or fails is skipped; the table says why. Linux only.
+`--isa avx2` forces AVX2 on all packages, to compare them in float32 as on a processor without bfloat16.
+`--cpu-time --threads 1` is for a machine that others use: the time that they take does not count.
 """
 
 from __future__ import annotations
@@ -18,15 +20,15 @@ import json
 import os
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import plots
-from common import CACHE, UnavailableError, environment, machine, run, say, version
+from common import CACHE, ISAS, Runner, UnavailableError, environment, machine, run, say, version
 from tables import shown_command
 from train_data import describe_updates, prepare_all, timed
-from train_runners import FAST, QUICK, RUNNERS, SIZES
+from train_runners import FAST, FLOAT32, QUICK, RUNNERS, SIZES
 from train_tables import page
 
 from transformer.errors import TransformerError
@@ -44,19 +46,25 @@ def measure(args: argparse.Namespace, shared: dict[str, Any], results: dict[str,
     results["facts"] = facts(args, pythons)
     for size in args.only:
         job = {**shared, "size": asdict(SIZES[size]), "config": str(Path(shared["folder"]) / f"{size}.yaml")}
-        job |= {"warm": args.warm, "timed": timed(args, SIZES[size]), "threads": args.threads}
+        job |= {"warm": args.warm, "timed": timed(args, SIZES[size]), "threads": args.threads, "isa": args.isa}
+        job |= {"cpu_time": args.cpu_time}
         rounds: list[dict[str, Any]] = []
         results["sizes"][size] = {"updates": describe_updates(job), "timed": job["timed"], "rounds": rounds}
         for number in range(args.rounds):
             rounds.append({})
             for name in [name for name in pythons if f"{size} {name}" not in results["left_out"]]:
                 try:
-                    rounds[-1][name] = found = run(RUNNERS[name], pythons[name], job)
+                    rounds[-1][name] = found = run(forced(RUNNERS[name], args.isa), pythons[name], job)
                     say(f"{size}, round {number + 1} of {args.rounds}, {name}: {one_line(found)}")
                 except UnavailableError as reason:
                     results["left_out"][f"{size} {name}"] = str(reason)
                     say(f"{size}, {name}: {reason}")
                 file.write_text(json.dumps(results, indent=1))
+
+
+def forced(runner: Runner, isa: str) -> Runner:
+    """Return a runner with the precision that this repository selects with an instruction set."""
+    return runner if isa == "best" or runner.environment else replace(runner, precision="float32")
 
 
 def one_line(found: dict[str, float]) -> str:
@@ -75,7 +83,13 @@ def facts(args: argparse.Namespace, pythons: dict[str, Path]) -> dict[str, Any]:
         if python is not None:
             known["versions"][package] = f"{version(python, package)} (torch {version(python, 'torch')})"
     text = f"{args.source.name} and {args.target.name}" if args.source else "Multi30k English-German"
-    return {**known, "text": text, "precision": FAST, "warm": args.warm}
+    return {
+        **known,
+        "text": text,
+        "precision": FAST if args.isa == "best" else "float32",
+        "isa": args.isa,
+        "warm": args.warm,
+    }
 
 
 def publish(results: dict[str, Any], into: Path | None) -> None:
@@ -98,6 +112,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--warm", type=int, help="untimed updates before the timed ones, at least 1; default: 1")
     parser.add_argument("--timed", type=int, help="timed updates per round; default: 8 for small, 2 for base")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="default: %(default)s")
+    parser.add_argument("--isa", choices=ISAS, default="best", help="instruction set of all rows; default: %(default)s")
+    parser.add_argument("--cpu-time", action="store_true", help="count seconds of the processor, not of the clock")
     parser.add_argument("--minute", action="store_true", help="only the small model, few updates; installs nothing")
     parser.add_argument("--write", type=Path, help="Markdown file to write tables and plot to")
     parser.add_argument("--results", type=Path, help="measure nothing; make the tables from the rounds in this file")
@@ -108,12 +124,19 @@ def parse() -> argparse.Namespace:
     for key, value in usual.items():
         setattr(args, key, getattr(args, key) or value)
     args.only = [args.only] if args.only else ["small"] if args.minute else list(SIZES)
-    args.runners = args.runners.split(",") if args.runners else QUICK if args.minute else list(RUNNERS)
+    args.runners = args.runners.split(",") if args.runners else chosen(args)
     unknown = [name for name in args.runners if name not in RUNNERS]
     if unknown:
         parser.error(f"unknown runner {unknown[0]!r}; choose from {', '.join(RUNNERS)}")
     args.cache = args.cache.expanduser().resolve()
     return args
+
+
+def chosen(args: argparse.Namespace) -> list[str]:
+    """Return the rows that are measured if the command line names none."""
+    if args.isa != "best":
+        return FLOAT32
+    return QUICK if args.minute else list(RUNNERS)
 
 
 def main() -> None:

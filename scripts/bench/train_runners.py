@@ -39,3 +39,5 @@ RUNNERS = {
     "eole-bf16": Runner("Eole, compute_dtype bf16", "train_eole.py", "bfloat16", "eole"),
 }
 QUICK = ["matmul", "ours", "torch-bf16", "marian"]
+FLOAT32 = ["matmul", "ours", "torch", "marian", "eole"]
+"""The rows for processors without bfloat16."""

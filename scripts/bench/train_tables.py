@@ -28,11 +28,14 @@ def conditions(results: dict[str, Any]) -> list[str]:
         f"- Warm-up: {known['warm']} update, not timed."
         if known["warm"] == 1
         else f"- Warm-up: {known['warm']} updates.",
-        f"- This repository, as shipped: {known['precision']} on this machine.",
+        f"- This repository, as shipped: {known['precision']} on this machine."
+        if known.get("isa", "best") == "best"
+        else f"- {known['isa'].upper()} forced on all rows, and float32, as on a processor without bfloat16.",
         f"- Plain loops get the same updates as ready-made tensors, padded to one rectangle per side ({padding:.0%} "
         "padding).",
         f"- Eole makes its own batches of at most {BATCH_TOKENS:,} padded tokens from the same text.",
         "- Throughput counts real target tokens, without padding.",
+        *(["- Seconds are those of the processor, since others used it too."] if known.get("cpu_time") else []),
         "- Share of matmul rate: the operations that real tokens need, over those that torch.mm does in the same time "
         "at the shapes of the model.",
         "- Ratios: median of the rounds (minimum–maximum).",
@@ -66,16 +69,37 @@ def table(size: str, results: dict[str, Any]) -> list[str]:
     if rates:
         precision = results["facts"]["precision"]
         lines += ["", "torch.mm at these shapes, {}: {} ({}) GFLOP/s.".format(precision, *spread(rates, ",.0f"))]
-    return [*lines, ""]
+    return [*lines, *limit(found), ""]
+
+
+def limit(found: dict[str, Any]) -> list[str]:
+    """Return how many times as fast as the fastest other row the products alone would be, at the rate of torch.mm."""
+    best = fastest_other(found)
+    if best is None:
+        return []
+    flops = found["updates"]["flops_per_target_token"]
+    both = [each for each in found["rounds"] if best in each and "matmul" in each]
+    most = [each["matmul"]["flops"] / each["matmul"]["seconds"] / flops / rate(each[best]) for each in both]
+    if not most:
+        return []
+    return [
+        "",
+        f"The products alone, at the rate of torch.mm, would be {ratio(most)} times as fast as {RUNNERS[best].title}.",
+    ]
+
+
+def fastest_other(found: dict[str, Any]) -> str | None:
+    """Return the name of the fastest row of another package."""
+    others = {name: statistics.median(speeds(found, name)) for name in RUNNERS if times_faster(found, name)}
+    others = {name: speed for name, speed in others.items() if not name.startswith("ours")}
+    return max(others, key=others.__getitem__, default=None)
 
 
 def claim(size: str, found: dict[str, Any]) -> str:
     """Return what the table of a size shows: ours beside the fastest other row."""
-    others = {name: statistics.median(speeds(found, name)) for name in RUNNERS if times_faster(found, name)}
-    others = {name: speed for name, speed in others.items() if not name.startswith("ours")}
-    if not others:
+    best = fastest_other(found)
+    if best is None:
         return f"Training, {size} model"
-    best = max(others, key=others.__getitem__)
     times = ratio(times_faster(found, best))
     return f"Training, {size} model: {times} times as fast as the fastest other row, {RUNNERS[best].title}."
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 import torch
 
 from transformer.errors import TransformerError
-from transformer.system.memory import MemorySplitter, memory_of_this_machine
+from transformer.system.memory import MemorySplitter, keep_freed_memory, memory_of_this_machine
 
 
 class Ranges(MemorySplitter[range]):
@@ -82,3 +84,36 @@ def test_the_memory_of_this_machine_counts_limits(tmp_path: Path, monkeypatch: p
     monkeypatch.delattr(os, "sysconf")  # Windows has no such function
     monkeypatch.setitem(sys.modules, "resource", None)
     assert memory_of_this_machine(tmp_path) is None
+
+
+PROBE = """
+import resource
+from transformer.system.memory import keep_freed_memory
+kept = keep_freed_memory() if {keep} else None
+for turn in range(12):
+    if turn == 2:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    blocks = [bytearray(8 * 2**20).replace(b"0", b"1") for _ in range(5)]
+    del blocks
+print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def probe(keep: bool) -> tuple[str, int]:
+    """Return what `keep_freed_memory` says in a process of its own, and how many pages that asked for afterwards."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    command = [sys.executable, "-c", PROBE.format(keep=keep)]
+    kept, pages = subprocess.run(command, capture_output=True, text=True, check=True, env=clean).stdout.split()
+    return kept, int(pages)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have other settings")
+def test_freed_memory_is_used_again() -> None:
+    kept, pages = probe(keep=True)
+    assert kept == "True"
+    assert pages < 2048 < probe(keep=False)[1], "a block has 2,048 pages"
+
+
+def test_own_settings_of_the_c_library_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "2")
+    assert not keep_freed_memory()

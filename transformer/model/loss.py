@@ -42,11 +42,12 @@ class Terms(NamedTuple):
 
 
 def loss_terms(logits_NV: Tensor, target_N: Tensor, real_N: Tensor | None) -> Terms:
-    """Return the terms of some tokens, multiplied by `real_N` if given."""
-    p_NV = logits_NV.softmax(-1)
+    """Return the terms of some tokens, multiplied by `real_N` if given. On a CPU the softmax replaces the logits."""
+    largest_N, wanted_N = logits_NV.amax(-1).float(), logits_NV.gather(1, target_N[:, None])[:, 0].float()
+    p_NV = logits_NV.softmax(-1) if kernels.on_gpu(logits_NV) else torch.softmax(logits_NV, -1, out=logits_NV)
     # The largest probability cannot underflow, so this log-sum-exp is exact in every precision.
-    lse_N = logits_NV.amax(-1).float() - p_NV.amax(-1).float().log()
-    nll_N = lse_N - logits_NV.gather(1, target_N[:, None])[:, 0].float()
+    lse_N = largest_N - p_NV.amax(-1).float().log()
+    nll_N = lse_N - wanted_N
     if real_N is None:
         return Terms(p_NV, nll_N, lse_N)
     return Terms(p_NV.mul_(real_N[:, None].to(p_NV.dtype)), nll_N * real_N, lse_N * real_N)
@@ -176,6 +177,8 @@ class _Gradients:
     def _add_product(self, p: Tensor, h: Tensor) -> None:
         if p.dtype != torch.float32 and sums_in_float32(p.device, p.dtype):
             torch.addmm(self.weight_VD, p.t(), h, out_dtype=torch.float32, out=self.weight_VD)
+        elif p.dtype == torch.float32:
+            self.weight_VD.addmm_(p.t(), h)
         else:
             self.weight_VD += p.t() @ h
 

@@ -22,7 +22,7 @@ from transformer.model.loss import LossSum, guided_loss, label_smoothed
 from transformer.model.network import Transformer
 from transformer.system.device import resolve_dtype
 from transformer.system.distributed import Ranks
-from transformer.system.memory import enough_memory
+from transformer.system.memory import enough_memory, keep_freed_memory
 from transformer.system.threads import Workers, start_workers
 from transformer.training.exchange import Exchange
 from transformer.training.fast import FastPath, make_fast_path
@@ -209,6 +209,8 @@ class Trainer:
 
 def make_trainer(model: Transformer, cfg: Config, device: torch.device, ranks: Ranks) -> Trainer:
     """Move the model to the device and return its trainer, with new optimizer state and running workers."""
+    if device.type == "cpu":
+        keep_freed_memory()  # before there are workers
     model = model.to(device)
     dtype = resolve_dtype(cfg.train.precision, device)
     cast = dtype if device.type == "cuda" and dtype != torch.float32 else None

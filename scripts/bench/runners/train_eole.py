@@ -8,14 +8,13 @@ runs in the same process (num_workers 0). One bucket holds the whole corpus; it 
 from __future__ import annotations
 
 import contextlib
-import time
 from pathlib import Path
 from typing import Any
 
 import eole.trainer
 from eole.bin.run.train import train
 from eole.config.run import TrainConfig
-from train_common import start
+from train_common import clock_of, start
 from worker import Job, report
 
 
@@ -79,7 +78,7 @@ def settings(job: Job) -> dict[str, Any]:
 
 def count_updates(job: Job) -> None:
     """Record tokens and time after every update, and stop after the last timed one."""
-    step = eole.trainer.Trainer._train_step
+    step, clock = eole.trainer.Trainer._train_step, clock_of(job)
     ends: list[float] = []
     tokens: list[int] = []
 
@@ -87,7 +86,7 @@ def count_updates(job: Job) -> None:
         step(self, batches, *args, **kwargs)
         pad, shift = self.train_loss.padding_idx, self.train_loss.tgt_shift_index
         tokens.append(sum(int(batch["tgt"][:, shift:].ne(pad).sum()) for batch in batches))
-        ends.append(time.perf_counter())
+        ends.append(clock())
         if len(ends) == job["warm"] + job["timed"]:
             report(tokens=sum(tokens[job["warm"] :]), seconds=ends[-1] - ends[job["warm"] - 1])
             raise EnoughError

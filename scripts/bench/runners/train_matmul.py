@@ -6,10 +6,10 @@ of the model, with as many rows as an average update has without padding. Report
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 
 import torch
-from train_common import read_updates, start
+from train_common import clock_of, read_updates, start
 from worker import Job, report
 
 
@@ -26,17 +26,17 @@ def linears(job: Job) -> list[tuple[int, int, int]]:
     return [*(encoder * size["layers"]), *(decoder * size["layers"]), (target, d, job["vocabulary"])]
 
 
-def multiply(shapes: list[tuple[int, int, int]], dtype: torch.dtype) -> tuple[float, float]:
+def multiply(shapes: list[tuple[int, int, int]], dtype: torch.dtype, clock: Callable[[], float]) -> tuple[float, float]:
     """Return floating-point operations and seconds of all products; outputs are allocated before timing."""
     operations, seconds = 0.0, 0.0
     for rows, inputs, outputs in shapes:
         x, weight = torch.randn(rows, inputs).to(dtype), torch.randn(outputs, inputs).to(dtype)
         y, x_grad, weight_grad = torch.ones(rows, outputs, dtype=dtype), torch.ones_like(x), torch.ones_like(weight)
-        started = time.perf_counter()
+        started = clock()
         torch.mm(x, weight.t(), out=y)
         torch.mm(y, weight, out=x_grad)
         torch.mm(y.t(), x, out=weight_grad)
-        seconds += time.perf_counter() - started
+        seconds += clock() - started
         operations += 6.0 * rows * inputs * outputs
     return operations, seconds
 
@@ -44,10 +44,10 @@ def multiply(shapes: list[tuple[int, int, int]], dtype: torch.dtype) -> tuple[fl
 def main() -> None:
     """Measure and report."""
     job = start()
-    shapes, dtype = linears(job), getattr(torch, job["precision"])
+    shapes, dtype, clock = linears(job), getattr(torch, job["precision"]), clock_of(job)
     for _ in range(job["warm"]):
-        multiply(shapes, dtype)
-    rounds = [multiply(shapes, dtype) for _ in range(job["timed"])]
+        multiply(shapes, dtype, clock)
+    rounds = [multiply(shapes, dtype, clock) for _ in range(job["timed"])]
     report(flops=sum(operations for operations, _ in rounds), seconds=sum(seconds for _, seconds in rounds))
 
 
