@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from transformer.interchange.export import Export
     from transformer.interchange.importing import Import
 
-__version__ = "0.7.0"
+__version__ = "0.8.0"
 __all__ = [
     "Check",
     "CheckpointError",
