@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from decode_common import read_sentences, work
 from torch import Tensor
@@ -44,7 +45,7 @@ class UnendingChoice(Unending):
     ) -> tuple[Tensor, Tensor]:
         """Return the best next ids, without the end of sentence except in the last step."""
         self.left -= 1
-        banned = (*banned, self.eos) if self.left > 0 else banned
+        banned = np.append(banned, np.int32(self.eos)) if self.left > 0 else banned
         return self.state.top_candidates(last_R, live_R, allowed, banned, count)
 
 
