@@ -66,7 +66,7 @@ static void decode(int activation, int post_norm) {
     QuantizedLinear cross_kv[LAYERS];
     uint16_t *memory[LAYERS], *page[PAGES];
     int32_t ids[SENTENCES * LENGTH], lengths[SENTENCES], sentence[ROWS_IN_ALL], place[ROWS_IN_ALL], last[ROWS_IN_ALL];
-    int32_t found[ROWS_IN_ALL * CANDIDATES], banned[] = {0, 5}, failed[SENTENCES];
+    int32_t found[ROWS_IN_ALL * CANDIDATES], banned[] = {0, 5}, failed[SENTENCES] = {0};
     float log_prob[ROWS_IN_ALL * CANDIDATES];
     uint8_t ancestor[ROWS_IN_ALL * STEPS];
     size_t size = (size_t)SENTENCES * LENGTH * 2 * WIDTH;
@@ -74,7 +74,7 @@ static void decode(int activation, int post_norm) {
     for (int i = 0; i < PAGES; i++) page[i] = calloc((size_t)LAYERS * SENTENCES * PAGE * BEAMS * 2 * WIDTH, 2);
     for (int i = 0; i < SENTENCES * LENGTH; i++) ids[i] = (int32_t)next(VOCABULARY);
     for (int i = 0; i < SENTENCES; i++) lengths[i] = i == 0 ? LENGTH : 1 + (int32_t)next(LENGTH);
-    EncodeCall sources = {SENTENCES, LENGTH, LAYERS, ids, lengths, numbers(LENGTH * WIDTH, 1, 0), cross_kv, memory};
+    EncodeCall sources = {SENTENCES, LENGTH, LAYERS, ids, lengths, numbers(LENGTH * WIDTH, 1, 0), cross_kv, memory, failed};
     encode(&encoder, &sources);
     for (int i = 0; i < LAYERS; i++) print_halves(memory[i], size);
     for (int r = 0; r < ROWS_IN_ALL; r++) sentence[r] = r / BEAMS, place[r] = r % BEAMS;

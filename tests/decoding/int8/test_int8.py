@@ -235,14 +235,19 @@ def test_settings_that_cannot_decode_are_refused_before_training(tiny: Config, t
             train(config_file.override(tiny, changes), tmp_path / "run", torch.device("cpu"), fresh=True)
 
 
-def with_large_values(model: Transformer, factor: float) -> None:
-    """Make the values of the first cross-attention larger. In float32 the model computes the same."""
-    layer: Any = model.decoder[0]
-    cross, width = layer.cross, model.cfg.width
+def with_large(model: Transformer, attention: str, part: str, factor: float) -> None:
+    """Make the keys or values of the first layer larger. In float32 the model computes the same."""
+    layers: Any = model.encoder if attention == "encoder" else model.decoder
+    module, width = layers[0].cross if attention == "cross" else layers[0].attention, model.cfg.width
+    cross = attention == "cross"
+    queries = [module.q.weight, module.q.bias] if cross else [module.qkv.weight[:width], module.qkv.bias[:width]]
+    projection, start = (module.kv, 0) if cross else (module.qkv, width)
+    rows = slice(start, start + width) if part == "keys" else slice(start + width, start + 2 * width)
     with torch.no_grad():
-        cross.kv.weight[width:] *= factor
-        cross.kv.bias[width:] *= factor
-        cross.out.weight /= factor
+        for each in (projection.weight, projection.bias):
+            each[rows] *= factor
+        for each in queries if part == "keys" else [module.out.weight]:
+            each /= factor
 
 
 @needs_kernels
@@ -256,7 +261,7 @@ def test_a_sentence_with_a_number_beyond_half_precision_is_reported() -> None:
     lengths = [int(n) for n in (source != PAD).sum(1)]
     largest = np.array([np.abs(row[:length]).max() for row, length in zip(memory, lengths, strict=True)], np.float32)
     second, first = np.sort(largest)[-2:]
-    with_large_values(model, 2 * 65504 / float(first + second))
+    with_large(model, "cross", "values", 2 * 65504 / float(first + second))
     state = make_engine(model).start(source, 2)
     after = search.beam_search(state, 2, task(source))
     assert state.failed == [int(largest.argmax())]
@@ -265,11 +270,14 @@ def test_a_sentence_with_a_number_beyond_half_precision_is_reported() -> None:
 
 
 @needs_kernels
+@pytest.mark.parametrize("part", ["keys", "values"])
+@pytest.mark.parametrize("attention", ["encoder", "self", "cross"])
 def test_a_number_beyond_half_precision_is_computed_in_float32(
-    translator: Translator, caplog: pytest.LogCaptureFixture
+    attention: str, part: str, translator: Translator, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Keys that are infinite would make the attention uniform: no number of the result would tell."""
     model = copy.deepcopy(translator.model)
-    with_large_values(model, 1e6)
+    with_large(model, attention, part, 1e6)
     cfg = dataclasses.replace(translator.cfg, precision="int8")
     ours = make_translator(model, translator.tokenizer, cfg, translator.max_length, translator.device)
     lines = ["one two three", "nine", "", "four five"]

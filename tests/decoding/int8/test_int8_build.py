@@ -204,7 +204,7 @@ CHANGES = {
     "a field more, where padding was": ("int32_t width, heads,", "int32_t width, heads, groups,"),
     "two fields more": ("int32_t width, heads,", "int32_t width, heads, groups, kind,"),
     "two fields swapped": ("int32_t width, heads,", "int32_t heads, width,"),
-    "a field less": ("    int32_t *failed;               /* out, (B): set to 1 if a number was not finite */\n", ""),
+    "a field less": ("    int32_t *failed;               /* out, (B): likewise */\n", ""),
     "another page": ("PAGE = 16", "PAGE = 32"),
 }
 

@@ -2,6 +2,7 @@
 #ifndef ARITHMETIC_H
 #define ARITHMETIC_H
 
+#include <float.h>
 #include <math.h>
 #include <stddef.h>
 
@@ -53,9 +54,15 @@ static float quantize_row(const float *x, Input *q, int width) {
     return peak / 127.0f + v_reduce_sum(zero_or_nan);
 }
 
-/* Round numbers to half precision. */
-static void store_halves(const float *from, uint16_t *to, int count) {
-    for (int i = 0; i < count; i += 16) v_store_halves(to + i, v_load(from + i));
+/* Round numbers to half precision. Returns whether one of them is not finite, or too large for it: 65,520 is. */
+static int store_halves(const float *from, uint16_t *to, int count) {
+    Vec zero_or_nan = v_splat(0), overflow = v_splat(FLT_MAX / 65519);
+    for (int i = 0; i < count; i += 16) {
+        Vec v = v_load(from + i);
+        v_store_halves(to + i, v);
+        zero_or_nan = v_fma(v_mul(v, overflow), v_splat(0), zero_or_nan);
+    }
+    return v_reduce_sum(zero_or_nan) != 0; /* as NaN is */
 }
 
 /* GELU or swish of all numbers, in place. */

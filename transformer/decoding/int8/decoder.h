@@ -13,7 +13,7 @@ static void self_attention(const LayerStack *s, const StepCall *c, const Workspa
             w->at[t] = c->page[t / PAGE] + ((sentence * PAGE + t % PAGE) * c->beams + place) * 2 * width;
         }
         const float *q = w->wide + (size_t)r * 3 * width;
-        store_halves(q + width, (uint16_t *)w->at[c->position], 2 * width);
+        c->failed[c->sentence[row]] |= store_halves(q + width, (uint16_t *)w->at[c->position], 2 * width);
         attend(s, w, q, c->position + 1, w->attended + (size_t)r * width);
     }
 }

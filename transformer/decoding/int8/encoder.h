@@ -8,8 +8,10 @@ static void encoder_layer(const LayerStack *s, const EncodeCall *c, const Worksp
                           int last, int rows) {
     int width = s->width, r = 0;
     linear(s, w, &l->qkv, norm_before(s, &l->self_norm), w->x, rows, w->wide, STORE);
-    for (r = 0; r < rows; r++)
-        store_halves(w->wide + ((size_t)r * 3 + 1) * width, w->half + (size_t)r * 2 * width, 2 * width);
+    for (int b = first; b < last; b++)
+        for (int t = 0; t < c->lengths[b]; t++, r++)
+            c->failed[b] |=
+                store_halves(w->wide + ((size_t)r * 3 + 1) * width, w->half + (size_t)r * 2 * width, 2 * width);
     r = 0;
     for (int b = first; b < last; b++) {
         for (int t = 0; t < c->lengths[b]; t++) w->at[t] = w->half + (size_t)(r + t) * 2 * width;
@@ -33,8 +35,9 @@ static void encode_sentences(const LayerStack *s, const EncodeCall *c, const Wor
         r = 0;
         for (int b = first; b < last; b++)
             for (int t = 0; t < c->lengths[b]; t++, r++)
-                store_halves(w->wide + (size_t)r * 2 * width,
-                             c->memory[i] + ((size_t)b * c->source_length + t) * 2 * width, 2 * width);
+                c->failed[b] |=
+                    store_halves(w->wide + (size_t)r * 2 * width,
+                                 c->memory[i] + ((size_t)b * c->source_length + t) * 2 * width, 2 * width);
     }
 }
 

@@ -123,6 +123,7 @@ class Engine:
         }
         memory = [np.empty((sentences, length, 2 * width), np.float16) for _ in self.weights.cross_kv]
         arrays["memory"] = _addresses(memory)
+        arrays["failed"] = np.zeros(sentences, np.int32)
         call = EncodeCall(
             sentences=sentences,
             source_length=length,
@@ -131,7 +132,7 @@ class Engine:
             **{name: _address(array) for name, array in arrays.items()},
         )
         self.run("encode", encoder, call)
-        return Int8DecoderState(self, memory, arrays["lengths"], beams)
+        return Int8DecoderState(self, memory, arrays["lengths"], arrays["failed"], beams)
 
     def best_after(self, source_1S: Tensor, ids: Sequence[int]) -> int:
         """Return the most probable id after these target ids, the start token first."""
@@ -153,7 +154,15 @@ class Int8DecoderState:
     They are never moved: `ancestor_RT` has the place of each hypothesis's ancestor at each position.
     """
 
-    def __init__(self, engine: Engine, memory: list[NDArray[Any]], lengths_B: NDArray[Any], beams: int) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        memory: list[NDArray[Any]],
+        lengths_B: NDArray[Any],
+        failed_B: NDArray[np.int32],
+        beams: int,
+    ) -> None:
+        """Take the keys and values of the sources, their lengths, and whether a number in them is too large."""
         sentences = len(lengths_B)
         rows = sentences * beams
         self.engine, self.position = engine, 0
@@ -163,7 +172,7 @@ class Int8DecoderState:
         self.sentence_R = np.repeat(np.arange(sentences, dtype=np.int32), beams)
         self.place_R = np.tile(np.arange(beams, dtype=np.int32), sentences)
         self.ancestor_RT = np.zeros((rows, 4 * PAGE), np.uint8)
-        self._failed_B = np.zeros(sentences, np.int32)
+        self._failed_B = failed_B
         addresses = _addresses(memory)
         self._kept: list[Any] = [memory, lengths_B, addresses]
         # What is passed is copied to arrays whose addresses stay: taking one costs as much as filling a small array.

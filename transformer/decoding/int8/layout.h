@@ -29,7 +29,7 @@ static const int64_t LAYOUT[] = {
 #define AT(field) offsetof(EncodeCall, field)
     sizeof(EncodeCall),
     AT(sentences), AT(source_length), AT(decoder_layers), AT(ids), AT(lengths), AT(encoding), AT(cross_kv),
-    AT(memory),
+    AT(memory), AT(failed),
 #undef AT
 #define AT(field) offsetof(StepCall, field)
     sizeof(StepCall),

@@ -49,6 +49,7 @@ typedef struct {
     const float *encoding;           /* (S, D): of the positions */
     const QuantizedLinear *cross_kv; /* each decoder layer's product for keys and values of the source */
     uint16_t *const *memory;         /* out, each decoder layer's: (B, S, 2, D), half precision: keys, values */
+    int32_t *failed;                 /* out, (B): set to 1 if a number was not finite, or too large for half precision */
 } EncodeCall;
 
 /* The arrays of `step`. */
@@ -67,7 +68,7 @@ typedef struct {
     const float *encoding;         /* (D): of this position */
     float *log_prob;               /* out, (R, C), best first */
     int32_t *id;                   /* out, (R, C) */
-    int32_t *failed;               /* out, (B): set to 1 if a number was not finite */
+    int32_t *failed;               /* out, (B): likewise */
 } StepCall;
 
 #endif

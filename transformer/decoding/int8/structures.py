@@ -82,6 +82,7 @@ class EncodeCall(ctypes.Structure):
         ("encoding", c_void_p),
         ("cross_kv", c_void_p),
         ("memory", c_void_p),
+        ("failed", c_void_p),
     ]
 
 
