@@ -204,7 +204,10 @@ CHANGES = {
     "a field more, where padding was": ("int32_t width, heads,", "int32_t width, heads, groups,"),
     "two fields more": ("int32_t width, heads,", "int32_t width, heads, groups, kind,"),
     "two fields swapped": ("int32_t width, heads,", "int32_t heads, width,"),
-    "a field less": ("    int32_t *failed;               /* out, (B): likewise */\n", ""),
+    "another field at the end": (
+        "    int32_t *failed;               /* out, (B): likewise */\n",
+        "    int32_t *failed, unused;\n",
+    ),
     "another page": ("PAGE = 16", "PAGE = 32"),
 }
 
