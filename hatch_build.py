@@ -7,9 +7,11 @@ Without the variable the wheel is pure: the kernels are compiled when they are f
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -32,11 +34,16 @@ class PlatformWheel(BuildHookInterface[Any]):
         wanted = [each for each in sets.ALL if each.kind == kind]
         if platform.system() not in sets.SYSTEMS or not wanted:
             sys.exit(f"there are no 8-bit kernels for {platform.system()} on {platform.machine()}")
+        compiler = shlex.split(os.environ.get("CC", "cc"))
+        os.environ.setdefault("MACOSX_DEPLOYMENT_TARGET", OLDEST_MACOS.replace("_", "."))
         self.folder = tempfile.TemporaryDirectory()
         for each in wanted:
             library = Path(self.folder.name) / each.file_name(sets.SOURCE)
-            subprocess.run(each.command(os.environ.get("CC", "cc"), sets.SOURCE, library), check=True)
-            build_data["force_include"][str(library)] = f"{INT8}/prebuilt/{library.name}"
+            subprocess.run([*compiler, *each.command("", sets.SOURCE, library)[1:]], check=True)
+            digest = library.with_suffix(".sha256")
+            digest.write_text(hashlib.sha256(library.read_bytes()).hexdigest(), encoding="utf-8")
+            for path in (library, digest):
+                build_data["force_include"][str(path)] = f"{INT8}/prebuilt/{path.name}"
         system = f"macosx_{OLDEST_MACOS}" if platform.system() == "Darwin" else "linux"
         build_data |= {"pure_python": False, "tag": f"py3-none-{system}_{platform.machine()}"}
 

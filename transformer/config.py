@@ -207,8 +207,8 @@ class DecodeConfig:
     compared with the plain way; if they differ by more than rounding or fail, decoding goes on the plain way."""
     precision: Literal["auto", "float32", "bfloat16", "float16", "int8"] = "auto"
     """Precision of the network's arithmetic. `auto` is int8 if possible (beam search on a CPU with AVX2 or NEON, on
-    Linux or macOS, with a C compiler), else bfloat16 if the hardware multiplies matrices in it, else float32. For
-    sampling it is float32, so that samples do not depend on the batch. Ensembles cannot use int8."""
+    Linux or macOS, with a C compiler or the platform's wheel), else bfloat16 if the hardware multiplies matrices in it,
+    else float32. For sampling it is float32, so that samples do not depend on the batch. Ensembles cannot use int8."""
     instruction_set: Literal["auto", "avx512", "avxvnni", "avx2", "dotprod", "neon", "portable"] = "auto"
     """Instructions that int8 uses. Changes speed only. `auto` is the fastest that the processor has: on x86-64 avx512
     (AVX-512 VNNI), avxvnni (AVX-VNNI) or avx2; on 64-bit Arm dotprod or neon. `portable` is plain C, which is slow."""

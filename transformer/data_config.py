@@ -21,15 +21,10 @@ SYNTHETIC_KINDS = ("back_translate", "distill", "forward")
 """The kinds of corpora that models make before the training."""
 TEXT_KINDS = ("files", "tsv", "dataset", "parquet", "json", "testset", "opus", "zip", "tmx", "mtdata")
 CORPUS_KINDS = (*TEXT_KINDS, *SYNTHETIC_KINDS)
-KINDS_WITH = {
-    "columns": "tsv",
-    "version": "opus",
-    "tmx_tags": "tmx",
-    "name": "dataset",
-    "split": "dataset",
-    "revision": "dataset",
-}
+KINDS_WITH = {"columns": "tsv", "version": "opus", "tmx_tags": "tmx"}
 """Settings of a text that are for one kind only."""
+OF_DATASET = ("name", "split", "revision")
+"""Settings of `dataset`. Elsewhere they are a warning: older runs may have them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -231,9 +231,6 @@ def test_filters_are_written_and_read_as_given(tiny: Config) -> None:
         ('{tsv: a, columns: ["1", "01"]}', "columns needs two names, or two numbers from 1, not 1, 01"),
         ('{tsv: a, columns: ["00", "1"]}', "columns needs two names, or two numbers from 1, not 00, 1"),
         ("{tsv: a, version: v1}", "data.train.version is for opus, not for tsv"),
-        ("{files: [a, b], name: de-en}", "data.train.name is for dataset, not for files"),
-        ("{tsv: a, split: validation}", "data.train.split is for dataset, not for tsv"),
-        ("{json: a, revision: 1f}", "data.train.revision is for dataset, not for json"),
         ("{tsv: a, tmx_tags: keep}", "data.train.tmx_tags is for tmx, not for tsv"),
     ],
 )

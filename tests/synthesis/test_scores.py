@@ -80,6 +80,19 @@ def test_the_scores_are_those_of_the_command(trained_run: Path, tmp_path: Path, 
     assert other != printed
 
 
+def test_models_of_opposite_directions_do_not_score_together(trained_run: Path, tmp_path: Path) -> None:
+    files, turned = write_pairs(tmp_path, "a", PAIRS), tmp_path / "turned"
+    shutil.copytree(trained_run, turned)
+    config = (turned / "config.yaml").read_text(encoding="utf-8")
+    assert config.count("  source: en\n  target: de\n") == 1
+    config = config.replace("  source: en\n  target: de\n", "  source: de\n  target: en\n")
+    (turned / "config.yaml").write_text(config, encoding="utf-8")
+    filters = f"filters: {{score: {{model: [{trained_run}, {turned}], at_least: -1}}}}"
+    data = config_file.read(f"data: {{source: en, target: de, train: {{files: {files}, {filters}}}}}", "a test").data
+    with pytest.raises(ConfigError, match=r"score.model: .* and .*turned are of opposite directions"):
+        make(data, tmp_path / "cache")
+
+
 def test_a_model_of_other_languages_is_refused(trained_run: Path, tmp_path: Path) -> None:
     files = write_pairs(tmp_path, "a", PAIRS)
     with pytest.raises(

@@ -99,6 +99,17 @@ def test_settings_are_read_and_written(tiny: Config, said: list[str]) -> None:
     assert phases(cfg.data.train[:1], 10) == []
 
 
+def test_settings_of_another_kind_are_a_warning(tiny: Config, said: list[str]) -> None:
+    """Older runs, in which they were not checked, are still opened."""
+    corpora = "[{tsv: a, split: validation}, {json: b, name: de-en, revision: 1f}, {dataset: c, split: validation}]"
+    warn_of_unused(config_file.override(tiny, [f"data.train={corpora}"]).data.train, 10)
+    assert said == [
+        "a: split is for dataset, so it is ignored",
+        "b: name is for dataset, so it is ignored",
+        "b: revision is for dataset, so it is ignored",
+    ]
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [

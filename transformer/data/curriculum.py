@@ -13,7 +13,7 @@ from dataclasses import replace
 from transformer.data import corpus
 from transformer.data.batching import drawn
 from transformer.data.dataset import Dataset
-from transformer.data_config import CorpusConfig, active, changes
+from transformer.data_config import OF_DATASET, CorpusConfig, active, changes
 from transformer.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -65,8 +65,14 @@ def phases(corpora: Sequence[CorpusConfig], steps: int) -> list[str]:
 
 
 def warn_of_unused(corpora: Sequence[CorpusConfig], steps: int) -> None:
-    """Warn of corpora that begin after the last update. They are no error: a training may be meant to stop early."""
+    """Warn of corpora that begin after the last update, and of settings that are not for the kind of their corpus.
+
+    They are no errors: a training may be meant to stop early, and settings were not always checked.
+    """
     for each in corpora:
+        for name in OF_DATASET:
+            if each.dataset is None and getattr(each, name) != getattr(CorpusConfig, name):
+                log.warning("%s: %s is for dataset, so it is ignored", corpus.title(each), name)
         if each.from_ >= steps:
             text = "%s is used from update %s on, and training ends at train.max_steps: %s, so it is never used"
             log.warning(text, corpus.title(each), f"{each.from_ + 1:,}", f"{steps:,}")

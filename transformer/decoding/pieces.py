@@ -5,6 +5,7 @@ Shape letters: B sentences, S source positions, T target positions, R rows (samp
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -48,8 +49,7 @@ class PieceDecoder:
         self.sources, self.tokenizer, self.cfg, self.device = sources, tokenizer, cfg, device
         self.backend, self.workers, self.limits = backend, workers, limits
         self.splitter = DecodingSplitter(device, tokenizer, cfg.batch_tokens, sources[0].cfg)
-        self.warned = False
-        """Whether it was said that sentences are decoded in float32 instead of 8 bits."""
+        self._failures = itertools.count()
         self.check_interruption: Callable[[], None] = lambda: None
         """Called at each position of a search, by the thread that searches; it may raise an exception to end it."""
         self.decoded: Callable[[float], None] = lambda pieces: None
@@ -75,10 +75,14 @@ class PieceDecoder:
 
         hypotheses: list[list[search.Hypothesis]] = [[]] * len(pieces)
         work = [len(piece.source) + 1 for piece in pieces]
-        for numbers, results in zip(batches, self.workers.results(search_batch, batches), strict=True):
-            for i, result in zip(numbers, results, strict=True):
-                hypotheses[i] = result
-            self.decoded(len(pieces) * sum(work[i] for i in numbers) / sum(work))
+        try:
+            for numbers, results in zip(batches, self.workers.results(search_batch, batches), strict=True):
+                for i, result in zip(numbers, results, strict=True):
+                    hypotheses[i] = result
+                self.decoded(len(pieces) * sum(work[i] for i in numbers) / sum(work))
+        finally:
+            if isinstance(self.backend, Engine):
+                self.backend.release()  # batches of one call share memory; a server would keep its largest for ever
         return hypotheses
 
     @torch.inference_mode()
@@ -103,9 +107,8 @@ class PieceDecoder:
         self, batch: PieceBatch, found: list[list[search.Hypothesis]], failed: Sequence[int]
     ) -> list[list[search.Hypothesis]]:
         """Return what was found, with the pieces that failed in 8 bits searched again in float32."""
-        if not self.warned:
+        if next(self._failures) == 0:  # also of several threads
             log.warning("some sentences need float32, which is slower: half precision ends at 65,504")
-            self.warned = True
         rest = replace(batch, pieces=[batch.pieces[i] for i in failed])
         task, backend = self._task(rest), TorchBackend(networks(self.sources[:1])[0], torch.float32, self.device)
         again = backend.decode(
@@ -165,7 +168,9 @@ class PieceDecoder:
         """Return whether eos is the most probable token after these target ids."""
         if isinstance(self.backend, Engine):
             source_BS = self.tensor([piece.source], last=self.tokenizer.eos)
-            return self.backend.best_after(source_BS, [self.sources[0].start_id, *ids]) == self.tokenizer.eos
+            best = self.backend.best_after(source_BS, [self.sources[0].start_id, *ids])
+            if best is not None:
+                return best == self.tokenizer.eos
         backend = self.backend if isinstance(self.backend, TorchBackend) else None
         models = [(backend or TorchBackend(model, torch.float32)).ready() for model in self.models]
         logits_BTV = self._logits(models, [piece.source], [ids])

@@ -32,6 +32,11 @@ class Scorer(Models):
     scoring: Scoring
 
     @property
+    def overrides(self) -> list[str]:
+        """The settings in which the run is to differ from its own: scores are always computed in float32."""
+        return [*super().overrides, "decode.precision=float32"]
+
+    @property
     def key(self) -> str:
         """What identifies the scores: the text, the weights and the settings that they depend on."""
         known = {
@@ -67,6 +72,8 @@ def find_scorer(scoring: Scoring) -> Scorer:
                 f"{scoring.dotted}.model: {run.path} translates from {pair[0]} to {pair[1]}, and here a model between "
                 f"{scoring.data.source} and {scoring.data.target} is needed"
             )
+        if codes(pair) != codes(pairs[0]):
+            raise ConfigError(f"{scoring.dotted}.model: {runs[0][0].path} and {run.path} are of opposite directions")
     return Scorer(runs, codes(pairs[0]) != wanted, scoring)
 
 

@@ -31,7 +31,7 @@ from transformer.synthesis.recipe import Line, Recipe
 
 FORMAT = 1
 """Version of what is made: a change of the program that changes the translations needs a new one."""
-SPEED = ("batch_tokens", "fast", "ensemble")
+SPEED = ("batch_tokens", "fast", "instruction_set", "ensemble")
 """Settings of decoding that do not change translations, and the ensemble, which counts by its weights."""
 SAMPLING = ("seed", "temperature", "top_k", "top_p")
 log = logging.getLogger(__name__)
@@ -60,7 +60,8 @@ class Models:
     def overrides(self) -> list[str]:
         """The settings in which the run is to differ from its own: that these models, and no others, are together."""
         names = [str(path) for _, path in self.runs[1:]]
-        return [f"decode.ensemble={json.dumps(names, ensure_ascii=False) if names else 'null'}"]
+        ensemble = json.dumps(names, ensure_ascii=False) if names else "null"
+        return [f"decode.ensemble={ensemble}", "decode.instruction_set=auto"]
 
     @property
     def key(self) -> str:

@@ -204,10 +204,14 @@ def test_torch_decodes_without_the_kernels(translator: Translator, monkeypatch: 
     ours = translate_in("auto", translator)
     assert isinstance(ours.decoder.backend, TorchBackend)
     assert [ways[0].text for ways in ours.translate(["one two"])] == ["zwei eins"]
-    sentence = "decode.precision=int8 is not possible here: it needs Linux or macOS, a processor with AVX2 or NEON, and"
+    sentence = (
+        "int8 is not possible here: it needs Linux or macOS, a processor with AVX2 or NEON, and a C compiler or this"
+    )
     with pytest.raises(ConfigError, match=sentence):
         translate_in("int8", translator)
-    sentence = "decode.instruction_set=avx2 is not possible here: it needs Linux or macOS, a processor with avx2, and a"
+    sentence = (
+        "instruction_set=avx2 is not possible here: this processor and system have no avx2, or there is no C compiler"
+    )
     with pytest.raises(ConfigError, match=sentence):
         translate_in("auto", translator, "avx2")
 
@@ -224,6 +228,8 @@ def test_the_toy_task_in_8_bits(translator: Translator) -> None:
     lines = ["one two three", "nine", "", "four five"]
     found = [(a[0].text, b[0].text) for a, b in zip(ours.translate(lines), translator.translate(lines), strict=True)]
     assert [a for a, _ in found] == [b for _, b in found]
+    assert isinstance(ours.decoder.backend, Engine)
+    assert ours.decoder.backend.free == []  # memory is kept within a call only
 
 
 def test_settings_that_cannot_decode_are_refused_before_training(tiny: Config, tmp_path: Path) -> None:

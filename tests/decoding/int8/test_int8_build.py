@@ -18,6 +18,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
+from transformer import atomic
 from transformer.config import DecodeConfig
 from transformer.decoding.int8 import build, instruction_sets
 from transformer.decoding.int8.build import library
@@ -193,11 +194,30 @@ def test_a_wheel_needs_no_compiler(fresh: Path, tmp_path: Path, monkeypatch: pyt
     best = next(instruction_sets.here())
     (tmp_path / "prebuilt").mkdir()
     monkeypatch.setattr(build, "PREBUILT", tmp_path / "prebuilt")
-    command = best.command("cc", build.SOURCE, tmp_path / "prebuilt" / best.file_name(build.SOURCE))
-    subprocess.run(command, check=True)
+    made = tmp_path / "prebuilt" / best.file_name(build.SOURCE)
+    subprocess.run(best.command("cc", build.SOURCE, made), check=True)
+    made.with_suffix(".sha256").write_text(atomic.sha256(made), encoding="utf-8")
     monkeypatch.setattr(shutil, "which", lambda _: None)
     assert library() is not None
     assert not (fresh / "transformer").exists()
+
+
+@needs_kernels
+def test_a_damaged_library_of_a_wheel_is_a_warning(
+    fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    best = next(instruction_sets.here())
+    (tmp_path / "prebuilt").mkdir()
+    damaged = tmp_path / "prebuilt" / best.file_name(build.SOURCE)
+    damaged.write_bytes(b"no library")
+    monkeypatch.setattr(build, "PREBUILT", tmp_path / "prebuilt")
+    for digest in ("another", atomic.sha256(damaged)):
+        damaged.with_suffix(".sha256").write_text(digest, encoding="utf-8")
+        library.cache_clear()
+        assert library() is not None
+    first, second = (each for each in caplog.messages if "of the wheel" in each)
+    assert first == f"the 8-bit kernels of the wheel cannot be loaded: {damaged} is damaged"
+    assert second.startswith("the 8-bit kernels of the wheel cannot be loaded: ")
 
 
 CHANGES = {

@@ -69,8 +69,12 @@ def _load(instructions: InstructionSet) -> ctypes.CDLL | None:
     """Return the wheel's library or the compiled one, or None if there is neither this library nor a compiler."""
     prebuilt = PREBUILT / instructions.file_name(SOURCE)
     if prebuilt.is_file() and not EXTRA_FLAGS:
-        with contextlib.suppress(OSError):  # made for another system: compile
+        try:
+            if atomic.sha256(prebuilt) != prebuilt.with_suffix(".sha256").read_text(encoding="utf-8"):
+                raise OSError(f"{prebuilt} is damaged")  # loading it could end the process
             return ctypes.CDLL(str(prebuilt))
+        except OSError as error:  # made for another system, or damaged: compile
+            log.warning("the 8-bit kernels of the wheel cannot be loaded: %s", error)
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     return None if compiler is None else _compile_and_load(instructions, compiler)
 

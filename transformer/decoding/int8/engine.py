@@ -71,8 +71,8 @@ def obstacle(cfg: ModelConfig, beams: int, device: torch.device, instruction_set
         return setting
     if library(instruction_set) is None:
         if instruction_set == "auto":
-            return "it needs Linux or macOS, a processor with AVX2 or NEON, and a C compiler"
-        return f"it needs Linux or macOS, a processor with {instruction_set}, and a C compiler"
+            return "it needs Linux or macOS, a processor with AVX2 or NEON, and a C compiler or this platform's wheel"
+        return f"this processor and system have no {instruction_set}, or there is no C compiler for it"
     return None
 
 
@@ -101,6 +101,10 @@ class Engine:
         found = search(state)
         self.free += state.buffers
         return found
+
+    def release(self) -> None:
+        """Free the memory of searches that are over."""
+        self.free.clear()
 
     def buffer(self, count: int) -> NDArray[np.float16]:
         """Return memory for this many numbers: that of an earlier search, whose pages the system need not clear."""
@@ -134,12 +138,12 @@ class Engine:
         self.run("encode", encoder, call)
         return Int8DecoderState(self, memory, arrays["lengths"], arrays["failed"], beams)
 
-    def best_after(self, source_1S: Tensor, ids: Sequence[int]) -> int:
-        """Return the most probable id after these target ids, the start token first."""
+    def best_after(self, source_1S: Tensor, ids: Sequence[int]) -> int | None:
+        """Return the most probable id after these target ids, the start token first; None if it needs float32."""
         state, live, none = self.start(source_1S, 1), np.ones(1, np.bool), np.zeros(0, np.int32)
         for each in ids:
             _, found = state.top_candidates(np.array([each]), live, {}, none, 1)
-        return int(found[0, 0])
+        return None if state.failed else int(found[0, 0])
 
     def run(self, name: str, stack: LayerStack, call: ctypes.Structure) -> None:
         """Call a function of the library. Raises MemoryError if it could not allocate memory."""
