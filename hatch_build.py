@@ -39,7 +39,7 @@ class PlatformWheel(BuildHookInterface[Any]):
         self.folder = tempfile.TemporaryDirectory()
         for each in wanted:
             library = Path(self.folder.name) / each.file_name(sets.SOURCE)
-            subprocess.run([*compiler, *each.command("", sets.SOURCE, library)[1:]], check=True)
+            subprocess.run([*compiler, *each.arguments(sets.SOURCE, library)], check=True)
             digest = library.with_suffix(".sha256")
             digest.write_text(hashlib.sha256(library.read_bytes()).hexdigest(), encoding="utf-8")
             for path in (library, digest):

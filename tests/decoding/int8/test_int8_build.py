@@ -195,7 +195,7 @@ def test_a_wheel_needs_no_compiler(fresh: Path, tmp_path: Path, monkeypatch: pyt
     (tmp_path / "prebuilt").mkdir()
     monkeypatch.setattr(build, "PREBUILT", tmp_path / "prebuilt")
     made = tmp_path / "prebuilt" / best.file_name(build.SOURCE)
-    subprocess.run(best.command("cc", build.SOURCE, made), check=True)
+    subprocess.run(["cc", *best.arguments(build.SOURCE, made)], check=True)
     made.with_suffix(".sha256").write_text(atomic.sha256(made), encoding="utf-8")
     monkeypatch.setattr(shutil, "which", lambda _: None)
     assert library() is not None

@@ -122,7 +122,7 @@ def _compiled(instructions: InstructionSet, compiler: str, folder: Path) -> Path
     log.info("compiling the 8-bit kernels, once")
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         new = Path(temporary) / file.name
-        command = [*instructions.command(compiler, SOURCE, new), *EXTRA_FLAGS]
+        command = [compiler, *instructions.arguments(SOURCE, new), *EXTRA_FLAGS]
         subprocess.run(command, check=True, capture_output=True, timeout=COMPILE_SECONDS)
         (Path(temporary) / digest.name).write_text(atomic.sha256(new), encoding="utf-8")
         new.replace(file)

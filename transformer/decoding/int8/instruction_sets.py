@@ -33,9 +33,9 @@ class InstructionSet:
     """What a processor must have, by the names in /proc/cpuinfo, without underscores."""
     flags: tuple[str, ...]
 
-    def command(self, compiler: str, source: Path, library: Path) -> list[str]:
-        """Return the command that compiles the kernels."""
-        return [compiler, *FLAGS, *self.flags, "-o", str(library), str(source), "-lm"]
+    def arguments(self, source: Path, library: Path) -> list[str]:
+        """Return the arguments of the compiler that makes the kernels."""
+        return [*FLAGS, *self.flags, "-o", str(library), str(source), "-lm"]
 
     def file_name(self, source: Path, compiler: str = "") -> str:
         """Return the name of the compiled library: it depends on the sources, the flags and, if given, the compiler."""
